@@ -1,0 +1,85 @@
+// Package buffer keeps records until somebody says they have been delivered.
+//
+// # Nouns
+//
+// A record is a few bytes from a source. Per source and session, records are
+// numbered from 1 without holes (seq). Over all sources each takes the next
+// offset, so that a position in the buffer is one number. A session is one
+// life of the process; it is counted on disk and grows with every [Open]. A
+// segment is one small append-only bbolt file; the buffer is a chain of them.
+//
+// # Promise
+//
+// A record that was appended is on disk, synced, at most SyncInterval later,
+// unless it was acknowledged before. It is removed only by [Buffer.Ack], or
+// it is accounted for by a loss record in the stream of its source.
+//
+// # Caveats
+//
+// Appending never waits for the disk. The directory belongs to one process
+// at a time.
+package buffer
+
+import (
+	"time"
+)
+
+// Reason says why records were lost.
+type Reason uint8
+
+// The reasons for a loss, and the words of the payload for them.
+const (
+	Evicted    Reason = iota // "evicted": the buffer's cap or age limit was reached
+	RxOverflow               // "rx_overflow": the kernel dropped them before they were read
+	Corrupt                  // "corrupt": the storage gave back something else than was stored
+	Memory                   // "memory": the disk did not take them and memory was full
+)
+
+// Policy says what happens when the buffer is full.
+type Policy uint8
+
+// The policies.
+const (
+	DropOldest Policy = iota // whole segments from the front
+	DropNewest               // refuse what comes
+)
+
+// Config says where the buffer is and what it may use.
+type Config struct {
+	Dir          string        // directory of the segments; created with mode 0700
+	SyncInterval time.Duration // see the promise; 0: readable only once synced
+	MaxSize      int64         // bytes of all files on disk; 0 means 512 MiB
+	MaxAge       time.Duration // records older than this are evicted; 0: never
+	Overflow     Policy
+	SegmentSize  int64 // bytes at which a segment is sealed; 0 means min(8 MiB, MaxSize/8)
+	MaxMemory    int64 // bytes of records not yet on disk; 0 means 16 MiB
+}
+
+// Record is one record read back. Data is valid until the next read into the
+// same [Batch].
+type Record struct {
+	Offset  uint64 // position in the buffer
+	Session uint64 // the life of the process that appended it
+	Source  string // as given to [Buffer.Source]
+	Seq     uint64 // per session and source, from 1; of a loss: the first one lost
+	Time    int64  // as given to Append
+	Data    []byte // as given to Append; nil for a loss
+	Lost    uint64 // not 0: this is a loss record for Seq .. Seq+Lost-1
+	Reason  Reason // of a loss
+}
+
+// Stats are the counters and gauges of a buffer.
+type Stats struct {
+	Session      uint64
+	Appended     uint64 // records appended in this session
+	Acked        uint64 // records acknowledged in this session
+	Lost         uint64 // records lost in this session, every reason
+	Pending      uint64 // records not acknowledged
+	Unsynced     uint64 // of those: not on disk
+	DiskBytes    int64  // real size of all files
+	MemoryBytes  int64
+	WrittenBytes uint64 // record bytes written to disk in this session
+	Commits      uint64
+	Segments     int
+	Fault        string // what keeps the disk from taking records; empty when healthy
+}

@@ -1,0 +1,149 @@
+// Package modbus polls the devices of one Modbus line: a half-duplex RS-485
+// or RS-232 line in RTU framing (Modbus over Serial Line V1.02).
+//
+// # Nouns
+//
+// A [Line] is one serial port and the devices on it; it has one owner and one
+// request at a time. A [Device] is a unit id with [Register]s. What is due
+// together is merged into requests by the [Plan]. What a poll of a device
+// yields is a [Reading].
+//
+// # Caveats
+//
+// The package only reads. A value is never repeated as if it were fresh: a
+// register that could not be read is in the reading's failures.
+package modbus
+
+import (
+	"time"
+
+	"fieldferry/bus"
+)
+
+// Table is one of the four address spaces of a Modbus device.
+type Table uint8
+
+// The tables, by the function code that reads them.
+const (
+	Holding  Table = iota // holding registers, function 3
+	Input                 // input registers, function 4
+	Coil                  // coils, function 1
+	Discrete              // discrete inputs, function 2
+)
+
+// ByteOrder is the order in which the bytes of a value stand in its
+// registers. A is the most significant byte; each pair is one register.
+type ByteOrder uint8
+
+// The byte orders. On 64-bit values CDAB reverses the words, BADC swaps the
+// bytes within each word, DCBA does both. A 16-bit value swaps under BADC and DCBA.
+const (
+	ABCD ByteOrder = iota
+	DCBA
+	BADC
+	CDAB
+)
+
+// Type is how the registers of a value are read.
+type Type uint8
+
+// The types of a [Register].
+const (
+	Uint16 Type = iota
+	Int16
+	Uint32
+	Int32
+	Uint64
+	Int64
+	Float32
+	Float64
+	Bool // a coil or discrete input; of a register: not zero
+)
+
+// LineConfig says which line to poll, how it is set, and what is on it.
+type LineConfig struct {
+	Name       string        // source name
+	Port       string        // path of the serial device
+	BaudRate   int           // any rate the hardware can do
+	DataBits   int           // 8 for RTU
+	Parity     byte          // 'N', 'E' or 'O'
+	StopBits   int           // 1 or 2
+	Timeout    time.Duration // from the end of a request to the end of its reply
+	Retries    int           // further tries after a failed request
+	Turnaround time.Duration // silence before each request beyond t3.5
+	RS485      RS485
+	Devices    []Device
+}
+
+// RS485 is the direction control of the kernel's UART driver (TIOCSRS485).
+type RS485 struct {
+	Enabled                           bool
+	DelayBeforeSend, DelayAfterSend   time.Duration
+	RTSHighDuringSend, ReceiveOwnEcho bool
+}
+
+// Device is one unit on a line.
+type Device struct {
+	Name         string
+	UnitID       uint8 // 1 to 247
+	MaxGap       int   // unused registers or bits a merged read may cross
+	MaxRegisters int   // registers in one request, 1 to 125
+	Registers    []Register
+}
+
+// Register is one named value of a device.
+type Register struct {
+	Name      string
+	Table     Table
+	Address   uint16 // 0-based, as on the wire
+	Type      Type
+	ByteOrder ByteOrder
+	Scale     float64 // published = raw*Scale + Offset; 0 means 1
+	Offset    float64
+	Unit      string // physical unit, for people
+	Interval  time.Duration
+	OnChange  bool // publish only when the value differs from the last one published
+}
+
+// Value is a value read from one register. Kind tells which field counts.
+type Value struct {
+	Name  string
+	Kind  Kind
+	Uint  uint64  // KindUint; KindBool: 0 or 1
+	Int   int64   // KindInt
+	Float float64 // KindFloat
+}
+
+// Kind is the sort of a [Value].
+type Kind uint8
+
+// The kinds of a [Value].
+const (
+	KindUint Kind = iota
+	KindInt
+	KindFloat
+	KindBool
+)
+
+// Failure is a register that could not be read, and why.
+type Failure struct {
+	Name string
+	Err  string // "timeout", "exception 2: illegal data address", ...
+}
+
+// Reading is what one poll of one device yielded.
+type Reading struct {
+	Time     time.Time // when the reply to the (last) request was complete
+	Device   string
+	Values   []Value
+	Failures []Failure
+}
+
+// Handler takes what a line delivers. All calls come from one goroutine and
+// must not block: the line waits meanwhile.
+type Handler interface {
+	// Reading takes one device's poll. It is valid only during the call.
+	Reading(*Reading)
+	// Event takes a condition of the line or of a device on it.
+	Event(bus.Event)
+}
