@@ -1,0 +1,98 @@
+package payload
+
+import (
+	"fmt"
+
+	"fieldferry/bus/can"
+)
+
+// Version is the "v" member of every envelope.
+const Version = 1
+
+// Encoder turns bodies into the JSON of records. It is not safe for
+// concurrent use; its zero value is ready.
+type Encoder struct {
+	stamp stamper
+	frame can.Frame
+}
+
+// AppendRecord appends one record as a JSON object. Time is in nanoseconds
+// since 1970. An unreadable body appends nothing and returns [ErrBody].
+func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte) ([]byte, error) {
+	if len(body) == 0 {
+		return dst, fmt.Errorf("%w: it is empty", ErrBody)
+	}
+	switch body[0] {
+	case typeCAN:
+		if err := parseFrame(body, &e.frame); err != nil {
+			return dst, err
+		}
+		dst = appendFrameJSON(e.head(dst, seq, time), &e.frame)
+	case typeModbus:
+		dst = append(e.head(dst, seq, time), `"type":"modbus",`...)
+		dst = append(dst, body[1:]...)
+	case typeEvent:
+		dst = append(e.head(dst, seq, time), `"type":"event",`...)
+		dst = append(dst, body[1:]...)
+	default:
+		return dst, fmt.Errorf("%w: type %q", ErrBody, body[0])
+	}
+	return append(dst, '}'), nil
+}
+
+func (e *Encoder) head(dst []byte, seq uint64, time int64) []byte {
+	dst = append(dst, `{"seq":`...)
+	dst = appendUint(dst, seq)
+	dst = append(dst, `,"ts":"`...)
+	dst = e.stamp.append(dst, time)
+	return append(dst, '"', ',')
+}
+
+// AppendLoss appends a loss record: the sequence numbers from to to, both
+// included, will not come.
+func (e *Encoder) AppendLoss(dst []byte, from, to uint64, time int64, reason string) []byte {
+	dst = append(dst, `{"ts":"`...)
+	dst = e.stamp.append(dst, time)
+	dst = append(dst, `","type":"loss","from":`...)
+	dst = appendUint(dst, from)
+	dst = append(dst, `,"to":`...)
+	dst = appendUint(dst, to)
+	dst = append(dst, `,"count":`...)
+	dst = appendUint(dst, to-from+1)
+	dst = append(dst, `,"reason":`...)
+	dst = appendString(dst, reason)
+	return append(dst, '}')
+}
+
+// Envelope is the head of one message.
+type Envelope struct {
+	Gateway string
+	Session uint64
+	Source  string
+	Seq     uint64 // of the first record
+	Count   int    // records in the message
+}
+
+// MaxOverhead bounds what an envelope adds to its records, in bytes, beside
+// the lengths of the gateway's and the source's names.
+const MaxOverhead = 128
+
+// Append appends the whole message around records, which are JSON objects
+// joined by commas.
+func (v Envelope) Append(dst, records []byte) []byte {
+	dst = append(dst, `{"v":`...)
+	dst = appendUint(dst, Version)
+	dst = append(dst, `,"gateway":`...)
+	dst = appendString(dst, v.Gateway)
+	dst = append(dst, `,"session":`...)
+	dst = appendUint(dst, v.Session)
+	dst = append(dst, `,"source":`...)
+	dst = appendString(dst, v.Source)
+	dst = append(dst, `,"seq":`...)
+	dst = appendUint(dst, v.Seq)
+	dst = append(dst, `,"count":`...)
+	dst = appendUint(dst, uint64(v.Count))
+	dst = append(dst, `,"records":[`...)
+	dst = append(dst, records...)
+	return append(dst, ']', '}')
+}

@@ -1,0 +1,177 @@
+// Package payload is the form of fieldferry's data: the compact form a record
+// has in the buffer, the JSON it has on the wire, and the consumer's check
+// that nothing is missing.
+//
+// # Nouns
+//
+// A body is what the buffer keeps of a record: one byte of type, then the
+// facts. An envelope is one MQTT message: a JSON object with records of one
+// source and session. A [Ledger] is the consumer's account of the sequence
+// numbers it has seen.
+//
+// # Caveats
+//
+// The compact form is private to this package, but it outlives an upgrade:
+// bodies written by an older version must stay readable, so a type byte is
+// never given a second meaning. Appending to a buffer with room does not
+// allocate.
+package payload
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"fieldferry/bus"
+	"fieldferry/bus/can"
+	"fieldferry/bus/modbus"
+)
+
+// The types of a body, its first byte.
+const (
+	typeCAN    = 'c' // flags, 4 bytes of arbitration id little-endian, data (remote: length asked for)
+	typeModbus = 'm' // JSON members
+	typeEvent  = 'e' // JSON members
+)
+
+// ErrBody says that a body is not one this version can read.
+var ErrBody = errors.New("record has an unknown form")
+
+const canHeader = 6
+
+// AppendFrame appends the body of a CAN frame.
+func AppendFrame(dst []byte, f *can.Frame) []byte {
+	dst = append(dst, typeCAN, byte(f.Flags))
+	dst = binary.LittleEndian.AppendUint32(dst, f.ID)
+	if f.Flags&can.Remote != 0 {
+		return append(dst, f.Len)
+	}
+	return append(dst, f.Data[:min(int(f.Len), can.MaxDataLen)]...)
+}
+
+// parseFrame is the inverse of AppendFrame, but for the time.
+func parseFrame(body []byte, f *can.Frame) error {
+	if len(body) < canHeader || len(body) > canHeader+can.MaxDataLen {
+		return fmt.Errorf("%w: a CAN frame of %d bytes", ErrBody, len(body))
+	}
+	*f = can.Frame{Flags: can.Flags(body[1]), ID: binary.LittleEndian.Uint32(body[2:])}
+	data := body[canHeader:]
+	if f.Flags&can.Remote != 0 {
+		if len(data) != 1 {
+			return fmt.Errorf("%w: a remote frame of %d bytes", ErrBody, len(body))
+		}
+		f.Len = data[0]
+		return nil
+	}
+	f.Len = uint8(copy(f.Data[:], data))
+	return nil
+}
+
+// AppendReading appends the body of what one poll of a Modbus device yielded.
+func AppendReading(dst []byte, r *modbus.Reading) []byte {
+	dst = append(dst, typeModbus)
+	dst = append(dst, `"device":`...)
+	dst = appendString(dst, r.Device)
+	dst = append(dst, `,"values":{`...)
+	failed := len(r.Failures)
+	for i := range r.Values {
+		v := &r.Values[i]
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = appendString(dst, v.Name)
+		dst = append(dst, ':')
+		if v.Kind == modbus.KindFloat && notFinite(v.Float) {
+			dst = append(dst, "null"...)
+			failed++
+			continue
+		}
+		dst = appendValue(dst, v)
+	}
+	dst = append(dst, '}')
+	if failed == 0 {
+		return dst
+	}
+	return appendFailures(dst, r)
+}
+
+// appendFailures appends the "errors" member: what could not be read, and
+// values JSON has no number for.
+func appendFailures(dst []byte, r *modbus.Reading) []byte {
+	dst = append(dst, `,"errors":{`...)
+	sep := ""
+	member := func(name, what string) {
+		dst = append(dst, sep...)
+		sep = ","
+		dst = appendString(dst, name)
+		dst = append(dst, ':')
+		dst = appendString(dst, what)
+	}
+	for _, f := range r.Failures {
+		member(f.Name, f.Err)
+	}
+	for i := range r.Values {
+		if v := &r.Values[i]; v.Kind == modbus.KindFloat && notFinite(v.Float) {
+			member(v.Name, nameOfNotFinite(v.Float))
+		}
+	}
+	return append(dst, '}')
+}
+
+// AppendEvent appends the body of an event. The id ties what is raised to
+// what is cleared; 0 leaves it out.
+func AppendEvent(dst []byte, id uint64, e bus.Event) []byte {
+	dst = append(dst, typeEvent)
+	dst = append(dst, `"event":`...)
+	dst = appendString(dst, e.Code)
+	dst = append(dst, `,"state":`...)
+	dst = appendString(dst, e.State.String())
+	if id != 0 {
+		dst = append(dst, `,"id":`...)
+		dst = appendUint(dst, id)
+	}
+	if e.Subject != "" {
+		dst = append(dst, `,"subject":`...)
+		dst = appendString(dst, e.Subject)
+	}
+	if len(e.Detail) == 0 {
+		return dst
+	}
+	detail, err := json.Marshal(e.Detail)
+	if err != nil { // a detail JSON cannot hold must not cost the event
+		detail, _ = json.Marshal(map[string]string{"detail": fmt.Sprint(e.Detail)})
+	}
+	dst = append(dst, `,"detail":`...)
+	return append(dst, detail...)
+}
+
+// Keys are what a topic template may name of a record besides its source.
+type Keys struct {
+	Device string // Modbus device, else empty
+	ID     string // CAN arbitration id in hex, else empty
+}
+
+// KeysOf finds the keys of a body. A body it cannot read has none.
+func KeysOf(body []byte) Keys {
+	if len(body) == 0 {
+		return Keys{}
+	}
+	switch body[0] {
+	case typeCAN:
+		var f can.Frame
+		if parseFrame(body, &f) == nil {
+			return Keys{ID: string(appendID(nil, f.ID, f.Flags&can.Extended != 0))}
+		}
+	case typeModbus:
+		var m struct{ Device string }
+		if json.Unmarshal(object(body[1:]), &m) == nil {
+			return Keys{Device: m.Device}
+		}
+	}
+	return Keys{}
+}
+
+func object(members []byte) []byte {
+	return append(append([]byte{'{'}, members...), '}')
+}

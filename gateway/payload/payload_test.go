@@ -1,0 +1,197 @@
+package payload
+
+import (
+	"encoding/json"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"fieldferry/bus"
+	"fieldferry/bus/can"
+	"fieldferry/bus/modbus"
+)
+
+var when = time.Date(2026, 11, 20, 14, 0, 0, 123456789, time.UTC)
+
+func frame(id uint32, flags can.Flags, data ...byte) *can.Frame {
+	f := &can.Frame{ID: id, Flags: flags, Len: uint8(len(data))}
+	copy(f.Data[:], data)
+	return f
+}
+
+func TestFrameRecord(t *testing.T) {
+	remote := frame(0x123, can.Remote)
+	remote.Len = 8
+	for name, c := range map[string]struct {
+		frame *can.Frame
+		want  string
+	}{
+		"extended": {frame(0x0CF00400, can.Extended, 0, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77),
+			`"type":"can","id":"0CF00400","ext":true,"data":"0011223344556677"`},
+		"standard":             {frame(0x7ff, 0, 0xab), `"type":"can","id":"7FF","data":"AB"`},
+		"extended, low number": {frame(0x12, can.Extended), `"type":"can","id":"00000012","ext":true,"data":""`},
+		"empty":                {frame(0, 0), `"type":"can","id":"000","data":""`},
+		"remote":               {frame(0x123, can.Remote), `"type":"can","id":"123","data":"","rtr":true`},
+		"remote with length":   {remote, `"type":"can","id":"123","data":"","rtr":true,"dlc":8`},
+		"fd": {frame(0x1, can.FD|can.BitRateSwitch|can.ErrorState, make([]byte, 12)...),
+			`"type":"can","id":"001","data":"000000000000000000000000","fd":true,"brs":true,"esi":true`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var e Encoder
+			got, err := e.AppendRecord(nil, 1001, when.UnixNano(), AppendFrame(nil, c.frame))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := `{"seq":1001,"ts":"2026-11-20T14:00:00.123456789Z",` + c.want + `}`
+			if string(got) != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+func TestReadingRecord(t *testing.T) {
+	r := &modbus.Reading{Device: "meter \"A\"", Values: []modbus.Value{
+		{Name: "u", Kind: modbus.KindFloat, Float: 230.1},
+		{Name: "big", Kind: modbus.KindUint, Uint: 1<<53 + 1},
+		{Name: "exact", Kind: modbus.KindUint, Uint: 1 << 53},
+		{Name: "neg", Kind: modbus.KindInt, Int: math.MinInt64},
+		{Name: "on", Kind: modbus.KindBool, Uint: 1},
+		{Name: "nan", Kind: modbus.KindFloat, Float: math.NaN()},
+		{Name: "inf", Kind: modbus.KindFloat, Float: math.Inf(-1)},
+		{Name: "tiny", Kind: modbus.KindFloat, Float: 1e-9},
+	}, Failures: []modbus.Failure{{Name: "energy", Err: "exception 2: illegal data address"}}}
+	var e Encoder
+	got, err := e.AppendRecord(nil, 7, when.UnixNano(), AppendReading(nil, r))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"seq":7,"ts":"2026-11-20T14:00:00.123456789Z","type":"modbus","device":"meter \"A\"",` +
+		`"values":{"u":230.1,"big":"9007199254740993","exact":9007199254740992,"neg":"-9223372036854775808","on":true,` +
+		`"nan":null,"inf":null,"tiny":1e-09},` +
+		`"errors":{"energy":"exception 2: illegal data address","nan":"not a number","inf":"negative infinity"}}`
+	if string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	if !json.Valid(got) {
+		t.Error("not JSON")
+	}
+	if k := KeysOf(AppendReading(nil, r)); k.Device != `meter "A"` {
+		t.Errorf("device %q", k.Device)
+	}
+}
+
+func TestEventAndLossRecord(t *testing.T) {
+	var e Encoder
+	body := AppendEvent(nil, 17, bus.Event{Code: "slave_offline", Subject: "meter", State: bus.Raised,
+		Detail: map[string]any{"unit_id": 3}})
+	got, err := e.AppendRecord(nil, 9, 0, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{"seq":9,"ts":"1970-01-01T00:00:00.000000000Z","type":"event","event":"slave_offline","state":"raised","id":17,"subject":"meter","detail":{"unit_id":3}}`
+	if string(got) != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	loss := string(e.AppendLoss(nil, 2001, 2200, -1, "evicted"))
+	if want := `{"ts":"1969-12-31T23:59:59.999999999Z","type":"loss","from":2001,"to":2200,"count":200,"reason":"evicted"}`; loss != want {
+		t.Errorf("got  %s\nwant %s", loss, want)
+	}
+	unencodable := AppendEvent(nil, 0, bus.Event{Code: "x", Detail: map[string]any{"c": make(chan int)}})
+	if !json.Valid(object(unencodable[1:])) {
+		t.Errorf("event with an odd detail is not JSON: %s", unencodable)
+	}
+}
+
+func TestEnvelope(t *testing.T) {
+	v := Envelope{Gateway: "gw-01", Session: 3, Source: "engine", Seq: 1001, Count: 2}
+	got := string(v.Append(nil, []byte(`{"seq":1001},{"seq":1002}`)))
+	want := `{"v":1,"gateway":"gw-01","session":3,"source":"engine","seq":1001,"count":2,"records":[{"seq":1001},{"seq":1002}]}`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	head := len(got) - len(`{"seq":1001},{"seq":1002}`)
+	if head > MaxOverhead+len("gw-01engine") {
+		t.Errorf("head of %d bytes exceeds MaxOverhead", head)
+	}
+}
+
+// Whatever text stands in a name, the record is valid JSON that reads back
+// as encoding/json would have written it.
+func FuzzString(f *testing.F) {
+	for _, s := range []string{"", "a", "\"\\\n\t\x00\x7f", "grad °C", "\xb0C", "\xed\xa0\x80", "\U0001F600"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		var back string
+		if err := json.Unmarshal(appendString(nil, s), &back); err != nil {
+			t.Fatalf("%q: %v", s, err)
+		}
+		if want := strings.ToValidUTF8(s, "\uFFFD"); strings.ReplaceAll(want, "\uFFFD", "") != strings.ReplaceAll(back, "\uFFFD", "") {
+			t.Errorf("%q reads back as %q", s, back)
+		}
+	})
+}
+
+// A body from a damaged buffer must never end the process nor make bad JSON of a frame.
+func FuzzBody(f *testing.F) {
+	f.Add(AppendFrame(nil, frame(1, can.Extended, 1, 2)))
+	f.Add(AppendFrame(nil, frame(1, can.Remote)))
+	f.Add([]byte{typeCAN})
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var e Encoder
+		out, err := e.AppendRecord(nil, 1, 0, body)
+		KeysOf(body)
+		if err != nil && len(out) != 0 {
+			t.Error("an unreadable body left something behind")
+		}
+		if err == nil && body[0] == typeCAN && !json.Valid(out) {
+			t.Errorf("bad JSON: %s", out)
+		}
+	})
+}
+
+func TestHotPathDoesNotAllocate(t *testing.T) {
+	f := frame(0x0CF00400, can.Extended, 1, 2, 3, 4, 5, 6, 7, 8)
+	var e Encoder
+	body, out := make([]byte, 0, 128), make([]byte, 0, 512)
+	ns := when.UnixNano()
+	if n := testing.AllocsPerRun(1000, func() {
+		body = AppendFrame(body[:0], f)
+		out, _ = e.AppendRecord(out[:0], 1, ns, body)
+		ns += 100
+	}); n != 0 {
+		t.Errorf("%v allocations per record", n)
+	}
+}
+
+func BenchmarkRecord(b *testing.B) {
+	var e Encoder
+	body := AppendFrame(nil, frame(0x0CF00400, can.Extended, 1, 2, 3, 4, 5, 6, 7, 8))
+	out := make([]byte, 0, 512)
+	ns := when.UnixNano()
+	b.ReportAllocs()
+	for i := range b.N {
+		out, _ = e.AppendRecord(out[:0], uint64(i), ns+int64(i)*100_000, body)
+	}
+}
+
+// The yardstick for BenchmarkRecord: the same record by encoding/json from a struct.
+func BenchmarkRecordByEncodingJSON(b *testing.B) {
+	type record struct {
+		Seq  uint64 `json:"seq"`
+		TS   string `json:"ts"`
+		Type string `json:"type"`
+		ID   string `json:"id"`
+		Ext  bool   `json:"ext,omitempty"`
+		Data string `json:"data"`
+	}
+	f := frame(0x0CF00400, can.Extended, 1, 2, 3, 4, 5, 6, 7, 8)
+	ns := when.UnixNano()
+	b.ReportAllocs()
+	for i := range b.N {
+		_, _ = json.Marshal(record{uint64(i), time.Unix(0, ns+int64(i)*100_000).UTC().Format(time.RFC3339Nano), "can",
+			string(appendID(nil, f.ID, true)), true, string(appendHex(nil, f.Data[:f.Len]))})
+	}
+}
