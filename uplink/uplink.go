@@ -23,7 +23,7 @@ import (
 // Message is one PUBLISH, QoS 1, not retained. The payload must not be
 // changed until the message was acknowledged or never again.
 type Message struct {
-	Topic   string
+	Topic   string // must pass ValidateTopic: a broker answers others by closing the connection
 	Payload []byte
 	Token   uint64 // the queue's own name for the message
 }
@@ -32,22 +32,29 @@ type Message struct {
 // one goroutine at a time.
 type Queue interface {
 	// Next waits for the next message after those handed out since the last
-	// Rewind. It returns an error only when ctx ends.
+	// Rewind. It returns an error only when ctx ends. That is not the end of
+	// the uplink: ctx also ends when an acknowledgement came meanwhile, and
+	// Next is called again after Acked. What Next has gathered so far, and
+	// since when, must survive that.
 	Next(ctx context.Context) (Message, error)
 	// Acked says that the broker has taken m. Messages are acknowledged in
-	// the order in which Next handed them out.
+	// the order in which Next handed them out. It may still be called for a
+	// short while after the context of Run has ended, never after Run returned.
 	Acked(m Message)
 	// Rewind says that what was handed out and not acknowledged was not
-	// delivered: Next begins again with the first of it.
+	// delivered: Next begins again with the first of it. It is called at the
+	// end of every session, also when nothing is outstanding.
 	Rewind()
 }
 
-// Observer is told how the uplink fares. Calls must not block.
+// Observer is told how the uplink fares. Calls must not block. They come from
+// the goroutine of Run. Server names are without user and password.
 type Observer interface {
 	// Connected says that a broker accepted the connection.
 	Connected(server string)
 	// Disconnected says why there is no connection (any longer); it is
-	// called after every failed attempt and every loss.
+	// called after every failed attempt and every loss, and with a nil err
+	// after a clean end. An err that is not nil is an *[Error].
 	Disconnected(server string, err error)
 }
 
@@ -59,14 +66,14 @@ type Retained struct {
 
 // Config says which broker to use and how.
 type Config struct {
-	Servers    []string // URLs tried in order: mqtt, mqtts, ws, wss
-	ClientID   string
-	Username   string
+	Servers    []string                    // URLs tried in order: mqtt, mqtts, ws, wss; see ParseServer
+	ClientID   string                      // 1 to 65535 bytes
+	Username   string                      // empty: that of the server's URL, if any
 	Password   func() (string, error)      // asked at every connect; nil: none
 	TLS        func() (*tls.Config, error) // asked at every connect; nil: system roots
-	KeepAlive  time.Duration               // 0 means 30 s
-	AckTimeout time.Duration               // 0 means 2 x KeepAlive
-	InFlight   int                         // 0 means 100
+	KeepAlive  time.Duration               // 1 s to 65535 s, in whole seconds (rounded up); 0 means 30 s
+	AckTimeout time.Duration               // how long the oldest message in flight may wait; 0 means 2 x KeepAlive
+	InFlight   int                         // messages waiting for their PUBACK, 1 to 65000; 0 means 100
 	Will       *Retained                   // last will, retained
 	Birth      func() []Retained           // published retained after every connect, before the queue
 	Goodbye    func() []Retained           // published retained before a clean end

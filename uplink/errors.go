@@ -1,0 +1,217 @@
+package uplink
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Reason says why there is no connection, or no longer one. Its text form is
+// a stable word for metrics and alarms.
+type Reason uint8
+
+// The reasons.
+const (
+	ReasonUnknown         Reason = iota
+	ReasonSecret                 // password, CA, certificate or key could not be read here
+	ReasonNoSuchHost             // DNS
+	ReasonUnreachable            // no route, no network
+	ReasonConnRefused            // nobody listens there
+	ReasonConnectTimeout         // no answer to TCP, TLS or the WebSocket handshake
+	ReasonUnknownCA              // the certificate is not signed by a trusted CA
+	ReasonCertExpired            // the certificate's time is over
+	ReasonCertNotYetValid        // the certificate's time has not come, or the clock here is wrong
+	ReasonCertHostName           // the certificate is for another host
+	ReasonClientCert             // the broker ended the TLS handshake: client certificate missing or refused
+	ReasonTLS                    // any other failure of TLS
+	ReasonNotMQTT                // something else answered, for example a captive portal
+	ReasonProtocol               // the broker broke MQTT 3.1.1
+	ReasonNoConnack              // connected, but no answer to CONNECT
+	ReasonVersion                // CONNACK 1
+	ReasonClientID               // CONNACK 2
+	ReasonUnavailable            // CONNACK 3
+	ReasonUser                   // CONNACK 4 or 5
+	ReasonRefused                // CONNACK with any other code
+	ReasonAckTimeout             // no PUBACK in time
+	ReasonKeepAlive              // no answer to PINGREQ
+	ReasonWriteTimeout           // the connection takes no bytes any more
+	ReasonLost                   // closed by the broker or the network
+)
+
+// reasons has per Reason its word, what happened, and what to do.
+var reasons = [...]struct{ word, text, hint string }{
+	ReasonUnknown:         {"unknown", "the connection failed", ""},
+	ReasonSecret:          {"secret", "cannot read the password or a TLS file", "check the files and their access rights"},
+	ReasonNoSuchHost:      {"no_such_host", "the host name cannot be resolved", "check the name and the DNS servers"},
+	ReasonUnreachable:     {"unreachable", "there is no way to the host", "check the network connection"},
+	ReasonConnRefused:     {"connection_refused", "nobody listens at that port", "check that the broker runs, the port, and the firewall"},
+	ReasonConnectTimeout:  {"connect_timeout", "the host does not answer", "check the address and the firewall"},
+	ReasonUnknownCA:       {"unknown_ca", "the broker's certificate is not signed by a trusted CA", "configure the broker's CA certificate"},
+	ReasonCertExpired:     {"certificate_expired", "the broker's certificate has expired", "renew it on the broker, or check the clock here"},
+	ReasonCertNotYetValid: {"certificate_not_yet_valid", "the broker's certificate is not valid yet", "the clock here is probably wrong: check time synchronisation"},
+	ReasonCertHostName:    {"certificate_host_name", "the broker's certificate is for another host", "use the name in the certificate, or set the server name"},
+	ReasonClientCert:      {"client_certificate", "the broker ended the TLS handshake", "check the client certificate and key, and the TLS versions the broker accepts"},
+	ReasonTLS:             {"tls", "TLS failed", "check that the port is the broker's TLS port"},
+	ReasonNotMQTT:         {"not_mqtt", "what answers there is not an MQTT broker", "check the port and path, and whether a captive portal wants a login"},
+	ReasonProtocol:        {"protocol", "the broker broke the MQTT protocol", "check what listens there, and the broker's log"},
+	ReasonNoConnack:       {"no_connack", "the broker does not answer CONNECT", "check the broker's log, and whether the port expects TLS or WebSocket"},
+	ReasonVersion:         {"refused_version", "the broker does not accept MQTT 3.1.1", "enable it on the broker"},
+	ReasonClientID:        {"refused_client_id", "the broker refused the client id", "choose another client id"},
+	ReasonUnavailable:     {"refused_unavailable", "the broker says that it is not available", "check the broker"},
+	ReasonUser:            {"refused_user", "the broker refused the user name or password", "check user name and password, and the broker's access rules"},
+	ReasonRefused:         {"refused", "the broker refused the connection", "check the broker's log"},
+	ReasonAckTimeout:      {"ack_timeout", "the broker does not acknowledge messages", "check the broker's load and log"},
+	ReasonKeepAlive:       {"keep_alive", "the broker does not answer any more", "check the network connection"},
+	ReasonWriteTimeout:    {"write_timeout", "the connection takes no data any more", "check the network connection"},
+	ReasonLost:            {"lost", "the connection was lost", "check the network and the broker's log"},
+}
+
+// String is the reason as one word, for example "refused_user".
+func (r Reason) String() string {
+	if int(r) < len(reasons) {
+		return reasons[r].word
+	}
+	return "unknown"
+}
+
+// Error says what went wrong with which server. It never contains a secret.
+type Error struct {
+	Reason Reason
+	Server string // URL without user and password; empty: not about one server
+	Err    error  // the cause; may be nil
+}
+
+// Error is what happened, to what, why, and what to do.
+func (e *Error) Error() string {
+	r := reasons[ReasonUnknown]
+	if int(e.Reason) < len(reasons) {
+		r = reasons[e.Reason]
+	}
+	s := r.text
+	if e.Server != "" {
+		s = e.Server + ": " + s
+	}
+	if e.Err != nil {
+		s += " (" + e.Err.Error() + ")"
+	}
+	if r.hint != "" {
+		s += "; " + r.hint
+	}
+	return s
+}
+
+// Unwrap is the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// slow says that trying again soon is of no use and a burden to the broker.
+func (e *Error) slow() bool {
+	switch e.Reason {
+	case ReasonUser, ReasonClientID, ReasonVersion, ReasonClientCert:
+		return true
+	}
+	return false
+}
+
+// reasonError is an error whose reason is known where it happened.
+func reasonError(r Reason, err error) *Error { return &Error{Reason: r, Err: err} }
+
+// asError gives err the server's name and, if nothing said it, a reason.
+func asError(server string, err error) *Error {
+	var e *Error
+	if !errors.As(err, &e) {
+		e = &Error{Err: err}
+	}
+	out := *e
+	out.Server = server
+	return &out
+}
+
+// dialError finds the reason in an error of opening a TCP connection.
+func dialError(err error) *Error {
+	var dns *net.DNSError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &dns):
+		return reasonError(ReasonNoSuchHost, err)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return reasonError(ReasonConnRefused, err)
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETDOWN):
+		return reasonError(ReasonUnreachable, err)
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return reasonError(ReasonConnectTimeout, err)
+	}
+	return reasonError(ReasonUnreachable, err)
+}
+
+// tlsError finds the reason in an error of the TLS handshake.
+func tlsError(err error, now time.Time) *Error {
+	var unknown x509.UnknownAuthorityError
+	var invalid x509.CertificateInvalidError
+	var host x509.HostnameError
+	var record tls.RecordHeaderError
+	var op *net.OpError
+	var timeout net.Error
+	switch {
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return certTimeError(invalid, now)
+	case errors.As(err, &unknown):
+		return reasonError(ReasonUnknownCA, err)
+	case errors.As(err, &host):
+		return reasonError(ReasonCertHostName, err)
+	case errors.As(err, &record):
+		if string(record.RecordHeader[:]) == "HTTP/" {
+			return reasonError(ReasonNotMQTT, errors.New("it answers with plain HTTP"))
+		}
+		return reasonError(ReasonTLS, errors.New("it does not speak TLS"))
+	case errors.As(err, &op) && op.Op == "remote error": // crypto/tls: an alert from the peer
+		return reasonError(ReasonClientCert, err)
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return reasonError(ReasonConnectTimeout, err)
+	}
+	return reasonError(ReasonTLS, err)
+}
+
+// certTimeError tells an old certificate from a wrong clock: x509 calls both
+// Expired. Boards without a battery start in 1970.
+func certTimeError(e x509.CertificateInvalidError, now time.Time) *Error {
+	const day = "2006-01-02 15:04 MST"
+	clock := now.UTC().Format(day)
+	if e.Cert != nil && now.Before(e.Cert.NotBefore) {
+		return reasonError(ReasonCertNotYetValid,
+			fmt.Errorf("valid from %s, the clock here says %s", e.Cert.NotBefore.UTC().Format(day), clock))
+	}
+	if e.Cert != nil {
+		return reasonError(ReasonCertExpired,
+			fmt.Errorf("valid until %s, the clock here says %s", e.Cert.NotAfter.UTC().Format(day), clock))
+	}
+	return reasonError(ReasonCertExpired, e)
+}
+
+// readError finds the reason in an error of reading from a connection.
+func readError(err error, connacked bool) *Error {
+	var e *Error
+	var op *net.OpError
+	switch {
+	case errors.As(err, &e):
+		return e
+	case errors.As(err, &op) && op.Op == "remote error":
+		return reasonError(ReasonClientCert, err) // TLS 1.3 refuses a client certificate after the handshake
+	case !connacked:
+		return reasonError(ReasonNoConnack, err)
+	}
+	return reasonError(ReasonLost, err)
+}
+
+// writeError finds the reason in an error of writing to a connection.
+func writeError(err error) *Error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return reasonError(ReasonWriteTimeout, err)
+	}
+	return reasonError(ReasonLost, err)
+}

@@ -1,0 +1,234 @@
+package uplink
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// MQTT 3.1.1, 2.2.1: packet types in the upper half of the first byte.
+const (
+	typeConnack  = 2
+	typePublish  = 3
+	typePuback   = 4
+	typePingresp = 13
+)
+
+// guard stands between paho and the connection and lets through only what a
+// publisher may get from a broker. paho allocates whatever length a packet
+// announces, takes SUBACK and PUBCOMP with the id of a PUBLISH for its
+// acknowledgement, and takes unknown CONNACK codes for success.
+//
+// A PUBACK passes only for a PUBLISH that was written before and not yet
+// acknowledged. The first thing that goes wrong is kept as the cause.
+type guard struct {
+	net.Conn // TLS, WebSocket or link
+	link     *link
+	r        *bufio.Reader
+	packet   [4]byte // the packet being handed out; none that may pass is longer
+	rest     []byte  // what of it was not read yet
+	accepted bool    // CONNACK passed
+
+	wmu   sync.Mutex    // paho pings from a goroutine of its own
+	slots chan struct{} // gets one for every PUBLISH written
+
+	sent   [65536 / 32]atomic.Uint32 // bit set of packet ids written and not acknowledged
+	strays atomic.Uint64             // packets not passed on
+
+	cause  atomic.Pointer[Error]
+	onFail func()
+}
+
+// errNotMQTT and the like are causes, see guard.Read.
+var (
+	errHTTP      = errors.New("it answers with HTTP")
+	errNoConnack = errors.New("the first packet is not a CONNACK")
+	errLength    = errors.New("a packet announces an impossible length")
+)
+
+func newGuard(conn net.Conn, l *link, slots chan struct{}, onFail func()) *guard {
+	return &guard{Conn: conn, link: l, r: bufio.NewReaderSize(conn, 1024), slots: slots, onFail: onFail}
+}
+
+// Read hands out the next bytes of packets that may pass.
+func (g *guard) Read(p []byte) (int, error) {
+	for len(g.rest) == 0 {
+		if err := g.next(); err != nil {
+			return 0, g.fail(readError(err, g.accepted))
+		}
+	}
+	n := copy(p, g.rest)
+	g.rest = g.rest[n:]
+	return n, nil
+}
+
+// next reads one packet and puts it into rest if it may pass.
+func (g *guard) next() error {
+	first, err := g.r.ReadByte()
+	if err != nil {
+		return err
+	}
+	if !g.accepted {
+		return g.connack(first)
+	}
+	length, err := g.length()
+	if err != nil {
+		return err
+	}
+	switch {
+	case first == typePuback<<4 && length == 2:
+		return g.puback()
+	case first == typePingresp<<4 && length == 0:
+		g.packet[0], g.packet[1] = first, 0
+		g.rest = g.packet[:2]
+		return nil
+	case first>>4 == typePublish:
+		// Some brokers subscribe their clients to something by themselves.
+		g.strays.Add(1)
+		_, err = g.r.Discard(length)
+		return err
+	}
+	return reasonError(ReasonProtocol, fmt.Errorf("unexpected packet: first byte 0x%02x, length %d", first, length))
+}
+
+// connack checks the first packet, and refusals in it.
+func (g *guard) connack(first byte) error {
+	if first == 'H' {
+		return reasonError(ReasonNotMQTT, errHTTP)
+	}
+	if first != typeConnack<<4 {
+		return reasonError(ReasonNotMQTT, errNoConnack)
+	}
+	g.packet[0] = first
+	if _, err := io.ReadFull(g.r, g.packet[1:4]); err != nil {
+		return err
+	}
+	if g.packet[1] != 2 {
+		return reasonError(ReasonNotMQTT, errNoConnack)
+	}
+	if err := refusal(g.packet[3]); err != nil {
+		return err
+	}
+	g.accepted = true
+	g.rest = g.packet[:4]
+	return nil
+}
+
+// refusal is the error for a CONNACK return code, nil for 0 (MQTT 3.1.1, 3.2.2.3).
+func refusal(code byte) error {
+	err := fmt.Errorf("CONNACK return code %d", code)
+	switch code {
+	case 0:
+		return nil
+	case 1:
+		return reasonError(ReasonVersion, err)
+	case 2:
+		return reasonError(ReasonClientID, err)
+	case 3:
+		return reasonError(ReasonUnavailable, err)
+	case 4, 5:
+		return reasonError(ReasonUser, err)
+	}
+	return reasonError(ReasonRefused, err)
+}
+
+// length reads a remaining length (MQTT 3.1.1, 2.2.3).
+func (g *guard) length() (int, error) {
+	n := 0
+	for shift := 0; shift < 28; shift += 7 {
+		b, err := g.r.ReadByte()
+		if err != nil {
+			return 0, err
+		}
+		n |= int(b&0x7f) << shift
+		if b < 0x80 {
+			return n, nil
+		}
+	}
+	return 0, reasonError(ReasonProtocol, errLength)
+}
+
+func (g *guard) puback() error {
+	g.packet[0], g.packet[1] = typePuback<<4, 2
+	if _, err := io.ReadFull(g.r, g.packet[2:4]); err != nil {
+		return err
+	}
+	id := uint16(g.packet[2])<<8 | uint16(g.packet[3])
+	bit := uint32(1) << (id % 32)
+	if g.sent[id/32].And(^bit)&bit == 0 {
+		g.strays.Add(1) // twice, or never sent
+		return nil
+	}
+	g.rest = g.packet[:4]
+	return nil
+}
+
+// Write writes one packet; paho always hands over whole ones.
+func (g *guard) Write(p []byte) (int, error) {
+	g.wmu.Lock()
+	defer g.wmu.Unlock()
+	publish := len(p) > 0 && p[0]>>4 == typePublish
+	if publish {
+		if id, ok := publishID(p); ok {
+			g.sent[id/32].Or(1 << (id % 32)) // before the PUBACK can come
+		}
+	}
+	n, err := g.Conn.Write(p)
+	if publish {
+		select {
+		case g.slots <- struct{}{}:
+		default:
+		}
+	}
+	if err != nil {
+		return n, g.fail(writeError(err))
+	}
+	return n, nil
+}
+
+// publishID is the packet id of a PUBLISH with QoS > 0 (MQTT 3.1.1, 3.3.2).
+func publishID(p []byte) (uint16, bool) {
+	if p[0]&0x06 == 0 {
+		return 0, false
+	}
+	i := 1
+	for i < len(p) && i < 5 && p[i] >= 0x80 {
+		i++
+	}
+	i++ // the topic's length is here
+	if i+2 > len(p) {
+		return 0, false
+	}
+	i += 2 + (int(p[i])<<8 | int(p[i+1]))
+	if i+2 > len(p) {
+		return 0, false
+	}
+	return uint16(p[i])<<8 | uint16(p[i+1]), true
+}
+
+// SetDeadline bounds reading; writes have their own bound, see link.
+func (g *guard) SetDeadline(t time.Time) error { return g.Conn.SetReadDeadline(t) }
+
+// SetWriteDeadline does nothing, see link.
+func (g *guard) SetWriteDeadline(time.Time) error { return nil }
+
+// Close closes in bounded time: TLS wants to say goodbye first, and would
+// wait 5 s for a connection that takes nothing.
+func (g *guard) Close() error {
+	t := time.AfterFunc(closeTimeout, g.link.kill)
+	defer t.Stop()
+	return g.Conn.Close()
+}
+
+// fail keeps the first error as the cause and returns it.
+func (g *guard) fail(e *Error) error {
+	if g.cause.CompareAndSwap(nil, e) {
+		g.onFail()
+	}
+	return e
+}

@@ -1,0 +1,184 @@
+package uplink
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"fieldferry/uplink/internal/wsconn"
+)
+
+// link is the TCP connection below TLS, WebSocket and MQTT. It counts bytes
+// and bounds every write: a connection that takes not one byte for the write
+// timeout is dead, one that takes them slowly is not.
+type link struct {
+	*net.TCPConn
+	timeout  time.Duration
+	budget   int // bytes that may be read until the handshakes are over; negative: no limit
+	up, down *atomic.Uint64
+}
+
+// handshakeBytes is more than any TLS and WebSocket handshake needs.
+const handshakeBytes = 256 * 1024
+
+var errHandshakeBytes = errors.New("too much data before the handshake was over")
+
+// Write writes all of p, however slowly, as long as there is progress.
+func (l *link) Write(p []byte) (int, error) {
+	done := 0
+	for {
+		if err := l.TCPConn.SetWriteDeadline(time.Now().Add(l.timeout)); err != nil {
+			return done, err
+		}
+		n, err := l.TCPConn.Write(p[done:])
+		done += n
+		l.up.Add(uint64(n)) //nolint:gosec // n is never negative
+		if err == nil || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return done, err
+		}
+	}
+}
+
+// Read counts what it reads.
+func (l *link) Read(p []byte) (int, error) {
+	if l.budget == 0 {
+		return 0, reasonError(ReasonNotMQTT, errHandshakeBytes)
+	}
+	if l.budget > 0 {
+		p = p[:min(len(p), l.budget)]
+	}
+	n, err := l.TCPConn.Read(p)
+	if l.budget > 0 {
+		l.budget -= n
+	}
+	l.down.Add(uint64(n)) //nolint:gosec // n is never negative
+	return n, err
+}
+
+// SetWriteDeadline does nothing: Write sets its own. The layers above would
+// remove it for a write that another goroutine has under way.
+func (l *link) SetWriteDeadline(time.Time) error { return nil }
+
+// SetDeadline sets the deadline for reading, see SetWriteDeadline.
+func (l *link) SetDeadline(t time.Time) error { return l.SetReadDeadline(t) }
+
+// kill closes at once and throws away what was not sent yet.
+func (l *link) kill() {
+	_ = l.SetLinger(0) // the connection is given up: nothing is left to do about an error
+	_ = l.Close()
+}
+
+// dialer opens connections.
+type dialer struct {
+	write    time.Duration // see link.timeout
+	user     time.Duration // TCP_USER_TIMEOUT
+	up, down *atomic.Uint64
+	now      func() time.Time
+}
+
+// dial opens the connection to s up to where MQTT begins. The link returned
+// is the one below the connection. Errors have their reason.
+func (d *dialer) dial(ctx context.Context, s Server, config func() (*tls.Config, error)) (net.Conn, *link, error) {
+	l, err := d.dialTCP(ctx, s.Address())
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, l.kill) // gorilla does not look at ctx once it dialled
+	var conn net.Conn = l
+	if s.usesTLS() {
+		conn, err = d.startTLS(ctx, l, s.Host, config)
+	}
+	if err == nil && s.usesWebSocket() {
+		conn, err = startWebSocket(ctx, conn, s)
+	}
+	if !stop() && err == nil {
+		err = dialError(ctx.Err())
+	}
+	if err != nil {
+		l.kill()
+		return nil, nil, err
+	}
+	l.budget = -1
+	return conn, l, nil
+}
+
+func (d *dialer) dialTCP(ctx context.Context, address string) (*link, error) {
+	nd := net.Dialer{
+		KeepAlive: -1, // MQTT has its own
+		Control: func(_, _ string, c syscall.RawConn) error {
+			return setSocketOptions(c, d.user)
+		},
+	}
+	conn, err := nd.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, dialError(err)
+	}
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok { // cannot be: "tcp" always gives one
+		_ = conn.Close()
+		return nil, reasonError(ReasonUnknown, fmt.Errorf("unexpected connection type %T", conn))
+	}
+	return &link{TCPConn: tcp, timeout: d.write, budget: handshakeBytes, up: d.up, down: d.down}, nil
+}
+
+func (d *dialer) startTLS(ctx context.Context, l *link, host string, config func() (*tls.Config, error)) (net.Conn, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if config != nil {
+		given, err := config()
+		if err != nil {
+			return nil, reasonError(ReasonSecret, err)
+		}
+		if given != nil {
+			c = given.Clone()
+		}
+	}
+	if c.ServerName == "" {
+		c.ServerName = host
+	}
+	if c.MinVersion == 0 {
+		c.MinVersion = tls.VersionTLS12
+	}
+	conn := tls.Client(l, c)
+	if err := conn.HandshakeContext(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return nil, tlsError(err, d.now())
+	}
+	return conn, nil
+}
+
+// startWebSocket does the handshake on conn, which has TLS already if the
+// server wants it.
+func startWebSocket(ctx context.Context, conn net.Conn, s Server) (net.Conn, error) {
+	same := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+	wd := websocket.Dialer{
+		NetDialContext:    same,
+		NetDialTLSContext: same,
+		Subprotocols:      []string{"mqtt"}, // [MQTT-6.0.0-3]
+		ReadBufferSize:    1024,
+		WriteBufferSize:   16 * 1024,
+	}
+	ws, resp, err := wd.DialContext(ctx, s.Scheme+"://"+s.Address()+s.Path, nil)
+	var network net.Error
+	var known *Error
+	switch {
+	case err == nil:
+		return wsconn.New(ws), nil
+	case errors.As(err, &known):
+		return nil, known
+	case resp != nil:
+		return nil, reasonError(ReasonNotMQTT, fmt.Errorf("HTTP status %d instead of a WebSocket", resp.StatusCode))
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
+		return nil, reasonError(ReasonConnectTimeout, err)
+	}
+	return nil, reasonError(ReasonNotMQTT, errors.New("no WebSocket handshake"))
+}

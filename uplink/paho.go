@@ -1,0 +1,204 @@
+package uplink
+
+import (
+	"context"
+	"net"
+	"net/url"
+	"sync"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
+)
+
+// pahoPublisher is MQTT 3.1.1 by paho.mqtt.golang, used in the one way in
+// which its tokens do not lie: a new client for every connection, no
+// automatic reconnection, clean session. A token then succeeds only on PUBACK;
+// the guard sees to it that nothing else looks like one.
+type pahoPublisher struct {
+	cfg    *Config
+	server Server
+	dialer dialer
+	time   timing
+
+	client mqtt.Client
+	slots  chan struct{}
+
+	mu     sync.Mutex // guards guard, closed
+	guard  *guard
+	closed bool
+
+	lostOnce sync.Once
+	lostCh   chan struct{}
+}
+
+func newPahoPublisher(cfg *Config, s Server, d dialer, t timing) *pahoPublisher {
+	p := &pahoPublisher{cfg: cfg, server: s, dialer: d, time: t, lostCh: make(chan struct{})}
+	// Two permissions: one packet being written, one waiting for it inside
+	// paho. With more, Publish would block where nothing can interrupt it.
+	p.slots = make(chan struct{}, 2)
+	p.slots <- struct{}{}
+	p.slots <- struct{}{}
+	return p
+}
+
+// options are made anew for every connection, so that credentials are read anew.
+func (p *pahoPublisher) options(ctx context.Context) (*mqtt.ClientOptions, error) {
+	keepAlive := p.cfg.KeepAlive
+	o := mqtt.NewClientOptions()
+	o.Servers = []*url.URL{{Scheme: p.server.Scheme, Host: p.server.Address()}}
+	o.SetClientID(p.cfg.ClientID)
+	o.SetProtocolVersion(4) // else a refusal is answered by trying MQTT 3.1
+	o.SetCleanSession(true)
+	o.SetAutoReconnect(false)
+	o.SetConnectRetry(false)
+	o.SetStore(noStore{})
+	o.SetKeepAlive(keepAlive)
+	o.SetPingTimeout(pingTimeout(keepAlive))
+	o.SetConnectTimeout(p.time.connect)
+	o.SetWriteTimeout(handover)
+	o.SetOrderMatters(true)
+	if w := p.cfg.Will; w != nil {
+		o.SetBinaryWill(w.Topic, w.Payload, 1, true)
+	}
+	user, password, err := p.credentials()
+	if err != nil {
+		return nil, reasonError(ReasonSecret, err)
+	}
+	o.SetUsername(user)
+	o.SetPassword(password)
+	o.SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return p.open(ctx) })
+	o.SetConnectionLostHandler(func(mqtt.Client, error) { p.setLost() })
+	return o, nil
+}
+
+// pingTimeout keeps the time to find an idle link dead, KeepAlive plus this
+// plus paho's checking interval, below 2 x KeepAlive.
+func pingTimeout(keepAlive time.Duration) time.Duration {
+	return min(max(keepAlive/4, 500*time.Millisecond), 10*time.Second)
+}
+
+func (p *pahoPublisher) credentials() (user, password string, err error) {
+	user = p.cfg.Username
+	if user == "" && p.server.user != nil {
+		user = p.server.user.Username()
+		password, _ = p.server.user.Password()
+	}
+	if p.cfg.Password != nil {
+		given, err := p.cfg.Password()
+		if err != nil {
+			return "", "", err
+		}
+		if given != "" {
+			password = given
+		}
+	}
+	return user, password, nil
+}
+
+// open is called by paho, in a goroutine of its own.
+func (p *pahoPublisher) open(ctx context.Context) (net.Conn, error) {
+	conn, l, err := p.dialer.dial(ctx, p.server, p.cfg.TLS)
+	if err != nil {
+		return nil, err
+	}
+	g := newGuard(conn, l, p.slots, func() {
+		// paho tells about the loss once all tokens are settled. Should it
+		// ever not, the session must end all the same.
+		time.AfterFunc(closeTimeout, p.setLost)
+	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		l.kill()
+		return nil, dialError(context.Canceled)
+	}
+	p.guard = g
+	return g, nil
+}
+
+func (p *pahoPublisher) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, p.time.connect)
+	defer cancel()
+	o, err := p.options(ctx)
+	if err != nil {
+		return err
+	}
+	p.client = mqtt.NewClient(o)
+	t := p.client.Connect()
+	stop := context.AfterFunc(ctx, p.kill)
+	<-t.Done()
+	stopped := stop()
+	if err = t.Error(); err == nil && stopped {
+		return nil
+	}
+	p.close(false)
+	if cause := p.cause(); cause != nil {
+		return cause
+	}
+	if err == nil {
+		err = dialError(ctx.Err())
+	}
+	return err
+}
+
+// kill ends the connection, and the attempt to open it, at once.
+func (p *pahoPublisher) kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	if p.guard != nil {
+		p.guard.link.kill()
+	}
+}
+
+func (p *pahoPublisher) cause() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.guard == nil {
+		return nil
+	}
+	if e := p.guard.cause.Load(); e != nil {
+		return e
+	}
+	return nil
+}
+
+func (p *pahoPublisher) ready() <-chan struct{} { return p.slots }
+
+func (p *pahoPublisher) publish(topic string, payload []byte, retained bool) token {
+	return p.client.Publish(topic, 1, retained, payload)
+}
+
+func (p *pahoPublisher) setLost() { p.lostOnce.Do(func() { close(p.lostCh) }) }
+
+func (p *pahoPublisher) lost() <-chan struct{} { return p.lostCh }
+
+func (p *pahoPublisher) err() error {
+	if cause := p.cause(); cause != nil {
+		return cause
+	}
+	// The connection itself had no error: paho has given it up, which it
+	// does only when PINGRESP is missing.
+	return reasonError(ReasonKeepAlive, nil)
+}
+
+func (p *pahoPublisher) close(polite bool) {
+	if polite {
+		p.client.Disconnect(uint(closeTimeout.Milliseconds()))
+	}
+	p.kill()
+	// Waits until paho's goroutines have ended, in vain at most this long.
+	p.client.Disconnect(uint(handover.Milliseconds()))
+}
+
+// noStore is paho's store for what outlives a connection: nothing does.
+type noStore struct{}
+
+func (noStore) Open()                             {}
+func (noStore) Put(string, packets.ControlPacket) {}
+func (noStore) Get(string) packets.ControlPacket  { return nil }
+func (noStore) All() []string                     { return nil }
+func (noStore) Del(string)                        {}
+func (noStore) Close()                            {}
+func (noStore) Reset()                            {}

@@ -1,0 +1,125 @@
+package uplink
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Stats is how an uplink fares.
+type Stats struct {
+	Connected   bool
+	Server      string    // the connected one, without user and password; empty when not connected
+	Since       time.Time // when it was connected or disconnected
+	Sent        uint64    // messages of the queue handed to a connection, repetitions included
+	Acked       uint64    // messages of the queue acknowledged
+	InFlight    int       // messages waiting for their PUBACK, births included
+	BytesUp     uint64    // bytes written to connections, TLS included, TCP and IP not
+	BytesDown   uint64
+	Connects    uint64 // connections that a broker accepted
+	Failures    uint64 // attempts and connections that ended with an error
+	LastError   string // the last of them, without secrets; empty: none yet
+	LastReason  Reason
+	LastErrorAt time.Time
+}
+
+// Stats may be called at any time from any goroutine.
+func (u *Uplink) Stats() Stats {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return Stats{
+		Connected:   u.server != "",
+		Server:      u.server,
+		Since:       u.since,
+		Acked:       u.acked.Load(), // before Sent, so that it is never more
+		Sent:        u.sent.Load(),
+		InFlight:    int(u.inFlight.Load()),
+		BytesUp:     u.up.Load(),
+		BytesDown:   u.down.Load(),
+		Connects:    u.connects.Load(),
+		Failures:    u.failures.Load(),
+		LastError:   u.lastError,
+		LastReason:  u.lastReason,
+		LastErrorAt: u.lastErrorAt,
+	}
+}
+
+func (u *Uplink) connected(server string, now time.Time) {
+	u.connects.Add(1)
+	u.mu.Lock()
+	u.server, u.since = server, now
+	u.mu.Unlock()
+	u.report.connected(server)
+	u.obs.Connected(server)
+}
+
+func (u *Uplink) disconnected(e *Error) {
+	now := u.now()
+	u.failures.Add(1)
+	u.mu.Lock()
+	if u.server != "" {
+		u.server, u.since = "", now
+	}
+	u.lastError, u.lastReason, u.lastErrorAt = e.Error(), e.Reason, now
+	u.mu.Unlock()
+	u.report.failed(e, now)
+	u.obs.Disconnected(e.Server, e)
+}
+
+func (u *Uplink) stopped(server string) {
+	u.mu.Lock()
+	u.server, u.since = "", u.now()
+	u.mu.Unlock()
+	u.log.Info("uplink disconnected", "server", server)
+	u.obs.Disconnected(server, nil)
+}
+
+// reporter logs an error once, however often it repeats, and the recovery
+// with the count. It belongs to the goroutine of Run.
+type reporter struct {
+	log   *slog.Logger
+	seen  map[failure]bool // logged since the last recovery
+	count uint64           // failures since then
+	first time.Time
+}
+
+type failure struct {
+	server string
+	reason Reason
+}
+
+func (r *reporter) failed(e *Error, now time.Time) {
+	if r.count == 0 {
+		r.first = now
+	}
+	r.count++
+	key := failure{e.Server, e.Reason}
+	if r.seen[key] {
+		r.log.Debug("uplink failed again", "server", e.Server, "reason", e.Reason.String(), "error", e)
+		return
+	}
+	if r.seen == nil {
+		r.seen = make(map[failure]bool)
+	}
+	r.seen[key] = true
+	r.log.Warn("uplink failed", "server", e.Server, "reason", e.Reason.String(), "error", e)
+}
+
+// connected is not yet a recovery: a broker that accepts and drops us again
+// would fill the log.
+func (r *reporter) connected(server string) {
+	if r.count == 0 {
+		r.log.Info("uplink connected", "server", server)
+	} else {
+		r.log.Debug("uplink connected", "server", server)
+	}
+}
+
+// works is called when a connection has brought its first acknowledgement.
+func (r *reporter) works(server string, now time.Time) {
+	if r.count == 0 {
+		return
+	}
+	r.log.Info("uplink works again", "server", server, "failures", r.count, "after", now.Sub(r.first).Round(time.Millisecond))
+	r.count = 0
+	clear(r.seen)
+}
