@@ -1,0 +1,115 @@
+package uplink
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+)
+
+// SubscribeConfig says what to listen to, and where.
+type SubscribeConfig struct {
+	Server   string                      // URL, see [ParseServer]
+	Topic    string                      // topic filter; + and # as in MQTT 3.1.1, 4.7
+	Username string                      // empty: that of the server's URL, if any
+	Password func() (string, error)      // asked at every connect; nil: none
+	TLS      func() (*tls.Config, error) // asked at every connect; nil: system roots
+
+	Connected    func()      // called after every subscription the broker accepted; may be nil
+	Disconnected func(error) // called after every failed attempt and every loss; may be nil
+}
+
+// subscribePause is the mean pause between two attempts to connect.
+const subscribePause = time.Second
+
+// Subscribe hands over the messages of a topic until ctx ends, and connects
+// again whenever the connection is lost; what is published meanwhile is
+// missed. It is the consumer's side, for looking at what arrives. All calls
+// of handle come from one goroutine at a time; payload is handle's to keep.
+// An error means that the configuration can never work.
+func Subscribe(ctx context.Context, cfg SubscribeConfig, handle func(topic string, payload []byte, retained bool)) error {
+	server, err := ParseServer(cfg.Server)
+	if err != nil {
+		return err
+	}
+	if cfg.Topic == "" {
+		return errors.New("the topic filter is empty; use # for everything")
+	}
+	report := func(err error) {
+		if cfg.Disconnected != nil && ctx.Err() == nil {
+			cfg.Disconnected(err)
+		}
+	}
+	for ctx.Err() == nil {
+		report(subscribeOnce(ctx, cfg, server, handle))
+		pause := time.NewTimer(subscribePause/2 + rand.N(subscribePause))
+		select {
+		case <-ctx.Done():
+		case <-pause.C:
+		}
+		pause.Stop()
+	}
+	return nil
+}
+
+// subscribeOnce is one connection. It returns why it ended.
+func subscribeOnce(ctx context.Context, cfg SubscribeConfig, server Server, handle func(string, []byte, bool)) error {
+	t := defaultTiming()
+	var up, down atomic.Uint64
+	p := newPahoPublisher(&Config{
+		ClientID:  fmt.Sprintf("watch-%016x", rand.Uint64()),
+		Username:  cfg.Username,
+		Password:  cfg.Password,
+		TLS:       cfg.TLS,
+		KeepAlive: DefaultKeepAlive,
+	}, server, dialer{write: t.write, user: t.write, up: &up, down: &down, now: time.Now}, t)
+	o, err := p.options(ctx)
+	if err != nil {
+		return err
+	}
+	dialCtx, cancel := context.WithTimeout(ctx, t.connect)
+	defer cancel()
+	// Without the guard: it is made for publishers, and refuses a broker that
+	// sends messages.
+	o.SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
+		conn, _, err := p.dialer.dial(dialCtx, server, cfg.TLS)
+		return conn, err
+	})
+	client := mqtt.NewClient(o)
+	defer client.Disconnect(uint(closeTimeout.Milliseconds()))
+	if err := wait(ctx, client.Connect()); err != nil {
+		return err
+	}
+	sub := client.Subscribe(cfg.Topic, 1, func(_ mqtt.Client, m mqtt.Message) { handle(m.Topic(), m.Payload(), m.Retained()) })
+	if err := wait(ctx, sub); err != nil {
+		return fmt.Errorf("subscribe to %s: %w", cfg.Topic, err)
+	}
+	if t, ok := sub.(*mqtt.SubscribeToken); ok && t.Result()[cfg.Topic] > 2 { // MQTT 3.1.1, 3.9.3
+		return fmt.Errorf("subscribe to %s: the broker refuses it", cfg.Topic)
+	}
+	if cfg.Connected != nil {
+		cfg.Connected()
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-p.lost():
+		return errors.New("the connection was lost")
+	}
+}
+
+func wait(ctx context.Context, t mqtt.Token) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.Done():
+		return t.Error()
+	}
+}
