@@ -5,15 +5,36 @@
 //
 // A [Frame] is what was on the wire. A [Bus] reads frames and hands them in
 // batches to a [Handler]. A [Filter] is applied in the kernel, so that frames
-// nobody asked for cost nothing.
+// nobody asked for cost nothing. A [Source] is what [Config].Interface names:
+//
+//	can0                     a SocketCAN device
+//	replay:FILE              a log written by candump -l, in its own timing
+//	  ?speed=10              ten times as fast; speed=max: as fast as it can be read
+//	  ?loop                  again and again
+//	  ?time=log              stamped with the log's times, not with the present
+//	sim:engine               a J1939 diesel engine on a test cycle, 150 frames/s
+//	sim:ramp?rate=1000       one counter in frame 123, 1000 times a second
+//
+// Options are joined by "&". A simulation is deterministic: what it sends
+// depends on nothing but the time since its start.
+//
+// # How a device is read
+//
+// [Bus.Run] sleeps in the poller until a first frame comes, hands it over at
+// once, and then drains the socket every [Config].Tick with recvmmsg(2) for as
+// long as frames keep coming. An idle bus costs nothing; a busy one costs one
+// wake-up per tick. Times are the kernel's, and so are the counts of what was
+// dropped, so gathering falsifies neither.
 //
 // # Caveats
 //
 // The package never writes to a bus. Error frames are counted and reported as
-// events; they are never handed over as data. Linux only.
+// events; they are never handed over as data. A controller that is already
+// bus-off when Run begins is silent about it: no error frame comes. Linux only.
 package can
 
 import (
+	"errors"
 	"time"
 
 	"fieldferry/bus"
@@ -32,6 +53,7 @@ const (
 	FD                              // CAN FD frame
 	BitRateSwitch                   // FD: the data phase was sent at the data bit rate
 	ErrorState                      // FD: the sender was error passive (ESI)
+	ErrorFrame                      // the controller's report of an error; ID is the kernel's class mask. Only logs yield these: a Handler never gets one
 )
 
 // Frame is one data or remote frame, by value. Frames compare with ==.
@@ -62,11 +84,17 @@ type Config struct {
 	Filters []Filter
 	// FD accepts CAN FD frames too.
 	FD bool
-	// Tick is how long frames are gathered while they keep coming; 0 means 5 ms.
+	// Tick is how long frames are gathered while they keep coming; 0 means
+	// 5 ms, the most is 1 s. The first frame after silence does not wait.
 	Tick time.Duration
 	// ReceiveBuffer is the socket buffer asked for, in bytes; 0 means 4 MiB.
+	// Without CAP_NET_ADMIN the kernel grants at most net.core.rmem_max.
 	ReceiveBuffer int
 }
+
+// ErrEnd is what [Bus.Run] returns when a replayed log has been played to its
+// end: there is nothing to wait for.
+var ErrEnd = errors.New("can: the log has ended")
 
 // Handler takes what a bus delivers. All calls come from one goroutine, in
 // the order of the wire, and must not block: the kernel drops frames meanwhile.
@@ -83,8 +111,11 @@ type Handler interface {
 
 // Stats are the counters of a bus since the process started.
 type Stats struct {
-	Frames, Lost, ErrorFrames uint64
-	Errors                    map[string]uint64 // error frames by class
-	Timestamps                string            // "kernel", "receive", or "log"
-	Up                        bool
+	Frames      uint64            // handed over
+	Lost        uint64            // dropped by the kernel before they were read
+	ErrorFrames uint64            // reports of the controller; never handed over
+	Errors      map[string]uint64 // error frames by class; a frame may have several
+	Malformed   uint64            // faulty lines of a log, or frames of a size that no CAN frame has
+	Timestamps  string            // "kernel", "receive", or "log"; empty before the first frame
+	Up          bool              // the interface is up, or the replay or simulation runs
 }

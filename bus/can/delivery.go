@@ -1,0 +1,122 @@
+package can
+
+import (
+	"sync/atomic"
+	"time"
+
+	"fieldferry/bus"
+)
+
+// batchLen is how many frames one recvmmsg takes and one batch holds.
+const batchLen = 64
+
+// Where the times of frames come from, as [Stats].Timestamps says it.
+var stampNames = [...]string{"", "kernel", "receive", "log"}
+
+const (
+	stampNone = iota
+	stampKernel
+	stampReceive
+	stampLog
+)
+
+// counters back [Stats]. They are of types that are aligned on 32-bit ARM.
+type counters struct {
+	frames, lost, errorFrames, malformed atomic.Uint64
+	classes                              [len(errorClasses)]atomic.Uint64
+	otherClass                           atomic.Uint64
+	stamps                               atomic.Uint32
+	up                                   atomic.Bool
+}
+
+func (c *counters) stats() Stats {
+	s := Stats{
+		Frames:      c.frames.Load(),
+		Lost:        c.lost.Load(),
+		ErrorFrames: c.errorFrames.Load(),
+		Errors:      map[string]uint64{},
+		Malformed:   c.malformed.Load(),
+		Timestamps:  stampNames[c.stamps.Load()],
+		Up:          c.up.Load(),
+	}
+	for i := range errorClasses {
+		if n := c.classes[i].Load(); n > 0 {
+			s.Errors[errorClasses[i].name] = n
+		}
+	}
+	if n := c.otherClass.Load(); n > 0 {
+		s.Errors[otherClass] = n
+	}
+	return s
+}
+
+// delivery hands what a source yields to the handler, in the order of the
+// wire: frames in batches, losses and events between them where they happened.
+type delivery struct {
+	b     *Bus
+	h     Handler
+	n     int
+	batch [batchLen]Frame
+}
+
+// slot returns the place of the next frame. It counts only after keep.
+func (d *delivery) slot() *Frame {
+	if d.n == batchLen {
+		d.flush()
+	}
+	return &d.batch[d.n]
+}
+
+// keep takes the frame in the slot. own says that it did not come from the
+// wire: another program of this machine sent it.
+func (d *delivery) keep(own bool) {
+	f := &d.batch[d.n]
+	if f.Flags&ErrorFrame != 0 {
+		g := *f // an event flushes the batch the slot is in
+		d.errorFrame(&g)
+		return
+	}
+	d.n++
+	if c := &d.b.cond; c.busOff && !own && f.Time-c.busOffAt >= int64(recovered) {
+		d.n--
+		g := *f
+		d.condition(bus.BusOff, false, &g, "frame")
+		d.batch[d.n] = g
+		d.n++
+	}
+}
+
+// flush hands over what has gathered.
+func (d *delivery) flush() {
+	if d.n == 0 {
+		return
+	}
+	n := d.n
+	d.n = 0
+	d.b.count.frames.Add(uint64(n))
+	d.h.Frames(d.batch[:n])
+}
+
+// lost notes frames that the kernel dropped after those gathered so far.
+func (d *delivery) lost(n uint64) {
+	d.flush()
+	d.b.count.lost.Add(n)
+	d.h.Lost(n)
+}
+
+// link follows the interface. reason says what happened to it.
+func (d *delivery) link(up bool, reason string) {
+	d.b.count.up.Store(up)
+	if d.b.cond.linkDown != up { // as known already
+		return
+	}
+	detail := map[string]any{"interface": d.b.cfg.Interface}
+	if reason != "" {
+		detail["reason"] = reason
+	}
+	d.event(bus.LinkDown, !up, time.Now(), detail)
+	if up {
+		// The controller was started anew, and says nothing about it.
+		d.recovered(nil, "link up")
+	}
+}

@@ -1,0 +1,194 @@
+package can
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// mmsghdr is the kernel's struct mmsghdr: 64 bytes on 64-bit machines, 32 on
+// 32-bit ARM. Go pads the end to the alignment by itself; a padding field of
+// zero size would make it 36 bytes on ARM, and the kernel writes past it.
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+}
+
+// The buffers of one frame. The control messages are a timespec and a u32,
+// 56 bytes on 64-bit machines.
+const (
+	frameBuf   = fdMTU
+	controlBuf = 128
+)
+
+// receiver takes frames from a descriptor that yields one in each datagram:
+// a CAN_RAW socket, or in tests anything else that does. It belongs to one
+// goroutine, except for what the poller does behind file.
+type receiver struct {
+	fd    int
+	file  *os.File
+	raw   syscall.RawConn
+	link  *link // nil if there is no interface to look at
+	drops uint32
+	msgs  [batchLen]mmsghdr
+	iovs  [batchLen]unix.Iovec
+	bufs  [batchLen][frameBuf]byte
+	ctrl  [batchLen][controlBuf]byte
+
+	try      func(fd uintptr) bool // made once: a closure per wait would be an allocation
+	tried    int
+	tryErrno syscall.Errno
+}
+
+// newReceiver takes over fd, which must not block, and closes it on error.
+func newReceiver(fd int, name string) (*receiver, error) {
+	r := &receiver{fd: fd, file: os.NewFile(uintptr(fd), name)}
+	if r.file == nil {
+		return nil, os.ErrInvalid
+	}
+	raw, err := r.file.SyscallConn()
+	if err != nil {
+		_ = r.file.Close()
+		return nil, err
+	}
+	r.raw = raw
+	for i := range r.msgs {
+		r.iovs[i].Base = &r.bufs[i][0]
+		r.iovs[i].SetLen(frameBuf)
+		h := &r.msgs[i].hdr
+		h.Iov = &r.iovs[i]
+		h.SetIovlen(1)
+		h.Control = &r.ctrl[i][0]
+		h.SetControllen(controlBuf)
+	}
+	r.try = func(uintptr) bool {
+		r.tried, r.tryErrno = r.recv()
+		return r.tried > 0 || r.tryErrno != 0
+	}
+	return r, nil
+}
+
+// recv takes what is there, at most one batch, without waiting.
+func (r *receiver) recv() (int, syscall.Errno) {
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(r.fd),
+			uintptr(unsafe.Pointer(&r.msgs[0])), batchLen, unix.MSG_DONTWAIT, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), 0
+		case unix.EAGAIN:
+			return 0, 0
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// wait blocks until something is there, and takes it. When the deadline of
+// file has passed it returns os.ErrDeadlineExceeded.
+func (r *receiver) wait() (int, error) {
+	err := r.raw.Read(r.try)
+	if err == nil && r.tryErrno == 0 {
+		return r.tried, nil
+	}
+	if err == nil {
+		return 0, r.tryErrno
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return 0, err
+	}
+	// The poller gave up, perhaps because of an error that waits at the socket.
+	if n, errno := r.recv(); errno != 0 {
+		return 0, errno
+	} else if n > 0 {
+		return n, nil
+	}
+	return 0, err
+}
+
+// take returns the i-th frame of the last recv as the kernel wrote it, and
+// makes its place ready for the next.
+func (r *receiver) take(i int) (frame, control []byte, flags int) {
+	m := &r.msgs[i]
+	n := min(int(m.len), frameBuf)
+	c := min(int(m.hdr.Controllen), controlBuf)
+	flags = int(m.hdr.Flags)
+	m.hdr.SetControllen(controlBuf)
+	return r.bufs[i][:n], r.ctrl[i][:c], flags
+}
+
+// The layout of struct cmsghdr: a word, then level and type as 32 bit.
+const (
+	wordLen     = int(unsafe.Sizeof(uintptr(0)))
+	cmsgHdrLen  = unix.SizeofCmsghdr
+	cmsgDataOff = (cmsgHdrLen + wordLen - 1) &^ (wordLen - 1)
+)
+
+// parseControl reads the kernel's time stamp (0 if there is none) and its
+// counter of dropped frames.
+func parseControl(b []byte) (stamp int64, drops uint32, hasDrops bool) {
+	for len(b) >= cmsgDataOff {
+		n := int(word(b))
+		if n < cmsgDataOff || n > len(b) {
+			return
+		}
+		data := b[cmsgDataOff:n]
+		level := binary.NativeEndian.Uint32(b[wordLen:])
+		kind := binary.NativeEndian.Uint32(b[wordLen+4:])
+		if level == unix.SOL_SOCKET {
+			switch {
+			case kind == unix.SO_RXQ_OVFL && len(data) >= 4:
+				drops, hasDrops = binary.NativeEndian.Uint32(data), true
+			// SO_TIMESTAMPNS_NEW has 64 bit on every machine, the old one a
+			// timespec of two words: 32-bit seconds on 32-bit ARM.
+			case (kind == unix.SO_TIMESTAMPNS_NEW || kind == unix.SO_TIMESTAMPNS) && len(data) >= 16:
+				stamp = int64(binary.NativeEndian.Uint64(data))*1e9 + int64(binary.NativeEndian.Uint64(data[8:]))
+			case kind == unix.SO_TIMESTAMPNS && len(data) >= 8:
+				stamp = int64(int32(binary.NativeEndian.Uint32(data)))*1e9 + int64(binary.NativeEndian.Uint32(data[4:]))
+			}
+		}
+		next := (n + wordLen - 1) &^ (wordLen - 1)
+		if next >= len(b) {
+			return
+		}
+		b = b[next:]
+	}
+	return
+}
+
+func word(b []byte) uint64 {
+	if wordLen == 8 {
+		return binary.NativeEndian.Uint64(b)
+	}
+	return uint64(binary.NativeEndian.Uint32(b))
+}
+
+// droppedSoFar asks for the counter that SO_RXQ_OVFL attaches to frames, also
+// when no frame comes any more to bring it.
+func (r *receiver) droppedSoFar() (uint32, bool) {
+	const skMeminfoDrops = 8 // SK_MEMINFO_DROPS of linux/sock_diag.h
+	var info [skMeminfoDrops + 8]uint32
+	size := uint32(unsafe.Sizeof(info))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(r.fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
+		uintptr(unsafe.Pointer(&info[0])), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 || size < 4*(skMeminfoDrops+1) {
+		return 0, false
+	}
+	return info[skMeminfoDrops], true
+}
+
+// newDrops returns how many frames were dropped since it was last asked. The
+// kernel counts with 32 bit and wraps; a count that lies behind is old news.
+func (r *receiver) newDrops(count uint32) uint64 {
+	n := int32(count - r.drops)
+	if n <= 0 {
+		return 0
+	}
+	r.drops = count
+	return uint64(n)
+}
