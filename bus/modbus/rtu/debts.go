@@ -1,0 +1,177 @@
+package rtu
+
+import (
+	"bytes"
+	"encoding/binary"
+	"time"
+)
+
+// maxDebts bounds what is remembered. Debts arise one per timeout and last
+// seconds, so a line does not reach it.
+const maxDebts = 64
+
+// longestAnswer caps what is learned, so that one freak does not stop a unit.
+const longestAnswer = 30 * time.Second
+
+// shape is what a reply looks like: function and byte count.
+type shape uint16
+
+func shapeOf(request []byte) shape {
+	function := request[1]
+	count := ByteCount(function, int(binary.BigEndian.Uint16(request[4:])))
+	return shape(function)<<8 | shape(uint8(count))
+}
+
+// debt is a request whose reply may still come.
+type debt struct {
+	request [requestLen]byte
+	shape   shape
+	sent    time.Time
+	until   time.Time // after this it no longer comes
+	renewed bool
+	reader  Reader
+}
+
+func (d *debt) unit() byte { return d.request[0] }
+
+// debts are the replies the units still owe. A unit answers in order, so a
+// right reply to a later request of another shape settles its earlier debts.
+type debts struct {
+	least   time.Duration // least term of a debt
+	slowest [256]time.Duration
+	list    []*debt
+}
+
+func (d *debts) term(unit byte) time.Duration { return max(d.least, d.slowest[unit]*3/2) }
+
+func (d *debts) learn(unit byte, took time.Duration) {
+	d.slowest[unit] = min(max(d.slowest[unit], took), longestAnswer)
+}
+
+func (d *debts) add(request []byte, sent, now time.Time) {
+	if request[0] == 0 {
+		return
+	}
+	d.expire(now)
+	if len(d.list) == maxDebts {
+		d.drop(0)
+	}
+	n := &debt{shape: shapeOf(request), sent: sent, until: sent.Add(d.term(request[0]))}
+	copy(n.request[:], request)
+	if n.reader.Reset(request) != nil {
+		return
+	}
+	d.list = append(d.list, n)
+}
+
+func (d *debts) drop(i int) { d.list = append(d.list[:i], d.list[i+1:]...) }
+
+func (d *debts) expire(now time.Time) {
+	for i := 0; i < len(d.list); {
+		if now.Before(d.list[i].until) {
+			i++
+		} else {
+			d.drop(i)
+		}
+	}
+}
+
+func (d *debts) owes(unit byte, now time.Time) bool {
+	d.expire(now)
+	for _, o := range d.list {
+		if o.unit() == unit {
+			return true
+		}
+	}
+	return false
+}
+
+// sameShape counts the debts whose reply would look like that to request.
+func (d *debts) sameShape(request []byte, now time.Time) (n int) {
+	d.expire(now)
+	for _, o := range d.list {
+		if o.unit() == request[0] && o.shape == shapeOf(request) {
+			n++
+		}
+	}
+	return n
+}
+
+// hold is how long request must wait for another request's late reply.
+func (d *debts) hold(request []byte, now time.Time) (wait time.Duration) {
+	if len(d.list) == 0 || len(request) < requestLen {
+		return 0
+	}
+	d.expire(now)
+	for _, o := range d.list {
+		if o.unit() == request[0] && o.shape == shapeOf(request) && !bytes.Equal(o.request[:], request) {
+			wait = max(wait, o.until.Sub(now))
+		}
+	}
+	return wait
+}
+
+// observe looks in p for a late reply that cannot be the reply to the request
+// in progress (nil if there is none), and returns how many it found. The
+// oldest debt of a shape is paid first.
+func (d *debts) observe(p, request []byte, now time.Time) (paid int) {
+	for i := 0; i < len(d.list); i++ {
+		o := d.list[i]
+		if d.olderAlike(i) || request != nil && o.unit() == request[0] && o.shape == shapeOf(request) {
+			continue
+		}
+		if o.reader.Push(p) {
+			d.learn(o.unit(), now.Sub(o.sent))
+			d.drop(i)
+			// What a slow answer says of this unit holds for its other debts.
+			d.extend(now)
+			return 1
+		}
+	}
+	return 0
+}
+
+func (d *debts) extend(now time.Time) {
+	for _, o := range d.list {
+		if until := o.sent.Add(d.term(o.unit())); until.After(o.until) && until.After(now) {
+			o.until = until
+		}
+	}
+}
+
+func (d *debts) olderAlike(i int) bool {
+	for _, o := range d.list[:i] {
+		if o.unit() == d.list[i].unit() && o.shape == d.list[i].shape {
+			return true
+		}
+	}
+	return false
+}
+
+// settle notes a right reply to request. If nothing alike was owed, all that
+// the unit owed is paid. Otherwise the reply may be the owed one, and what is
+// then still to come is the reply to this request: the debts stay, once, for
+// its term.
+func (d *debts) settle(request []byte, sent time.Time, matches int) {
+	unit, alike := request[0], 0
+	for _, o := range d.list {
+		if o.unit() == unit && o.shape == shapeOf(request) {
+			alike++
+		}
+	}
+	for i := 0; i < len(d.list); i++ {
+		o := d.list[i]
+		if o.unit() != unit {
+			continue
+		}
+		switch {
+		case alike == 0 || o.shape == shapeOf(request) && matches > 1:
+			d.drop(i)
+			i--
+			matches--
+		case o.shape == shapeOf(request) && !o.renewed:
+			o.renewed = true
+			o.until = sent.Add(d.term(unit))
+		}
+	}
+}

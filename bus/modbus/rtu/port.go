@@ -1,0 +1,151 @@
+package rtu
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// RS485 is the direction control of the kernel's UART driver (TIOCSRS485).
+type RS485 struct {
+	Enabled                           bool
+	DelayBeforeSend, DelayAfterSend   time.Duration // the driver counts in milliseconds; rounded up
+	RTSHighDuringSend, ReceiveOwnEcho bool
+}
+
+// PortConfig says which serial device to open and how.
+type PortConfig struct {
+	Path  string
+	Mode  Mode
+	RS485 RS485
+}
+
+// ErrNoRS485 means that the driver of a port has no direction control.
+var ErrNoRS485 = errors.New("the driver has no RS-485 direction control; set rs485.enabled to false if the adapter switches direction by itself")
+
+// ErrInUse means that another process has the port.
+var ErrInUse = errors.New("the port is in use by another process")
+
+// SerialPort is an open serial device in raw mode, owned exclusively.
+// Reads and writes go through Go's poller and obey deadlines; Close may be
+// called from any goroutine and ends a read in progress.
+type SerialPort struct {
+	file    *os.File
+	raw     rawConn
+	adjusts []string
+}
+
+type rawConn interface {
+	Read(func(fd uintptr) bool) error
+	Control(func(fd uintptr)) error
+}
+
+// Open opens and sets a serial device and discards what it had received.
+// The error names the path; it wraps the system's error, ErrInUse or ErrNoRS485.
+func Open(cfg PortConfig) (*SerialPort, error) {
+	if err := cfg.Mode.validate(); err != nil {
+		return nil, fmt.Errorf("serial port %s: %w", cfg.Path, err)
+	}
+	fd, err := retry(func() (int, error) {
+		return unix.Open(cfg.Path, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	})
+	if errors.Is(err, unix.EBUSY) {
+		err = ErrInUse
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open serial port %s: %w", cfg.Path, err)
+	}
+	adjusts, err := setup(fd, cfg)
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("set up serial port %s: %w", cfg.Path, err)
+	}
+	file := os.NewFile(uintptr(fd), cfg.Path)
+	raw, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("serial port %s: %w", cfg.Path, err)
+	}
+	// Without the poller there are no deadlines, and a read could hang for ever.
+	if err := file.SetReadDeadline(time.Time{}); err != nil {
+		file.Close()
+		return nil, fmt.Errorf("serial port %s cannot be polled: %w", cfg.Path, err)
+	}
+	return &SerialPort{file: file, raw: raw, adjusts: adjusts}, nil
+}
+
+// Adjusted lists what the driver set differently from what was asked, in
+// words; a pseudo-terminal, which has no line, is not held to its settings.
+func (p *SerialPort) Adjusted() []string { return p.adjusts }
+
+// Read reads what has arrived, at least one byte. A hung-up device is io.EOF
+// or the system's error.
+func (p *SerialPort) Read(b []byte) (int, error) { return p.file.Read(b) }
+
+// Write writes all of b or fails.
+func (p *SerialPort) Write(b []byte) (int, error) { return p.file.Write(b) }
+
+// SetReadDeadline bounds reads, also one in progress.
+func (p *SerialPort) SetReadDeadline(t time.Time) error { return p.file.SetReadDeadline(t) }
+
+// SetWriteDeadline bounds writes.
+func (p *SerialPort) SetWriteDeadline(t time.Time) error { return p.file.SetWriteDeadline(t) }
+
+// ReadAvailable reads what has arrived without waiting; 0 bytes means nothing.
+func (p *SerialPort) ReadAvailable(b []byte) (n int, err error) {
+	if err := p.file.SetReadDeadline(time.Time{}); err != nil {
+		return 0, err
+	}
+	cerr := p.raw.Read(func(fd uintptr) bool {
+		n, err = retry(func() (int, error) { return unix.Read(int(fd), b) })
+		return true
+	})
+	switch {
+	case cerr != nil:
+		return 0, cerr
+	case errors.Is(err, unix.EAGAIN):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// Close gives the device up. What was not yet sent is discarded, because a
+// driver would otherwise wait for it.
+func (p *SerialPort) Close() error {
+	_ = p.raw.Control(func(fd uintptr) {
+		_ = unix.IoctlSetInt(int(fd), unix.TCFLSH, unix.TCIOFLUSH)
+		_ = unix.IoctlSetInt(int(fd), unix.TIOCNXCL, 0)
+	})
+	return p.file.Close()
+}
+
+func (m Mode) validate() error {
+	switch {
+	case m.BaudRate < 50 || m.BaudRate > 20_000_000:
+		return fmt.Errorf("baud rate %d is out of range", m.BaudRate)
+	case m.DataBits != 8:
+		return fmt.Errorf("%d data bits: RTU carries whole bytes, use 8", m.DataBits)
+	case m.Parity != 'N' && m.Parity != 'E' && m.Parity != 'O':
+		return fmt.Errorf("parity %q: use N, E or O", m.Parity)
+	case m.StopBits != 1 && m.StopBits != 2:
+		return fmt.Errorf("%d stop bits: use 1 or 2", m.StopBits)
+	}
+	return nil
+}
+
+func retry(call func() (int, error)) (int, error) {
+	for {
+		n, err := call()
+		if !errors.Is(err, unix.EINTR) {
+			return n, err
+		}
+	}
+}

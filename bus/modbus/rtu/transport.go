@@ -1,0 +1,408 @@
+package rtu
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+// Port is what the transporter needs of a serial port; [SerialPort] is one.
+// Read returns at least one byte or an error, os.ErrDeadlineExceeded at the
+// deadline; any other error means that the port is lost. ReadAvailable does
+// not wait. Setting a deadline wakes a read in progress.
+type Port interface {
+	io.ReadWriteCloser
+	ReadAvailable(p []byte) (int, error)
+	SetReadDeadline(time.Time) error
+	SetWriteDeadline(time.Time) error
+}
+
+// Config sets the timing of a [Transporter].
+type Config struct {
+	Mode       Mode
+	Timeout    time.Duration // from the end of a request to the end of its reply
+	Turnaround time.Duration // silence before each request beyond t3.5
+	// LateWait is the least time for which a missing reply counts as possibly
+	// still to come; 0 means 2.5 s. Longer answers are learned.
+	LateWait time.Duration
+}
+
+const (
+	defaultLateWait = 2500 * time.Millisecond
+	// faultQuiet is the silence asked for after a fault. USB adapters hand
+	// bytes over every 16 ms, so less would not show that a frame has ended.
+	faultQuiet = 20 * time.Millisecond
+	// secondReply is how long a second reply is listened for when the first
+	// could be one that was still owed.
+	secondReply = 50 * time.Millisecond
+	// duplicateTrials is how often a reply equal to the one before is held
+	// back to see whether it was a duplicate; finding one renews the trials.
+	duplicateTrials = 8
+	// broadcastDelay lets the units act on a broadcast (Serial Line V1.02,
+	// 2.4.1: 100 to 200 ms).
+	broadcastDelay = 100 * time.Millisecond
+	writeStall     = time.Second
+)
+
+// Stats are the counters of a [Transporter] since it was made.
+type Stats struct {
+	Requests, Replies, Exceptions             uint64
+	Timeouts, CRCErrors, Mismatches, LineBusy uint64
+	Echoes                                    uint64 // own requests that came back
+	LateReplies                               uint64 // replies that came after their deadline
+	StrayBytes                                uint64 // bytes that came when nothing was asked
+}
+
+// Transporter sends one request at a time and returns its reply. It is not
+// safe for concurrent use. What it learns about the units outlives the port.
+type Transporter struct {
+	cfg   Config
+	char  time.Duration
+	port  Port
+	stats Stats
+
+	reader Reader
+	chunk  [MaxADU]byte
+	answer [MaxADU]byte // the last accepted frame
+	asked  [requestLen]byte
+
+	last    time.Time // last activity on the line
+	fault   bool      // the last exchange went wrong: wait for a quiet line
+	echoing bool      // the line returns what we send
+	trials  int       // see duplicateTrials
+	debts   debts
+}
+
+// NewTransporter returns a transporter without a port.
+func NewTransporter(cfg Config) *Transporter {
+	if cfg.LateWait <= 0 {
+		cfg.LateWait = defaultLateWait
+	}
+	t := &Transporter{cfg: cfg, char: cfg.Mode.CharTime(), trials: duplicateTrials}
+	t.debts.least = max(cfg.LateWait, 3*cfg.Timeout)
+	return t
+}
+
+// Attach makes port the line, or with nil takes it away. What is owed by the
+// units stays owed: a reply may survive the port's reopening.
+func (t *Transporter) Attach(port Port) {
+	t.port = port
+	t.fault = true
+	t.echoing = false
+	t.last = time.Now()
+}
+
+// Stats returns the counters.
+func (t *Transporter) Stats() Stats { return t.stats }
+
+// Slowest is the longest answer known of a unit, late ones included.
+func (t *Transporter) Slowest(unit byte) time.Duration { return t.debts.slowest[unit] }
+
+// Hold is how long a read would have to wait because the same unit still owes
+// a reply that would look like its own. It is 0 for a request of another
+// shape (function and byte count) and for the very request that is owed.
+func (t *Transporter) Hold(unit, function byte, address, count uint16) time.Duration {
+	var p [requestLen]byte
+	return t.debts.hold(AppendReadRequest(p[:0], unit, function, address, count), time.Now())
+}
+
+// Owes reports whether a unit has left a request unanswered whose reply may
+// still come.
+func (t *Transporter) Owes(unit byte) bool { return t.debts.owes(unit, time.Now()) }
+
+// Send sends request, a whole frame with CRC, and returns the reply, which is
+// valid until the next call. It implements goburrow's modbus.Transporter.
+func (t *Transporter) Send(request []byte) ([]byte, error) {
+	return t.SendContext(context.Background(), request)
+}
+
+// Bound is a transporter whose requests end with a context.
+type Bound struct {
+	ctx context.Context
+	t   *Transporter
+}
+
+// Bind returns t as a goburrow modbus.Transporter whose requests end with ctx.
+func (t *Transporter) Bind(ctx context.Context) Bound { return Bound{ctx, t} }
+
+// Send implements modbus.Transporter.
+func (b Bound) Send(request []byte) ([]byte, error) { return b.t.SendContext(b.ctx, request) }
+
+// SendContext is Send that ends early with ctx's error. A broadcast (unit 0)
+// has no reply and returns an empty one after the turnaround delay.
+//
+// The error is a *TimeoutError, *CRCError, *MismatchError, *BusyError or
+// *ExceptionError, after which the next request may be sent; a *PortLostError,
+// after which the port must be replaced; ErrRequest; or the context's.
+func (t *Transporter) SendContext(ctx context.Context, request []byte) ([]byte, error) {
+	if t.port == nil {
+		return nil, &PortLostError{Op: "write", Err: os.ErrClosed}
+	}
+	t.reader.Echoing = t.echoing
+	if err := t.reader.Reset(request); err != nil {
+		return nil, err
+	}
+	if ctx.Done() != nil {
+		port := t.port
+		stop := context.AfterFunc(ctx, func() { _ = port.SetReadDeadline(time.Unix(1, 0)) })
+		defer stop()
+	}
+	if err := t.settle(ctx, request); err != nil {
+		return nil, t.failed(err)
+	}
+	if err := t.write(request); err != nil {
+		return nil, t.failed(err)
+	}
+	t.stats.Requests++
+	if request[0] == 0 {
+		return nil, t.failed(t.listen(ctx, t.last.Add(max(broadcastDelay, t.cfg.Turnaround))))
+	}
+	return t.receive(ctx, request)
+}
+
+// settle waits until the line is quiet and nothing is owed that could be
+// taken for the reply to request.
+func (t *Transporter) settle(ctx context.Context, request []byte) error {
+	for {
+		d := t.debts.hold(request, time.Now())
+		if d <= 0 {
+			break
+		}
+		if err := t.heard(ctx, time.Now().Add(d)); err != nil {
+			return err
+		}
+	}
+	quiet := t.cfg.Mode.Silence() + t.cfg.Turnaround
+	if t.fault {
+		quiet = max(quiet, faultQuiet)
+	}
+	start, stray := time.Now(), t.stats.StrayBytes
+	limit := start.Add(max(t.cfg.Timeout, 5*quiet))
+	for {
+		n, err := t.port.ReadAvailable(t.chunk[:])
+		if err != nil {
+			return &PortLostError{Op: "read", Err: err}
+		}
+		now := time.Now()
+		if n > 0 {
+			t.stray(t.chunk[:n], now)
+		} else if now.Sub(t.last) >= quiet {
+			t.fault = false
+			return ctx.Err()
+		}
+		if !now.Before(limit) {
+			return &BusyError{Waited: now.Sub(start), Bytes: int(t.stats.StrayBytes - stray)}
+		}
+		if err := t.heard(ctx, t.last.Add(quiet)); err != nil {
+			return err
+		}
+	}
+}
+
+// heard waits until the given time or until something comes, which it notes.
+func (t *Transporter) heard(ctx context.Context, until time.Time) error {
+	n, err := t.read(ctx, until)
+	if n > 0 {
+		t.stray(t.chunk[:n], time.Now())
+	}
+	return err
+}
+
+// listen notes whatever comes until the given time.
+func (t *Transporter) listen(ctx context.Context, until time.Time) error {
+	for time.Now().Before(until) {
+		if err := t.heard(ctx, until); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// read waits for bytes until the given time; 0 bytes without an error means
+// that none came.
+func (t *Transporter) read(ctx context.Context, until time.Time) (int, error) {
+	for {
+		if err := t.port.SetReadDeadline(until); err != nil {
+			return 0, &PortLostError{Op: "read", Err: err}
+		}
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
+		n, err := t.port.Read(t.chunk[:])
+		switch {
+		case n > 0:
+			return n, nil
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if err := ctx.Err(); err != nil {
+				return 0, err
+			}
+			if !time.Now().Before(until) {
+				return 0, nil
+			}
+		case err == nil:
+			return 0, &PortLostError{Op: "read", Err: io.ErrUnexpectedEOF}
+		default:
+			return 0, &PortLostError{Op: "read", Err: err}
+		}
+	}
+}
+
+func (t *Transporter) stray(p []byte, now time.Time) {
+	t.stats.StrayBytes += uint64(len(p))
+	t.last = now
+	t.stats.LateReplies += uint64(t.debts.observe(p, nil, now))
+}
+
+// write sends all of request. The time it takes on the wire is reckoned, not
+// waited for: the kernel's own waiting (tcdrain) knows no deadline.
+func (t *Transporter) write(request []byte) error {
+	wire := time.Duration(len(request)) * t.char
+	now := time.Now()
+	if err := t.port.SetWriteDeadline(now.Add(wire + writeStall)); err != nil {
+		return &PortLostError{Op: "write", Err: err}
+	}
+	for sent := 0; sent < len(request); {
+		n, err := t.port.Write(request[sent:])
+		if err == nil && n <= 0 {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return &PortLostError{Op: "write", Err: err}
+		}
+		sent += n
+	}
+	t.last = now.Add(wire)
+	return nil
+}
+
+// receive reads until the reply is complete or the deadline has passed.
+func (t *Transporter) receive(ctx context.Context, request []byte) ([]byte, error) {
+	sent := t.last
+	deadline := sent.Add(t.cfg.Timeout)
+	// While a reply of the same shape is owed, a reply may be that one. The
+	// unit answers in order, so the last to come is ours.
+	others := t.debts.sameShape(request, time.Now())
+	for {
+		n, err := t.read(ctx, deadline)
+		now := time.Now()
+		if err != nil {
+			t.debts.add(request, sent, now)
+			return nil, t.failed(err)
+		}
+		if n > 0 {
+			t.last = now
+			before, _ := t.reader.Matches()
+			t.reader.Push(t.chunk[:n])
+			t.noteEcho()
+			t.stats.LateReplies += uint64(t.debts.observe(t.chunk[:n], request, now))
+			matches, _ := t.reader.Matches()
+			if matches == 1 && others == 0 && t.mayBeDuplicate(request) {
+				others = 1
+				t.trials--
+			}
+			if matches > others {
+				return t.accept(request, sent, others)
+			}
+			if matches > before {
+				deadline = earlier(deadline, now.Add(secondReply))
+			}
+		}
+		if !now.Before(deadline) {
+			if matches, _ := t.reader.Matches(); matches > 0 {
+				return t.accept(request, sent, others)
+			}
+			return t.missed(request, sent, now)
+		}
+	}
+}
+
+// mayBeDuplicate reports whether the frame that matches could be the previous
+// request's reply, sent twice.
+func (t *Transporter) mayBeDuplicate(request []byte) bool {
+	frame := t.reader.First()
+	return t.trials > 0 && bytes.HasPrefix(t.answer[:], frame) &&
+		t.asked[0] == request[0] && !bytes.HasPrefix(request, t.asked[:])
+}
+
+func (t *Transporter) accept(request []byte, sent time.Time, others int) ([]byte, error) {
+	now := t.last
+	matches, differ := t.reader.Matches()
+	frame := t.reader.First()
+	if others > 0 {
+		frame = t.reader.Last()
+		if matches > 1 {
+			t.trials = 1000 * duplicateTrials
+		}
+	}
+	switch {
+	case t.reader.Tainted():
+		return nil, t.failed(&MismatchError{Unit: request[0], Bytes: len(frame), Reason: "another master asks the same unit"})
+	case differ && others == 0:
+		return nil, t.failed(&MismatchError{Unit: request[0], Bytes: len(frame), Reason: "two different replies; two devices have the same unit id"})
+	}
+	t.debts.learn(request[0], now.Sub(sent))
+	frame = t.answer[:copy(t.answer[:], frame)]
+	copy(t.asked[:], request)
+	if frame[1]&exceptionBit != 0 {
+		t.stats.Exceptions++
+		return nil, &ExceptionError{Unit: request[0], Function: request[1], Code: frame[2], Doubtful: t.debts.owes(request[0], now)}
+	}
+	t.debts.settle(request, sent, matches)
+	t.stats.Replies++
+	return frame, nil
+}
+
+// missed ends an exchange without a reply.
+func (t *Transporter) missed(request []byte, sent, now time.Time) ([]byte, error) {
+	err := t.reader.Verdict(t.cfg.Timeout)
+	// A damaged reply has come; anything else may still be on its way.
+	if !t.reader.Damaged() {
+		t.debts.add(request, sent, now)
+	}
+	return nil, t.failed(err)
+}
+
+func (t *Transporter) noteEcho() {
+	if n := t.reader.Echoes(); n > 0 {
+		t.stats.Echoes++
+		t.echoing = true
+	}
+}
+
+// failed marks the line as not to be trusted and counts err.
+func (t *Transporter) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	t.fault = true
+	var (
+		timeout  *TimeoutError
+		crc      *CRCError
+		mismatch *MismatchError
+		busy     *BusyError
+	)
+	switch {
+	case errors.As(err, &timeout):
+		t.stats.Timeouts++
+	case errors.As(err, &crc):
+		t.stats.CRCErrors++
+	case errors.As(err, &busy):
+		t.stats.LineBusy++
+	case errors.As(err, &mismatch):
+		t.stats.Mismatches++
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("modbus request: %w", err)
+	}
+	return err
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
