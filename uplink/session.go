@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,8 +107,11 @@ func (s *session) deliver(ctx context.Context) error {
 			return err
 		}
 		m, err := s.next(ctx)
-		if err == nil {
+		switch {
+		case err == nil:
 			s.send(m, false, true)
+		case !errors.Is(err, errWanted):
+			return err
 		}
 	}
 }
@@ -145,7 +149,10 @@ func (s *session) await(stop <-chan struct{}, limit <-chan time.Time) (bool, err
 	}
 }
 
-// next is Queue.Next, with an end as soon as run is wanted.
+// errWanted says that run has something else to do than to wait for a message.
+var errWanted = errors.New("wanted")
+
+// next is Queue.Next, with errWanted as soon as run is wanted.
 func (s *session) next(ctx context.Context) (Message, error) {
 	s.mu.Lock()
 	if s.wake == nil || s.wake.over.Load() {
@@ -155,13 +162,16 @@ func (s *session) next(ctx context.Context) (Message, error) {
 	s.inUse = true
 	s.mu.Unlock()
 	// What came before inUse was set would wake nobody.
-	if s.settled.Load() != s.taken || ctx.Err() != nil || s.hasFailed() {
-		s.rouse()
+	m, err := Message{}, errWanted
+	if s.settled.Load() == s.taken && ctx.Err() == nil && !s.hasFailed() {
+		m, err = s.u.queue.Next(w)
 	}
-	m, err := s.u.queue.Next(w)
 	s.mu.Lock()
 	s.inUse = false
 	s.mu.Unlock()
+	if err != nil && (w.over.Load() || ctx.Err() != nil) {
+		err = errWanted
+	}
 	return m, err
 }
 
@@ -202,12 +212,13 @@ func (s *session) collect() {
 		s.ring[s.head] = flight{}
 		s.head = (s.head + 1) % len(s.ring)
 		s.count--
-		if f.queue {
-			s.u.acked.Add(1)
-			s.proved = true
-			s.u.queue.Acked(f.msg)
+		if !f.queue {
+			continue
 		}
-		if s.taken == 0 {
+		s.u.acked.Add(1)
+		s.u.queue.Acked(f.msg)
+		if !s.proved {
+			s.proved = true
 			s.u.report.works(s.server, s.u.now())
 		}
 	}
@@ -295,13 +306,17 @@ func (s *session) settle() {
 func (s *session) lose(t token) {
 	wait := time.NewTimer(closeTimeout)
 	defer wait.Stop()
+	var err error
 	select {
 	case <-s.pub.lost():
+		err = s.pub.err()
 	case <-wait.C:
+		err = reasonError(ReasonUnknown, t.Error()) // there is a token, or lost was closed
 	case <-s.quit:
+		err = context.Canceled
 	}
 	s.drain(t)
-	s.fail(s.pub.err())
+	s.fail(err)
 }
 
 // drain settles what was acknowledged before the end: t, then the tokens.

@@ -114,7 +114,8 @@ func (r *reporter) connected(server string) {
 	}
 }
 
-// works is called when a connection has brought its first acknowledgement.
+// works is called at the first acknowledgement of a connection for a message
+// of the queue.
 func (r *reporter) works(server string, now time.Time) {
 	if r.count == 0 {
 		return
