@@ -1,0 +1,113 @@
+// Command fieldferry reads field buses, keeps what it reads safe on disk
+// while the network is away, and delivers it to an MQTT broker.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes, the same for every verb.
+const (
+	exitFailed = 1 // failed at run time
+	exitUsage  = 2 // wrong usage or configuration
+)
+
+// app is what a verb may know of the world outside.
+type app struct {
+	stdout, stderr io.Writer
+	getenv         func(string) (string, bool)
+	hostname       func() (string, error)
+
+	entered bool // a verb has begun; errors before that are wrong usage
+}
+
+// exitError is an error with an exit code of its own. A nil Err has been
+// reported already.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit code %d", e.code)
+	}
+	return e.err.Error()
+}
+
+func (e *exitError) Unwrap() error { return e.err }
+
+func usageError(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	a := &app{stdout: os.Stdout, stderr: os.Stderr, getenv: os.LookupEnv, hostname: os.Hostname}
+	code := a.main(ctx, os.Args[1:])
+	stop()
+	os.Exit(code)
+}
+
+// main runs one command line and returns its exit code.
+func (a *app) main(ctx context.Context, args []string) int {
+	root := a.newRootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	code := exitFailed
+	if !a.entered {
+		code = exitUsage
+	}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		code = exit.code
+		if exit.err == nil {
+			return code
+		}
+	}
+	fmt.Fprintf(a.stderr, "fieldferry: %v\n", err)
+	if !a.entered {
+		fmt.Fprintln(a.stderr, "Run 'fieldferry --help' for the verbs and 'fieldferry VERB --help' for their flags.")
+	}
+	return code
+}
+
+func (a *app) newRootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "fieldferry",
+		Short: "Field buses to MQTT, without losing a record",
+		Long: `fieldferry reads CAN and Modbus RTU, buffers on disk what it reads, and
+delivers it to an MQTT broker. A record leaves the buffer only when the broker
+has acknowledged it.
+
+See it work without any hardware:  fieldferry demo
+Exit codes: 0 ok, 1 failed at run time, 2 wrong usage or configuration.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			a.entered = true
+		},
+	}
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.AddCommand(
+		a.newRunCommand(),
+		a.newCheckCommand(),
+		a.newDemoCommand(),
+		a.newWatchCommand(),
+		a.newBufferCommand(),
+		a.newVersionCommand(),
+	)
+	return root
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"fieldferry/gateway"
+	"fieldferry/gateway/config"
+
+	"github.com/spf13/cobra"
+)
+
+const defaultConfig = "/etc/fieldferry/fieldferry.yaml"
+
+// configOptions are the flags of every verb that reads a configuration.
+type configOptions struct {
+	path string
+	set  []string
+}
+
+func (o *configOptions) addFlags(c *cobra.Command) {
+	c.Flags().StringVarP(&o.path, "config", "c", defaultConfig, "configuration `FILE`")
+	c.Flags().StringArrayVar(&o.set, "set", nil, "override a key, as in --set buffer.sync_interval=100ms; may be repeated")
+}
+
+// load reads the configuration and prints what is wrong with it. With errors
+// there is no configuration.
+func (a *app) load(o configOptions) (*config.Config, []config.Problem, error) {
+	host, err := a.hostname()
+	if err != nil {
+		host = ""
+	}
+	cfg, problems := config.Load(o.path, config.Options{Set: o.set, Getenv: a.getenv, Hostname: host})
+	errs := 0
+	for _, p := range problems {
+		fmt.Fprintln(a.stderr, p)
+		if !p.Warning {
+			errs++
+		}
+	}
+	if errs > 0 || cfg == nil {
+		return nil, problems, &exitError{code: exitUsage}
+	}
+	return cfg, problems, nil
+}
+
+func (a *app) newRunCommand() *cobra.Command {
+	var (
+		opts          configOptions
+		level, format string
+	)
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Run the daemon",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return a.run(c.Context(), opts, level, format)
+		},
+	}
+	opts.addFlags(c)
+	c.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	c.Flags().StringVar(&format, "log-format", "text", "text or json")
+	return c
+}
+
+func (a *app) run(ctx context.Context, opts configOptions, level, format string) error {
+	_, journal := a.getenv("JOURNAL_STREAM")
+	log, err := newLogger(a.stderr, level, format, journal)
+	if err != nil {
+		return err
+	}
+	cfg, _, err := a.load(opts)
+	if err != nil {
+		return err
+	}
+	v := readVersion()
+	g, err := gateway.Open(cfg, gateway.Options{
+		Log:     log,
+		Version: v.Version,
+		Ready: func() {
+			log.Info("ready", "version", v.Version, "config", opts.path)
+			if err := a.notifySystemd("READY=1"); err != nil {
+				log.Warn("telling systemd that the daemon is ready failed", "error", err)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	err = g.Run(ctx)
+	log.Info("stopped")
+	return err
+}

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"fieldferry/gateway/payload"
+	"fieldferry/uplink"
+
+	"github.com/spf13/cobra"
+)
+
+type watchOptions struct {
+	server, topic, username, passwordFile string
+	duration                              time.Duration
+	records                               uint64
+	asJSON, quiet, fromOne                bool
+}
+
+func (a *app) newWatchCommand() *cobra.Command {
+	var o watchOptions
+	c := &cobra.Command{
+		Use:   "watch",
+		Short: "Print records as a broker delivers them, and check that none is missing",
+		Long: `watch subscribes to a broker, prints every record as it arrives and keeps
+account of the sequence numbers. It reports gaps, duplicates and losses, and
+ends with "records N gaps G duplicates D": G counts the sequence numbers that
+neither came nor are accounted for by a loss record.`,
+		Example: `  fieldferry watch --server mqtt://broker:1883
+  fieldferry watch --server mqtts://broker:8883 --topic 'fieldferry/gw-01/#' --for 1m --json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.watch(c.Context(), o) },
+	}
+	f := c.Flags()
+	f.StringVar(&o.server, "server", "", "broker `URL`, as mqtt://host:1883")
+	f.StringVar(&o.topic, "topic", "fieldferry/#", "topic `FILTER` to subscribe to")
+	f.StringVar(&o.username, "username", "", "user `NAME`")
+	f.StringVar(&o.passwordFile, "password-file", "", "`FILE` with the password")
+	f.DurationVar(&o.duration, "for", 0, "end after this time, as 30s; default: until Ctrl-C")
+	f.Uint64Var(&o.records, "records", 0, "end after this many records")
+	f.BoolVar(&o.fromOne, "from-start", false, "sequence numbers before the first one seen are gaps too")
+	f.BoolVar(&o.asJSON, "json", false, "print one JSON object a record, and the summary as JSON")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print the summary only")
+	return c
+}
+
+func (a *app) watch(ctx context.Context, o watchOptions) error {
+	if o.server == "" {
+		return usageError("--server is missing; give the broker, as in --server mqtt://localhost:1883")
+	}
+	cfg := uplink.SubscribeConfig{Server: o.server, Topic: o.topic, Username: o.username}
+	if o.passwordFile != "" {
+		cfg.Password = func() (string, error) { return readSecret(o.passwordFile) }
+	}
+	if o.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.duration)
+		defer cancel()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	w := &watcher{out: a.stdout, err: a.stderr, opts: o, done: cancel}
+	cfg.Connected = func() { fmt.Fprintf(a.stderr, "watching %s on %s\n", o.topic, o.server) }
+	cfg.Disconnected = func(err error) { fmt.Fprintf(a.stderr, "no connection: %v; trying again\n", err) }
+	if err := uplink.Subscribe(ctx, cfg, w.message); err != nil {
+		return usageError("%w", err)
+	}
+	return w.summary()
+}
+
+// watcher prints records and keeps the account. Its methods are called from
+// one goroutine.
+type watcher struct {
+	out, err io.Writer
+	opts     watchOptions
+	ledger   payload.Ledger
+	ended    bool
+	done     func()
+	latency  latency
+}
+
+// latency is the time from a record's stamp to its arrival here.
+type latency struct {
+	n        uint64
+	sum, max time.Duration
+}
+
+func (l *latency) add(d time.Duration) {
+	l.n++
+	l.sum += d
+	l.max = max(l.max, d)
+}
+
+func (l *latency) mean() time.Duration {
+	if l.n == 0 {
+		return 0
+	}
+	return l.sum / time.Duration(l.n)
+}
+
+func (w *watcher) message(topic string, data []byte, retained bool) {
+	if w.ended || retained {
+		return
+	}
+	now := time.Now()
+	m, err := payload.Parse(data)
+	if err != nil {
+		if !strings.HasSuffix(topic, "/status") && !strings.HasSuffix(topic, "/meta") {
+			fmt.Fprintf(w.err, "%s: %v\n", printable(topic), err)
+		}
+		return
+	}
+	stream := payload.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}
+	last := w.ledger.Last(stream)
+	entries, err := w.ledger.Add(m)
+	for i, e := range entries {
+		w.record(m, m.Records[i], e, now)
+	}
+	if err != nil {
+		fmt.Fprintf(w.err, "%s: %v\n", printable(topic), err)
+	}
+	if last > 0 && m.Seq > last+1 && !w.ledger.Seen(stream, m.Seq-1) {
+		fmt.Fprintf(w.err, "gap: %s session %d: %d to %d have not come\n", printable(m.Source), m.Session, last+1, m.Seq-1)
+	}
+	if w.opts.records > 0 && w.ledger.Records >= w.opts.records {
+		w.ended = true
+		w.done()
+	}
+}
+
+// record prints one record.
+func (w *watcher) record(m *payload.Message, raw json.RawMessage, e payload.Entry, now time.Time) {
+	if !e.Duplicate && e.Type != "loss" {
+		w.latency.add(now.Sub(e.Time))
+	}
+	if w.opts.quiet {
+		return
+	}
+	if w.opts.asJSON {
+		_ = json.NewEncoder(w.out).Encode(struct {
+			Gateway   string          `json:"gateway"`
+			Session   uint64          `json:"session"`
+			Source    string          `json:"source"`
+			Duplicate bool            `json:"duplicate,omitempty"`
+			Record    json.RawMessage `json:"record"`
+		}{m.Gateway, m.Session, m.Source, e.Duplicate, raw})
+		return
+	}
+	mark := ""
+	if e.Duplicate {
+		mark = "  (again)"
+	}
+	fmt.Fprintf(w.out, "%s  %-12s %3d/%-8d %s%s\n", e.Time.Local().Format("15:04:05.000"), printable(m.Source), m.Session, e.Seq, describe(raw, e), mark)
+}
+
+// describe is a record in a few words.
+func describe(raw json.RawMessage, e payload.Entry) string {
+	var r struct {
+		ID     string                     `json:"id"`
+		Data   string                     `json:"data"`
+		RTR    bool                       `json:"rtr"`
+		Device string                     `json:"device"`
+		Values json.RawMessage            `json:"values"`
+		Errors map[string]json.RawMessage `json:"errors"`
+		Event  string                     `json:"event"`
+		State  string                     `json:"state"`
+		Detail json.RawMessage            `json:"detail"`
+	}
+	if e.Type == "event" { // its id is a number
+		var ev struct {
+			Event, State, Subject string
+			Detail                json.RawMessage
+		}
+		_ = json.Unmarshal(raw, &ev)
+		return printable(strings.TrimSpace(fmt.Sprintf("event %s %s %s %s", ev.Event, ev.State, ev.Subject, ev.Detail)))
+	}
+	_ = json.Unmarshal(raw, &r)
+	switch e.Type {
+	case "can":
+		if r.RTR {
+			return printable(r.ID) + "#R"
+		}
+		return printable(r.ID + "#" + r.Data)
+	case "modbus":
+		s := fmt.Sprintf("%s %s", r.Device, r.Values)
+		if len(r.Errors) > 0 {
+			s += fmt.Sprintf(" errors: %d", len(r.Errors))
+		}
+		return printable(s)
+	case "loss":
+		return printable(fmt.Sprintf("loss of %d to %d (%d records): %s", e.From, e.To, e.Count, e.Reason))
+	default:
+		return printable(string(raw))
+	}
+}
+
+func (w *watcher) summary() error {
+	var missing uint64
+	gaps := w.ledger.Gaps(w.opts.fromOne)
+	for _, g := range gaps {
+		missing += g.Count()
+	}
+	l := &w.ledger
+	if w.opts.asJSON {
+		return json.NewEncoder(w.out).Encode(map[string]any{
+			"records": l.Records, "gaps": missing, "duplicates": l.Duplicates, "lost": l.Lost,
+			"latency_mean_ms": w.latency.mean().Milliseconds(), "latency_max_ms": w.latency.max.Milliseconds(),
+		})
+	}
+	for _, g := range gaps {
+		fmt.Fprintf(w.out, "gap: %s session %d: %d to %d\n", printable(g.Source), g.Session, g.From, g.To)
+	}
+	if l.Lost > 0 {
+		fmt.Fprintf(w.out, "accounted for by loss records: %d\n", l.Lost)
+	}
+	if w.latency.n > 0 {
+		fmt.Fprintf(w.out, "latency: mean %v, highest %v\n", w.latency.mean().Round(time.Millisecond), w.latency.max.Round(time.Millisecond))
+	}
+	fmt.Fprintf(w.out, "records %d gaps %d duplicates %d\n", l.Records, missing, l.Duplicates)
+	return nil
+}
+
+// printable keeps what came from outside from playing tricks on a terminal.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 || r >= 0x7f && r < 0xa0 {
+			return '\uFFFD'
+		}
+		return r
+	}, s)
+}

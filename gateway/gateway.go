@@ -1,0 +1,210 @@
+// Package gateway wires fieldferry together: what the buses read goes to the
+// buffer, what the buffer holds goes to the uplink, and what the broker has
+// acknowledged leaves the buffer.
+//
+// # Nouns
+//
+// A source is one bus with a name and a numbering of its own. A feed is its
+// way into the buffer. The queue is the uplink's way out of the buffer: it
+// makes messages of records and acknowledges records by messages.
+//
+// # Caveats
+//
+// A source, a disk or a broker that fails never stops the others; it is
+// retried for as long as the gateway runs.
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"fieldferry/buffer"
+	"fieldferry/bus/can"
+	"fieldferry/bus/modbus"
+	"fieldferry/gateway/config"
+	"fieldferry/uplink"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// drainTime is how long a stop waits for the broker to take what is left.
+// What it does not take in time is on disk.
+const drainTime = time.Second
+
+// Options are what a gateway takes besides its configuration.
+type Options struct {
+	Log     *slog.Logger  // nil discards
+	Version string        // told in the status message
+	Ready   func()        // called once buffer and sources are up; may be nil
+	Drain   time.Duration // how long a stop waits for the broker to take what is left; 0 means 1 s
+}
+
+// Gateway is the whole of fieldferry but its command line.
+type Gateway struct {
+	cfg  *config.Config
+	opts Options
+	log  *slog.Logger
+
+	buffer  *buffer.Buffer
+	uplink  *uplink.Uplink
+	queue   *queue
+	alarms  *alarms
+	self    *feed // the gateway's own stream
+	sources []*source
+	started time.Time
+}
+
+// source is one bus, ready to run.
+type source struct {
+	name string
+	kind string // "can" or "modbus"
+	feed *feed
+	run  func(context.Context) error
+	meta any // what the meta message says of it
+}
+
+// Open opens the buffer and prepares every source; nothing runs yet. The
+// configuration must be one that [config.Load] found no error in.
+func Open(cfg *config.Config, opts Options) (*Gateway, error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Gateway{cfg: cfg, opts: opts, log: opts.Log, started: time.Now()}
+	buf, err := buffer.Open(cfg.Buffer, g.log.With("part", "buffer"))
+	if err != nil {
+		return nil, fmt.Errorf("open the buffer: %w", err)
+	}
+	g.buffer = buf
+	if err := g.wire(); err != nil {
+		return nil, errors.Join(err, buf.Close())
+	}
+	return g, nil
+}
+
+// wire builds the feeds, the sources, the queue and the uplink.
+func (g *Gateway) wire() error {
+	g.alarms = newAlarms()
+	g.self = g.newFeed(selfSource)
+	for i := range g.cfg.CAN {
+		if err := g.addCAN(&g.cfg.CAN[i]); err != nil {
+			return err
+		}
+	}
+	for i := range g.cfg.Modbus {
+		if err := g.addModbus(&g.cfg.Modbus[i]); err != nil {
+			return err
+		}
+	}
+	topic, err := parseTopic(g.cfg.Uplink.Topic)
+	if err != nil {
+		return err
+	}
+	g.queue = newQueue(g.buffer, queueConfig{
+		gateway:    g.cfg.Gateway.ID,
+		topic:      topic,
+		maxRecords: g.cfg.Uplink.Batch.MaxRecords,
+		maxBytes:   int(g.cfg.Uplink.Batch.MaxBytes),
+		maxDelay:   g.cfg.Uplink.Batch.MaxDelay,
+		log:        g.log.With("part", "queue"),
+	})
+	g.uplink, err = uplink.New(g.uplinkConfig(topic.root(g.cfg.Gateway.ID)), g.queue, g, g.log.With("part", "uplink"))
+	return err
+}
+
+func (g *Gateway) newFeed(name string) *feed {
+	return &feed{name: name, src: g.buffer.Source(name), alarms: g.alarms}
+}
+
+func (g *Gateway) addCAN(c *config.CAN) error {
+	b, err := can.New(c.Bus, g.log.With("source", c.Name))
+	if err != nil {
+		return fmt.Errorf("can %s: %w", c.Name, err)
+	}
+	f := g.newFeed(c.Name)
+	g.sources = append(g.sources, &source{
+		name: c.Name, kind: "can", feed: f, meta: metaOfCAN(c),
+		run: func(ctx context.Context) error { return b.Run(ctx, f) },
+	})
+	return nil
+}
+
+func (g *Gateway) addModbus(c *modbus.LineConfig) error {
+	l, err := modbus.NewLine(*c, g.log.With("source", c.Name))
+	if err != nil {
+		return fmt.Errorf("modbus %s: %w", c.Name, err)
+	}
+	f := g.newFeed(c.Name)
+	g.sources = append(g.sources, &source{
+		name: c.Name, kind: "modbus", feed: f, meta: metaOfModbus(c),
+		run: func(ctx context.Context) error { return l.Run(ctx, f) },
+	})
+	return nil
+}
+
+// Run runs until ctx ends, then stops in order: first the sources, then, if
+// the broker takes what is left within a second, the uplink, and last the
+// buffer, which puts the rest on disk. It closes the gateway and returns an
+// error only if the buffer could not keep everything.
+func (g *Gateway) Run(ctx context.Context) error {
+	// Each part outlives the one that feeds it.
+	uplinkCtx, stopUplink := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopUplink()
+	var group errgroup.Group
+	group.Go(func() error { return g.uplink.Run(uplinkCtx) })
+
+	var sources sync.WaitGroup
+	for _, s := range g.sources {
+		sources.Go(func() { supervise(ctx, g.log.With("source", s.name), s.run) })
+	}
+	sources.Go(func() { g.watchBuffer(ctx) })
+	g.self.started(g.opts.Version)
+	if g.opts.Ready != nil {
+		g.opts.Ready()
+	}
+	<-ctx.Done()
+	g.log.Info("stopping")
+	sources.Wait()
+	g.drain(uplinkCtx)
+	stopUplink()
+	err := group.Wait()
+	return errors.Join(err, g.buffer.Close())
+}
+
+// drain gives a connected uplink a moment to deliver what is left.
+func (g *Gateway) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(g.opts.Drain, drainTime))
+	defer cancel()
+	for ctx.Err() == nil && (g.opts.Drain > 0 || g.uplink.Stats().Connected) && g.buffer.Stats().Pending > 0 {
+		sleep(ctx, drainTime/100)
+	}
+}
+
+// Stats is a snapshot of a gateway at work.
+type Stats struct {
+	Buffer  buffer.Stats
+	Uplink  uplink.Stats
+	Sources []SourceStats
+}
+
+// SourceStats are the counters of one source in this session.
+type SourceStats struct {
+	Name string
+	Kind string // "can", "modbus" or "gateway"
+	Last uint64 // last sequence number given out
+}
+
+// Stats takes a snapshot. It may be called from any goroutine while the
+// gateway runs.
+func (g *Gateway) Stats() Stats {
+	st := Stats{Buffer: g.buffer.Stats(), Uplink: g.uplink.Stats()}
+	for _, s := range g.sources {
+		st.Sources = append(st.Sources, SourceStats{s.name, s.kind, s.feed.src.Last()})
+	}
+	st.Sources = append(st.Sources, SourceStats{g.self.name, "gateway", g.self.src.Last()})
+	return st
+}

@@ -1,0 +1,138 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"fieldferry/bus/modbus"
+	"fieldferry/gateway/config"
+	"fieldferry/gateway/payload"
+	"fieldferry/uplink"
+)
+
+// Connected implements [uplink.Observer].
+func (g *Gateway) Connected(server string) {
+	g.self.clear(uplinkDown, map[string]any{"server": server})
+}
+
+// Disconnected implements [uplink.Observer].
+func (g *Gateway) Disconnected(server string, err error) {
+	if err == nil { // a clean end
+		return
+	}
+	g.self.raise(uplinkDown, map[string]any{"server": server, "error": errorText(err)})
+}
+
+// watchInterval is how often the gateway looks at the buffer's health.
+const watchInterval = time.Second
+
+// watchBuffer raises and clears the disk's alarm until ctx ends.
+func (g *Gateway) watchBuffer(ctx context.Context) {
+	for ctx.Err() == nil {
+		if fault := g.buffer.Stats().Fault; fault != "" {
+			g.self.raise(diskFault, map[string]any{"error": fault})
+		} else {
+			g.self.clear(diskFault, nil)
+		}
+		sleep(ctx, watchInterval)
+	}
+}
+
+// status is the retained message that says whether the gateway is there.
+type status struct {
+	V       int       `json:"v"`
+	State   string    `json:"state"` // "online" or "offline"
+	Gateway string    `json:"gateway"`
+	Session uint64    `json:"session"`
+	Version string    `json:"version"`
+	Started time.Time `json:"started"`
+}
+
+// meta is the retained message that says what the gateway reads.
+type meta struct {
+	V       int    `json:"v"`
+	Gateway string `json:"gateway"`
+	Session uint64 `json:"session"`
+	Sources []any  `json:"sources"`
+}
+
+type canMeta struct {
+	Source    string `json:"source"`
+	Type      string `json:"type"`
+	Interface string `json:"interface"`
+}
+
+type modbusMeta struct {
+	Source  string       `json:"source"`
+	Type    string       `json:"type"`
+	Port    string       `json:"port"`
+	Devices []deviceMeta `json:"devices"`
+}
+
+type deviceMeta struct {
+	Device string      `json:"device"`
+	UnitID uint8       `json:"unit_id"`
+	Values []valueMeta `json:"values"`
+}
+
+type valueMeta struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+	Unit string `json:"unit,omitempty"`
+}
+
+func metaOfCAN(c *config.CAN) canMeta {
+	return canMeta{Source: c.Name, Type: "can", Interface: c.Bus.Interface}
+}
+
+func metaOfModbus(c *modbus.LineConfig) modbusMeta {
+	m := modbusMeta{Source: c.Name, Type: "modbus", Port: c.Port, Devices: []deviceMeta{}}
+	for _, d := range c.Devices {
+		dm := deviceMeta{Device: d.Name, UnitID: d.UnitID, Values: []valueMeta{}}
+		for _, r := range d.Registers {
+			dm.Values = append(dm.Values, valueMeta{r.Name, r.Type.String(), r.Unit})
+		}
+		m.Devices = append(m.Devices, dm)
+	}
+	return m
+}
+
+// uplinkConfig adds to the configured uplink what the gateway says of itself.
+func (g *Gateway) uplinkConfig(root string) uplink.Config {
+	u := g.cfg.Uplink
+	cfg := uplink.Config{
+		Servers:    u.Servers,
+		ClientID:   u.ClientID,
+		Username:   u.Username,
+		Password:   u.ReadPassword,
+		TLS:        u.TLSConfig,
+		KeepAlive:  u.KeepAlive,
+		AckTimeout: u.AckTimeout,
+		InFlight:   u.InFlight,
+	}
+	state := func(s string) uplink.Retained {
+		return g.retained(root+"/status", status{V: payload.Version, State: s, Gateway: g.cfg.Gateway.ID,
+			Session: g.buffer.Session(), Version: g.opts.Version, Started: g.started.UTC()})
+	}
+	will := state("offline")
+	cfg.Will = &will
+	cfg.Birth = func() []uplink.Retained {
+		m := meta{V: payload.Version, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Session(), Sources: []any{}}
+		for _, s := range g.sources {
+			m.Sources = append(m.Sources, s.meta)
+		}
+		return []uplink.Retained{state("online"), g.retained(root+"/meta", m)}
+	}
+	cfg.Goodbye = func() []uplink.Retained { return []uplink.Retained{state("offline")} }
+	return cfg
+}
+
+func (g *Gateway) retained(topic string, v any) uplink.Retained {
+	body, err := json.Marshal(v)
+	if err != nil { // plain structs of strings and numbers
+		panic(fmt.Sprintf("gateway: %s cannot be JSON: %v", topic, err))
+	}
+	return uplink.Retained{Topic: topic, Payload: body}
+}

@@ -1,0 +1,61 @@
+package gateway
+
+import "math/bits"
+
+// window knows which offsets from base on are done, so that base can be moved
+// to the first that is not. Its size is that of what is in flight.
+type window struct {
+	base  uint64   // first offset not done
+	start uint64   // offset of the first bit, a multiple of 64
+	words []uint64 // one bit an offset
+}
+
+// add marks the offsets of s done and moves base over what is done now.
+func (w *window) add(s span) {
+	if s.from <= w.base && s.to > w.base && len(w.words) == 0 { // in order, the common case
+		w.base = s.to
+		return
+	}
+	if len(w.words) == 0 {
+		w.start = w.base &^ 63
+	}
+	for o := max(s.from, w.base); o < s.to; {
+		i := int((o - w.start) / 64)
+		for len(w.words) <= i {
+			w.words = append(w.words, 0)
+		}
+		bit := o % 64
+		n := min(64-bit, s.to-o)
+		w.words[i] |= ^uint64(0) >> (64 - n) << bit
+		o += n
+	}
+	w.advance()
+}
+
+// advance moves base over the offsets that are done and forgets their words.
+func (w *window) advance() {
+	drop := 0
+	for i, word := range w.words {
+		at := w.start + uint64(i)*64
+		skip := uint64(0)
+		if w.base > at {
+			skip = w.base - at
+		}
+		if skip < 64 {
+			run := uint64(bits.TrailingZeros64(^(word >> skip)))
+			w.base += min(run, 64-skip)
+		}
+		if w.base < at+64 {
+			break
+		}
+		drop = i + 1
+	}
+	if drop == len(w.words) {
+		w.words = w.words[:0]
+		return
+	}
+	if drop > 0 {
+		w.words = append(w.words[:0], w.words[drop:]...)
+		w.start += uint64(drop) * 64
+	}
+}
