@@ -1,0 +1,91 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"fieldferry/buffer"
+
+	"golang.org/x/sys/unix"
+)
+
+// The buffer's defaults. They are stated here because 0 means something else
+// to some of them.
+const (
+	defaultBufferPath   = "/var/lib/fieldferry"
+	defaultSyncInterval = time.Second
+	defaultMaxSize      = 512 << 20
+	defaultMaxMemory    = 16 << 20
+)
+
+func (l *loader) buffer(v value) buffer.Config {
+	f := v.fields("path", "sync_interval", "max_size", "max_age", "overflow", "max_memory")
+	c := buffer.Config{
+		Dir: f.at("path").file(defaultBufferPath),
+		SyncInterval: f.at("sync_interval").duration(span{
+			low: time.Millisecond, high: 10 * time.Minute, zero: true, example: "1s",
+		}, defaultSyncInterval),
+		MaxSize:   f.at("max_size").size(1<<20, 1<<40, defaultMaxSize),
+		MaxAge:    f.at("max_age").duration(span{low: time.Second, high: 100 * 365 * 24 * time.Hour, zero: true, example: "72h"}, 0),
+		MaxMemory: f.at("max_memory").size(1<<20, 1<<30, defaultMaxMemory),
+	}
+	if f.at("overflow").choice("drop_oldest", "drop_newest") == "drop_newest" {
+		c.Overflow = buffer.DropNewest
+	}
+	l.bufferDir(f, c)
+	return c
+}
+
+// bufferDir checks what can be known of the directory before it is opened. A
+// missing one is created later, and a file system that does not answer is a
+// matter of run time.
+func (l *loader) bufferDir(f fields, c buffer.Config) {
+	if info, err := os.Stat(c.Dir); err == nil && !info.IsDir() {
+		f.at("path").fail(fmt.Sprintf("%s is not a directory", c.Dir), "name a directory, which need not exist yet")
+		return
+	}
+	if size, err := l.opts.DiskSize(c.Dir); err == nil && c.MaxSize > size {
+		v := f.at("max_size")
+		what := fmt.Sprintf("%s is more than the file system of %s holds (%s)", bytesText(c.MaxSize), c.Dir, roughly(size))
+		v.fail(what, fmt.Sprintf("write max_size: %s or less", roughly(size/2)))
+	}
+}
+
+// roughly is n in MiB, rounded down.
+func roughly(n int64) string { return fmt.Sprintf("%dMiB", n>>20) }
+
+// diskSize asks the kernel for the size of the file system that holds the
+// nearest existing parent of path.
+func diskSize(path string) (int64, error) {
+	for {
+		var st unix.Statfs_t
+		err := unix.Statfs(path, &st)
+		if err == nil {
+			return int64(st.Blocks) * int64(st.Bsize), nil
+		}
+		parent := filepath.Dir(path)
+		if parent == path {
+			return 0, err
+		}
+		path = parent
+	}
+}
+
+// regularTrouble says why the file at path cannot be read, or returns "".
+func regularTrouble(what, path string) (wrong, fix string) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return fileTrouble(what+" "+path, err)
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errKind{info.Mode()}
+	}
+	if err != nil {
+		return fileTrouble(what+" "+path, err)
+	}
+	return "", ""
+}

@@ -1,0 +1,186 @@
+package config
+
+import (
+	"path/filepath"
+	"strings"
+	"time"
+
+	"fieldferry/buffer"
+	"fieldferry/bus/can"
+	"fieldferry/bus/modbus"
+)
+
+// Config is a checked configuration with nothing left to default.
+type Config struct {
+	Gateway Gateway
+	CAN     []CAN
+	Modbus  []modbus.LineConfig
+	Buffer  buffer.Config
+	Uplink  Uplink
+
+	file   string
+	places map[string]place
+}
+
+// Gateway is what identifies this device.
+type Gateway struct {
+	ID string // one level of a topic; default: the host name
+}
+
+// CAN is one CAN source.
+type CAN struct {
+	Name string // source name; default: the interface
+	Bus  can.Config
+}
+
+// Uplink is the broker and how it is used. The files it names are read again
+// at every connection, by [Uplink.ReadPassword] and [Uplink.TLSConfig].
+type Uplink struct {
+	Servers      []string // URLs, tried in order
+	ClientID     string   // default: the gateway's id
+	Username     string
+	Password     Secret // when not in PasswordFile
+	PasswordFile string
+	TLS          *TLS // nil: the system's roots, no client certificate
+	KeepAlive    time.Duration
+	AckTimeout   time.Duration
+	Topic        string // template with {gateway} {source} {device} {id} {name}
+	Batch        Batch
+	InFlight     int    // messages that may wait for their PUBACK
+	Format       string // "json"
+	Compress     string // "none"
+}
+
+// Batch says when records are sent together: whichever limit is met first.
+type Batch struct {
+	MaxRecords int
+	MaxDelay   time.Duration
+	MaxBytes   int64
+}
+
+// Options are the parts of the surroundings a configuration depends on.
+type Options struct {
+	// Set are overrides "path=value", applied in order.
+	Set []string
+	// Getenv looks up a variable for ${VAR}; nil: no variable is set.
+	Getenv func(string) (string, bool)
+	// Hostname is the gateway's id when the file has none.
+	Hostname string
+	// DiskSize returns the bytes of the file system that holds path, which
+	// may not exist yet; nil: asked of the kernel.
+	DiskSize func(path string) (int64, error)
+	// Now is the time certificates are judged by; zero: not judged.
+	Now time.Time
+}
+
+// Load reads and checks the file at path. It returns nil and at least one
+// error, or a configuration and possibly warnings; problems stand in the order
+// of the file.
+func Load(path string, opts Options) (*Config, []Problem) {
+	l := newLoader(path, opts)
+	data, info, err := readRegular(path, maxFileSize)
+	if err != nil {
+		what, fix := fileTrouble("the configuration", err)
+		return nil, []Problem{{File: path, What: what, Fix: fix}}
+	}
+	l.public = info.Mode().Perm()&0o004 != 0
+	return l.load(data)
+}
+
+// Parse is [Load] for a configuration that is already read. Relative paths
+// are relative to the directory of name.
+func Parse(name string, data []byte, opts Options) (*Config, []Problem) {
+	l := newLoader(name, opts)
+	if len(data) > maxFileSize {
+		what, fix := fileTrouble("the configuration", errTooBig)
+		return nil, []Problem{{File: name, What: what, Fix: fix}}
+	}
+	return l.load(data)
+}
+
+func newLoader(name string, opts Options) *loader {
+	if opts.Getenv == nil {
+		opts.Getenv = func(string) (string, bool) { return "", false }
+	}
+	if opts.DiskSize == nil {
+		opts.DiskSize = diskSize
+	}
+	return &loader{file: name, dir: filepath.Dir(name), opts: opts, places: map[string]place{}}
+}
+
+func (l *loader) load(data []byte) (*Config, []Problem) {
+	var cfg *Config
+	if text, ok := l.normalize(data); ok {
+		if root := l.parse(text); root != nil {
+			for _, s := range l.opts.Set {
+				l.override(root, s)
+			}
+			cfg = l.config(value{l, "", root, true})
+		}
+	}
+	problems := sorted(l.problems)
+	if HasErrors(problems) {
+		return nil, problems
+	}
+	return cfg, problems
+}
+
+func (l *loader) config(root value) *Config {
+	const start = "begin with gateway:, can: or modbus:, and uplink:"
+	if root.n.kind == nothing {
+		l.failAt(place{1, 1}, "", "nothing configured: the file is empty or holds only comments", start)
+		return nil
+	}
+	if root.n.kind != object {
+		root.fail("the top level holds no keys", start)
+		return nil
+	}
+	root.expandAll()
+	f := root.fields("gateway", "can", "modbus", "buffer", "uplink")
+	cfg := &Config{file: l.file, places: l.places}
+	cfg.Gateway = l.gateway(f.at("gateway"))
+	sources := sources{}
+	cfg.CAN = l.can(f.at("can"), sources)
+	cfg.Modbus = l.modbus(f.at("modbus"), sources)
+	if !f.at("can").has && !f.at("modbus").has {
+		l.failAt(place{1, 1}, "", "nothing configured to read", "add can: or modbus:")
+	}
+	cfg.Buffer = l.buffer(f.at("buffer"))
+	if up := f.at("uplink"); up.has {
+		cfg.Uplink = l.uplink(up, cfg.Gateway)
+	} else {
+		l.failAt(place{1, 1}, "uplink", "is missing", `add uplink: {servers: ["mqtt://HOST"]}`)
+	}
+	return cfg
+}
+
+// Problem returns a problem that stands where path, or what is around it, is
+// written; for checks made after loading. Paths are as in [Problem].Path.
+func (c *Config) Problem(path, what, fix string, warning bool) Problem {
+	p := Problem{File: c.file, Path: path, What: what, Fix: fix, Warning: warning}
+	for {
+		if at, ok := c.places[path]; ok && at.line > 0 {
+			p.Line, p.Col = at.line, at.col
+			return p
+		}
+		cut := strings.LastIndexAny(path, ".[")
+		if cut < 0 {
+			return p
+		}
+		path = path[:cut]
+	}
+}
+
+// resolve makes a path of the file absolute or relative to the working
+// directory instead of to the file.
+func (l *loader) resolve(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(l.dir, path)
+}
+
+// file returns a file name, resolved.
+func (v value) file(def string) string {
+	return v.l.resolve(v.text(def))
+}

@@ -1,0 +1,94 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
+
+// maxName bounds names, which stand in topics and in every record.
+const maxName = 128
+
+func (l *loader) gateway(v value) Gateway {
+	f := v.fields("id")
+	id := f.at("id")
+	if id.has {
+		return Gateway{ID: id.level("")}
+	}
+	if what := levelTrouble(l.opts.Hostname); what != "" {
+		at := value{l, "gateway.id", &node{at: place{1, 1}}, false}
+		at.fail("is missing, and the host name cannot stand for it: it "+what, "add gateway: {id: NAME}")
+		return Gateway{}
+	}
+	return Gateway{ID: l.opts.Hostname}
+}
+
+// level returns a text that can be one level of a topic.
+func (v value) level(def string) string {
+	text := v.text("")
+	if text == "" {
+		return def
+	}
+	if what := levelTrouble(text); what != "" {
+		v.fail(shown(text)+" "+what, "use letters, digits, - and _")
+		return def
+	}
+	return text
+}
+
+// levelTrouble says why text cannot be one level of a topic name (MQTT 3.1.1,
+// 4.7), or returns "".
+func levelTrouble(text string) string {
+	switch {
+	case text == "":
+		return "is empty"
+	case len(text) > maxName:
+		return fmt.Sprintf("is longer than %d bytes", maxName)
+	case strings.ContainsAny(text, "/+#"):
+		return "contains /, + or #, which topics reserve"
+	case text[0] == '$':
+		return "begins with $, which brokers reserve"
+	case strings.TrimSpace(text) != text:
+		return "begins or ends with a space"
+	}
+	return labelTrouble(text)
+}
+
+// labelTrouble says why text cannot be printed on one line, or returns "".
+func labelTrouble(text string) string {
+	if len(text) > maxName {
+		return fmt.Sprintf("is longer than %d bytes", maxName)
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return "contains characters that cannot be printed"
+	}
+	return ""
+}
+
+// label returns a text that can be printed on one line.
+func (v value) label(def string) string {
+	text := v.text("")
+	if text == "" {
+		return def
+	}
+	if what := labelTrouble(text); what != "" {
+		v.fail(shown(text)+" "+what, "use letters, digits and signs")
+		return def
+	}
+	return text
+}
+
+// sources are the source names given so far.
+type sources map[string]value
+
+// add reports a name that another source has.
+func (s sources) add(name string, v value) {
+	if name == "" {
+		return
+	}
+	if first, ok := s[name]; ok {
+		v.fail(fmt.Sprintf("the source %s has the same name as %s %s", shown(name), first.path, first.where()), "give it a name of its own")
+		return
+	}
+	s[name] = v
+}

@@ -1,0 +1,84 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// maxProblems bounds what is reported of one file.
+const maxProblems = 500
+
+// Problem is one thing wrong with a configuration.
+type Problem struct {
+	File    string // the file as named to [Load], or "--set" for an override
+	Line    int    // from 1; 0 when the place is not in the file
+	Col     int    // from 1, in characters
+	Path    string // key path such as modbus[0].devices[1].unit_id; empty: the file as a whole
+	What    string // what is wrong
+	Fix     string // what to do about it; may be empty
+	Warning bool   // it does not keep the daemon from running
+}
+
+// String returns FILE:LINE:COL: key.path: what is wrong; what to do.
+func (p Problem) String() string {
+	var b strings.Builder
+	b.WriteString(p.File)
+	if p.Line > 0 {
+		fmt.Fprintf(&b, ":%d:%d", p.Line, p.Col)
+	}
+	b.WriteString(": ")
+	if p.Path != "" {
+		b.WriteString(p.Path + ": ")
+	}
+	if p.Warning {
+		b.WriteString("warning: ")
+	}
+	b.WriteString(p.What)
+	if p.Fix != "" {
+		b.WriteString("; " + p.Fix)
+	}
+	return b.String()
+}
+
+// HasErrors says whether any of the problems keeps the daemon from running.
+func HasErrors(problems []Problem) bool {
+	return slices.ContainsFunc(problems, func(p Problem) bool { return !p.Warning })
+}
+
+// sorted brings problems into the order of the file, overrides last, and
+// bounds their number. Errors are kept in preference to warnings.
+func sorted(problems []Problem) []Problem {
+	order := func(a, b Problem) int {
+		return cmp.Or(
+			cmp.Compare(min(a.Line, 1), min(b.Line, 1))*-1,
+			cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Col, b.Col),
+			cmp.Compare(a.Path, b.Path),
+			cmp.Compare(a.What, b.What),
+		)
+	}
+	if len(problems) > maxProblems {
+		slices.SortStableFunc(problems, func(a, b Problem) int {
+			if a.Warning != b.Warning {
+				if b.Warning {
+					return -1
+				}
+				return 1
+			}
+			return order(a, b)
+		})
+		left := problems[maxProblems:]
+		more := Problem{
+			File: problems[0].File,
+			What: fmt.Sprintf("%d more problems are not shown", len(left)),
+			Fix:  "correct these first", Warning: !HasErrors(left),
+		}
+		problems = slices.Clone(problems[:maxProblems])
+		slices.SortStableFunc(problems, order)
+		return append(problems, more)
+	}
+	slices.SortStableFunc(problems, order)
+	return slices.Compact(problems)
+}

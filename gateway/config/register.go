@@ -1,0 +1,267 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+
+	"fieldferry/bus/modbus"
+)
+
+// registerType is a type by its name in the configuration.
+type registerType struct {
+	name  string
+	typ   modbus.Type
+	width int // registers; 0: the type is not in this version
+}
+
+// registerTypes in the order of the documentation.
+var registerTypes = []registerType{
+	{"bool", modbus.Bool, 1},
+	{"bit", 0, 0},
+	{"int8", 0, 0},
+	{"uint8", 0, 0},
+	{"int16", modbus.Int16, 1},
+	{"uint16", modbus.Uint16, 1},
+	{"int32", modbus.Int32, 2},
+	{"uint32", modbus.Uint32, 2},
+	{"int64", modbus.Int64, 4},
+	{"uint64", modbus.Uint64, 4},
+	{"float16", 0, 0},
+	{"float32", modbus.Float32, 2},
+	{"float64", modbus.Float64, 4},
+	{"string", 0, 0},
+	{"bcd16", 0, 0},
+	{"bcd32", 0, 0},
+}
+
+// tables by their names in the configuration, with the first digit of their
+// modicon addresses.
+var tables = []struct {
+	name  string
+	table modbus.Table
+	digit byte
+}{
+	{"holding", modbus.Holding, '4'},
+	{"input", modbus.Input, '3'},
+	{"coil", modbus.Coil, '0'},
+	{"discrete", modbus.Discrete, '1'},
+}
+
+func tableName(t modbus.Table) string {
+	for _, row := range tables {
+		if row.table == t {
+			return row.name
+		}
+	}
+	return "unknown"
+}
+
+// placed is a register with its place, for checks across registers.
+type placed struct {
+	modbus.Register
+	at    value // its address
+	typ   string
+	width int // 0: it is not right
+	unit  uint8
+}
+
+var registerKeys = []string{
+	"name", "register", "address", "type", "scale", "offset", "unit", "on_change",
+	"interval", "byte_order", "address_base", "address_format",
+}
+
+func (l *loader) register(v value, in inherited, outputs map[string]value) placed {
+	f := v.fields(registerKeys...)
+	if !v.is(object) {
+		return placed{}
+	}
+	in = in.from(f)
+	name := f.need("name", "write name: voltage")
+	p := placed{at: f.need("address", "write address: 0")}
+	p.Name = name.label("")
+	if first, ok := outputs[p.Name]; ok && p.Name != "" {
+		name.fail(fmt.Sprintf("another register %s of this device has the name %s", first.where(), shown(p.Name)), "give it a name of its own")
+	} else {
+		outputs[p.Name] = name
+	}
+	var addressOK, typeOK bool
+	p.Table, p.Address, addressOK = f.address(in)
+	typeOK = p.setType(f)
+	p.setScale(f)
+	p.ByteOrder, p.Interval = in.byteOrder, in.interval
+	p.Unit = f.at("unit").label("")
+	p.OnChange = f.at("on_change").boolean(false)
+	if !addressOK || !typeOK {
+		p.width = 0
+		return p
+	}
+	p.checkExtent(in.maxRegisters)
+	return p
+}
+
+// table returns the table a register is in, by name.
+func (v value) table() (modbus.Table, bool) {
+	names := make([]string, len(tables))
+	for i, row := range tables {
+		names[i] = row.name
+	}
+	if !v.has || v.n.bad {
+		return modbus.Holding, !v.has
+	}
+	before := len(v.l.problems)
+	name := v.choice(names...)
+	return tables[slices.Index(names, name)].table, len(v.l.problems) == before
+}
+
+// setType sets the type; without one, a bit is a bool and a register a uint16.
+func (p *placed) setType(f fields) bool {
+	bit := p.Table == modbus.Coil || p.Table == modbus.Discrete
+	v := f.at("type")
+	if !v.has {
+		p.Type, p.typ, p.width = modbus.Uint16, "uint16", 1
+		if bit {
+			p.Type, p.typ = modbus.Bool, "bool"
+		}
+		return true
+	}
+	if !v.is(scalar) {
+		return false
+	}
+	var available []string
+	for _, t := range registerTypes {
+		if t.name == v.n.text && t.width == 0 {
+			v.fail("the type "+t.name+" is not in this version", "remove the register, or read it as uint16")
+			return false
+		}
+		if t.width > 0 {
+			available = append(available, t.name)
+		}
+		if t.name == v.n.text {
+			p.Type, p.typ, p.width = t.typ, t.name, t.width
+		}
+	}
+	if p.width == 0 {
+		v.choice(available...)
+		return false
+	}
+	if bit && p.Type != modbus.Bool {
+		v.fail(fmt.Sprintf("a %s is one bit and cannot be %s", tableName(p.Table), p.typ), "write type: bool, or register: holding or input")
+		return false
+	}
+	return true
+}
+
+func (p *placed) setScale(f fields) {
+	scale, offset := f.at("scale"), f.at("offset")
+	p.Scale, p.Offset = scale.number(1), offset.number(0)
+	if p.Scale == 0 {
+		scale.fail("zero would make every value the same", "write a number such as 0.1, or remove the key")
+		p.Scale = 1
+	}
+	if p.typ == "bool" {
+		for _, v := range []value{scale, offset} {
+			if v.has {
+				v.fail("a bool has no scale or offset", "remove the key, or read it as uint16")
+			}
+		}
+	}
+}
+
+// checkExtent refuses a value that reaches past the address space or does not
+// fit into one request.
+func (p *placed) checkExtent(maxRegisters int) {
+	if last := int(p.Address) + p.width - 1; last > 65535 {
+		p.at.fail(fmt.Sprintf("a %s at %d reaches to %d, past the last address 65535", p.typ, p.Address, last), "correct the address or the type")
+		p.width = 0
+	} else if p.width > maxRegisters {
+		p.at.fail(fmt.Sprintf("a %s takes %d registers, and max_registers is %d", p.typ, p.width, maxRegisters), "raise max_registers")
+		p.width = 0
+	}
+}
+
+var modiconAddress = regexp.MustCompile(`^[0-9]{5,6}$`)
+
+// address returns where a register is, as on the wire.
+func (f fields) address(in inherited) (modbus.Table, uint16, bool) {
+	table, ok := f.at("register").table()
+	v := f.at("address")
+	if in.modicon {
+		t, a, found := v.modicon(f.at("register"), table, ok)
+		return t, a, found && ok
+	}
+	before := len(v.l.problems)
+	n := v.integer(in.addressBase, 65535+in.addressBase, in.addressBase)
+	if !v.has || v.n.bad || len(v.l.problems) > before {
+		return table, 0, false
+	}
+	v.warnModicon(table, n)
+	return table, uint16(n - in.addressBase), ok
+}
+
+// warnModicon warns of an address that looks like 40001 where that is not the
+// format.
+func (v value) warnModicon(table modbus.Table, n int64) {
+	first := map[modbus.Table]int64{modbus.Holding: 40001, modbus.Input: 30001, modbus.Discrete: 10001}[table]
+	if first == 0 || n < first || n > first+9998 {
+		return
+	}
+	v.warn(fmt.Sprintf("%d is taken as it is on the wire, but looks like the %s register at %d", n, tableName(table), n-first),
+		fmt.Sprintf("write address: %d, or address_format: modicon", n-first))
+}
+
+// modicon reads 40001 or 400001: the first digit is the table, the rest counts
+// from 1. A leading zero means a coil there, and no octal number.
+func (v value) modicon(register value, table modbus.Table, tableOK bool) (modbus.Table, uint16, bool) {
+	if !v.is(scalar) {
+		return table, 0, false
+	}
+	text := v.n.text
+	rest, err := 0, error(nil)
+	if modiconAddress.MatchString(text) {
+		rest, err = strconv.Atoi(text[1:])
+	}
+	if rest == 0 || rest > 65536 || err != nil {
+		v.fail(shown(text)+" is no modicon address", "write five or six digits such as 40001 or 400001, or address_format: wire")
+		return table, 0, false
+	}
+	for _, row := range tables {
+		if row.digit != text[0] {
+			continue
+		}
+		if register.has && tableOK && row.table != table {
+			v.fail(fmt.Sprintf("%s is a %s by its first digit, but register says %s", text, row.name, tableName(table)), "correct one of them, or remove register")
+			return table, 0, false
+		}
+		return row.table, uint16(rest - 1), true
+	}
+	v.fail(fmt.Sprintf("no table has modicon addresses that begin with %c", text[0]), "begin with 0 (coil), 1 (discrete), 3 (input) or 4 (holding)")
+	return table, 0, false
+}
+
+// warnOverlaps names registers of one unit and table that share addresses but
+// not type and place: one of them is likely wrong. A bool reads what a number
+// may hold too, so it is left out.
+func warnOverlaps(registers []placed) {
+	registers = slices.DeleteFunc(registers, func(p placed) bool { return p.typ == "bool" })
+	slices.SortStableFunc(registers, func(a, b placed) int {
+		return cmp.Or(cmp.Compare(a.unit, b.unit), cmp.Compare(a.Table, b.Table), cmp.Compare(a.Address, b.Address))
+	})
+	end := func(p placed) int { return int(p.Address) + p.width }
+	for i := 1; i < len(registers); i++ {
+		p := registers[i]
+		// A value is at most 4 registers wide: only a few can reach to p.
+		for j := i - 1; j >= 0; j-- {
+			q := registers[j]
+			if q.unit != p.unit || q.Table != p.Table || int(q.Address)+4 <= int(p.Address) {
+				break
+			}
+			if end(q) > int(p.Address) && (q.Type != p.Type || q.Address != p.Address) {
+				p.at.warn(fmt.Sprintf("%s (%s at %d) overlaps %s (%s at %d)", p.Name, p.typ, p.Address, q.Name, q.typ, q.Address), "correct an address or a type")
+				break
+			}
+		}
+	}
+}

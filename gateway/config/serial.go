@@ -1,0 +1,97 @@
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// usualRates are the rates devices are documented with.
+var usualRates = []int64{
+	110, 150, 300, 600, 1200, 1800, 2400, 4800, 7200, 9600, 14400, 19200, 28800, 31250, 38400, 56000, 57600, 62500, 76800,
+	115200, 125000, 128000, 153600, 187500, 230400, 250000, 256000, 375000, 460800, 500000, 576000, 750000, 921600,
+	1000000, 1152000, 1500000, 2000000, 2500000, 3000000, 3500000, 4000000,
+}
+
+// baudRate refuses what can only be a mistyped usual rate: a UART's tolerance
+// is some 2 %, so that nobody needs a rate within 1 % of a usual one.
+func (v value) baudRate() int {
+	n := v.integer(110, 4_000_000, defaultBaudRate)
+	if slices.Contains(usualRates, n) {
+		return int(n)
+	}
+	for _, usual := range usualRates {
+		if off := max(n-usual, usual-n); off*100 < usual {
+			v.fail(fmt.Sprintf("%d is not a baud rate devices use", n), fmt.Sprintf("did you mean %d?", usual))
+			return int(usual)
+		}
+	}
+	v.warn(fmt.Sprintf("%d is an unusual baud rate", n), "make sure that the device and the port can do it")
+	return int(n)
+}
+
+func (v value) dataBits() int {
+	switch n := v.integer(5, 8, 8); n {
+	case 8:
+	case 7:
+		v.fail("7 data bits cannot carry Modbus RTU, whose bytes have 8 bits", "set the device to RTU with 8 data bits; 7 bits are for Modbus ASCII")
+	default:
+		v.fail(fmt.Sprintf("%d data bits cannot carry Modbus RTU, whose bytes have 8 bits", n), "write 8 or remove the key")
+	}
+	return 8
+}
+
+// serialPort returns the path of the port, resolved. It may be missing: an
+// adapter can be plugged in later.
+func (v value) serialPort() string {
+	text := v.text("")
+	for _, scheme := range []string{"tcp://", "rtu+tcp://", "udp://"} {
+		if strings.HasPrefix(text, scheme) {
+			v.fail(fmt.Sprintf("Modbus over %s is not in this version", strings.TrimSuffix(scheme, "://")), "name a serial port such as /dev/ttyS1")
+			return ""
+		}
+	}
+	switch {
+	case text == "":
+		return ""
+	case labelTrouble(text) != "":
+		v.fail(shown(text)+" "+labelTrouble(text), "name a serial port such as /dev/ttyS1")
+		return ""
+	case strings.Contains(text, "://"):
+		v.fail(shown(text)+" is no serial port", "name a serial port such as /dev/ttyS1")
+		return ""
+	}
+	path := v.l.resolve(text)
+	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeCharDevice == 0 {
+		v.fail(path+" is not a serial port", "name a character device such as /dev/ttyS1")
+		return ""
+	}
+	return path
+}
+
+// ports are the serial ports of the lines so far, by what they lead to.
+type ports map[string]value
+
+// add reports a port another line has, by whatever path.
+func (p ports) add(path string, v value) {
+	if path == "" {
+		return
+	}
+	real := filepath.Clean(path)
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		real = target
+	}
+	first, ok := p[real]
+	if !ok {
+		p[real] = v
+		return
+	}
+	what := fmt.Sprintf("the port is that of %s %s", strings.TrimSuffix(first.path, ".port"), first.where())
+	if real != filepath.Clean(path) {
+		what += fmt.Sprintf(": %s leads to %s", path, real)
+	}
+	v.fail(what, "put the devices of one port under one line")
+}

@@ -1,0 +1,151 @@
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// The uplink's defaults.
+const (
+	defaultTopic      = "fieldferry/{gateway}/{source}"
+	defaultKeepAlive  = 30 * time.Second
+	defaultInFlight   = 100
+	defaultMaxRecords = 100
+	defaultMaxDelay   = 200 * time.Millisecond
+	defaultMaxBytes   = 64 << 10
+)
+
+// maxString is the longest string MQTT can carry, in bytes.
+const maxString = 65535
+
+func (l *loader) uplink(v value, gateway Gateway) Uplink {
+	f := v.fields("servers", "client_id", "username", "password", "password_file", "tls",
+		"keep_alive", "ack_timeout", "topic", "batch", "in_flight")
+	u := Uplink{
+		ClientID: f.at("client_id").mqttString(gateway.ID),
+		Username: f.at("username").mqttString(""),
+		Topic:    f.at("topic").topic(),
+		InFlight: int(f.at("in_flight").integer(1, 65535, defaultInFlight)),
+		Format:   "json",
+		Compress: "none",
+	}
+	// MQTT 3.1.1, 3.1.2.10: seconds in 16 bits.
+	u.KeepAlive = f.at("keep_alive").duration(span{
+		low: time.Second, high: 65535 * time.Second, step: time.Second, example: "30s",
+	}, defaultKeepAlive)
+	u.AckTimeout = f.at("ack_timeout").duration(span{low: time.Second, high: 48 * time.Hour, example: "60s"}, 2*u.KeepAlive)
+	l.batch(f.at("batch"), &u.Batch)
+	l.password(f, &u)
+	if t := f.at("tls"); t.has {
+		u.TLS = l.tls(t)
+	}
+	l.servers(f, &u)
+	return u
+}
+
+func (l *loader) batch(v value, b *Batch) {
+	f := v.fields("max_records", "max_delay", "max_bytes")
+	b.MaxRecords = int(f.at("max_records").integer(1, 10_000, defaultMaxRecords))
+	b.MaxDelay = f.at("max_delay").duration(span{low: time.Millisecond, high: time.Minute, zero: true, example: "200ms"}, defaultMaxDelay)
+	b.MaxBytes = f.at("max_bytes").size(1<<10, 16<<20, defaultMaxBytes)
+}
+
+func (l *loader) servers(f fields, u *Uplink) {
+	named := f.need("servers", `write servers: ["mqtt://HOST"]`)
+	if named.has && named.n.kind == list && len(named.n.items) == 0 {
+		named.fail("no server is named", `write servers: ["mqtt://HOST"]`)
+	}
+	seen := map[string]bool{}
+	encrypted, wrong := false, false
+	for _, item := range named.list() {
+		url := item.text("")
+		if url == "" {
+			continue
+		}
+		s, what, fix := parseServer(url)
+		if what != "" {
+			item.fail(what, fix)
+			wrong = true
+			continue
+		}
+		if seen[url] {
+			item.warn("the server is named twice", "remove one of them")
+		}
+		seen[url] = true
+		encrypted = encrypted || s.tls
+		if !s.tls && !s.local && f.secret().has {
+			item.warn("the password is sent to this server in clear", "use mqtts or wss")
+		}
+		u.Servers = append(u.Servers, url)
+	}
+	if u.TLS != nil && !encrypted && !wrong && len(u.Servers) > 0 {
+		f.at("tls").warn("no server is mqtts or wss, so that nothing is encrypted", "use mqtts or wss, or remove tls")
+	}
+}
+
+// secret is the key a password is given by.
+func (f fields) secret() value {
+	if v := f.at("password_file"); v.has {
+		return v
+	}
+	return f.at("password")
+}
+
+func (l *loader) password(f fields, u *Uplink) {
+	text, file := f.at("password"), f.at("password_file")
+	if secret := f.secret(); secret.has && !f.at("username").has {
+		// MQTT 3.1.1, 3.1.2.9
+		secret.fail("a password needs a user name", "add username:")
+	}
+	if text.has && file.has {
+		text.fail("there is a password_file too", "remove one of them")
+	}
+	// Whatever it looks like, it is text: nothing of it may be in a message.
+	if text.is(scalar) {
+		switch {
+		case text.n.text == "":
+			text.fail("is empty", "give it a value or remove the key")
+		case len(text.n.text) > maxString:
+			text.fail(fmt.Sprintf("is longer than %d bytes", maxString), "correct it")
+		case l.public && !text.n.expanded && !text.n.set:
+			text.warn("everybody on this machine can read the password in this file", "use password_file, ${VAR}, or mode 0640")
+		}
+		u.Password = NewSecret(text.n.text)
+	}
+	u.PasswordFile = file.file("")
+	if u.PasswordFile == "" {
+		return
+	}
+	_, info, err := readSecret(u.PasswordFile)
+	if err != nil {
+		file.fail(secretTrouble(u.PasswordFile, err))
+		return
+	}
+	file.warnPublic(info)
+}
+
+// warnPublic warns of a secret file everybody can read.
+func (v value) warnPublic(info fs.FileInfo) {
+	if info.Mode().Perm()&0o004 != 0 {
+		v.warn("everybody on this machine can read the file", "chmod 0640, owned by root and the group of the daemon")
+	}
+}
+
+// mqttString returns a text that MQTT can carry as client id or user name.
+func (v value) mqttString(def string) string {
+	text := v.text("")
+	switch {
+	case text == "":
+		return def
+	case len(text) > maxString:
+		v.fail(fmt.Sprintf("is longer than the %d bytes MQTT can carry", maxString), "shorten it")
+		return def
+	case strings.ContainsFunc(text, unicode.IsControl):
+		v.fail(shown(text)+" contains control characters", "remove them")
+		return def
+	}
+	return text
+}
