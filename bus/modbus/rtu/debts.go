@@ -27,7 +27,8 @@ type debt struct {
 	request [requestLen]byte
 	shape   shape
 	sent    time.Time
-	until   time.Time // after this it no longer comes
+	until   time.Time // no other request of this shape is sent before
+	over    bool      // until has passed; it is still listened for
 	renewed bool
 	reader  Reader
 }
@@ -66,12 +67,20 @@ func (d *debts) add(request []byte, sent, now time.Time) {
 
 func (d *debts) drop(i int) { d.list = append(d.list[:i], d.list[i+1:]...) }
 
+// expire marks the debts whose term is over. One of each shape stays for a
+// while, so that the next reply of that shape is looked at twice.
 func (d *debts) expire(now time.Time) {
 	for i := 0; i < len(d.list); {
-		if now.Before(d.list[i].until) {
+		o := d.list[i]
+		if now.Before(o.until) {
 			i++
-		} else {
+			continue
+		}
+		o.over = true
+		if d.olderAlike(i) || now.Sub(o.until) > longestAnswer {
 			d.drop(i)
+		} else {
+			i++
 		}
 	}
 }
@@ -79,7 +88,7 @@ func (d *debts) expire(now time.Time) {
 func (d *debts) owes(unit byte, now time.Time) bool {
 	d.expire(now)
 	for _, o := range d.list {
-		if o.unit() == unit {
+		if o.unit() == unit && !o.over {
 			return true
 		}
 	}
@@ -104,7 +113,7 @@ func (d *debts) hold(request []byte, now time.Time) (wait time.Duration) {
 	}
 	d.expire(now)
 	for _, o := range d.list {
-		if o.unit() == request[0] && o.shape == shapeOf(request) && !bytes.Equal(o.request[:], request) {
+		if !o.over && o.unit() == request[0] && o.shape == shapeOf(request) && !bytes.Equal(o.request[:], request) {
 			wait = max(wait, o.until.Sub(now))
 		}
 	}
@@ -134,7 +143,7 @@ func (d *debts) observe(p, request []byte, now time.Time) (paid int) {
 func (d *debts) extend(now time.Time) {
 	for _, o := range d.list {
 		if until := o.sent.Add(d.term(o.unit())); until.After(o.until) && until.After(now) {
-			o.until = until
+			o.until, o.over = until, false
 		}
 	}
 }
@@ -155,7 +164,7 @@ func (d *debts) olderAlike(i int) bool {
 func (d *debts) settle(request []byte, sent time.Time, matches int) {
 	unit, alike := request[0], 0
 	for _, o := range d.list {
-		if o.unit() == unit && o.shape == shapeOf(request) {
+		if o.unit() == unit && o.shape == shapeOf(request) && !o.over {
 			alike++
 		}
 	}

@@ -109,6 +109,9 @@ func (r *Reader) Damaged() bool { return r.badCRC }
 // Verdict says what was wrong when no reply was complete at the deadline.
 func (r *Reader) Verdict(timeout time.Duration) error {
 	unit := r.request[0]
+	if r.n > 0 && r.n < 3 { // too short to be anything but our reply or a piece of echo
+		r.cutWant, r.cutHave = r.want, r.n
+	}
 	if r.cutWant == 0 {
 		r.note(r.buf[:r.n])
 		r.n = 0
