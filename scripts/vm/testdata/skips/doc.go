@@ -1,0 +1,2 @@
+// Package skips has a test that skips, for the bench's own tests.
+package skips
