@@ -1,0 +1,94 @@
+# make help lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+
+# The version is in the build information; it needs a git that accepts this
+# tree. -buildvcs is said aloud because GOFLAGS may say otherwise.
+VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -ldflags='-s -w'
+
+# What the everyday guest and the release guests run (scripts/vm).
+VM_TESTS := ./bus/can
+# The rooms of the product; scripts/ holds what needs a host.
+UNIT_TESTS = $$(go list ./... | grep -v '^fieldferry/scripts')
+FUZZTIME := 10s
+BENCH := .
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: build ## build and run the demo: the whole product without hardware
+	@bin/fieldferry demo
+
+.PHONY: build
+build: ## build bin/fieldferry
+	@$(GOBUILD) -o bin/fieldferry ./cmd/fieldferry
+
+.PHONY: test
+test: ## everything: unit and end-to-end tests, SocketCAN in a guest, ARMv7 (installs what it needs as root)
+	scripts/deps test
+	go vet ./...
+	go test ./...
+	$(MAKE) --no-print-directory test-vm-uml test-arm
+
+.PHONY: test-vm-uml
+test-vm-uml:
+	scripts/vm/suite uml $(VM_TESTS)
+
+# qemu-user stands for an ARMv7 machine but not for its kernel: it has no
+# AF_CAN and no TCSETS2, so that a skip is no failure here, as it is natively.
+.PHONY: test-arm
+test-arm:
+	@if command -v qemu-arm >/dev/null; then \
+	  echo "go test for ARMv7 under qemu-arm"; \
+	  CI= FIELDFERRY_QEMU_USER=1 GOOS=linux GOARCH=arm GOARM=7 CGO_ENABLED=0 go test -exec qemu-arm $(UNIT_TESTS); \
+	elif [ "$${CI:-}" = true ]; then echo "qemu-arm is missing: scripts/deps test"; exit 1; \
+	else echo "tests for ARMv7 skipped: qemu-arm is missing (scripts/deps test)"; fi
+
+.PHONY: test-race
+test-race: ## unit and end-to-end tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 go test -race ./...
+
+.PHONY: lint
+lint: ## gofmt, go vet, staticcheck, govulncheck, shellcheck
+	@scripts/lint
+
+.PHONY: cross
+cross: ## static binaries in dist/ for linux armv6, armv7, arm64, amd64
+	@for target in armv6:arm:6 armv7:arm:7 arm64:arm64: amd64:amd64:; do \
+	  IFS=: read -r name arch arm <<< "$$target"; \
+	  echo "dist/fieldferry-linux-$$name"; \
+	  GOOS=linux GOARCH=$$arch GOARM=$$arm $(GOBUILD) -o dist/fieldferry-linux-$$name ./cmd/fieldferry; \
+	done
+
+.PHONY: deb
+deb: cross ## Debian packages in dist/ for armhf, arm64, amd64
+	@rm -f dist/*.deb
+	@scripts/deb/build armhf dist/fieldferry-linux-armv6 dist
+	@scripts/deb/build arm64 dist/fieldferry-linux-arm64 dist
+	@scripts/deb/build amd64 dist/fieldferry-linux-amd64 dist
+	FIELDFERRY_DEBS=$(CURDIR)/dist go test -count=1 ./scripts/deb
+
+.PHONY: vm-test
+vm-test: ## CAN tests under user-mode-linux and under an ARMv7 kernel in QEMU
+	scripts/deps vm
+	VM_KINDS=uml,arm go test -count=1 ./scripts/vm
+	scripts/vm/suite uml $(VM_TESTS)
+	scripts/vm/suite arm $(VM_TESTS)
+
+.PHONY: bench
+bench: ## run the benchmarks (BENCH=regexp picks some)
+	@go test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT_TESTS) | grep -v 'no test files'
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME
+	@scripts/fuzz $(FUZZTIME)
+
+.PHONY: clean
+clean: ## remove what was built; downloads in .cache stay
+	rm -rf bin dist
