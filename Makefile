@@ -22,8 +22,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
-run: build ## build and run the demo: the whole product without hardware
-	@bin/fieldferry demo
+run: build ## build and run the demo: the whole product without hardware (ARGS="--for 30s" ends it)
+	@bin/fieldferry demo $(ARGS)
 
 .PHONY: build
 build: ## build bin/fieldferry

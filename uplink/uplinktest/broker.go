@@ -106,6 +106,14 @@ func (b *Broker) Subscribe(filter string, fn func(topic string, payload []byte))
 	return nil
 }
 
+// Publish publishes a message that is not retained, with QoS 1.
+func (b *Broker) Publish(topic string, payload []byte) error {
+	if err := b.server.Publish(topic, payload, false, 1); err != nil {
+		return fmt.Errorf("uplinktest: publish to %q: %w", topic, err)
+	}
+	return nil
+}
+
 // Retained is the retained message of a topic, or nil.
 func (b *Broker) Retained(topic string) []byte {
 	pk, ok := b.server.Topics.Retained.Get(topic)
