@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"fieldferry/bus"
 	"fieldferry/bus/can"
 )
 
@@ -102,3 +103,7 @@ func notations(fs []can.Frame) []string {
 	}
 	return s
 }
+
+func (discard) Frames([]can.Frame) {}
+func (discard) Lost(uint64)        {}
+func (discard) Event(bus.Event)    {}

@@ -231,14 +231,15 @@ func (s *Sender) bind(iface string) error {
 // Send writes frames one after the other. A full transmit queue is waited for.
 func (s *Sender) Send(frames ...can.Frame) error {
 	for i := range frames {
-		if err := s.write(Wire(frames[i])); err != nil {
+		if err := s.SendRaw(Wire(frames[i])); err != nil {
 			return fmt.Errorf("cantest: sending %v: %w", frames[i], err)
 		}
 	}
 	return nil
 }
 
-func (s *Sender) write(b []byte) error {
+// SendRaw writes b as it is, frame or not.
+func (s *Sender) SendRaw(b []byte) error {
 	for {
 		_, err := unix.Write(s.fd, b)
 		switch {
