@@ -92,7 +92,7 @@ func Load(path string, opts Options) (*Config, []Problem) {
 func Parse(name string, data []byte, opts Options) (*Config, []Problem) {
 	l := newLoader(name, opts)
 	if len(data) > maxFileSize {
-		what, fix := fileTrouble("the configuration", errTooBig)
+		what, fix := fileTrouble("the configuration", errTooBig{maxFileSize})
 		return nil, []Problem{{File: name, What: what, Fix: fix}}
 	}
 	return l.load(data)
@@ -132,7 +132,7 @@ func (l *loader) config(root value) *Config {
 		return nil
 	}
 	if root.n.kind != object {
-		root.fail("the top level holds no keys", start)
+		root.fail(map[kind]string{list: "the top level is a list", scalar: "the top level is a single value"}[root.n.kind]+", not keys", start)
 		return nil
 	}
 	root.expandAll()

@@ -69,7 +69,7 @@ func (g *guard) token(t *token.Token) bool {
 	}
 	if no, bad := notYAML[t.Type]; bad {
 		g.fail(t, no[0], no[1])
-		return true
+		return t.Type != token.DirectiveType // what follows is its arguments
 	}
 	switch t.Type {
 	case token.CommentType, token.DocumentEndType:

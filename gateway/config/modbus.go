@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math"
 	"path/filepath"
 	"strings"
 	"time"
@@ -189,13 +190,19 @@ func (l *loader) device(v value, in inherited, names map[string]value, units map
 }
 
 func (v value) unitID() uint8 {
-	n := v.integer(0, 255, 0)
+	n := v.integer(0, math.MaxInt32, -1)
+	const fix = "write the device's unit id, 1 to 247"
 	switch {
-	case v.has && n == 0 && wholeNumber.MatchString(v.n.text) && trimZeros(v.n.text) == "0":
-		v.fail("0 is the broadcast address, which nobody answers", "write the device's unit id, 1 to 247")
-	case n > 247:
-		v.fail(fmt.Sprintf("%d is a reserved unit id", n), "write the device's unit id, 1 to 247")
+	case n < 0: // absent, or reported
 		return 0
+	case n == 0:
+		v.fail("0 is the broadcast address, which nobody answers", fix)
+	case n <= 247:
+		return uint8(n)
+	case n <= 255:
+		v.fail(fmt.Sprintf("%d is a reserved unit id", n), fix)
+	default:
+		v.fail(fmt.Sprintf("%d is no unit id", n), fix)
 	}
-	return uint8(n)
+	return 0
 }

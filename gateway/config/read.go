@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -13,7 +12,10 @@ import (
 // maxFileSize bounds a configuration file; comments count, so it is roomy.
 const maxFileSize = 1 << 20
 
-var errTooBig = fmt.Errorf("larger than %d KiB", maxFileSize>>10)
+// errTooBig says that a file has more bytes than it may.
+type errTooBig struct{ limit int64 }
+
+func (e errTooBig) Error() string { return "larger than " + bytesText(e.limit) }
 
 // errKind says that a path leads to something that is not a regular file.
 type errKind struct{ mode fs.FileMode }
@@ -50,11 +52,11 @@ func readRegular(path string, limit int64) ([]byte, fs.FileInfo, error) {
 		return nil, nil, errKind{info.Mode()}
 	}
 	if info.Size() > limit {
-		return nil, info, errTooBig
+		return nil, info, errTooBig{limit}
 	}
 	data, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err == nil && int64(len(data)) > limit {
-		err = errTooBig
+		err = errTooBig{limit}
 	}
 	return data, info, err
 }
@@ -62,11 +64,12 @@ func readRegular(path string, limit int64) ([]byte, fs.FileInfo, error) {
 // fileTrouble words an error of readRegular and says what to do about it.
 func fileTrouble(what string, err error) (wrong, fix string) {
 	var kind errKind
+	var big errTooBig
 	switch {
 	case errors.As(err, &kind):
 		return what + " " + kind.Error(), "name a regular file"
-	case errors.Is(err, errTooBig):
-		return what + " is " + err.Error(), "name the right file"
+	case errors.As(err, &big):
+		return what + " is " + big.Error(), "name the right file"
 	case errors.Is(err, fs.ErrNotExist):
 		return what + " does not exist", "create it or correct the path"
 	case errors.Is(err, fs.ErrPermission):

@@ -232,7 +232,7 @@ func (v value) modicon(register value, table modbus.Table, tableOK bool) (modbus
 			continue
 		}
 		if register.has && tableOK && row.table != table {
-			v.fail(fmt.Sprintf("%s is a %s by its first digit, but register says %s", text, row.name, tableName(table)), "correct one of them, or remove register")
+			v.fail(fmt.Sprintf("%s is in the table %s by its first digit, but register says %s", text, row.name, tableName(table)), "correct one of them, or remove register")
 			return table, 0, false
 		}
 		return row.table, uint16(rest - 1), true

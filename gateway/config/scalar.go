@@ -59,7 +59,7 @@ func (v value) plain(want, example string) (string, bool) {
 
 // integer returns a whole number from low to high, def when there is none.
 func (v value) integer(low, high, def int64) int64 {
-	example := strconv.FormatInt(def, 10)
+	example := strconv.FormatInt(max(low, def), 10)
 	text, ok := v.plain("a whole number", example)
 	if !ok {
 		return def
@@ -138,16 +138,12 @@ func (v value) choice(words ...string) string {
 		return v.n.text
 	}
 	fix := "write " + strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
-	for _, w := range words {
-		if strings.EqualFold(w, v.n.text) || near(w, v.n.text) {
-			fix = "write " + w
-		}
+	if near := nearest(v.n.text, words); near != "" {
+		fix = "write " + near
 	}
 	v.fail(shown(v.n.text)+" is not known", fix)
 	return words[0]
 }
-
-func near(word, text string) bool { return nearest(text, []string{word}) != "" }
 
 // span is what a duration may be.
 type span struct {
@@ -169,8 +165,12 @@ func (v value) duration(s span, def time.Duration) time.Duration {
 	}
 	text := v.n.text
 	such := "write a duration such as " + s.example
-	if s.zero && text == "0" {
+	switch {
+	case text == "0" && s.zero:
 		return 0
+	case text == "0":
+		v.fail("zero makes no sense here", such)
+		return def
 	}
 	if bareNumber.MatchString(text) {
 		v.fail(shown(text)+" has no unit", fmt.Sprintf("write ms, s, m or h after the number, such as %s", s.example))

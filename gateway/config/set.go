@@ -40,22 +40,20 @@ func (l *loader) override(root *node, assignment string) {
 	}
 }
 
-// overrideValue makes a node of the value of an override.
+// overrideValue makes a node of the value of an override: a list or map in
+// brackets, or a single value, which needs no quotes.
 func (l *loader) overrideValue(path, text string) *node {
-	if trimmed := strings.TrimSpace(text); strings.HasPrefix(trimmed, "[") || strings.HasPrefix(trimmed, "{") {
-		sub := &loader{file: setName, opts: l.opts}
-		n := sub.parse(trimmed)
-		for _, p := range sub.problems {
-			l.report(place{}, true, path, p.What, p.Fix, false)
-		}
-		if n != nil {
-			n.markSet()
-		}
-		return n
-	}
 	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\ufffd' }) {
 		l.report(place{}, true, path, "the value contains a control character or is not UTF-8", "write one line of text", false)
 		return nil
+	}
+	if strings.HasPrefix(text, "[") || strings.HasPrefix(text, "{") {
+		// What is no YAML is text, such as the topic {gateway}/{source}.
+		sub := &loader{file: setName, opts: l.opts}
+		if n := sub.parse(text); n != nil && n.kind != nothing && len(sub.problems) == 0 {
+			n.markSet()
+			return n
+		}
 	}
 	n := &node{kind: scalar, text: text, set: true}
 	if len(text) >= 2 && (text[0] == '"' || text[0] == '\'') && text[len(text)-1] == text[0] {

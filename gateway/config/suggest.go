@@ -15,7 +15,7 @@ func nearest(word string, candidates []string) string {
 	best, least := "", 3
 	for _, c := range candidates {
 		// A short word is near to everything; ask for more of it to agree.
-		if d := distance(strings.ToLower(word), c); d < least && d*2 < len(c)+1 {
+		if d := distance(strings.ToLower(word), c); d < least && (d == 0 || d*2 < len(c)+1) {
 			best, least = c, d
 		}
 	}

@@ -60,7 +60,7 @@ func readSecret(path string) (string, fs.FileInfo, error) {
 	case bytes.IndexByte(data, 0) >= 0:
 		return "", nil, errSecretNUL
 	case len(data) > maxString:
-		return "", nil, errTooBig
+		return "", nil, errTooBig{maxString}
 	}
 	return string(data), info, nil
 }
