@@ -1,0 +1,5 @@
+package modbus
+
+import "log/slog"
+
+var discard = slog.New(slog.DiscardHandler)

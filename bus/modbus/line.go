@@ -1,0 +1,337 @@
+package modbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	gomodbus "github.com/goburrow/modbus"
+
+	"fieldferry/bus"
+	"fieldferry/bus/modbus/rtu"
+)
+
+// When a device counts as silent and how often it is asked then.
+const (
+	offlineAfter = 3 // polls without an answer
+	firstProbe   = 5 * time.Second
+	longestProbe = time.Minute
+	refusedRetry = time.Minute // a register the device refuses is asked for this rarely
+	// suspectMisses bounds the search for registers a device passes over in
+	// silence; it may as well have gone again.
+	suspectMisses = 6
+)
+
+// Line polls the devices of one serial line. Make it with [NewLine].
+type Line struct {
+	cfg     LineConfig
+	log     *slog.Logger
+	open    func() (rtu.Port, error)
+	wire    *rtu.Transporter
+	devices []*device
+
+	// of the present Run
+	ctx     context.Context
+	handler Handler
+	lost    bool // the port-lost alarm is raised
+
+	mu    sync.Mutex
+	stats Stats
+}
+
+// Stats are the counters of a line since it was made.
+type Stats struct {
+	rtu.Stats
+	Polls    uint64 // of a device
+	Retries  uint64
+	Overruns uint64 // polls that were left out because the line was busy
+	Offline  int    // devices that do not answer at present
+	PortLost bool
+}
+
+// device is a unit with what is known of it.
+type device struct {
+	cfg     *Device
+	client  gomodbus.Client
+	points  []point // in table and address order
+	groups  []group // by interval
+	cuts    []bool  // cuts[i]: no request may span points i and i+1
+	results []result
+
+	failures int // polls in a row without an answer
+	offline  bool
+	probeAt  time.Time
+	backoff  time.Duration
+	inRow    int  // requests in a row without an answer
+	suspect  bool // was silent: a timeout may be its way to refuse a block
+	turn     int  // which request goes first
+	seen     struct{ answered, missed bool }
+	replied  time.Time
+	silent   []int // points that timed out alone, until something answers
+}
+
+// NewLine checks cfg and makes a line; it does no I/O. log may be nil.
+func NewLine(cfg LineConfig, log *slog.Logger) (*Line, error) {
+	port := rtu.PortConfig{Path: cfg.Port, RS485: rtu.RS485(cfg.RS485), Mode: cfg.withDefaults().mode()}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return newLine(cfg, log, func() (rtu.Port, error) {
+		p, err := rtu.Open(port)
+		if err != nil {
+			return nil, err
+		}
+		for _, what := range p.Adjusted() {
+			log.Warn("serial port not as configured", "port", port.Path, "what", what)
+		}
+		return p, nil
+	})
+}
+
+func newLine(cfg LineConfig, log *slog.Logger, open func() (rtu.Port, error)) (*Line, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("modbus line %s: %w", cfg.Name, err)
+	}
+	cfg = cfg.withDefaults()
+	l := &Line{cfg: cfg, log: log.With("line", cfg.Name), open: open, ctx: context.Background()}
+	l.wire = rtu.NewTransporter(rtu.Config{Mode: cfg.mode(), Timeout: cfg.Timeout, Turnaround: cfg.Turnaround})
+	for i := range l.cfg.Devices {
+		d := newDevice(&l.cfg.Devices[i])
+		// goburrow's handler serves as packager only: it opens nothing, and
+		// its unit id is a plain field, hence one per device.
+		packager := gomodbus.NewRTUClientHandler("")
+		packager.SlaveId = d.cfg.UnitID
+		d.client = gomodbus.NewClient2(packager, sender{l})
+		l.devices = append(l.devices, d)
+	}
+	return l, nil
+}
+
+// sender lets goburrow's client, which knows no context, send in that of Run.
+type sender struct{ l *Line }
+
+func (s sender) Send(request []byte) ([]byte, error) {
+	return s.l.wire.SendContext(s.l.ctx, request)
+}
+
+// Stats returns the counters. It may be called from any goroutine.
+func (l *Line) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stats
+}
+
+// count changes the counters that the line keeps itself and takes over those
+// of the wire.
+func (l *Line) count(change func(*Stats)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stats.Stats = l.wire.Stats()
+	change(&l.stats)
+}
+
+// Run opens the port and polls until ctx ends, then returns nil. If the port
+// cannot be opened or is lost it returns the error, and may be called again
+// when the caller sees fit: what was learned of the devices stays, and
+// bus.PortLost is raised and cleared once. Run must not be called twice at
+// the same time.
+func (l *Line) Run(ctx context.Context, handler Handler) error {
+	l.ctx, l.handler = ctx, handler
+	if ctx.Err() != nil {
+		return nil
+	}
+	port, err := l.open()
+	if err != nil {
+		err = fmt.Errorf("modbus line %s: %w", l.cfg.Name, &rtu.PortLostError{Op: "open", Err: err})
+		l.portLost(err)
+		return err
+	}
+	defer port.Close()
+	stop := context.AfterFunc(ctx, func() { port.Close() })
+	defer stop()
+	l.portFound()
+	l.wire.Attach(port)
+	defer l.wire.Attach(nil)
+
+	err = l.loop(ctx)
+	if ctx.Err() != nil {
+		return nil
+	}
+	err = fmt.Errorf("modbus line %s, port %s: %w", l.cfg.Name, l.cfg.Port, err)
+	l.portLost(err)
+	return err
+}
+
+func (l *Line) portLost(err error) {
+	l.count(func(s *Stats) { s.PortLost = true })
+	if l.lost {
+		return
+	}
+	l.lost = true
+	l.log.Error("serial port lost", "port", l.cfg.Port, "error", err)
+	l.event(bus.PortLost, "", bus.Raised, map[string]any{"port": l.cfg.Port, "error": err.Error()})
+}
+
+func (l *Line) portFound() {
+	l.count(func(s *Stats) { s.PortLost = false })
+	if !l.lost {
+		return
+	}
+	l.lost = false
+	l.log.Info("serial port is back", "port", l.cfg.Port)
+	l.event(bus.PortLost, "", bus.Cleared, map[string]any{"port": l.cfg.Port})
+}
+
+func (l *Line) event(code, subject string, state bus.State, detail map[string]any) {
+	l.handler.Event(bus.Event{Time: time.Now(), Code: code, Subject: subject, State: state, Detail: detail})
+}
+
+// loop polls what is due, earliest deadline first, until the port is lost or
+// ctx ends.
+func (l *Line) loop(ctx context.Context) error {
+	l.schedule(time.Now())
+	for {
+		now := time.Now()
+		d, at := l.next(now)
+		if d == nil {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		if wait := at.Sub(now); wait > 0 {
+			timer := time.NewTimer(wait)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+				timer.Stop()
+				return ctx.Err()
+			}
+			now = time.Now()
+		}
+		if err := l.poll(d, now); err != nil {
+			return err
+		}
+	}
+}
+
+// schedule spreads the devices over their shortest interval, so that they do
+// not all fall due at once. The groups of one device share their phase: then
+// intervals that are multiples of each other share requests.
+func (l *Line) schedule(now time.Time) {
+	for i, d := range l.devices {
+		if len(d.groups) == 0 {
+			continue
+		}
+		phase := min(d.groups[0].interval, time.Second) * time.Duration(i) / time.Duration(len(l.devices))
+		for k := range d.groups {
+			d.groups[k].due = now.Add(phase)
+		}
+	}
+}
+
+// next picks the device to poll and when: of those due, the one whose value
+// must be there earliest; if none is due, the one that will be first.
+func (l *Line) next(now time.Time) (pick *device, at time.Time) {
+	var deadline, pickDeadline time.Time
+	for _, d := range l.devices {
+		if len(d.groups) == 0 {
+			continue
+		}
+		due, end := d.nextDue(now)
+		switch {
+		case pick == nil:
+		case !due.After(now):
+			if !at.After(now) && !end.Before(pickDeadline) {
+				continue
+			}
+		case !due.Before(at):
+			continue
+		}
+		deadline = end
+		pick, at, pickDeadline = d, due, deadline
+	}
+	return pick, at
+}
+
+// nextDue is when the device is to be polled and by when that should be done.
+func (d *device) nextDue(now time.Time) (due, deadline time.Time) {
+	if d.offline {
+		return d.probeAt, d.probeAt.Add(d.backoff)
+	}
+	for i, g := range d.groups {
+		end := g.due.Add(g.interval)
+		switch {
+		case i == 0, g.due.Before(due) && due.After(now):
+			due, deadline = g.due, end
+		case !g.due.After(now) && end.Before(deadline):
+			due, deadline = g.due, end
+		}
+	}
+	return due, deadline
+}
+
+// takeDue returns the points that are due, in address order, and sets their
+// next time. Times that have passed meanwhile are left out, and counted.
+func (d *device) takeDue(now time.Time) (due []int, overruns uint64) {
+	for i := range d.groups {
+		g := &d.groups[i]
+		if g.due.After(now) && !d.offline {
+			continue
+		}
+		due = append(due, g.members...)
+		if late := now.Sub(g.due); late >= 0 {
+			missed := late / g.interval
+			g.due = g.due.Add((missed + 1) * g.interval)
+			overruns += uint64(missed)
+		}
+	}
+	if d.offline {
+		overruns = 0
+	}
+	slices.Sort(due)
+	return due, overruns
+}
+
+// answered notes that the device is alive.
+func (l *Line) answered(d *device) {
+	d.seen.answered = true
+	d.failures, d.inRow = 0, 0
+	for _, i := range d.silent {
+		l.refuse(d, i, "timeout: the device answers, but not for this register")
+	}
+	d.silent = d.silent[:0]
+	if !d.offline {
+		return
+	}
+	d.offline, d.suspect = false, true
+	l.count(func(s *Stats) { s.Offline-- })
+	l.log.Info("device answers again", "device", d.cfg.Name)
+	l.event(bus.SlaveOffline, d.cfg.Name, bus.Cleared, map[string]any{"unit_id": int(d.cfg.UnitID)})
+}
+
+// silence notes that a poll of the device brought no answer at all.
+func (l *Line) silence(d *device, why string) {
+	d.failures++
+	d.turn++
+	now := time.Now()
+	switch {
+	case d.offline:
+		d.backoff = min(2*d.backoff, longestProbe)
+		d.probeAt = now.Add(d.backoff)
+	case d.failures >= offlineAfter:
+		d.offline = true
+		d.backoff = max(firstProbe, min(d.groups[0].interval, longestProbe))
+		d.probeAt = now.Add(d.backoff)
+		l.count(func(s *Stats) { s.Offline++ })
+		l.log.Warn("device does not answer", "device", d.cfg.Name, "unit", d.cfg.UnitID, "error", why)
+		l.event(bus.SlaveOffline, d.cfg.Name, bus.Raised, map[string]any{"unit_id": int(d.cfg.UnitID), "error": why})
+	}
+}
+
+func isPortLost(err error) bool {
+	var lost *rtu.PortLostError
+	return errors.As(err, &lost) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}

@@ -1,0 +1,78 @@
+package modbus
+
+import (
+	"fmt"
+	"strings"
+)
+
+// The words of a configuration, in the order of the constants.
+var (
+	tableNames     = []string{"holding", "input", "coil", "discrete"}
+	byteOrderNames = []string{"ABCD", "DCBA", "BADC", "CDAB"}
+	typeNames      = []string{"uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64", "bool"}
+)
+
+func name[T ~uint8](names []string, v T, what string) string {
+	if int(v) < len(names) {
+		return names[v]
+	}
+	return fmt.Sprintf("%s(%d)", what, v)
+}
+
+func parse[T ~uint8](names []string, s, what string) (T, error) {
+	for i, n := range names {
+		if n == s {
+			return T(i), nil
+		}
+	}
+	return 0, fmt.Errorf("unknown %s %q; use one of %s", what, s, strings.Join(names, ", "))
+}
+
+// String returns the word a configuration uses.
+func (t Table) String() string { return name(tableNames, t, "table") }
+
+// String returns the word a configuration uses.
+func (o ByteOrder) String() string { return name(byteOrderNames, o, "byte order") }
+
+// String returns the word a configuration uses.
+func (t Type) String() string { return name(typeNames, t, "type") }
+
+// ParseTable reads holding, input, coil or discrete.
+func ParseTable(s string) (Table, error) { return parse[Table](tableNames, s, "register table") }
+
+// ParseByteOrder reads ABCD, DCBA, BADC or CDAB.
+func ParseByteOrder(s string) (ByteOrder, error) {
+	return parse[ByteOrder](byteOrderNames, s, "byte order")
+}
+
+// ParseType reads the name of a type, such as float32.
+func ParseType(s string) (Type, error) { return parse[Type](typeNames, s, "type") }
+
+// Registers is how many registers a value of the type takes: 1, 2 or 4.
+func (t Type) Registers() int {
+	switch t {
+	case Uint32, Int32, Float32:
+		return 2
+	case Uint64, Int64, Float64:
+		return 4
+	default:
+		return 1
+	}
+}
+
+// Bits reports whether the table holds single bits instead of registers.
+func (t Table) Bits() bool { return t == Coil || t == Discrete }
+
+// Function is the function code that reads the table.
+func (t Table) Function() byte {
+	switch t {
+	case Input:
+		return 4
+	case Coil:
+		return 1
+	case Discrete:
+		return 2
+	default:
+		return 3
+	}
+}

@@ -1,0 +1,188 @@
+package modbus
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"fieldferry/bus/modbus/rtu"
+)
+
+// PlanReport is what polling a line costs at its baud rate, worked out from
+// the configuration alone.
+type PlanReport struct {
+	Requests []PlanRequest
+	// RequestsPerSecond and Load add up all requests at their intervals. They
+	// are the most it can be: intervals that fall due together share requests.
+	RequestsPerSecond float64
+	Load              float64 // share of the line's time, 1 is all of it
+	Warnings          []string
+}
+
+// PlanRequest is one request of the plan.
+type PlanRequest struct {
+	Device    string
+	UnitID    uint8
+	Table     Table
+	Address   uint16
+	Count     int      // registers or bits
+	Registers []string // the values it yields
+	Interval  time.Duration
+	Bytes     int           // on the wire, both ways
+	Wire      time.Duration // request, reply, t3.5 after each, turnaround
+}
+
+// Plan works out the requests that cfg leads to and whether they fit on the
+// line. It does no I/O and takes a configuration that is not valid as far as
+// it goes.
+func Plan(cfg LineConfig) PlanReport {
+	cfg = cfg.withDefaults()
+	var report PlanReport
+	mode := cfg.mode()
+	for i := range cfg.Devices {
+		d := newDevice(&cfg.Devices[i])
+		for _, g := range d.groups {
+			for _, b := range d.merge(g.members) {
+				request := d.planRequest(b, g.interval, mode, cfg.Turnaround)
+				report.Requests = append(report.Requests, request)
+				report.RequestsPerSecond += float64(time.Second) / float64(g.interval)
+				report.Load += float64(request.Wire) / float64(g.interval)
+				reply := time.Duration(rtu.ReplyLen(b.table.Function(), b.count)) * mode.CharTime()
+				if reply+mode.Silence() > cfg.Timeout {
+					report.Warnings = append(report.Warnings, fmt.Sprintf(
+						"device %s: a reply with %d %s takes %v at %d baud, but the timeout is %v; set a longer timeout or a smaller max_registers",
+						d.cfg.Name, b.count, unitsOf(b.table), reply.Round(time.Millisecond), cfg.BaudRate, cfg.Timeout))
+				}
+			}
+		}
+	}
+	switch {
+	case report.Load > 1:
+		report.Warnings = append(report.Warnings, fmt.Sprintf(
+			"the line would be busy for %.0f %% of the time: it cannot keep the intervals; use longer intervals, a higher baud rate or fewer registers", report.Load*100))
+	case report.Load > 0.8:
+		report.Warnings = append(report.Warnings, fmt.Sprintf(
+			"the line is busy for %.0f %% of the time before any device has taken time to answer", report.Load*100))
+	}
+	return report
+}
+
+func unitsOf(t Table) string {
+	if t.Bits() {
+		return "bits"
+	}
+	return "registers"
+}
+
+func (d *device) planRequest(b block, interval time.Duration, mode rtu.Mode, turnaround time.Duration) PlanRequest {
+	function := b.table.Function()
+	r := PlanRequest{
+		Device: d.cfg.Name, UnitID: d.cfg.UnitID, Table: b.table, Address: uint16(b.first), Count: b.count,
+		Interval: interval, Bytes: 8 + rtu.ReplyLen(function, b.count), Wire: mode.WireTime(function, b.count) + turnaround,
+	}
+	for _, i := range b.members {
+		r.Registers = append(r.Registers, d.points[i].reg.Name)
+	}
+	return r
+}
+
+// block is one request: consecutive registers or bits of one table, and the
+// points that lie in it.
+type block struct {
+	table        Table
+	first, count int
+	members      []int
+	stretched    bool // reads more than its members ask for
+}
+
+// merge packs points (indices in address order) into blocks: across gaps up
+// to MaxGap, up to MaxRegisters or 2000 bits, never across what was learned to
+// be unreadable, and never through a value.
+func (d *device) merge(due []int) (blocks []block) {
+	for _, i := range due {
+		p := &d.points[i]
+		if n := len(blocks); n > 0 && d.fits(&blocks[n-1], i) {
+			b := &blocks[n-1]
+			b.count = max(b.first+b.count, p.first+p.width) - b.first
+			b.members = append(b.members, i)
+			continue
+		}
+		blocks = append(blocks, block{table: p.reg.Table, first: p.first, count: p.width, members: []int{i}})
+	}
+	return blocks
+}
+
+func (d *device) fits(b *block, i int) bool {
+	p := &d.points[i]
+	end := b.first + b.count
+	return b.table == p.reg.Table &&
+		p.first-end <= d.cfg.MaxGap &&
+		max(end, p.first+p.width)-b.first <= d.limit(b.table) &&
+		!slices.Contains(d.cuts[b.members[len(b.members)-1]:i], true)
+}
+
+func (d *device) limit(t Table) int {
+	if t.Bits() {
+		return rtu.MaxBits
+	}
+	return d.cfg.MaxRegisters
+}
+
+// sub is the part of b that members make up.
+func (d *device) sub(members []int) block {
+	first := d.points[members[0]]
+	b := block{table: first.reg.Table, first: first.first, members: members}
+	for _, i := range members {
+		b.count = max(b.count, d.points[i].first+d.points[i].width-b.first)
+	}
+	return b
+}
+
+// point is a register with what is known of it.
+type point struct {
+	reg          *Register
+	first, width int
+	convert      conversion
+
+	refused  string    // why it cannot be read by itself; empty if it can
+	retry    time.Time // when a refused point is asked for again
+	told     Value     // last published, for OnChange
+	toldFail string
+	hasTold  bool
+}
+
+// group is the points of a device that share an interval.
+type group struct {
+	interval time.Duration
+	due      time.Time
+	members  []int // in address order
+}
+
+func newDevice(cfg *Device) *device {
+	d := &device{cfg: cfg}
+	for i := range cfg.Registers {
+		r := &cfg.Registers[i]
+		width := r.Type.Registers()
+		if r.Table.Bits() {
+			width = 1
+		}
+		d.points = append(d.points, point{reg: r, first: int(r.Address), width: width, convert: newConversion(r)})
+	}
+	slices.SortStableFunc(d.points, func(a, b point) int {
+		return cmp.Or(cmp.Compare(a.reg.Table, b.reg.Table), cmp.Compare(a.first, b.first), cmp.Compare(a.width, b.width))
+	})
+	d.cuts = make([]bool, len(d.points))
+	d.results = make([]result, len(d.points))
+	for i := range d.points {
+		interval := d.points[i].reg.Interval
+		k := slices.IndexFunc(d.groups, func(g group) bool { return g.interval == interval })
+		if k < 0 {
+			k = len(d.groups)
+			d.groups = append(d.groups, group{interval: interval})
+		}
+		d.groups[k].members = append(d.groups[k].members, i)
+	}
+	slices.SortFunc(d.groups, func(a, b group) int { return cmp.Compare(a.interval, b.interval) })
+	return d
+}

@@ -1,0 +1,332 @@
+package modbus
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"fieldferry/bus/modbus/rtu"
+)
+
+// result is what a poll found out about one point.
+type result struct {
+	done  bool
+	value Value
+	fail  string
+}
+
+// errHeld means that a request was not sent, because the reply to an earlier
+// one may still come and would look like its own.
+var errHeld = errors.New("not asked: a late reply to an earlier request may still come")
+
+// poll reads what is due of a device and hands over one reading. Its error
+// means that the port is lost or the context has ended.
+func (l *Line) poll(d *device, now time.Time) error {
+	due, overruns := d.takeDue(now)
+	l.count(func(s *Stats) { s.Polls++; s.Overruns += overruns })
+	clear(d.results)
+	d.seen.answered, d.seen.missed = false, false
+	d.silent = d.silent[:0]
+	err := l.readAll(d, d.wanted(due, now))
+	why := ""
+	for _, i := range due {
+		r := &d.results[i]
+		if !r.done {
+			r.done, r.fail = true, "not asked: the device did not answer an earlier request"
+			if err != nil {
+				r.fail = err.Error()
+			}
+		} else if why == "" {
+			why = r.fail
+		}
+	}
+	if err == nil && !d.seen.answered && d.seen.missed {
+		l.silence(d, why)
+	}
+	if !d.seen.missed {
+		d.suspect = false
+	}
+	if err == nil || l.ctx.Err() == nil {
+		l.deliver(d, due)
+	}
+	return err
+}
+
+// wanted leaves out what the device is known to refuse, but for a try now and then.
+func (d *device) wanted(due []int, now time.Time) []int {
+	ask := make([]int, 0, len(due))
+	for _, i := range due {
+		if p := &d.points[i]; p.refused != "" && now.Before(p.retry) {
+			d.results[i] = result{done: true, fail: p.refused}
+			continue
+		}
+		ask = append(ask, i)
+	}
+	return ask
+}
+
+// readAll reads the points in as few requests as possible. A device that does
+// not answer costs the others two timeouts at most, one if it is known for it.
+func (l *Line) readAll(d *device, ask []int) error {
+	if len(ask) == 0 {
+		return nil
+	}
+	missed := 0
+	one := func(b block) error {
+		d.seen.missed = false
+		err := l.read(d, b)
+		if d.seen.missed {
+			missed++
+		}
+		return err
+	}
+	if d.offline { // one small question first
+		i := ask[d.turn%len(ask)]
+		if err := one(d.sub([]int{i})); err != nil || d.offline {
+			d.seen.missed = missed > 0
+			return err
+		}
+	}
+	blocks := d.merge(ask)
+	for n := range blocks {
+		if missed >= d.allowedMisses() {
+			break
+		}
+		if err := one(blocks[(n+d.turn)%len(blocks)]); err != nil {
+			return err
+		}
+	}
+	d.seen.missed = missed > 0
+	return nil
+}
+
+// allowedMisses is how many requests of a poll may go unanswered before the
+// rest is left out.
+func (d *device) allowedMisses() int {
+	switch {
+	case d.suspect:
+		return suspectMisses
+	case d.failures > 0:
+		return 1
+	default:
+		return 2
+	}
+}
+
+// read reads one block and notes the results. If the device refuses the whole
+// of several values it is asked for halves, and what cannot be read together
+// is remembered.
+func (l *Line) read(d *device, b block) error {
+	_, err := l.readLearning(d, b)
+	return err
+}
+
+// readLearning reports whether a part of b was refused.
+func (l *Line) readLearning(d *device, b block) (refused bool, fatal error) {
+	b, rest := l.distinguish(d, b)
+	if rest != nil {
+		refused, fatal = l.readLearning(d, b)
+		if fatal != nil {
+			return refused, fatal
+		}
+		also, fatal := l.readLearning(d, *rest)
+		return refused || also, fatal
+	}
+	data, err := l.request(d, b)
+	switch {
+	case err == nil:
+		d.take(b, data)
+		return false, nil
+	case isPortLost(err):
+		return false, err
+	case !l.isRefusal(d, err) || b.stretched:
+		d.fail(b, err)
+		return false, nil
+	case len(b.members) == 1:
+		d.fail(b, err)
+		if isTimeout(err) {
+			d.silent = append(d.silent, b.members[0])
+		} else {
+			l.refuse(d, b.members[0], err.Error())
+		}
+		return true, nil
+	}
+	return true, l.bisect(d, b)
+}
+
+func (l *Line) bisect(d *device, b block) error {
+	half := len(b.members) / 2
+	left, right := d.sub(b.members[:half]), d.sub(b.members[half:])
+	refusedLeft, err := l.readLearning(d, left)
+	if err != nil {
+		return err
+	}
+	refusedRight, err := l.readLearning(d, right)
+	if err != nil {
+		return err
+	}
+	// Each half can be read, the whole cannot: a hole between them, or more
+	// registers than the device gives at once.
+	last := b.members[half-1]
+	if !refusedLeft && !refusedRight && d.results[last].fail == "" && d.results[b.members[half]].fail == "" && !d.cuts[last] {
+		d.cuts[last] = true
+		l.log.Info("registers are read apart from now on, the device refuses them together", "device", d.cfg.Name,
+			"table", b.table.String(), "left", d.points[last].reg.Name, "right", d.points[b.members[half]].reg.Name)
+	}
+	return nil
+}
+
+// refuse remembers that a point cannot be read, so that it no longer spoils
+// the requests of its neighbours.
+func (l *Line) refuse(d *device, i int, why string) {
+	p := &d.points[i]
+	if p.refused == "" {
+		l.log.Warn("device refuses a register", "device", d.cfg.Name, "register", p.reg.Name,
+			"table", p.reg.Table.String(), "address", p.reg.Address, "error", why)
+	}
+	p.refused, p.retry = why, time.Now().Add(max(refusedRetry, p.reg.Interval))
+	d.cuts[i] = true
+	if i > 0 {
+		d.cuts[i-1] = true
+	}
+}
+
+// isRefusal reports whether err says that the device does not have what was
+// asked for: exceptions 2 and 3, and for a device that comes and goes a timeout.
+func (l *Line) isRefusal(d *device, err error) bool {
+	var exception *rtu.ExceptionError
+	if errors.As(err, &exception) {
+		return !exception.Doubtful && (exception.Code == 2 || exception.Code == 3)
+	}
+	return d.suspect && d.inRow <= suspectMisses && isTimeout(err)
+}
+
+func isTimeout(err error) bool {
+	var timeout *rtu.TimeoutError
+	return errors.As(err, &timeout)
+}
+
+// distinguish changes a request whose reply would look like one the device
+// still owes: it takes fewer values, or one register more where the
+// configuration allows reading unused ones. The right reply to that also shows
+// that nothing more is owed.
+func (l *Line) distinguish(d *device, b block) (block, *block) {
+	if l.hold(d, b) <= 0 {
+		return b, nil
+	}
+	for k := len(b.members) - 1; k > 0; k-- {
+		if left := d.sub(b.members[:k]); l.hold(d, left) <= 0 {
+			right := d.sub(b.members[k:])
+			return left, &right
+		}
+	}
+	step := 1
+	if b.table.Bits() {
+		step = 8
+	}
+	wider := b
+	wider.count += step
+	wider.stretched = true
+	if d.cfg.MaxGap >= step && wider.count <= d.limit(b.table) && wider.first+wider.count <= 1<<16 && l.hold(d, wider) <= 0 {
+		return wider, nil
+	}
+	return b, nil
+}
+
+func (l *Line) hold(d *device, b block) time.Duration {
+	return l.wire.Hold(d.cfg.UnitID, b.table.Function(), uint16(b.first), uint16(b.count))
+}
+
+// request sends one block, again if that is worth while. A device that failed
+// before is not asked again: that would cost the others time.
+func (l *Line) request(d *device, b block) ([]byte, error) {
+	if l.hold(d, b) > 0 {
+		return nil, errHeld
+	}
+	tries := 1 + l.cfg.Retries
+	if d.failures > 0 || d.suspect {
+		tries = 1
+	}
+	for try := 1; ; try++ {
+		data, err := d.ask(b)
+		var exception *rtu.ExceptionError
+		refused := errors.As(err, &exception)
+		switch {
+		case err == nil, refused && exception.Code != 10 && exception.Code != 11:
+			d.replied = time.Now()
+			l.answered(d)
+			return data, err
+		case isPortLost(err):
+			return nil, err
+		case try >= tries || refused:
+			d.seen.missed = true
+			d.inRow++
+			return nil, err
+		}
+		l.count(func(s *Stats) { s.Retries++ })
+	}
+}
+
+// ask reads a block with goburrow's client and checks the length, which it
+// does not.
+func (d *device) ask(b block) (data []byte, err error) {
+	address, count := uint16(b.first), uint16(b.count)
+	switch b.table {
+	case Input:
+		data, err = d.client.ReadInputRegisters(address, count)
+	case Coil:
+		data, err = d.client.ReadCoils(address, count)
+	case Discrete:
+		data, err = d.client.ReadDiscreteInputs(address, count)
+	default:
+		data, err = d.client.ReadHoldingRegisters(address, count)
+	}
+	if want := rtu.ByteCount(b.table.Function(), b.count); err == nil && len(data) != want {
+		return nil, fmt.Errorf("reply of %d bytes instead of %d", len(data), want)
+	}
+	return data, err
+}
+
+func (d *device) take(b block, data []byte) {
+	for _, i := range b.members {
+		p := &d.points[i]
+		at := p.first - b.first
+		if b.table.Bits() {
+			bit := [2]byte{0, data[at/8] >> (at % 8) & 1}
+			d.results[i] = result{done: true, value: p.convert.value(bit[:])}
+		} else {
+			d.results[i] = result{done: true, value: p.convert.value(data[2*at : 2*(at+p.width)])}
+		}
+		p.refused = ""
+	}
+}
+
+func (d *device) fail(b block, err error) {
+	for _, i := range b.members {
+		d.results[i] = result{done: true, fail: err.Error()}
+	}
+}
+
+// deliver hands the results of a poll over, without what OnChange holds back.
+func (l *Line) deliver(d *device, due []int) {
+	reading := Reading{Time: d.replied, Device: d.cfg.Name}
+	if !d.seen.answered {
+		reading.Time = time.Now()
+	}
+	for _, i := range due {
+		p, r := &d.points[i], &d.results[i]
+		if p.reg.OnChange && p.hasTold && r.fail == p.toldFail && (r.fail != "" || r.value.same(p.told)) {
+			continue
+		}
+		p.hasTold, p.told, p.toldFail = true, r.value, r.fail
+		if r.fail != "" {
+			reading.Failures = append(reading.Failures, Failure{Name: p.reg.Name, Err: r.fail})
+		} else {
+			reading.Values = append(reading.Values, r.value)
+		}
+	}
+	if len(reading.Values)+len(reading.Failures) > 0 {
+		l.handler.Reading(&reading)
+	}
+	l.count(func(*Stats) {})
+}
