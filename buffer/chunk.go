@@ -25,12 +25,12 @@ const (
 	chunkFixed   = 28
 
 	maxChunkRows = 1 << 14
-	maxChunkBody = 512 << 10         // beyond it no further record is added
-	maxRawBody   = 4 << 20           // what a reader accepts
-	maxChunkHead = 1 << 20           // likewise
-	maxName      = 255               // bytes of a source's name
-	maxTables    = maxChunkRows      // sources in a chunk
-	maxLost      = uint64(1) << 62   // records in one loss
+	maxChunkBody = 512 << 10       // beyond it no further record is added
+	maxRawBody   = 4 << 20         // what a reader accepts
+	maxChunkHead = 1 << 20         // likewise
+	maxName      = 255             // bytes of a source's name
+	maxTables    = maxChunkRows    // sources in a chunk
+	maxLost      = uint64(1) << 62 // records in one loss
 	flagZstd     = byte(1)
 )
 

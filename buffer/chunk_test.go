@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"fieldferry/buffer/buffertest"
-
 )
 
 // put is one record of a test chunk.
@@ -205,4 +204,3 @@ func itoa(n int) string {
 	}
 	return itoa(n/10) + string(rune('0'+n%10))
 }
-

@@ -57,8 +57,8 @@ func (e *encoder) reset() {
 }
 
 // full says whether a record with size bytes should go to the next chunk.
-func (e *encoder) full(size int) bool {
-	return e.rows >= maxChunkRows || e.rows > 0 && len(e.data)+size > maxChunkBody
+func (e *encoder) full(size, limit int) bool {
+	return e.rows >= maxChunkRows || e.rows > 0 && len(e.data)+size > min(limit, maxChunkBody)
 }
 
 // table returns the index of the table of a source.
