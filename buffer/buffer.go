@@ -27,13 +27,28 @@ import (
 // Reason says why records were lost.
 type Reason uint8
 
-// The reasons for a loss, and the words of the payload for them.
+// The reasons for a loss, and the words of the payload for them; see
+// [Reason.String].
 const (
 	Evicted    Reason = iota // "evicted": the buffer's cap or age limit was reached
 	RxOverflow               // "rx_overflow": the kernel dropped them before they were read
 	Corrupt                  // "corrupt": the storage gave back something else than was stored
 	Memory                   // "memory": the disk did not take them and memory was full
 )
+
+// String returns the word of the payload.
+func (r Reason) String() string {
+	switch r {
+	case Evicted:
+		return "evicted"
+	case RxOverflow:
+		return "rx_overflow"
+	case Corrupt:
+		return "corrupt"
+	default:
+		return "memory"
+	}
+}
 
 // Policy says what happens when the buffer is full.
 type Policy uint8
@@ -78,7 +93,8 @@ type Stats struct {
 	Unsynced     uint64 // of those: not on disk
 	DiskBytes    int64  // real size of all files
 	MemoryBytes  int64
-	WrittenBytes uint64 // record bytes written to disk in this session
+	LostBy       [4]uint64 // Lost by Reason
+	WrittenBytes uint64    // record bytes written to disk in this session
 	Commits      uint64
 	Segments     int
 	Fault        string // what keeps the disk from taking records; empty when healthy

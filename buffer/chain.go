@@ -1,0 +1,421 @@
+package buffer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// chunkOverhead bounds what a transaction writes besides the chunks: copies
+// of the pages on the way to them, the free list, the summary.
+const chunkOverhead = 16 * pageSize
+
+// newSegmentSize is what an empty segment takes.
+const newSegmentSize = 4 * pageSize
+
+// roomForChunks sees to it that there is an active segment and that it may
+// grow by the chunks in b.heads.
+func (b *Buffer) roomForChunks() error {
+	need := int64(chunkOverhead + b.step)
+	for i := range b.heads {
+		need += int64(b.heads[i].size+2*pageSize) &^ (pageSize - 1)
+	}
+	if s := b.active; s != nil {
+		need += int64(len(s.sum.pairs)) * 64
+		if s.size >= b.cfg.SegmentSize || b.cfg.MaxAge > 0 && b.now()-s.opened > b.cfg.MaxAge/8 {
+			b.roll()
+		}
+	}
+	need += newSegmentSize // also if the active one is the one to be evicted
+	if err := b.makeRoom(need); err != nil {
+		return err
+	}
+	if b.active != nil {
+		return nil
+	}
+	return b.begin()
+}
+
+// begin adds a new segment to the chain.
+func (b *Buffer) begin() error {
+	if err := b.hook("create"); err != nil {
+		return err
+	}
+	b.mu.Lock()
+	id := uint64(1)
+	if n := len(b.segs); n > 0 {
+		id = b.segs[n-1].id + 1
+	}
+	b.mu.Unlock()
+	s, err := createSegment(b.cfg.Dir, max(id, b.nextID), b.mapped(), b.step)
+	if err != nil {
+		return err
+	}
+	b.nextID = s.id + 1
+	size, err := fileSize(s.path)
+	if err != nil {
+		return err
+	}
+	s.opened = b.now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.size, s.saved = size, s.opened
+	b.segs = append(b.segs, s)
+	b.active = s
+	return nil
+}
+
+// mapped is how much address space an active segment gets, so that its map
+// need not move: it outgrows SegmentSize by one group of chunks at most.
+func (b *Buffer) mapped() int { return int(b.cfg.SegmentSize*2 + 4<<20) }
+
+// roll ends the active segment: it is cut to what it uses and closed.
+func (b *Buffer) roll() {
+	s := b.active
+	b.mu.Lock()
+	b.active = nil
+	b.mu.Unlock()
+	used, err := s.used()
+	if cerr := s.close(); err == nil {
+		err = cerr
+	}
+	if err == nil && used > 0 {
+		err = truncate(s.path, used)
+	}
+	if err != nil {
+		// It stays as long as it is; reading will check it.
+		b.log.Error("buffer: ending a segment failed", "file", s.path, "error", err)
+	}
+	if size, err := fileSize(s.path); err == nil {
+		b.mu.Lock()
+		s.size = size
+		b.mu.Unlock()
+	}
+}
+
+func truncate(path string, size int64) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() > size {
+		err = errors.Join(f.Truncate(size), f.Sync())
+	}
+	return errors.Join(err, f.Close())
+}
+
+// abandon gives the active segment up after a failed commit: its handle is
+// not trusted any more, and whether the commit is on disk is not known. What
+// was stored before stays readable; what comes goes into a new segment.
+func (b *Buffer) abandon() {
+	s := b.active
+	b.mu.Lock()
+	b.active = nil
+	empty := s.sum.rows == 0
+	b.mu.Unlock()
+	s.hmu.Lock()
+	s.checked = false
+	err := s.closeLocked()
+	s.hmu.Unlock()
+	if err != nil {
+		b.log.Error("buffer: closing a segment failed", "file", s.path, "error", err)
+	}
+	if empty {
+		if err := b.unlink(s); err != nil {
+			b.log.Error("buffer: removing an empty segment failed", "file", s.path, "error", err)
+		}
+		return
+	}
+	if size, err := fileSize(s.path); err == nil {
+		b.mu.Lock()
+		s.size = size
+		b.mu.Unlock()
+	}
+}
+
+// diskBytes is what all files take.
+func (b *Buffer) diskBytes() int64 {
+	n := int64(stateSize+pageSize) + b.badBytes
+	for _, s := range b.segs {
+		n += s.size
+	}
+	return n
+}
+
+// makeRoom sees to it that need more bytes fit under the size limit.
+func (b *Buffer) makeRoom(need int64) error {
+	for {
+		b.mu.Lock()
+		fits := b.diskBytes()+need <= b.cfg.MaxSize
+		var oldest *segment
+		if len(b.segs) > 0 {
+			oldest = b.segs[0]
+		}
+		drop := b.cfg.Overflow == DropOldest || oldest != nil && b.finished(oldest, true)
+		b.mu.Unlock()
+		switch {
+		case fits:
+			return nil
+		case len(b.bad) > 0:
+			b.dropBad()
+		case oldest == nil || !drop:
+			return errFull
+		default:
+			if err := b.evict(oldest); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// dropBad removes the oldest file that was put aside.
+func (b *Buffer) dropBad() {
+	f := b.bad[0]
+	b.bad = b.bad[1:]
+	if err := os.Remove(f.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		b.log.Error("buffer: removing a damaged file failed", "file", f.path, "error", err)
+		return
+	}
+	b.log.Warn("buffer: a damaged file was removed to make room", "file", f.path)
+	b.mu.Lock()
+	b.badBytes -= f.size
+	b.mu.Unlock()
+}
+
+// evict removes a segment and accounts for what it held. The account is on
+// disk before the file is gone.
+func (b *Buffer) evict(s *segment) error {
+	if s == b.active {
+		b.roll()
+	}
+	lost, err := b.holdings(s)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	first, last, some := s.sum.first, s.sum.last, s.sum.rows > 0
+	n := uint64(0)
+	if some {
+		n = b.replace(first, last+1, lost)
+	}
+	b.mu.Unlock()
+	if some {
+		b.log.Warn("buffer: the oldest segment was evicted", "file", s.path, "records", n)
+		if err := b.storeState(); err != nil {
+			return err
+		}
+	}
+	return b.unlink(s)
+}
+
+// holdings lists what a segment holds that is not acknowledged.
+func (b *Buffer) holdings(s *segment) ([]loss, error) {
+	b.mu.Lock()
+	if b.gone.covers(s.sum.first, s.sum.last+1) {
+		b.mu.Unlock()
+		return nil, nil
+	}
+	if lost, ok := s.sum.whole(); ok && !b.gone.touches(s.sum.first, s.sum.last+1) {
+		b.mu.Unlock()
+		return lost, nil
+	}
+	last := s.sum.last
+	skip := b.gone.within(s.sum.first, last+1, nil)
+	b.mu.Unlock()
+
+	var t Batch
+	var found runs
+	gone := spans{s: skip}
+	err := b.withSegment(s, func() error {
+		return s.walk(func(h *head, _ []byte) error {
+			if h.last > last || gone.covers(h.first, h.last+1) {
+				return nil
+			}
+			t.chunk.head = *h
+			if err := t.inflate(); err != nil {
+				return err
+			}
+			found.addChunk(&t.chunk, &gone, Evicted)
+			return nil
+		})
+	})
+	if err == nil {
+		return found.list, nil
+	}
+	if !damage(err) {
+		return nil, fmt.Errorf("reading a segment to evict it: %w", err)
+	}
+	// It cannot be read as a whole any more: what is left of it is evicted,
+	// the rest is accounted for as damage.
+	b.log.Error("buffer: a segment is damaged", "file", s.path, "error", err)
+	good := within(scan(s.path), s.sum.first, s.sum.last)
+	b.account(s, good)
+	found = runs{}
+	for i := range good {
+		t.chunk.head = good[i].head
+		if t.inflate() == nil {
+			found.addChunk(&t.chunk, &gone, Evicted)
+		}
+	}
+	return found.list, nil
+}
+
+// whole describes the segment from its summary, when that is exact.
+func (s *summary) whole() (list []loss, ok bool) {
+	for _, p := range s.pairs {
+		if p.losses > 0 || p.seqs != p.last-p.first+1 {
+			return nil, false
+		}
+		list = append(list, loss{offset: p.offset, session: p.session, source: p.name,
+			seq: p.first, n: p.seqs, t: p.t, reason: Evicted})
+	}
+	return list, true
+}
+
+// unlink takes a segment out of the chain and removes its file.
+func (b *Buffer) unlink(s *segment) error {
+	b.mu.Lock()
+	for i := range b.segs {
+		if b.segs[i] == s {
+			b.segs = append(b.segs[:i:i], b.segs[i+1:]...)
+			break
+		}
+	}
+	if b.active == s {
+		b.active = nil
+	}
+	b.mu.Unlock()
+	s.hmu.Lock()
+	s.dead = true
+	err := s.closeLocked()
+	s.hmu.Unlock()
+	if err != nil {
+		b.log.Error("buffer: closing a segment failed", "file", s.path, "error", err)
+	}
+	if err := os.Remove(s.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		// It is out of the chain but still takes room: keep counting it.
+		size, _ := fileSize(s.path)
+		b.addBad(s.path, size)
+		return fmt.Errorf("removing a segment: %w", err)
+	}
+	return syncDir(b.cfg.Dir)
+}
+
+func (b *Buffer) addBad(path string, size int64) {
+	b.bad = append(b.bad, badFile{path, size})
+	b.mu.Lock()
+	b.badBytes += size
+	b.mu.Unlock()
+}
+
+// sweepSegments removes the segments that were acknowledged wholly.
+func (b *Buffer) sweepSegments(end bool) error {
+	stored := false
+	for {
+		var done *segment
+		b.mu.Lock()
+		b.sweep = false
+		for _, s := range b.segs {
+			if b.finished(s, end) {
+				done = s
+				break
+			}
+		}
+		b.mu.Unlock()
+		if done == nil {
+			return nil
+		}
+		// A segment that is missing without a note of it was lost, not
+		// acknowledged: the note comes first.
+		if done.sum.rows > 0 && !stored {
+			if err := b.storeState(); err != nil {
+				return err
+			}
+			stored = true
+		}
+		if err := b.unlink(done); err != nil {
+			return err
+		}
+	}
+}
+
+// expire evicts the segments whose newest record is older than MaxAge. Ages
+// are counted on the monotonic clock, so that setting the clock evicts nothing.
+func (b *Buffer) expire() error {
+	if b.cfg.MaxAge <= 0 {
+		return nil
+	}
+	for {
+		b.mu.Lock()
+		var s *segment
+		if len(b.segs) > 0 && b.segs[0].saved+b.cfg.MaxAge <= b.now() {
+			s = b.segs[0]
+		}
+		b.mu.Unlock()
+		if s == nil {
+			return nil
+		}
+		if err := b.evict(s); err != nil {
+			return err
+		}
+	}
+}
+
+// storeState writes the state file.
+func (b *Buffer) storeState() error {
+	b.mu.Lock()
+	b.compactLosses()
+	st := state{session: b.session, next: b.next, losses: append([]loss(nil), b.losses...)}
+	st.gone = b.gone.within(0, b.next, nil)
+	b.stateDue = 0
+	b.mu.Unlock()
+	err := b.hook("state")
+	if err == nil {
+		err = b.state.write(&st)
+	}
+	if err != nil {
+		b.mu.Lock()
+		b.stateSoon()
+		b.mu.Unlock()
+	}
+	return err
+}
+
+// stateSoon has the state stored within stateDelay.
+func (b *Buffer) stateSoon() {
+	if b.stateDue == 0 {
+		b.stateDue = b.now() + stateDelay
+		b.kick()
+	}
+}
+
+// Stats returns the counters and gauges of the buffer. It never waits for the
+// disk.
+func (b *Buffer) Stats() Stats {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.stats
+	s.Session = b.session
+	s.Pending = b.next - b.gone.total
+	for _, k := range b.mem.blocks {
+		if !k.synced {
+			s.Unsynced += uint64(len(k.rows)) - b.gone.inside(k.first, k.end())
+		}
+	}
+	s.DiskBytes = b.diskBytes()
+	s.MemoryBytes = b.mem.bytes
+	s.Segments = len(b.segs)
+	s.Fault = b.fault
+	if s.Fault == "" && b.full {
+		s.Fault = errFull.Error()
+	}
+	if d := b.now() - b.busyFrom; b.busyFrom > 0 && d > stallAfter {
+		s.Fault = fmt.Sprintf("the disk has not answered for %s", d.Truncate(time.Second))
+	}
+	return s
+}
+
+func (b *Buffer) path(name string) string { return filepath.Join(b.cfg.Dir, name) }

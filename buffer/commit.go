@@ -1,0 +1,390 @@
+package buffer
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+)
+
+const (
+	stateDelay = 5 * time.Second // how long an acknowledgement may stay unstored
+	maxBackoff = 5 * time.Second
+	stallAfter = 2 * time.Second // then a disk that has not answered is a fault
+)
+
+// errFull says that the size limit leaves no room.
+var errFull = errors.New("the size limit of the buffer is reached")
+
+// now is the monotonic time since Open.
+func (b *Buffer) now() time.Duration { return time.Since(b.base) }
+
+// run is the committer: the only goroutine that writes to the disk. It sleeps
+// until the oldest record is due, not on a tick.
+func (b *Buffer) run() {
+	defer close(b.done)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		wait, idle := b.untilWork()
+		if !idle {
+			timer.Reset(max(wait, 0))
+		} else {
+			timer.Stop()
+		}
+		select {
+		case <-b.stop:
+			return
+		case <-b.kicked:
+		case <-timer.C:
+		}
+		if wait, idle = b.untilWork(); idle || wait > 0 {
+			continue
+		}
+		b.disk.Lock()
+		err := b.work()
+		b.disk.Unlock()
+		b.settled(err)
+	}
+}
+
+// untilWork says how long the committer may sleep; idle: until it is kicked.
+func (b *Buffer) untilWork() (wait time.Duration, idle bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	wait, idle = b.untilDue(now)
+	sooner := func(at time.Duration) {
+		if idle || at-now < wait {
+			wait, idle = at-now, false
+		}
+	}
+	if b.stateDue > 0 {
+		sooner(b.stateDue)
+	}
+	if b.sweep {
+		sooner(now)
+	}
+	if b.cfg.MaxAge > 0 && len(b.segs) > 0 {
+		sooner(b.segs[0].saved + b.cfg.MaxAge)
+	}
+	if !idle && b.retryAt > now {
+		wait = max(wait, b.retryAt-now)
+	}
+	return wait, idle
+}
+
+// untilDue says when the next commit has to begin so that it has ended before
+// the oldest record that nobody has acknowledged is SyncInterval old.
+func (b *Buffer) untilDue(now time.Duration) (time.Duration, bool) {
+	if b.missing && b.mem.bytes < b.mem.limit-b.mem.limit/8 {
+		b.settleAll()
+	}
+	b.hurry = b.hurry && b.mem.unsynced > b.mem.limit/2
+	for _, k := range b.mem.blocks {
+		if k.synced {
+			continue
+		}
+		off := b.gone.outside(k.first)
+		if off >= k.end() {
+			continue
+		}
+		b.armed = true
+		if b.hurry {
+			return 0, false
+		}
+		age := time.Duration(uint32(now/time.Millisecond)-k.rows[off-k.first].at) * time.Millisecond
+		return b.cfg.SyncInterval - b.margin() - age, false
+	}
+	b.armed = false
+	return 0, true
+}
+
+// margin is how long before it is due a commit begins.
+func (b *Buffer) margin() time.Duration {
+	i := b.cfg.SyncInterval
+	return min(max(2*b.slowest, i/8), i/2) + time.Millisecond
+}
+
+// settleAll puts the losses that found no room into the stream.
+func (b *Buffer) settleAll() {
+	b.missing = false
+	for _, s := range b.sources {
+		b.missing = !s.settle() || b.missing
+	}
+}
+
+// settled notes how the last work ended.
+func (b *Buffer) settled(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.busyFrom = 0
+	if err == nil {
+		if b.fault != "" {
+			b.log.Info("buffer: the disk takes records again")
+		}
+		b.fault, b.backoff, b.retryAt = "", 0, 0
+		return
+	}
+	if text := err.Error(); text != b.fault {
+		b.log.Error("buffer: the disk does not take records; they are kept in memory", "error", err)
+		b.fault = text
+	}
+	b.backoff = min(max(2*b.backoff, 100*time.Millisecond), maxBackoff)
+	b.retryAt = b.now() + b.backoff
+}
+
+// work does what is due. It is called with disk held.
+func (b *Buffer) work() error {
+	b.mu.Lock()
+	now := b.now()
+	b.busyFrom = now
+	due, idle := b.untilDue(now)
+	store := b.stateDue > 0 && b.stateDue <= now
+	b.mu.Unlock()
+	if err := b.sweepSegments(false); err != nil {
+		return err
+	}
+	if err := b.expire(); err != nil {
+		return err
+	}
+	if !idle && due <= 0 {
+		if err := b.commit(); err != nil {
+			return err
+		}
+	}
+	if store {
+		return b.storeState()
+	}
+	return nil
+}
+
+// commit stores every record that is only in memory and not acknowledged.
+func (b *Buffer) commit() error {
+	begin := b.now()
+	b.mu.Lock()
+	if b.missing {
+		b.settleAll()
+	}
+	b.mem.seal()
+	var blocks []*block
+	for _, k := range b.mem.blocks {
+		if !k.synced {
+			k.busy = true
+			blocks = append(blocks, k)
+		}
+	}
+	b.mu.Unlock()
+	var err error
+	for len(blocks) > 0 && err == nil {
+		var n int
+		n, err = b.commitGroup(blocks)
+		if n > 0 {
+			b.finishBlocks(blocks[:n])
+		}
+		blocks = blocks[n:]
+	}
+	b.mu.Lock()
+	for _, k := range blocks {
+		b.mem.release(k)
+	}
+	took := b.now() - begin
+	b.slowest = max(took, b.slowest-b.slowest/8)
+	b.mu.Unlock()
+	return err
+}
+
+// finishBlocks notes that blocks are stored, or need not be.
+func (b *Buffer) finishBlocks(blocks []*block) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.syncedTo = blocks[len(blocks)-1].end()
+	for _, k := range blocks {
+		b.mem.markSynced(k)
+		b.mem.release(k)
+	}
+	b.mem.trim()
+	if b.cfg.SyncInterval == 0 && b.wake != nil {
+		close(b.wake)
+		b.wake = nil
+	}
+}
+
+// commitGroup stores some of the blocks in one transaction and returns how
+// many. When the size limit leaves no room they are lost, by policy.
+func (b *Buffer) commitGroup(blocks []*block) (int, error) {
+	n := b.encode(blocks)
+	if len(b.heads) == 0 {
+		return n, nil // acknowledged meanwhile: nothing is written
+	}
+	err := b.store()
+	if errors.Is(err, errFull) {
+		return n, b.refuse(blocks[:n])
+	}
+	if err != nil {
+		b.spare(err)
+		return 0, err
+	}
+	return n, nil
+}
+
+// spare frees a segment's worth of a disk that is full before the size limit
+// is reached, so that the next attempt succeeds.
+func (b *Buffer) spare(err error) {
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return
+	}
+	if len(b.bad) > 0 {
+		b.dropBad()
+		return
+	}
+	b.mu.Lock()
+	var oldest *segment
+	if len(b.segs) > 0 && (b.cfg.Overflow == DropOldest || b.finished(b.segs[0], true)) {
+		oldest = b.segs[0]
+	}
+	b.mu.Unlock()
+	if oldest == nil {
+		return
+	}
+	if err := b.evict(oldest); err != nil {
+		b.log.Error("buffer: making room on a full disk failed", "error", err)
+	}
+}
+
+// encode turns blocks into chunks in b.out and b.heads, about a megabyte of
+// records at most, and returns how many blocks.
+func (b *Buffer) encode(blocks []*block) (n int) {
+	limit := int(min(b.cfg.SegmentSize/2, 1<<20))
+	b.out, b.heads = b.out[:0], b.heads[:0]
+	b.mu.Lock()
+	for i := len(b.names); i < len(b.sources); i++ {
+		b.names = append(b.names, b.sources[i].name)
+	}
+	b.mu.Unlock()
+	size := 0
+	for n < len(blocks) && (n == 0 || size < limit) {
+		k := blocks[n]
+		n++
+		b.mu.Lock()
+		b.skip = b.gone.within(k.first, k.end(), b.skip[:0])
+		b.mu.Unlock()
+		size += b.encodeBlock(k, limit)
+	}
+	if b.enc.rows > 0 {
+		b.finishChunk()
+	}
+	return n
+}
+
+func (b *Buffer) encodeBlock(k *block, limit int) (size int) {
+	skip := b.skip
+	for i := range k.rows {
+		off := k.first + uint64(i)
+		for len(skip) > 0 && off >= skip[0].to {
+			skip = skip[1:]
+		}
+		if len(skip) > 0 && off >= skip[0].from {
+			continue
+		}
+		w := &k.rows[i]
+		if b.enc.full(int(w.size), limit) {
+			b.finishChunk()
+		}
+		b.enc.add(off, w, b.names[w.src], k.arena[w.pos:w.pos+w.size])
+		size += int(w.size) + 8
+	}
+	return size
+}
+
+func (b *Buffer) finishChunk() {
+	b.heads = append(b.heads, head{})
+	b.out = b.enc.finish(b.out, &b.heads[len(b.heads)-1])
+}
+
+// store appends the chunks to the active segment and syncs.
+func (b *Buffer) store() error {
+	if err := b.roomForChunks(); err != nil {
+		return err
+	}
+	s := b.active
+	chunks := make([][]byte, len(b.heads))
+	sum := s.sum.clone()
+	at := 0
+	for i := range b.heads {
+		h := &b.heads[i]
+		chunks[i] = b.out[at : at+h.size]
+		at += h.size
+		sum.note(h)
+	}
+	b.mu.Lock()
+	sum.session, sum.next, sum.born = b.session, b.next, time.Now().UnixNano()
+	sum.gone = b.gone.within(0, b.next, sum.gone[:0])
+	sum.gone = sum.gone[:min(len(sum.gone), maxSpansStored)]
+	b.mu.Unlock()
+	err := b.hook("commit")
+	if err == nil {
+		err = s.append(chunks, b.heads, sum.encode(nil))
+	}
+	if err == nil {
+		err = b.hook("committed")
+	}
+	if err != nil {
+		b.abandon()
+		return fmt.Errorf("storing records in %s: %w", s.path, err)
+	}
+	size, err := fileSize(s.path)
+	if err != nil {
+		// The file was removed under us: what it held is gone with it.
+		b.abandon()
+		return fmt.Errorf("the segment that was just written: %w", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.sum, s.size, s.saved = sum, size, b.now()
+	if b.full {
+		b.full = false
+		b.log.Info("buffer: there is room for records again")
+	}
+	b.stats.WrittenBytes += uint64(len(b.out))
+	b.stats.Commits++
+	return nil
+}
+
+// fileSize returns what the file takes: its length or its blocks, whichever
+// is more.
+func fileSize(path string) (int64, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0, err
+	}
+	size := info.Size()
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		size = max(size, st.Blocks*512)
+	}
+	return size, nil
+}
+
+// refuse turns records that are only in memory into losses: the policy is to
+// drop the newest, or there is nothing older to drop.
+func (b *Buffer) refuse(blocks []*block) error {
+	b.mu.Lock()
+	for _, k := range blocks {
+		var runs runs
+		for i := range k.rows {
+			if off := k.first + uint64(i); !b.gone.contains(off) {
+				w := &k.rows[i]
+				runs.add(off, b.session, b.sources[w.src].name, w, Evicted)
+			}
+		}
+		b.replace(k.first, k.end(), runs.list)
+		b.mem.take(k)
+	}
+	if !b.full {
+		b.full = true
+		b.log.Warn("buffer: the size limit is reached; new records are lost", "limit", b.cfg.MaxSize)
+	}
+	b.mu.Unlock()
+	return b.storeState()
+}

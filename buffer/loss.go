@@ -1,0 +1,162 @@
+package buffer
+
+import "sort"
+
+// loss is a loss record that stands at the place of records that are no
+// longer there. Losses told by the sources themselves are rows in the stream.
+type loss struct {
+	offset  uint64
+	session uint64
+	source  string
+	seq, n  uint64
+	t       int64
+	reason  Reason
+}
+
+// losses are sorted by offset.
+type losses []loss
+
+func (l losses) at(off uint64) int {
+	return sort.Search(len(l), func(i int) bool { return l[i].offset >= off })
+}
+
+func (l losses) has(off uint64) bool {
+	i := l.at(off)
+	return i < len(l) && l[i].offset == off
+}
+
+// insert puts n in its place.
+func (l *losses) insert(n loss) {
+	i := l.at(n.offset)
+	*l = append(*l, loss{})
+	copy((*l)[i+1:], (*l)[i:])
+	(*l)[i] = n
+}
+
+// drop removes the losses in [from,to).
+func (l *losses) drop(from, to uint64) {
+	i, j := l.at(from), l.at(to)
+	if i < j {
+		*l = append((*l)[:i], (*l)[j:]...)
+	}
+}
+
+// before returns the index of the last loss of the source that n continues,
+// or -1.
+func (l losses) before(n loss) int {
+	for i := l.at(n.offset) - 1; i >= 0; i-- {
+		if l[i].session == n.session && l[i].source == n.source {
+			if l[i].seq+l[i].n == n.seq {
+				return i
+			}
+			return -1
+		}
+	}
+	return -1
+}
+
+// runs collects records of any order of sources into losses.
+type runs struct {
+	list []loss
+	last map[runKey]int // index into list
+}
+
+type runKey struct {
+	session uint64
+	source  string
+}
+
+// add notes that a record is lost. A row that was a loss keeps its reason.
+func (r *runs) add(off, session uint64, source string, w *row, reason Reason) {
+	if w.lost > 0 {
+		reason = w.reason
+	}
+	key := runKey{session, source}
+	n := max(w.lost, 1)
+	if i, ok := r.last[key]; ok {
+		if l := &r.list[i]; l.seq+l.n == w.seq && l.reason == reason {
+			l.n += n
+			l.offset, l.t = off, w.t
+			return
+		}
+	}
+	if r.last == nil {
+		r.last = map[runKey]int{}
+	}
+	r.last[key] = len(r.list)
+	r.list = append(r.list, loss{offset: off, session: session, source: source, seq: w.seq, n: n, t: w.t, reason: reason})
+}
+
+func (r *runs) addChunk(d *rows, gone *spans, reason Reason) {
+	for i := range d.row {
+		if !gone.contains(d.off[i]) {
+			r.add(d.off[i], d.head.session, d.head.tables[d.row[i].src].name, &d.row[i], reason)
+		}
+	}
+}
+
+// replace puts losses in the place of the records in [from,to) and returns
+// how many records that were not known to be lost are. Losses that stood
+// there stay. It is called with mu held.
+func (b *Buffer) replace(from, to uint64, list []loss) (n uint64) {
+	b.gone.add(from, to)
+	for _, l := range b.losses[b.losses.at(from):b.losses.at(to)] {
+		b.gone.remove(l.offset, l.offset+1)
+	}
+	for _, l := range list {
+		if l.reason == Evicted || l.reason == Corrupt {
+			n += l.n
+			b.count(l.n, l.reason)
+		}
+		b.addLoss(l)
+	}
+	b.mem.forget(from, to, &b.gone)
+	b.stateSoon()
+	return n
+}
+
+// addLoss puts a loss into the stream, as one with the loss it continues. A
+// loss that was handed out is left alone, and so is a place that was: an
+// acknowledgement under way must not take with it what was never delivered.
+func (b *Buffer) addLoss(l loss) {
+	if i := b.losses.before(l); i >= 0 && b.losses[i].reason == l.reason &&
+		!b.handed.contains(l.offset) && !b.handed.contains(b.losses[i].offset) {
+		b.join(i, &l)
+	}
+	b.gone.remove(l.offset, l.offset+1)
+	b.losses.insert(l)
+}
+
+// join makes l begin where loss i, which it continues, begins.
+func (b *Buffer) join(i int, l *loss) {
+	p := b.losses[i]
+	l.seq, l.n = p.seq, p.n+l.n
+	b.losses = append(b.losses[:i], b.losses[i+1:]...)
+	b.gone.add(p.offset, p.offset+1)
+}
+
+// compactLosses keeps the table of losses small. First neighbours become one
+// even when their reasons differ or one was handed out, which may tell a
+// loss twice; what is still too much is forgotten, which is logged.
+func (b *Buffer) compactLosses() {
+	for i := len(b.losses) - 1; i > 0 && len(b.losses) > maxLosses/2; i-- {
+		l := b.losses[i]
+		p := b.losses.before(l)
+		if p < 0 || b.handed.contains(l.offset) {
+			continue
+		}
+		if b.losses[p].reason != l.reason {
+			l.reason = Evicted
+		}
+		b.join(p, &l)
+		i-- // the table is one shorter in front of it
+		b.losses[i] = l
+	}
+	for len(b.losses) > maxLosses {
+		l := b.losses[0]
+		b.log.Error("buffer: too many losses to tell; one was forgotten", "session", l.session,
+			"source", l.source, "seq", l.seq, "records", l.n, "reason", l.reason.String())
+		b.gone.add(l.offset, l.offset+1)
+		b.losses = b.losses[1:]
+	}
+}

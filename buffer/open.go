@@ -1,0 +1,257 @@
+package buffer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Sizes that hold when the configuration does not say otherwise, and limits.
+const (
+	defaultMaxSize   = 512 << 20
+	defaultSegment   = 8 << 20
+	defaultMaxMemory = 16 << 20
+	minMaxSize       = 1 << 20
+	maxSegment       = 256 << 20 // address space of a 32-bit process
+	minMaxMemory     = 256 << 10
+	lockWait         = 2 * time.Second
+)
+
+// ErrLocked says that another process has the buffer. The error that wraps it
+// names its process id.
+var ErrLocked = errors.New("the buffer is in use by another process")
+
+// ErrClosed is returned by operations on a closed buffer.
+var ErrClosed = errors.New("the buffer is closed")
+
+// withDefaults fills in what was left out and refuses what cannot work.
+func (c Config) withDefaults() (Config, error) {
+	if c.MaxSize == 0 {
+		c.MaxSize = defaultMaxSize
+	}
+	if c.MaxMemory == 0 {
+		c.MaxMemory = defaultMaxMemory
+	}
+	if c.SegmentSize == 0 {
+		c.SegmentSize = min(defaultSegment, c.MaxSize/8)
+	}
+	switch {
+	case c.Dir == "":
+		return c, errors.New("the buffer needs a directory")
+	case c.MaxSize < minMaxSize:
+		return c, fmt.Errorf("the size limit of the buffer is %d bytes; at least %d are needed", c.MaxSize, minMaxSize)
+	case c.MaxMemory < minMaxMemory:
+		return c, fmt.Errorf("the memory limit of the buffer is %d bytes; at least %d are needed", c.MaxMemory, minMaxMemory)
+	case c.SegmentSize < 64<<10 || c.SegmentSize > maxSegment || c.SegmentSize > c.MaxSize/4:
+		return c, fmt.Errorf("the segment size of the buffer is %d bytes; it must be between %d and %d, and at most a quarter of the size limit", c.SegmentSize, 64<<10, maxSegment)
+	case c.SyncInterval < 0 || c.MaxAge < 0:
+		return c, errors.New("the sync interval and the age limit of the buffer must not be negative")
+	}
+	return c, nil
+}
+
+// Buffer keeps records until they are acknowledged. All methods may be called
+// from any goroutine.
+type Buffer struct {
+	cfg  Config
+	log  *slog.Logger
+	base time.Time // monotonic zero
+	step int       // by which segment files grow
+	lock *os.File
+
+	// Lock order: disk, rmu, segment.hmu, mu.
+	disk   sync.Mutex // changes of the chain of segments and of the state file
+	state  *stateFile
+	enc    *encoder
+	out    []byte
+	heads  []head
+	skip   []span
+	names  []string // of the sources, by index
+	bad    []badFile
+	nextID uint64 // of the next segment: a name is not used twice
+
+	rmu     sync.Mutex // the one sealed segment that is open for reading
+	reading *segment
+
+	mu       sync.Mutex // everything below; never held during disk I/O
+	session  uint64
+	next     uint64 // the next offset
+	syncedTo uint64 // offsets below are on disk or gone
+	gone     spans  // offsets that hold nothing (any longer)
+	handed   spans  // offsets that Read returned and nobody has acknowledged
+	losses   losses
+	mem      memory
+	sources  []*Source
+	byName   map[string]*Source
+	segs     []*segment
+	active   *segment // the last of segs, open for appending; may be nil
+	wake     chan struct{}
+	stats    Stats
+	badBytes int64
+
+	armed, hurry, missing, closed bool
+
+	stateDue time.Duration // when the state has to be stored; 0: need not
+	sweep    bool          // a segment may be acknowledged wholly
+	retryAt  time.Duration // after a fault
+	backoff  time.Duration
+	fault    string
+	full     bool          // new records are refused for want of room
+	busyFrom time.Duration // since when the disk has been at work; 0: idle
+	slowest  time.Duration // commit, decaying
+
+	kicked chan struct{}
+	stop   chan struct{}
+	done   chan struct{}
+
+	hook func(stage string) error // tests make the disk stall and fail
+}
+
+// badFile is a damaged segment that was put aside.
+type badFile struct {
+	path string
+	size int64
+}
+
+// Open opens the buffer in cfg.Dir and begins a new session; that is durable
+// before Open returns. What was stored and not acknowledged can be read again.
+// Damaged segments are put aside and accounted for, never a reason to fail.
+// Open fails with [ErrLocked] while another process has the directory. A nil
+// log discards messages.
+func Open(cfg Config, log *slog.Logger) (*Buffer, error) {
+	return open(cfg, log, nil)
+}
+
+func open(cfg Config, log *slog.Logger, hook func(string) error) (*Buffer, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if hook == nil {
+		hook = func(string) error { return nil }
+	}
+	b := &Buffer{
+		cfg: cfg, log: log, base: time.Now(), hook: hook,
+		step:   int(min(max(cfg.SegmentSize/16, 16<<10), 256<<10)) &^ (pageSize - 1),
+		byName: map[string]*Source{},
+		kicked: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
+	}
+	b.mem.init(cfg.MaxMemory)
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("creating the directory of the buffer: %w", err)
+	}
+	if b.lock, err = lockDir(cfg.Dir, lockWait); err != nil {
+		return nil, err
+	}
+	if err := b.recover(); err != nil {
+		b.release()
+		return nil, fmt.Errorf("opening the buffer in %s: %w", cfg.Dir, err)
+	}
+	go b.run()
+	return b, nil
+}
+
+// release gives back what Open took.
+func (b *Buffer) release() {
+	for _, s := range b.segs {
+		if err := s.close(); err != nil {
+			b.log.Error("buffer: closing a segment failed", "file", s.path, "error", err)
+		}
+	}
+	if b.state != nil {
+		_ = b.state.close()
+	}
+	if b.enc != nil {
+		_ = b.enc.z.Close()
+	}
+	_ = b.lock.Close()
+}
+
+// Close stores everything that is not acknowledged and gives the directory
+// back. It waits for the disk. Records appended afterwards are lost; Read and
+// Wait return [ErrClosed]. An error says that something could not be stored.
+func (b *Buffer) Close() error {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		<-b.done
+		return ErrClosed
+	}
+	b.settleAll()
+	b.closed = true
+	if b.wake != nil {
+		close(b.wake)
+		b.wake = nil
+	}
+	b.mu.Unlock()
+	close(b.stop)
+	<-b.done
+
+	b.disk.Lock()
+	defer b.disk.Unlock()
+	err := b.commit()
+	if err == nil {
+		err = b.sweepSegments(true)
+	}
+	if serr := b.storeState(); err == nil {
+		err = serr
+	}
+	b.rmu.Lock()
+	defer b.rmu.Unlock()
+	b.release()
+	if err != nil {
+		st := b.Stats()
+		return fmt.Errorf("closing the buffer with %d records that are not on disk: %w", st.Unsynced, err)
+	}
+	return nil
+}
+
+const lockName = "lock"
+
+// lockDir takes the directory for this process.
+func lockDir(dir string, wait time.Duration) (*os.File, error) {
+	path := filepath.Join(dir, lockName)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the lock of the buffer: %w", err)
+	}
+	for deadline := time.Now().Add(wait); ; time.Sleep(20 * time.Millisecond) {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			f.Close()
+			return nil, fmt.Errorf("locking the buffer in %s: %w", dir, err)
+		}
+		if time.Now().After(deadline) {
+			pid := lockHolder(f)
+			f.Close()
+			return nil, fmt.Errorf("%w: %s is held by process %d; stop it or use another directory", ErrLocked, dir, pid)
+		}
+	}
+	// The content is only for people; the lock itself is flock's.
+	pid := strconv.Itoa(os.Getpid()) + "\n"
+	if _, err := f.WriteAt([]byte(pid), 0); err == nil {
+		_ = f.Truncate(int64(len(pid)))
+	}
+	return f, nil
+}
+
+func lockHolder(f *os.File) int {
+	b, _ := io.ReadAll(io.LimitReader(io.NewSectionReader(f, 0, 32), 32))
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+	return pid
+}
