@@ -43,6 +43,14 @@ func (b *Buffer) Source(name string) *Source {
 // Name returns the name of the source.
 func (s *Source) Name() string { return s.name }
 
+// Last returns the last sequence number given out in this session, 0 when
+// there is none yet.
+func (s *Source) Last() uint64 {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	return s.next - 1
+}
+
 // Append accepts one record with time t, in nanoseconds since 1970, and
 // returns its sequence number. The data is copied. When there is no room the
 // record is lost and accounted for: a loss record with reason [Memory] follows

@@ -246,10 +246,13 @@ func TestQueueAgainstRandomConnections(t *testing.T) {
 			var inFlight []uplink.Message
 			last := map[string]uint64{}
 			for range rng.IntN(40) + 1 {
-				if len(inFlight) > 0 && (rng.IntN(2) == 0 || s.first+100 > 5000) {
+				if len(inFlight) > 0 && (rng.IntN(2) == 0 || q.next == 5000 && len(q.ready)+len(q.open) == 0) {
 					q.Acked(inFlight[0])
 					inFlight = inFlight[1:]
 					continue
+				}
+				if s.first == 5000 {
+					break
 				}
 				m, p := next(t, q)
 				if p.Seq <= last[p.Source] {

@@ -26,22 +26,22 @@ func (o *configOptions) addFlags(c *cobra.Command) {
 // load reads the configuration and prints what is wrong with it. With errors
 // there is no configuration.
 func (a *app) load(o configOptions) (*config.Config, []config.Problem, error) {
-	host, err := a.hostname()
-	if err != nil {
-		host = ""
-	}
-	cfg, problems := config.Load(o.path, config.Options{Set: o.set, Getenv: a.getenv, Hostname: host})
-	errs := 0
+	cfg, problems := a.loadQuietly(o)
 	for _, p := range problems {
 		fmt.Fprintln(a.stderr, p)
-		if !p.Warning {
-			errs++
-		}
 	}
-	if errs > 0 || cfg == nil {
+	if cfg == nil {
 		return nil, problems, &exitError{code: exitUsage}
 	}
 	return cfg, problems, nil
+}
+
+func (a *app) loadQuietly(o configOptions) (*config.Config, []config.Problem) {
+	host, err := a.hostname()
+	if err != nil {
+		host = "" // then the file must name the gateway
+	}
+	return config.Load(o.path, config.Options{Set: o.set, Getenv: a.getenv, Hostname: host})
 }
 
 func (a *app) newRunCommand() *cobra.Command {

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"fieldferry/bus/modbus"
+	"fieldferry/gateway/config"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) newCheckCommand() *cobra.Command {
+	var (
+		opts   configOptions
+		asJSON bool
+	)
+	c := &cobra.Command{
+		Use:   "check",
+		Short: "Check a configuration, all of it at once, and show the load on each Modbus line",
+		Long: `check finds everything that is wrong with a configuration as far as it can be
+known without hardware, and prints it as
+
+  FILE:LINE:COLUMN: key.path: what is wrong; what to do
+
+Then it shows how each Modbus line will be polled. The daemon refuses what
+check refuses. The exit code is 2 when there is an error; warnings are none.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return a.check(opts, asJSON) },
+	}
+	opts.addFlags(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print problems and poll plans as JSON")
+	return c
+}
+
+// checkReport is what check has found, for machines.
+type checkReport struct {
+	OK       bool          `json:"ok"`
+	Problems []problemJSON `json:"problems"`
+	Lines    []lineJSON    `json:"lines"`
+}
+
+type problemJSON struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Path    string `json:"path"`
+	What    string `json:"what"`
+	Fix     string `json:"fix"`
+	Warning bool   `json:"warning,omitempty"`
+}
+
+type lineJSON struct {
+	Source            string        `json:"source"`
+	RequestsPerSecond float64       `json:"requests_per_second"`
+	LoadPercent       float64       `json:"load_percent"`
+	Warnings          []string      `json:"warnings"`
+	Requests          []requestJSON `json:"requests"`
+}
+
+type requestJSON struct {
+	Device     string   `json:"device"`
+	UnitID     uint8    `json:"unit_id"`
+	Register   string   `json:"register"`
+	Address    uint16   `json:"address"`
+	Count      int      `json:"count"`
+	Values     []string `json:"values"`
+	IntervalMs float64  `json:"interval_ms"`
+	Bytes      int      `json:"bytes"`
+	WireMs     float64  `json:"wire_ms"`
+}
+
+func (a *app) check(opts configOptions, asJSON bool) error {
+	if asJSON {
+		return a.checkJSON(opts)
+	}
+	cfg, problems, err := a.load(opts)
+	if err != nil {
+		return err
+	}
+	for i := range cfg.Modbus {
+		a.printPlan(&cfg.Modbus[i])
+	}
+	warnings := ""
+	if n := len(problems); n > 0 {
+		warnings = fmt.Sprintf(", %d warnings", n)
+	}
+	sources := len(cfg.CAN) + len(cfg.Modbus)
+	_, err = fmt.Fprintf(a.stdout, "%s: ok, %d sources%s\n", opts.path, sources, warnings)
+	return err
+}
+
+// printPlan shows how a line will be polled.
+func (a *app) printPlan(line *modbus.LineConfig) {
+	plan := modbus.Plan(*line)
+	fmt.Fprintf(a.stdout, "line %s: %s, %d baud, %d%c%d\n", line.Name, line.Port, line.BaudRate, line.DataBits, line.Parity, line.StopBits)
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "  device\tunit\tregisters\taddress\tcount\tevery\tbytes\ton the wire\tvalues")
+	for _, r := range plan.Requests {
+		fmt.Fprintf(w, "  %s\t%d\t%v\t%d\t%d\t%v\t%d\t%.1f ms\t%s\n", r.Device, r.UnitID, r.Table, r.Address, r.Count,
+			r.Interval, r.Bytes, ms(r.Wire), shorten(r.Registers, 4))
+	}
+	w.Flush()
+	fmt.Fprintf(a.stdout, "  at most %.1f requests/s, %.1f %% of the line, without the time devices take to answer\n", plan.RequestsPerSecond, plan.Load*100)
+	for _, warning := range plan.Warnings {
+		fmt.Fprintf(a.stderr, "line %s: warning: %s\n", line.Name, warning)
+	}
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// shorten lists the first names and says how many more there are.
+func shorten(names []string, most int) string {
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+func (a *app) checkJSON(opts configOptions) error {
+	cfg, problems := a.loadQuietly(opts)
+	report := checkReport{OK: cfg != nil, Problems: []problemJSON{}, Lines: []lineJSON{}}
+	for _, p := range problems {
+		report.Problems = append(report.Problems, problemJSON{p.File, p.Line, p.Col, p.Path, p.What, p.Fix, p.Warning})
+	}
+	if cfg != nil {
+		for i := range cfg.Modbus {
+			report.Lines = append(report.Lines, planJSON(&cfg.Modbus[i]))
+		}
+	}
+	e := json.NewEncoder(a.stdout)
+	e.SetIndent("", "  ")
+	if err := e.Encode(report); err != nil {
+		return err
+	}
+	if config.HasErrors(problems) {
+		return &exitError{code: exitUsage}
+	}
+	return nil
+}
+
+func planJSON(line *modbus.LineConfig) lineJSON {
+	plan := modbus.Plan(*line)
+	l := lineJSON{Source: line.Name, RequestsPerSecond: plan.RequestsPerSecond, LoadPercent: plan.Load * 100,
+		Warnings: append([]string{}, plan.Warnings...), Requests: []requestJSON{}}
+	for _, r := range plan.Requests {
+		l.Requests = append(l.Requests, requestJSON{
+			Device: r.Device, UnitID: r.UnitID, Register: r.Table.String(), Address: r.Address, Count: r.Count,
+			Values: r.Registers, IntervalMs: ms(r.Interval), Bytes: r.Bytes, WireMs: ms(r.Wire),
+		})
+	}
+	return l
+}
