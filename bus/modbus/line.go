@@ -68,7 +68,8 @@ type device struct {
 	probeAt  time.Time
 	backoff  time.Duration
 	inRow    int  // requests in a row without an answer
-	suspect  bool // was silent: a timeout may be its way to refuse a block
+	partial  int  // polls that brought some answers but not all
+	suspect  bool // a timeout may be its way to refuse a block
 	exact    bool // refuses requests stretched by unused registers
 	turn     int  // which request goes first
 	seen     struct{ answered, missed bool }

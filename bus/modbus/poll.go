@@ -47,8 +47,12 @@ func (l *Line) poll(d *device, now time.Time) error {
 	case d.offline: // nothing could be asked yet
 		d.probeAt = time.Now().Add(time.Second)
 	}
-	if !d.seen.missed {
-		d.suspect = false
+	switch {
+	case !d.seen.missed:
+		d.suspect, d.partial = false, 0
+	case d.seen.answered:
+		d.partial++
+		d.suspect = d.suspect || d.partial >= offlineAfter
 	}
 	if err == nil || l.ctx.Err() == nil {
 		l.deliver(d, due)
