@@ -37,6 +37,7 @@ type Line struct {
 	// of the present Run
 	ctx     context.Context
 	handler Handler
+	again   bool // the request in progress is a retry
 	lost    bool // the port-lost alarm is raised
 
 	mu    sync.Mutex
@@ -67,7 +68,9 @@ type device struct {
 	probeAt  time.Time
 	backoff  time.Duration
 	inRow    int  // requests in a row without an answer
-	suspect  bool // was silent: a timeout may be its way to refuse a block
+	partial  int  // polls that brought some answers but not all
+	suspect  bool // a timeout may be its way to refuse a block
+	exact    bool // refuses requests stretched by unused registers
 	turn     int  // which request goes first
 	seen     struct{ answered, missed bool }
 	replied  time.Time
@@ -115,6 +118,9 @@ func newLine(cfg LineConfig, log *slog.Logger, open func() (rtu.Port, error)) (*
 type sender struct{ l *Line }
 
 func (s sender) Send(request []byte) ([]byte, error) {
+	if s.l.again {
+		return s.l.wire.Resend(s.l.ctx, request)
+	}
 	return s.l.wire.SendContext(s.l.ctx, request)
 }
 

@@ -19,6 +19,8 @@ import (
 	"fieldferry/bus/modbus/rtu"
 )
 
+const ms = time.Millisecond
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // book keeps what a line delivers.
@@ -399,7 +401,8 @@ func TestPortLostIsRaisedAndClearedOnce(t *testing.T) {
 		}
 		for _, reason := range []error{syscall.EIO, syscall.ENODEV, io.EOF} {
 			timer := time.AfterFunc(2500*time.Millisecond, func() { b.far.Unplug(reason) })
-			if err := b.run(time.Minute); !errors.Is(err, reason) {
+			err := b.run(time.Minute)
+			if !errors.Is(err, reason) {
 				t.Fatalf("%v, want %v", err, reason)
 			}
 			timer.Stop()
@@ -426,14 +429,14 @@ func TestPortLostIsRaisedAndClearedOnce(t *testing.T) {
 // TestSlowDeviceNeverMixesRegisters: a device that answers everything, but
 // later than the timeout, in order.
 func TestSlowDeviceNeverMixesRegisters(t *testing.T) {
-	for _, delay := range []time.Duration{310, 450, 700, 1000, 1900, 2400} {
+	for _, delay := range []time.Duration{310 * ms, 450 * ms, 700 * ms, 1000 * ms, 1900 * ms, 2400 * ms} {
 		t.Run(fmt.Sprint(delay), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b := newBench(t, LineConfig{Retries: 1, Devices: []Device{
 					{Name: "slow", UnitID: 1, Registers: registers(0, 20, 40)},
 					{Name: "other", UnitID: 2, Registers: registers(0, 20, 40)},
 				}}, map[byte]*modbustest.Unit{
-					1: {Holding: words(0, 50), Delay: delay * time.Millisecond},
+					1: {Holding: words(0, 50), Delay: delay},
 					2: {Holding: words(0, 50)},
 				})
 				if err := b.run(90 * time.Second); err != nil {

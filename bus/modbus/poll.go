@@ -40,11 +40,19 @@ func (l *Line) poll(d *device, now time.Time) error {
 			why = r.fail
 		}
 	}
-	if err == nil && !d.seen.answered && d.seen.missed {
+	switch {
+	case err != nil || d.seen.answered:
+	case d.seen.missed:
 		l.silence(d, why)
+	case d.offline: // nothing could be asked yet
+		d.probeAt = time.Now().Add(time.Second)
 	}
-	if !d.seen.missed {
-		d.suspect = false
+	switch {
+	case !d.seen.missed:
+		d.suspect, d.partial = false, 0
+	case d.seen.answered:
+		d.partial++
+		d.suspect = d.suspect || d.partial >= offlineAfter
 	}
 	if err == nil || l.ctx.Err() == nil {
 		l.deliver(d, due)
@@ -139,7 +147,11 @@ func (l *Line) readLearning(d *device, b block) (refused bool, fatal error) {
 		return false, nil
 	case isPortLost(err):
 		return false, err
-	case !l.isRefusal(d, err) || b.stretched:
+	case b.stretched:
+		d.exact = d.exact || l.isRefusal(d, err)
+		d.fail(b, errHeld)
+		return false, nil
+	case !l.isRefusal(d, err):
 		d.fail(b, err)
 		return false, nil
 	case len(b.members) == 1:
@@ -224,11 +236,16 @@ func (l *Line) distinguish(d *device, b block) (block, *block) {
 	if b.table.Bits() {
 		step = 8
 	}
-	wider := b
-	wider.count += step
-	wider.stretched = true
-	if d.cfg.MaxGap >= step && wider.count <= d.limit(b.table) && wider.first+wider.count <= 1<<16 && l.hold(d, wider) <= 0 {
-		return wider, nil
+	for more := step; more <= d.cfg.MaxGap && !d.exact; more += step {
+		wider := b
+		wider.count += more
+		wider.stretched = true
+		if wider.count > d.limit(b.table) || wider.first+wider.count > 1<<16 {
+			break
+		}
+		if l.hold(d, wider) <= 0 {
+			return wider, nil
+		}
 	}
 	return b, nil
 }
@@ -248,6 +265,7 @@ func (l *Line) request(d *device, b block) ([]byte, error) {
 		tries = 1
 	}
 	for try := 1; ; try++ {
+		l.again = try > 1
 		data, err := d.ask(b)
 		var exception *rtu.ExceptionError
 		refused := errors.As(err, &exception)

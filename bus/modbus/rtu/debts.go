@@ -29,7 +29,6 @@ type debt struct {
 	sent    time.Time
 	until   time.Time // no other request of this shape is sent before
 	over    bool      // until has passed; it is still listened for
-	renewed bool
 	reader  Reader
 }
 
@@ -106,14 +105,15 @@ func (d *debts) sameShape(request []byte, now time.Time) (n int) {
 	return n
 }
 
-// hold is how long request must wait for another request's late reply.
-func (d *debts) hold(request []byte, now time.Time) (wait time.Duration) {
+// hold is how long request must wait for late replies of its shape. Asking the
+// same again at once need not wait for the reply to the first try.
+func (d *debts) hold(request []byte, again bool, now time.Time) (wait time.Duration) {
 	if len(d.list) == 0 || len(request) < requestLen {
 		return 0
 	}
 	d.expire(now)
 	for _, o := range d.list {
-		if !o.over && o.unit() == request[0] && o.shape == shapeOf(request) && !bytes.Equal(o.request[:], request) {
+		if !o.over && o.unit() == request[0] && o.shape == shapeOf(request) && !(again && bytes.Equal(o.request[:], request)) {
 			wait = max(wait, o.until.Sub(now))
 		}
 	}
@@ -123,14 +123,17 @@ func (d *debts) hold(request []byte, now time.Time) (wait time.Duration) {
 // observe looks in p for a late reply that cannot be the reply to the request
 // in progress (nil if there is none), and returns how many it found. The
 // oldest debt of a shape is paid first.
-func (d *debts) observe(p, request []byte, now time.Time) (paid int) {
+// fresh says that p has just arrived, so that it tells how slow the unit is.
+func (d *debts) observe(p, request []byte, fresh bool, now time.Time) (paid int) {
 	for i := 0; i < len(d.list); i++ {
 		o := d.list[i]
 		if d.olderAlike(i) || request != nil && o.unit() == request[0] && o.shape == shapeOf(request) {
 			continue
 		}
 		if o.reader.Push(p) {
-			d.learn(o.unit(), now.Sub(o.sent))
+			if fresh {
+				d.learn(o.unit(), now.Sub(o.sent))
+			}
 			d.drop(i)
 			// What a slow answer says of this unit holds for its other debts.
 			d.extend(now)
@@ -159,7 +162,7 @@ func (d *debts) olderAlike(i int) bool {
 
 // settle notes a right reply to request. If nothing alike was owed, all that
 // the unit owed is paid. Otherwise the reply may be the owed one, and what is
-// then still to come is the reply to this request: the debts stay, once, for
+// then still to come is the reply to this request: the debts stay for
 // its term.
 func (d *debts) settle(request []byte, sent time.Time, matches int) {
 	unit, alike := request[0], 0
@@ -178,8 +181,7 @@ func (d *debts) settle(request []byte, sent time.Time, matches int) {
 			d.drop(i)
 			i--
 			matches--
-		case o.shape == shapeOf(request) && !o.renewed:
-			o.renewed = true
+		case o.shape == shapeOf(request):
 			o.until = sent.Add(d.term(unit))
 		}
 	}

@@ -350,7 +350,11 @@ func TestLateAtEveryMoment(t *testing.T) {
 					line.Attach(master)
 					for i, address := range []uint16{10, 10, 20, 30} {
 						request := rtu.AppendReadRequest(nil, 1, 3, address, 2)
-						reply, err := line.Send(request)
+						send := line.SendContext
+						if i == 1 {
+							send = line.Resend
+						}
+						reply, err := send(t.Context(), request)
 						if err == nil && !bytes.Equal(reply, right(request)) {
 							t.Fatalf("request %d: WRONG VALUE % x", i, reply)
 						}

@@ -104,10 +104,10 @@ func (t *Transporter) Slowest(unit byte) time.Duration { return t.debts.slowest[
 
 // Hold is how long a read would have to wait because the same unit still owes
 // a reply that would look like its own. It is 0 for a request of another
-// shape (function and byte count) and for the very request that is owed.
+// shape (function and byte count).
 func (t *Transporter) Hold(unit, function byte, address, count uint16) time.Duration {
 	var p [requestLen]byte
-	return t.debts.hold(AppendReadRequest(p[:0], unit, function, address, count), time.Now())
+	return t.debts.hold(AppendReadRequest(p[:0], unit, function, address, count), false, time.Now())
 }
 
 // Owes reports whether a unit has left a request unanswered whose reply may
@@ -139,6 +139,16 @@ func (b Bound) Send(request []byte) ([]byte, error) { return b.t.SendContext(b.c
 // *ExceptionError, after which the next request may be sent; a *PortLostError,
 // after which the port must be replaced; ErrRequest; or the context's.
 func (t *Transporter) SendContext(ctx context.Context, request []byte) ([]byte, error) {
+	return t.exchange(ctx, request, false)
+}
+
+// Resend is SendContext for the request that has just failed: it is not held
+// back for its own late reply, which would answer it as well.
+func (t *Transporter) Resend(ctx context.Context, request []byte) ([]byte, error) {
+	return t.exchange(ctx, request, true)
+}
+
+func (t *Transporter) exchange(ctx context.Context, request []byte, again bool) ([]byte, error) {
 	if t.port == nil {
 		return nil, &PortLostError{Op: "write", Err: os.ErrClosed}
 	}
@@ -151,7 +161,7 @@ func (t *Transporter) SendContext(ctx context.Context, request []byte) ([]byte, 
 		stop := context.AfterFunc(ctx, func() { _ = port.SetReadDeadline(time.Unix(1, 0)) })
 		defer stop()
 	}
-	if err := t.settle(ctx, request); err != nil {
+	if err := t.settle(ctx, request, again); err != nil {
 		return nil, t.failed(err)
 	}
 	if err := t.write(request); err != nil {
@@ -166,9 +176,9 @@ func (t *Transporter) SendContext(ctx context.Context, request []byte) ([]byte, 
 
 // settle waits until the line is quiet and nothing is owed that could be
 // taken for the reply to request.
-func (t *Transporter) settle(ctx context.Context, request []byte) error {
+func (t *Transporter) settle(ctx context.Context, request []byte, again bool) error {
 	for {
-		d := t.debts.hold(request, time.Now())
+		d := t.debts.hold(request, again, time.Now())
 		if d <= 0 {
 			break
 		}
@@ -189,7 +199,7 @@ func (t *Transporter) settle(ctx context.Context, request []byte) error {
 		}
 		now := time.Now()
 		if n > 0 {
-			t.stray(t.chunk[:n], now)
+			t.stray(t.chunk[:n], false, now)
 		} else if now.Sub(t.last) >= quiet {
 			t.fault = false
 			return ctx.Err()
@@ -207,7 +217,7 @@ func (t *Transporter) settle(ctx context.Context, request []byte) error {
 func (t *Transporter) heard(ctx context.Context, until time.Time) error {
 	n, err := t.read(ctx, until)
 	if n > 0 {
-		t.stray(t.chunk[:n], time.Now())
+		t.stray(t.chunk[:n], true, time.Now())
 	}
 	return err
 }
@@ -251,10 +261,10 @@ func (t *Transporter) read(ctx context.Context, until time.Time) (int, error) {
 	}
 }
 
-func (t *Transporter) stray(p []byte, now time.Time) {
+func (t *Transporter) stray(p []byte, fresh bool, now time.Time) {
 	t.stats.StrayBytes += uint64(len(p))
 	t.last = now
-	t.stats.LateReplies += uint64(t.debts.observe(p, nil, now))
+	t.stats.LateReplies += uint64(t.debts.observe(p, nil, fresh, now))
 }
 
 // write sends all of request. The time it takes on the wire is reckoned, not
@@ -298,7 +308,7 @@ func (t *Transporter) receive(ctx context.Context, request []byte) ([]byte, erro
 			before, _ := t.reader.Matches()
 			t.reader.Push(t.chunk[:n])
 			t.noteEcho()
-			t.stats.LateReplies += uint64(t.debts.observe(t.chunk[:n], request, now))
+			t.stats.LateReplies += uint64(t.debts.observe(t.chunk[:n], request, true, now))
 			matches, _ := t.reader.Matches()
 			if matches == 1 && others == 0 && t.mayBeDuplicate(request) {
 				others = 1
