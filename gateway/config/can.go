@@ -2,18 +2,8 @@ package config
 
 import (
 	"fmt"
-	"net/url"
-	"path"
-	"strconv"
-	"strings"
-	"unicode"
 
 	"fieldferry/bus/can"
-)
-
-const (
-	replayPrefix = "replay:"
-	simPrefix    = "sim:"
 )
 
 func (l *loader) can(v value, taken sources) []CAN {
@@ -37,7 +27,8 @@ func (l *loader) canSource(v value, taken sources) CAN {
 		c.Name = name.level("")
 	} else {
 		name = iface
-		c.Name = canSourceName(iface.n.text)
+		i, _, _ := parseInterface(c.Bus.Interface)
+		c.Name = i.sourceName()
 		if what := levelTrouble(c.Name); what != "" && c.Bus.Interface != "" {
 			iface.fail(fmt.Sprintf("cannot stand for the name: %s %s", shown(c.Name), what), "add name: NAME")
 		}
@@ -50,90 +41,26 @@ func (l *loader) canSource(v value, taken sources) CAN {
 	return c
 }
 
-// canSourceName is the source name of an interface: the interface, without
-// the options and directories of a log to replay.
-func canSourceName(iface string) string {
-	if file, ok := strings.CutPrefix(iface, replayPrefix); ok {
-		file, _, _ = strings.Cut(file, "?")
-		return replayPrefix + path.Base(file)
-	}
-	return iface
-}
-
 // canInterface returns the checked interface, a log's path resolved.
 func (v value) canInterface() string {
 	text := v.text("")
-	if file, ok := strings.CutPrefix(text, replayPrefix); ok {
-		return v.replay(file)
-	}
-	if name, ok := strings.CutPrefix(text, simPrefix); ok {
-		if what := levelTrouble(name); what != "" {
-			v.fail("the name of the simulation "+what, "write such as sim:engine")
-			return ""
-		}
-		return text
-	}
-	if what := interfaceTrouble(text); what != "" {
-		v.fail(shown(text)+" "+what, "name a CAN interface as in ip link, such as can0")
+	if text == "" {
 		return ""
 	}
-	return text
-}
-
-// maxInterface is IFNAMSIZ without the NUL.
-const maxInterface = 15
-
-// interfaceTrouble says why no interface can have that name, by the rules of
-// the kernel (dev_valid_name).
-func interfaceTrouble(name string) string {
-	switch {
-	case name == "": // reported already
-		return ""
-	case len(name) > maxInterface:
-		return fmt.Sprintf("is longer than the %d characters an interface name can have", maxInterface)
-	case name == "." || name == "..":
-		return "is no interface name"
-	case strings.ContainsAny(name, "/:"):
-		return "contains / or :, which no interface name can"
-	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }):
-		return "contains a space or a control character, which no interface name can"
-	}
-	return ""
-}
-
-// replay checks FILE?option&option and that the log is there.
-func (v value) replay(text string) string {
-	file, query, _ := strings.Cut(text, "?")
-	if file == "" {
-		v.fail("replay: names no file", "write such as replay:drive.log?speed=10")
-		return ""
-	}
-	for option := range strings.SplitSeq(query, "&") {
-		key, val, _ := strings.Cut(option, "=")
-		val, err := url.QueryUnescape(val)
-		speed, notNumber := strconv.ParseFloat(val, 64)
-		switch {
-		case option == "" && query == "":
-		case key == "loop" && option == "loop":
-		case key == "time" && val == "log":
-		case key == "speed" && err == nil && notNumber == nil && speed >= 0.001 && speed <= 1e6:
-		case key == "speed":
-			v.fail(fmt.Sprintf("the speed %s is no number from 0.001 to 1000000", shown(val)), "write such as ?speed=10")
-			return ""
-		default:
-			v.fail(fmt.Sprintf("unknown replay option %s", shown(option)), "the options are speed=N, loop and time=log, joined by &")
-			return ""
-		}
-	}
-	file = v.l.resolve(file)
-	if what, fix := regularTrouble("the log", file); what != "" {
+	i, what, fix := parseInterface(text)
+	if what != "" {
 		v.fail(what, fix)
 		return ""
 	}
-	if query != "" {
-		file += "?" + query
+	if i.scheme != replayScheme {
+		return text
 	}
-	return replayPrefix + file
+	i.name = v.l.resolve(i.name)
+	if what, fix := regularTrouble("the log", i.name); what != "" {
+		v.fail(what, fix)
+		return ""
+	}
+	return i.String()
 }
 
 // maxFilters is CAN_RAW_FILTER_MAX.

@@ -33,6 +33,9 @@ func parseFilter(text string) (f can.Filter, what string) {
 	case !okMask:
 		return f, "has no mask of one to eight hexadecimal digits"
 	}
+	if id&canERR != 0 {
+		return f, "has the flag 20000000 in its id, which no data frame has"
+	}
 	if sep == 8 {
 		id |= canEFF
 	}

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 	"unicode"
@@ -50,9 +51,11 @@ func parseServer(text string) (s server, what, fix string) {
 	case strings.Contains(rest, "@"):
 		return s, hideUser(text) + " contains a user name or password", "use username and password_file"
 	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || !unicode.IsPrint(r) }):
-		return s, shown(text) + " contains a space or control character", "remove it"
-	case strings.ContainsAny(path, "?#") || path != "" && path != "/" && !strings.HasPrefix(scheme, "ws"):
-		return s, fmt.Sprintf("%s has something after the port: %s", shown(text), shown(path)), "remove it; only ws and wss have a path"
+		return s, hideQuery(text) + " contains a space or control character", "remove it"
+	case path != "" && path != "/" && !strings.HasPrefix(scheme, "ws"):
+		return s, hideQuery(text) + " has something after the port", "remove it; only ws and wss have a path"
+	case path != "" && path[0] != '/' || strings.Contains(path, "#") || badEscape(path):
+		return s, hideQuery(text) + " has a path that cannot be read", "write such as wss://broker.example/mqtt"
 	}
 	s.local, what, fix = parseAuthority(authority)
 	return s, what, fix
@@ -104,6 +107,21 @@ func hostTrouble(host string) string {
 		return shown(host) + " is no host name"
 	}
 	return ""
+}
+
+// hideQuery shows a URL without what stands after its ?, which may be a
+// signature, and without what stands before its @.
+func hideQuery(text string) string {
+	text, query, ok := strings.Cut(text, "?")
+	if ok && query != "" {
+		text += "?" + masked
+	}
+	return hideUser(text)
+}
+
+func badEscape(path string) bool {
+	_, err := url.Parse(path)
+	return err != nil
 }
 
 // hideUser shows a URL without what stands before its @.

@@ -14,6 +14,9 @@ func nearest(word string, candidates []string) string {
 	}
 	best, least := "", 3
 	for _, c := range candidates {
+		if len(word) > len(c)+2 || len(c) > len(word)+2 {
+			continue
+		}
 		// A short word is near to everything; ask for more of it to agree.
 		if d := distance(strings.ToLower(word), c); d < least && (d == 0 || d*2 < len(c)+1) {
 			best, least = c, d

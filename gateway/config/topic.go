@@ -26,8 +26,8 @@ func (v value) topic() string {
 func topicTrouble(text string) (what, fix string) {
 	const such = "write such as " + defaultTopic
 	switch {
-	case strings.ContainsFunc(text, unicode.IsControl):
-		return "the topic contains a NUL or control character", such
+	case strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return "the topic contains a NUL, control or unprintable character", such
 	case strings.ContainsAny(text, "+#"):
 		return "the topic contains + or #, which only subscriptions may", such
 	case text[0] == '$':

@@ -1,9 +1,6 @@
 package config
 
-import (
-	"regexp"
-	"sync"
-)
+import "regexp"
 
 // unavailable is a key that fieldferry's configuration has, or that people
 // expect, and this version cannot act on. Accepting it would promise what does
@@ -53,17 +50,14 @@ const linkAdvice = "remove the key and set the link up by systemd-networkd or ip
 
 var itemIndex = regexp.MustCompile(`\[\d+\]`)
 
-var unavailableByPath = sync.OnceValue(func() map[string]unavailable {
-	byPath := make(map[string]unavailable, len(unavailableKeys))
-	for _, u := range unavailableKeys {
-		byPath[u.path] = u
-	}
-	return byPath
-})
-
 func findUnavailable(path string) (unavailable, bool) {
-	u, ok := unavailableByPath()[itemIndex.ReplaceAllString(path, "[]")]
-	return u, ok
+	key := lastKey(path)
+	for _, u := range unavailableKeys {
+		if lastKey(u.path) == key && itemIndex.ReplaceAllString(path, "[]") == u.path {
+			return u, true
+		}
+	}
+	return unavailable{}, false
 }
 
 func (u unavailable) what() string { return u.feature + " is not in this version" }
