@@ -13,10 +13,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"os/signal"
@@ -48,6 +50,7 @@ type options struct {
 	modules  stringList
 	network  bool
 	console  bool
+	verbose  bool
 	panicNow bool
 	limit    time.Duration
 	args     []string
@@ -61,6 +64,7 @@ func main() {
 	flag.Var(&o.modules, "module", "load this kernel `module` too (repeatable)")
 	flag.BoolVar(&o.network, "net", false, "network, with the host's loopback at "+vm.HostAddr)
 	flag.BoolVar(&o.console, "console", false, "show the kernel's console at the end")
+	flag.BoolVar(&o.verbose, "v", false, "show what tests say even when they pass")
 	flag.BoolVar(&o.panicNow, "panic", false, "panic the guest's kernel instead of running anything")
 	flag.DurationVar(&o.limit, "timeout", 10*time.Minute, "time limit")
 	flag.Parse()
@@ -166,8 +170,13 @@ func runSuites(ctx context.Context, g *vm.Guest, suites []*vm.Suite, o options) 
 	var errs []error
 	for _, s := range suites {
 		begin := time.Now()
-		err := g.RunSuite(ctx, s, os.Stdout, o.args...)
-		if err != nil {
+		var said bytes.Buffer
+		var out io.Writer = &said
+		if o.verbose {
+			out = os.Stdout
+		}
+		if err := g.RunSuite(ctx, s, out, o.args...); err != nil {
+			os.Stdout.Write(said.Bytes())
 			errs = append(errs, err)
 			continue
 		}
