@@ -5,8 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"testing"
-
-	"fieldferry/buffer/buffertest"
 )
 
 // put is one record of a test chunk.
@@ -165,42 +163,4 @@ func FuzzChunk(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_, _ = decodeChunk(b)
 	})
-}
-
-func BenchmarkEncode(b *testing.B) {
-	for _, n := range []int{10, 100, 1000, 10000} {
-		b.Run("records="+itoa(n), func(b *testing.B) {
-			e, _ := newEncoder(1)
-			tr := buffertest.NewTraffic(1, 10000, 1.8e18)
-			var h head
-			var dst []byte
-			off, bytes := uint64(0), 0
-			var ts []int64
-			var ds [][]byte
-			for range n {
-				t, d := tr.Next()
-				ts, ds = append(ts, t), append(ds, append([]byte(nil), d...))
-			}
-			b.ReportAllocs()
-			b.ResetTimer()
-			for range b.N {
-				for i := range n {
-					w := row{t: ts[i], seq: off + 1, size: uint32(len(ds[i]))}
-					e.add(off, &w, "engine", ds[i])
-					off++
-				}
-				dst = e.finish(dst[:0], &h)
-				bytes = len(dst)
-			}
-			b.ReportMetric(float64(bytes)/float64(n), "B/record")
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/record")
-		})
-	}
-}
-
-func itoa(n int) string {
-	if n < 10 {
-		return string(rune('0' + n))
-	}
-	return itoa(n/10) + string(rune('0'+n%10))
 }
