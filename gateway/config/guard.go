@@ -22,7 +22,6 @@ type guard struct {
 	seen   bool    // content came already: a document header begins a second one
 	open   []scope // enclosing lists and maps
 	line   int     // of the last token
-	column int     // of the last "-" on that line
 	dashes int     // "-" in a row on that line
 }
 

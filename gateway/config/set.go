@@ -44,7 +44,7 @@ func (l *loader) override(root *node, assignment string) {
 // brackets, or a single value, which needs no quotes.
 func (l *loader) overrideValue(path, text string) *node {
 	if strings.ContainsFunc(text, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\ufffd' }) {
-		l.report(place{}, true, path, "the value contains a control character or is not UTF-8", "write one line of text", false)
+		l.report(place{}, true, printable(path), "the value contains a control character or is not UTF-8", "write one line of text", false)
 		return nil
 	}
 	if strings.HasPrefix(text, "[") || strings.HasPrefix(text, "{") {
