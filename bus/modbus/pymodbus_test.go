@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"maps"
@@ -44,7 +45,7 @@ func needPymodbus(t *testing.T) string {
 		if os.Getenv("CI") == "true" {
 			t.Fatalf("python3-pymodbus and python3-serial are needed: %v\n%s", err, out)
 		}
-		t.Skipf("python3-pymodbus or python3-serial is not installed: %v", err)
+		t.Skipf("python3-pymodbus and python3-serial cannot be used: %v\n%s", err, out)
 	}
 	return python
 }
@@ -70,13 +71,17 @@ func TestAgainstPymodbus(t *testing.T) {
 	python := needPymodbus(t)
 	ours, theirs := relay(t)
 	server := exec.Command(python, "testdata/pymodbus_server.py", theirs)
-	server.Stderr = os.Stderr
+	var said bytes.Buffer
+	server.Stderr = &said
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
 		_ = server.Process.Kill()
 		_ = server.Wait()
+		if t.Failed() {
+			t.Logf("the server said:\n%s", said.String())
+		}
 	}()
 	line, err := NewLine(LineConfig{
 		Name: "l", Port: ours, BaudRate: 115200, Timeout: 2 * time.Second,

@@ -70,6 +70,11 @@ func TestAnyBaudRate(t *testing.T) {
 		fd, err := unix.Open(pty.Path, unix.O_RDWR|unix.O_NOCTTY, 0)
 		if err == nil {
 			got, err := unix.IoctlGetTermios(fd, unix.TCGETS2)
+			if errors.Is(err, unix.ENOSYS) {
+				unix.Close(fd)
+				port.Close()
+				continue // an emulator without TCGETS2; the standard rates went by TCSETS
+			}
 			if err != nil || got.Ospeed != uint32(baud) || got.Lflag != 0 || got.Oflag != 0 || got.Cc[unix.VMIN] != 1 {
 				t.Errorf("%d baud: %+v, %v", baud, got, err)
 			}
