@@ -33,7 +33,13 @@ func udp(t testing.TB, receiveBuffer int) (fd int, s *cantest.Sender) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	must(t, err)
-	must(t, can.AskForOverflows(fd))
+	// An emulator of another machine's user space may not pass these on.
+	if err := can.AskForOverflows(fd); errors.Is(err, unix.ENOPROTOOPT) {
+		_ = unix.Close(fd)
+		unavailable(t, "no SO_RXQ_OVFL here")
+	} else {
+		must(t, err)
+	}
 	can.AskForStamps(fd)
 	if receiveBuffer > 0 {
 		must(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer))
