@@ -5,6 +5,8 @@ import (
 	"os"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // RunFD runs the receive loop on any descriptor that yields a frame in each
@@ -73,6 +75,13 @@ func (s *OneByOne) Step() {
 }
 
 func (s *OneByOne) Close() { _ = s.file.Close() }
+
+// Awake reports whether a frame that came now would wake, or has woken, the poller.
+func (s *Stepper) Awake() bool {
+	var events [1]unix.EpollEvent
+	n, err := unix.EpollWait(s.r.epfd, events[:], 0)
+	return n > 0 || err != nil
+}
 
 func (s *Stepper) Close() { s.r.close() }
 

@@ -221,6 +221,28 @@ func TestReceiveEndsAtOnceWhenIdle(t *testing.T) {
 	start(t, func(ctx context.Context) error { return b.RunFD(ctx, fd, &cantest.Recorder{}) }).stop()
 }
 
+// TestReceiveSleepsWhileFramesGather: a frame that nobody waits for does not
+// wake the process. That, not the number of calls, is what a tick saves.
+func TestReceiveSleepsWhileFramesGather(t *testing.T) {
+	fd, s := seqpacket(t)
+	defer func() { _ = s.Close() }()
+	st := can.NewStepper(newBus(t, can.Config{}), fd, discard{})
+	defer st.Close()
+	for range 3 {
+		must(t, s.Send(counterFrame(0)))
+		if n := st.Step(); n != 1 {
+			t.Fatalf("took %d frames", n)
+		}
+		must(t, s.Send(counterFrame(1)))
+		if st.Awake() {
+			t.Fatal("a frame between two waits wakes the poller")
+		}
+		if n := st.Step(); n != 1 {
+			t.Fatalf("took %d frames: what came between is not seen", n)
+		}
+	}
+}
+
 // TestReceiveDoesNotAllocate: what a frame costs must not depend on the garbage collector.
 func TestReceiveDoesNotAllocate(t *testing.T) {
 	fd, s := seqpacket(t)
