@@ -2,18 +2,21 @@ package can
 
 import (
 	"context"
+	"os"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // RunFD runs the receive loop on any descriptor that yields a frame in each
 // datagram. It takes over fd.
 func (b *Bus) RunFD(ctx context.Context, fd int, h Handler) error {
-	r, err := newReceiver(fd, "test")
+	r, err := newReceiver(fd)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = r.file.Close() }()
+	defer r.close()
 	d := &delivery{b: b, h: h}
 	err = b.receive(ctx, r, d)
 	d.flush()
@@ -27,7 +30,7 @@ type Stepper struct {
 }
 
 func NewStepper(b *Bus, fd int, h Handler) *Stepper {
-	r, err := newReceiver(fd, "test")
+	r, err := newReceiver(fd)
 	if err != nil {
 		panic(err)
 	}
@@ -48,20 +51,39 @@ func (s *Stepper) Step() int {
 	return n
 }
 
-// StepOne does what a reader of one frame per call does.
-func (s *Stepper) StepOne(buf []byte) {
-	n, err := s.r.file.Read(buf)
+// OneByOne reads a frame per call through Go's poller, as most readers do.
+type OneByOne struct {
+	file *os.File
+	d    *delivery
+	buf  [fdMTU]byte
+}
+
+func NewOneByOne(b *Bus, fd int, h Handler) *OneByOne {
+	return &OneByOne{file: os.NewFile(uintptr(fd), "test"), d: &delivery{b: b, h: h}}
+}
+
+func (s *OneByOne) Step() {
+	n, err := s.file.Read(s.buf[:])
 	if err != nil {
 		panic(err)
 	}
 	f := s.d.slot()
 	f.Time = time.Now().UnixNano()
-	decodeWire(f, buf[:n])
+	decodeWire(f, s.buf[:n])
 	s.d.keep(false)
 	s.d.flush()
 }
 
-func (s *Stepper) Close() { _ = s.r.file.Close() }
+func (s *OneByOne) Close() { _ = s.file.Close() }
+
+// Awake reports whether a frame that came now would wake, or has woken, the poller.
+func (s *Stepper) Awake() bool {
+	var events [1]unix.EpollEvent
+	n, err := unix.EpollWait(s.r.epfd, events[:], 0)
+	return n > 0 || err != nil
+}
+
+func (s *Stepper) Close() { s.r.close() }
 
 // Deliverer hands frames to a handler as a source does.
 type Deliverer struct{ d *delivery }

@@ -2,6 +2,8 @@ package can_test
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -11,7 +13,26 @@ import (
 	"fieldferry/bus/can"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if arg := os.Getenv(paceEnv); arg != "" {
+		if err := sendPaced(arg); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// unavailable skips the test, except in a guest that was booted so that
+// everything is there.
+func unavailable(t testing.TB, reason string) {
+	t.Helper()
+	if os.Getenv("FIELDFERRY_VM") == "1" {
+		t.Fatal(reason)
+	}
+	t.Skip(reason)
+}
 
 // limit is how long a test waits for what must come. It is only ever reached
 // by a test that fails.

@@ -26,7 +26,7 @@ var errClosed = errors.New("can: the other end is closed")
 // receive is the receive loop: it waits for a first frame, hands it over and
 // then drains the socket on a tick for as long as frames keep coming.
 func (b *Bus) receive(ctx context.Context, r *receiver, d *delivery) error {
-	stop := context.AfterFunc(ctx, func() { _ = r.file.SetReadDeadline(past) })
+	stop := context.AfterFunc(ctx, func() { _ = r.gate.SetReadDeadline(past) })
 	defer stop()
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
@@ -71,7 +71,7 @@ func (b *Bus) waitFrames(ctx context.Context, r *receiver) (int, error) {
 	if b.cond.linkDown && r.link != nil {
 		deadline = time.Now().Add(linkPoll)
 	}
-	if err := r.file.SetReadDeadline(deadline); err != nil {
+	if err := r.gate.SetReadDeadline(deadline); err != nil {
 		return 0, err
 	}
 	// The end of ctx sets a deadline too. If it came before ours was set, it shows here.

@@ -33,7 +33,13 @@ func udp(t testing.TB, receiveBuffer int) (fd int, s *cantest.Sender) {
 	t.Helper()
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	must(t, err)
-	must(t, can.AskForOverflows(fd))
+	// An emulator of another machine's user space may not pass these on.
+	if err := can.AskForOverflows(fd); errors.Is(err, unix.ENOPROTOOPT) {
+		_ = unix.Close(fd)
+		unavailable(t, "no SO_RXQ_OVFL here")
+	} else {
+		must(t, err)
+	}
 	can.AskForStamps(fd)
 	if receiveBuffer > 0 {
 		must(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer))
@@ -213,6 +219,28 @@ func TestReceiveEndsAtOnceWhenIdle(t *testing.T) {
 	defer func() { _ = s.Close() }()
 	b := newBus(t, can.Config{})
 	start(t, func(ctx context.Context) error { return b.RunFD(ctx, fd, &cantest.Recorder{}) }).stop()
+}
+
+// TestReceiveSleepsWhileFramesGather: a frame that nobody waits for does not
+// wake the process. That, not the number of calls, is what a tick saves.
+func TestReceiveSleepsWhileFramesGather(t *testing.T) {
+	fd, s := seqpacket(t)
+	defer func() { _ = s.Close() }()
+	st := can.NewStepper(newBus(t, can.Config{}), fd, discard{})
+	defer st.Close()
+	for range 3 {
+		must(t, s.Send(counterFrame(0)))
+		if n := st.Step(); n != 1 {
+			t.Fatalf("took %d frames", n)
+		}
+		must(t, s.Send(counterFrame(1)))
+		if st.Awake() {
+			t.Fatal("a frame between two waits wakes the poller")
+		}
+		if n := st.Step(); n != 1 {
+			t.Fatalf("took %d frames: what came between is not seen", n)
+		}
+	}
 }
 
 // TestReceiveDoesNotAllocate: what a frame costs must not depend on the garbage collector.

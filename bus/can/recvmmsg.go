@@ -2,7 +2,6 @@ package can
 
 import (
 	"encoding/binary"
-	"errors"
 	"os"
 	"syscall"
 	"unsafe"
@@ -27,10 +26,17 @@ const (
 
 // receiver takes frames from a descriptor that yields one in each datagram:
 // a CAN_RAW socket, or in tests anything else that does. It belongs to one
-// goroutine, except for what the poller does behind file.
+// goroutine, except for what the poller does behind gate.
+//
+// The descriptor is not in Go's poller itself: the poller would wake this
+// process for every frame, also for those that gather while nobody waits.
+// Go's poller watches an epoll instance of our own instead, the gate, in which
+// the descriptor is armed only for the time of a wait.
 type receiver struct {
 	fd    int
-	file  *os.File
+	gate  *os.File // of the epoll instance; its read deadline ends a wait
+	epfd  int
+	armed bool
 	raw   syscall.RawConn
 	link  *link // nil if there is no interface to look at
 	drops uint32
@@ -45,17 +51,27 @@ type receiver struct {
 }
 
 // newReceiver takes over fd, which must not block, and closes it on error.
-func newReceiver(fd int, name string) (*receiver, error) {
-	r := &receiver{fd: fd, file: os.NewFile(uintptr(fd), name)}
-	if r.file == nil {
-		return nil, os.ErrInvalid
+func newReceiver(fd int) (r *receiver, err error) {
+	r = &receiver{fd: fd}
+	defer func() {
+		if err != nil {
+			r.close()
+		}
+	}()
+	if r.epfd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return nil, os.NewSyscallError("epoll_create1", err)
 	}
-	raw, err := r.file.SyscallConn()
-	if err != nil {
-		_ = r.file.Close()
+	if err = unix.SetNonblock(r.epfd, true); err != nil { // only such a file gets into Go's poller
+		_ = unix.Close(r.epfd)
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	r.gate = os.NewFile(uintptr(r.epfd), "epoll")
+	if err = unix.EpollCtl(r.epfd, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{}); err != nil {
+		return nil, os.NewSyscallError("epoll_ctl", err)
+	}
+	if r.raw, err = r.gate.SyscallConn(); err != nil {
 		return nil, err
 	}
-	r.raw = raw
 	for i := range r.msgs {
 		r.iovs[i].Base = &r.bufs[i][0]
 		r.iovs[i].SetLen(frameBuf)
@@ -65,11 +81,39 @@ func newReceiver(fd int, name string) (*receiver, error) {
 		h.Control = &r.ctrl[i][0]
 		h.SetControllen(controlBuf)
 	}
+	// First armed, then looked: what comes after the look opens the gate.
 	r.try = func(uintptr) bool {
-		r.tried, r.tryErrno = r.recv()
+		r.tried = 0
+		if r.tryErrno = r.arm(true); r.tryErrno == 0 {
+			r.tried, r.tryErrno = r.recv()
+		}
 		return r.tried > 0 || r.tryErrno != 0
 	}
 	return r, nil
+}
+
+func (r *receiver) close() {
+	if r.gate != nil {
+		_ = r.gate.Close()
+	}
+	_ = unix.Close(r.fd)
+}
+
+// arm lets frames open the gate, or no longer.
+func (r *receiver) arm(on bool) syscall.Errno {
+	if r.armed == on {
+		return 0
+	}
+	event := unix.EpollEvent{}
+	if on {
+		event.Events = unix.EPOLLIN
+	}
+	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(r.epfd), unix.EPOLL_CTL_MOD, uintptr(r.fd),
+		uintptr(unsafe.Pointer(&event)), 0, 0)
+	if errno == 0 {
+		r.armed = on
+	}
+	return errno
 }
 
 // recv takes what is there, at most one batch, without waiting.
@@ -90,25 +134,19 @@ func (r *receiver) recv() (int, syscall.Errno) {
 }
 
 // wait blocks until something is there, and takes it. When the deadline of
-// file has passed it returns os.ErrDeadlineExceeded.
+// the gate has passed it returns os.ErrDeadlineExceeded.
 func (r *receiver) wait() (int, error) {
 	err := r.raw.Read(r.try)
-	if err == nil && r.tryErrno == 0 {
-		return r.tried, nil
-	}
-	if err == nil {
-		return 0, r.tryErrno
-	}
-	if errors.Is(err, os.ErrDeadlineExceeded) {
+	errno := r.arm(false)
+	switch {
+	case err != nil:
 		return 0, err
-	}
-	// The poller gave up, perhaps because of an error that waits at the socket.
-	if n, errno := r.recv(); errno != 0 {
+	case r.tryErrno != 0:
+		return 0, r.tryErrno
+	case errno != 0:
 		return 0, errno
-	} else if n > 0 {
-		return n, nil
 	}
-	return 0, err
+	return r.tried, nil
 }
 
 // take returns the i-th frame of the last recv as the kernel wrote it, and

@@ -19,7 +19,7 @@ func (b *Bus) runDevice(ctx context.Context, d *delivery) error {
 		}
 		return err
 	}
-	defer func() { _ = r.file.Close() }()
+	defer r.close()
 	up, err := r.link.up()
 	if err == nil {
 		d.link(up, "down")
@@ -57,7 +57,7 @@ func (b *Bus) openSocket() (*receiver, error) {
 		_ = unix.Close(fd)
 		return nil, err
 	}
-	r, err := newReceiver(fd, name)
+	r, err := newReceiver(fd)
 	if err != nil {
 		return nil, fmt.Errorf("can: %s: %w", name, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -22,22 +21,18 @@ import (
 // canInterface makes a vcan interface that goes away with the test.
 func canInterface(t *testing.T, name string, fd bool) *cantest.VCAN {
 	t.Helper()
-	skip := t.Skip
-	if os.Getenv("FIELDFERRY_VM") == "1" {
-		skip = t.Fatal
-	}
 	probe, err := unix.Socket(unix.AF_CAN, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.CAN_RAW)
 	if errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EPROTONOSUPPORT) {
-		skip("no AF_CAN in this kernel")
+		unavailable(t, "no AF_CAN in this kernel")
 	}
 	must(t, err)
 	must(t, unix.Close(probe))
 	v, err := cantest.NewVCAN(name, fd)
 	if errors.Is(err, unix.EPERM) {
-		skip("no CAP_NET_ADMIN to make a vcan interface")
+		unavailable(t, "no CAP_NET_ADMIN to make a vcan interface")
 	}
 	if errors.Is(err, unix.EOPNOTSUPP) {
-		skip("no vcan in this kernel")
+		unavailable(t, "no vcan in this kernel")
 	}
 	must(t, err)
 	t.Cleanup(func() { _ = v.Delete() })
