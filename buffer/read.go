@@ -301,7 +301,7 @@ func (b *Buffer) openForReading(s *segment) error {
 	if s.db != nil {
 		return nil
 	}
-	db, err := openBolt(s.path, true, 0, segmentLock)
+	db, err := openBolt(s.path, true, 0)
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ func (b *Buffer) recover() error {
 		return err
 	}
 	b.separate()
-	broken = append(broken, b.vanished()...)
+	broken = append(broken, b.vanished(&st)...)
 	b.fillHoles(&st)
 	b.session++
 	if b.state, err = openState(b.cfg.Dir, generation); err != nil {
@@ -152,28 +152,61 @@ func (b *Buffer) loadSegments(st *state) (broken []brokenSegment, err error) {
 	return broken, nil
 }
 
-// vanished finds where segments are missing from the chain. One that was
-// acknowledged or evicted left a note of it in the state file.
-func (b *Buffer) vanished() (broken []brokenSegment) {
+// vanished finds where the chain has holes that nobody has noted: what is
+// acknowledged or evicted is noted in the state file, and what a commit left
+// out in the summary of its segment. Either a file is missing, or the segment
+// in front of the hole lost its newest meta page and shows an earlier state.
+func (b *Buffer) vanished(st *state) (broken []brokenSegment) {
 	var chain []*segment
-	id, at := uint64(0), uint64(0)
+	var prev *segment
+	at := uint64(0)
 	for _, s := range b.segs {
-		told := uint64(b.losses.at(s.sum.first) - b.losses.at(at))
-		if s.sum.rows > 0 && s.id > id+1 && !s.sum.guess && at < s.sum.first &&
-			b.gone.inside(at, s.sum.first)+told < s.sum.first-at {
-			v := &segment{id: s.id - 1, path: b.path(segmentName(s.id - 1)), sum: summary{guess: true}}
-			b.log.Error("buffer: a segment is missing", "file", v.path)
-			chain = append(chain, v)
-			broken = append(broken, brokenSegment{v, os.ErrNotExist})
+		if s.sum.rows > 0 && !s.sum.guess && b.unknown(at, s.sum.first) {
+			switch {
+			case prev == nil && s.id > 1 || prev != nil && s.id > prev.id+1:
+				v := &segment{id: s.id - 1, path: b.path(segmentName(s.id - 1)), sum: summary{guess: true}}
+				b.log.Error("buffer: a segment is missing", "file", v.path)
+				chain = append(chain, v)
+				broken = append(broken, brokenSegment{v, os.ErrNotExist})
+			case prev != nil && !prev.sum.guess:
+				broken = append(broken, b.stepBack(prev))
+			}
 		}
 		chain = append(chain, s)
-		id = s.id
+		prev = s
 		if s.sum.rows > 0 {
 			at = s.sum.last + 1
 		}
 	}
 	b.segs = chain
+	// Behind the newest segment there may be what only ever was in memory.
+	if prev != nil && !prev.sum.guess && b.unknown(at, st.next) {
+		if list := scan(prev.path); len(list) > 0 && list[len(list)-1].head.first >= at {
+			broken = append(broken, b.stepBack(prev))
+		}
+	}
 	return broken
+}
+
+// unknown says whether there is no note of some offset in [from,to).
+func (b *Buffer) unknown(from, to uint64) bool {
+	if from >= to {
+		return false
+	}
+	told := uint64(b.losses.at(to) - b.losses.at(from))
+	return b.gone.inside(from, to)+told < to-from
+}
+
+// stepBack describes anew a segment that shows an earlier state of itself.
+func (b *Buffer) stepBack(s *segment) brokenSegment {
+	err := fmt.Errorf("its newest commit is missing: %w", errDamaged)
+	b.log.Error("buffer: a segment is damaged", "file", s.path, "error", err)
+	old := s.sum
+	s.sum = b.describe(s)
+	s.sum.session, s.sum.born, s.sum.gone = max(old.session, s.sum.session), old.born, old.gone
+	s.sum.next = max(old.next, s.sum.next)
+	b.next = max(b.next, s.sum.next)
+	return brokenSegment{s, err}
 }
 
 // age is how long ago a segment was written, as far as the clock can be
@@ -187,7 +220,7 @@ func age(born int64) time.Duration {
 }
 
 func (b *Buffer) loadSegment(s *segment, through bool) error {
-	db, err := openBolt(s.path, true, 0, segmentLock)
+	db, err := openBolt(s.path, true, 0)
 	if err != nil {
 		s.sum = b.describe(s)
 		return err
@@ -410,7 +443,7 @@ const maxBad = 4 // damaged files that are kept
 func (b *Buffer) rewrite(s *segment, good []found) (*segment, error) {
 	tmp := filepath.Join(b.cfg.Dir, segmentName(s.id)+".repair.tmp")
 	os.Remove(tmp)
-	db, err := openFile(tmp, false, 0, segmentLock)
+	db, err := openFile(tmp, false, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -119,8 +119,7 @@ func (b *Buffer) account(s *segment, good []found) {
 // fillGap accounts for the offsets [from,to), in front of the chunks that are
 // left.
 func (b *Buffer) fillGap(from, to uint64, left []found, expect map[runKey]table, done map[runKey]uint64) {
-	told := uint64(b.losses.at(to) - b.losses.at(from))
-	if from < to && b.gone.inside(from, to)+told >= to-from {
+	if from < to && !b.unknown(from, to) {
 		return // all of it had been acknowledged or accounted for
 	}
 	var list []loss

@@ -52,7 +52,7 @@ type segment struct {
 	checked bool // it was read through in this process; under hmu
 
 	hmu  sync.RWMutex // held for reading while db is used
-	db   *bolt.DB
+	db   *handle
 	dead bool // unlinked
 }
 
@@ -72,7 +72,7 @@ func guard(fn func() error) (err error) {
 
 // openBolt opens a segment file. It never creates one out of an empty file,
 // which bbolt would.
-func openBolt(path string, readOnly bool, mapped int, lock time.Duration) (db *bolt.DB, err error) {
+func openBolt(path string, readOnly bool, mapped int) (*handle, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -80,46 +80,52 @@ func openBolt(path string, readOnly bool, mapped int, lock time.Duration) (db *b
 	if info.Size() < 4*pageSize {
 		return nil, fmt.Errorf("%s has %d bytes: %w", path, info.Size(), errDamaged)
 	}
-	return openFile(path, readOnly, mapped, lock)
+	return openFile(path, readOnly, mapped)
 }
 
-func openFile(path string, readOnly bool, mapped int, lock time.Duration) (db *bolt.DB, err error) {
-	var file *os.File
-	err = guard(func() (err error) {
-		db, err = bolt.Open(path, 0o600, &bolt.Options{
-			Timeout: lock, ReadOnly: readOnly, PageSize: pageSize,
+func openFile(path string, readOnly bool, mapped int) (*handle, error) {
+	h := new(handle)
+	err := guard(func() (err error) {
+		h.DB, err = bolt.Open(path, 0o600, &bolt.Options{
+			Timeout: segmentLock, ReadOnly: readOnly, PageSize: pageSize,
 			InitialMmapSize: mapped, FreelistType: bolt.FreelistMapType, NoStatistics: true,
 			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 				f, err := os.OpenFile(name, flag, mode)
-				file = f
+				h.file = f
 				return f, err
 			},
 		})
 		return err
 	})
-	if err != nil && file != nil {
-		file.Close() // a panic inside Open leaks it, and its lock with it
+	if err != nil && h.file != nil {
+		h.file.Close() // a panic inside Open leaks it, and its lock with it
 	}
 	switch {
 	case err == nil:
-		return db, nil
+		return h, nil
 	case errors.Is(err, bolt.ErrInvalid), errors.Is(err, bolt.ErrChecksum), errors.Is(err, bolt.ErrVersionMismatch):
 		return nil, fmt.Errorf("%s: %w: %w", path, err, errDamaged)
 	}
 	return nil, fmt.Errorf("opening segment %s: %w", path, err)
 }
 
-// closeBolt closes db even if a panic left one of its locks held.
-func closeBolt(db *bolt.DB) error {
+// handle is an open bbolt file.
+type handle struct {
+	*bolt.DB
+	file *os.File
+}
+
+// close gives the file back. When both meta pages went bad under the open
+// file, bbolt panicked with a lock held and can never be closed: then its
+// memory map stays, but the file and the lock on it are given back.
+func (h *handle) close() error {
 	done := make(chan error, 1)
-	go func() {
-		done <- guard(db.Close)
-	}()
+	go func() { done <- guard(h.Close) }()
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(5 * time.Second):
-		return errors.New("the segment cannot be closed")
+	case <-time.After(time.Second):
+		return errors.Join(errors.New("the segment could not be closed in order"), h.file.Close())
 	}
 }
 
@@ -131,11 +137,11 @@ func createSegment(dir string, id uint64, mapped, step int) (*segment, error) {
 	s := &segment{id: id, path: filepath.Join(dir, segmentName(id)), checked: true}
 	tmp := s.path + ".tmp"
 	err := func() error {
-		db, err := openFile(tmp, false, 0, segmentLock)
+		db, err := openFile(tmp, false, 0)
 		if err != nil {
 			return err
 		}
-		if err := closeBolt(db); err != nil {
+		if err := db.close(); err != nil {
 			return err
 		}
 		return publish(tmp, s.path)
@@ -148,7 +154,7 @@ func createSegment(dir string, id uint64, mapped, step int) (*segment, error) {
 }
 
 func (s *segment) openForAppend(mapped, step int) error {
-	db, err := openBolt(s.path, false, mapped, segmentLock)
+	db, err := openBolt(s.path, false, mapped)
 	if err != nil {
 		return err
 	}
@@ -196,7 +202,7 @@ func (s *segment) closeLocked() error {
 	}
 	db := s.db
 	s.db = nil
-	return closeBolt(db)
+	return db.close()
 }
 
 // append stores chunks and the summary in one transaction and returns when it

@@ -1,0 +1,321 @@
+package buffer
+
+import (
+	"errors"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// tally adds up what a buffer gives back, per session and source.
+type tally struct {
+	seen map[runKey]map[uint64]int
+	lost map[Reason]uint64
+}
+
+func count(t testing.TB, b *Buffer) tally {
+	t.Helper()
+	c := tally{map[runKey]map[uint64]int{}, map[Reason]uint64{}}
+	all, _ := readAll(t, b, 0)
+	for _, r := range all {
+		k := runKey{r.Session, r.Source}
+		if c.seen[k] == nil {
+			c.seen[k] = map[uint64]int{}
+		}
+		for i := range max(r.Lost, 1) {
+			c.seen[k][r.Seq+i]++
+		}
+		if r.Lost > 0 {
+			c.lost[r.Reason] += r.Lost
+		}
+	}
+	return c
+}
+
+// adds checks that every number of a source up to n was given back once.
+func (c tally) adds(t testing.TB, session uint64, source string, n uint64) {
+	t.Helper()
+	seen := c.seen[runKey{session, source}]
+	for i := uint64(1); i <= n; i++ {
+		if seen[i] != 1 {
+			t.Fatalf("number %d of %s in session %d was given back %d times (lost: %v)", i, source, session, seen[i], c.lost)
+		}
+	}
+	if uint64(len(seen)) != n {
+		t.Fatalf("%d numbers of %s in session %d, want %d", len(seen), source, session, n)
+	}
+}
+
+func TestStalledDiskIsRiddenOutInMemory(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.MaxMemory = 1 << 20
+	synctest.Test(t, func(t *testing.T) {
+		stalled := make(chan struct{})
+		b, err := open(cfg, nil, func(stage string) error {
+			if stage == "commit" {
+				<-stalled
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := b.Source("engine")
+		data := make([]byte, 24)
+		const n = 50_000 // more than fits
+		for i := range n {
+			if s.Append(int64(i), data) != uint64(i+1) {
+				t.Fatal("numbering has a hole")
+			}
+			if i%10 == 0 {
+				time.Sleep(time.Millisecond)
+			}
+		}
+		st := b.Stats()
+		if st.MemoryBytes > cfg.MaxMemory+cfg.MaxMemory/16 {
+			t.Errorf("%d bytes of memory, the limit is %d", st.MemoryBytes, cfg.MaxMemory)
+		}
+		if st.LostBy[Memory] == 0 || st.LostBy[Memory] != st.Lost {
+			t.Errorf("lost %v", st.LostBy)
+		}
+		if !strings.Contains(st.Fault, "not answered") {
+			t.Errorf("the fault is %q", st.Fault)
+		}
+		if all, _ := readAll(t, b, 0); uint64(len(all)) != n-st.Lost {
+			t.Errorf("%d records can be read while the disk stalls, want %d", len(all), n-st.Lost)
+		}
+		close(stalled)
+		time.Sleep(10 * time.Second)
+		c := count(t, b)
+		c.adds(t, st.Session, "engine", n)
+		if c.lost[Memory] != st.Lost {
+			t.Errorf("%d lost in the stream, %d counted", c.lost[Memory], st.Lost)
+		}
+		if st := b.Stats(); st.Fault != "" || st.Unsynced != 0 {
+			t.Errorf("after the stall: %+v", st)
+		}
+		mustClose(t, b)
+		b = mustOpen(t, cfg)
+		count(t, b).adds(t, st.Session, "engine", n)
+		mustClose(t, b)
+	})
+}
+
+func TestFailingDiskIsRetriedAndNothingIsLostOrTwice(t *testing.T) {
+	for _, stage := range []string{"create", "commit", "committed", "state"} {
+		t.Run(stage, func(t *testing.T) {
+			cfg := testConfig(t)
+			cfg.SegmentSize = 64 << 10
+			cfg.SyncInterval = 100 * time.Millisecond
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				broken := false
+				b, err := open(cfg, nil, func(at string) error {
+					mu.Lock()
+					defer mu.Unlock()
+					if broken && at == stage {
+						return syscall.EIO
+					}
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				session := b.Stats().Session
+				s := b.Source("engine")
+				rng := rand.New(rand.NewPCG(1, 1))
+				n := uint64(0)
+				for round := range 10 {
+					mu.Lock()
+					broken = round%2 == 1
+					mu.Unlock()
+					for range 1000 {
+						data := make([]byte, 32)
+						for i := range data {
+							data[i] = byte(rng.Uint32())
+						}
+						s.Append(int64(n), data)
+						n++
+						time.Sleep(time.Millisecond)
+					}
+					if round%2 == 1 && stage != "state" && b.Stats().Fault == "" {
+						// A segment is only begun when the last one is full.
+						if stage != "create" {
+							t.Error("the fault is not told")
+						}
+					}
+					count(t, b).adds(t, session, "engine", n)
+				}
+				mu.Lock()
+				broken = false
+				mu.Unlock()
+				time.Sleep(10 * time.Second)
+				if st := b.Stats(); st.Unsynced != 0 || st.Fault != "" || st.Lost != 0 {
+					t.Errorf("healed: %+v", st)
+				}
+				mustClose(t, b)
+				b = mustOpen(t, cfg)
+				count(t, b).adds(t, session, "engine", n)
+				mustClose(t, b)
+			})
+		})
+	}
+}
+
+func TestDropNewestKeepsWhatIsThere(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.MaxSize, cfg.SegmentSize = 1<<20, 64<<10
+	cfg.Overflow = DropNewest
+	synctest.Test(t, func(t *testing.T) {
+		b := mustOpen(t, cfg)
+		session := b.Stats().Session
+		s := b.Source("engine")
+		rng := rand.New(rand.NewPCG(1, 1))
+		const n = 2000
+		for i := range n {
+			data := make([]byte, 1000)
+			for i := range data {
+				data[i] = byte(rng.Uint32())
+			}
+			s.Append(int64(i), data)
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Second)
+		st := b.Stats()
+		if st.DiskBytes > cfg.MaxSize || st.LostBy[Evicted] == 0 || st.Fault == "" {
+			t.Errorf("%+v", st)
+		}
+		all, _ := readAll(t, b, 0)
+		c := count(t, b)
+		c.adds(t, session, "engine", n)
+		if len(all) > n || all[0].Lost > 0 || all[0].Seq != 1 {
+			t.Errorf("the first record is %+v of %d", all[0], len(all))
+		}
+		if pieces := len(all) - (n - int(st.Lost)); c.lost[Evicted] != st.Lost || pieces > 10 {
+			t.Errorf("%d lost in %d pieces of the stream, %d counted", c.lost[Evicted], pieces, st.Lost)
+		}
+		b.Ack(0, all[len(all)/2].Offset)
+		time.Sleep(time.Second)
+		s.Append(n, []byte("there is room again"))
+		time.Sleep(2 * time.Second)
+		if st := b.Stats(); st.Fault != "" || st.Unsynced != 0 {
+			t.Errorf("after the acknowledgement: %+v", st)
+		}
+		mustClose(t, b)
+		b = mustOpen(t, cfg)
+		all, _ = readAll(t, b, 0)
+		if r := all[len(all)-1]; string(r.Data) != "there is room again" || r.Seq != n+1 {
+			t.Errorf("the last record is %+v", r)
+		}
+		mustClose(t, b)
+	})
+}
+
+func TestMaxAgeEvictsByAgeNotByTheClock(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.MaxAge = time.Hour
+	synctest.Test(t, func(t *testing.T) {
+		b := mustOpen(t, cfg)
+		session := b.Stats().Session
+		s := b.Source("engine")
+		const n = 240
+		for range n {
+			s.Append(0, []byte("x")) // a time of 1970 must not matter
+			time.Sleep(time.Minute)
+		}
+		st := b.Stats()
+		if st.LostBy[Evicted] < n-80 || st.LostBy[Evicted] > n-59 {
+			t.Errorf("%d of %d minutes evicted with an age limit of 60", st.LostBy[Evicted], n)
+		}
+		count(t, b).adds(t, session, "engine", n)
+		mustClose(t, b)
+	})
+}
+
+func TestOversizedRecordIsAccountedFor(t *testing.T) {
+	b := mustOpen(t, testConfig(t))
+	defer mustClose(t, b)
+	s := b.Source("engine")
+	s.Append(1, make([]byte, MaxRecord+1))
+	s.Append(2, make([]byte, MaxRecord))
+	all, _ := readAll(t, b, 0)
+	if len(all) != 2 || all[0].Lost != 1 || all[0].Reason != Memory || len(all[1].Data) != MaxRecord {
+		t.Errorf("got %d records", len(all))
+	}
+}
+
+func TestFullDiskMakesRoomAndHeals(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("mounting a tmpfs needs root")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=3m"); err != nil {
+		t.Skipf("tmpfs cannot be mounted: %v", err)
+	}
+	defer func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	}()
+	cfg := Config{Dir: filepath.Join(dir, "b"), SyncInterval: 50 * time.Millisecond, MaxSize: 64 << 20, SegmentSize: 256 << 10}
+	synctest.Test(t, func(t *testing.T) {
+		b := mustOpen(t, cfg)
+		session := b.Stats().Session
+		s := b.Source("engine")
+		rng := rand.New(rand.NewPCG(1, 1))
+		const n = 6000
+		for i := range n {
+			data := make([]byte, 1000)
+			for i := range data {
+				data[i] = byte(rng.Uint32())
+			}
+			s.Append(int64(i), data)
+			time.Sleep(5 * time.Millisecond)
+		}
+		time.Sleep(10 * time.Second)
+		st := b.Stats()
+		if st.Unsynced != 0 || st.Fault != "" || st.LostBy[Evicted] == 0 {
+			t.Errorf("%+v", st)
+		}
+		count(t, b).adds(t, session, "engine", n)
+		mustClose(t, b)
+		b = mustOpen(t, cfg)
+		count(t, b).adds(t, session, "engine", n)
+		mustClose(t, b)
+	})
+}
+
+func TestConfigIsRefused(t *testing.T) {
+	for name, c := range map[string]Config{
+		"no directory":      {},
+		"small":             {MaxSize: 1000},
+		"negative":          {MaxSize: -1},
+		"little memory":     {MaxMemory: 1},
+		"negative age":      {MaxAge: -1},
+		"big segment":       {SegmentSize: 1 << 30},
+		"negative interval": {SyncInterval: -1},
+	} {
+		if name != "no directory" {
+			c.Dir = t.TempDir()
+		}
+		if b, err := Open(c, nil); err == nil {
+			t.Errorf("%s: accepted", name)
+			_ = b.Close()
+		}
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Config{Dir: file}, nil); !errors.Is(err, syscall.ENOTDIR) {
+		t.Errorf("a file as directory: %v", err)
+	}
+}
