@@ -40,11 +40,11 @@ type guard struct {
 	sent   [65536 / 32]atomic.Uint32 // bit set of packet ids written and not acknowledged
 	strays atomic.Uint64             // packets not passed on
 
-	cause  atomic.Pointer[Error]
-	onFail func()
+	cause    atomic.Pointer[Error]
+	failOnce sync.Once
+	onFail   func()
 }
 
-// errNotMQTT and the like are causes, see guard.Read.
 var (
 	errHTTP      = errors.New("it answers with HTTP")
 	errNoConnack = errors.New("the first packet is not a CONNACK")
@@ -225,10 +225,12 @@ func (g *guard) Close() error {
 	return g.Conn.Close()
 }
 
-// fail keeps the first error as the cause and returns it.
+// fail keeps the first error as the cause and returns it. That this end has
+// closed the connection is no cause.
 func (g *guard) fail(e *Error) error {
-	if g.cause.CompareAndSwap(nil, e) {
-		g.onFail()
+	if !errors.Is(e, net.ErrClosed) {
+		g.cause.CompareAndSwap(nil, e)
 	}
+	g.failOnce.Do(g.onFail)
 	return e
 }

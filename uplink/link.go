@@ -173,6 +173,8 @@ func startWebSocket(ctx context.Context, conn net.Conn, s Server) (net.Conn, err
 	switch {
 	case err == nil:
 		return wsconn.New(ws), nil
+	case ctx.Err() != nil:
+		return nil, dialError(ctx.Err())
 	case errors.As(err, &known):
 		return nil, known
 	case resp != nil:

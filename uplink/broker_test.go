@@ -1,0 +1,285 @@
+package uplink
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"fieldferry/uplink/uplinktest"
+)
+
+// inbox collects payloads of a subscription.
+type inbox struct {
+	mu  sync.Mutex
+	got map[string]int
+}
+
+func newInbox() *inbox { return &inbox{got: make(map[string]int)} }
+
+func (i *inbox) put(payload []byte) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.got[string(payload)]++
+}
+
+func (i *inbox) missing(n int) []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	var out []string
+	for k := range n {
+		if p := fmt.Sprintf("message %d", k); i.got[p] == 0 {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func TestEmbeddedBrokerRestarts(t *testing.T) {
+	b := embeddedBroker(t, uplinktest.Transport{})
+	in := newInbox()
+	if err := b.Subscribe("test/#", func(_ string, p []byte) { in.put(p) }); err != nil {
+		t.Fatal(err)
+	}
+	q := newTestQueue(t, 0)
+	u, stop := run(t, Config{
+		Servers: []string{"mqtt://" + b.Addr()},
+		Will:    &Retained{Topic: "state", Payload: []byte("lost")},
+		Birth:   func() []Retained { return []Retained{{Topic: "state", Payload: []byte("online")}} },
+		Goodbye: func() []Retained { return []Retained{{Topic: "state", Payload: []byte("stopped")}} },
+	}, q, nil, nil)
+	total := 0
+	for round := range 4 {
+		q.add(2000)
+		q.wait(total + 500) // in the middle of the stream
+		total += 2000
+		b.Stop()
+		if got := string(b.Retained("state")); got != "lost" && got != "online" {
+			t.Errorf("round %d: status %q after the cut", round, got)
+		}
+		if err := b.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q.wait(total)
+	if got := string(b.Retained("state")); got != "online" {
+		t.Errorf("status %q while connected, want online", got)
+	}
+	stop()
+	if got := string(b.Retained("state")); got != "stopped" {
+		t.Errorf("status %q after the end, want stopped", got)
+	}
+	if missing := in.missing(total); len(missing) > 0 {
+		t.Errorf("%d of %d messages never came, the first is %q", len(missing), total, missing[0])
+	}
+	if s := u.Stats(); s.Connects < 2 || s.Acked != uint64(total) || s.Sent < s.Acked || s.BytesUp == 0 || s.BytesDown == 0 || s.Connected {
+		t.Errorf("stats: %+v", s)
+	}
+}
+
+// mosquitto is a real broker of others.
+type mosquitto struct {
+	t    *testing.T
+	bin  string
+	conf string
+	addr string
+	cmd  *exec.Cmd
+}
+
+func newMosquitto(t *testing.T) *mosquitto {
+	t.Helper()
+	bin, err := exec.LookPath("mosquitto")
+	if err != nil {
+		if bin = "/usr/sbin/mosquitto"; !isFile(bin) {
+			const why = "mosquitto is missing: apt-get install mosquitto"
+			if os.Getenv("CI") == "true" {
+				t.Fatal(why)
+			}
+			t.Skip(why)
+		}
+	}
+	m := &mosquitto{t: t, bin: bin, conf: filepath.Join(t.TempDir(), "mosquitto.conf")}
+	// The port is free until mosquitto takes it, unless somebody else is
+	// quicker: then another one.
+	for range 10 {
+		m.addr = freeAddress(t)
+		_, port, err := net.SplitHostPort(m.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conf := "listener " + port + " 127.0.0.1\nallow_anonymous true\npersistence false\n"
+		if err := os.WriteFile(m.conf, []byte(conf), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if m.start() {
+			t.Cleanup(m.kill)
+			return m
+		}
+	}
+	t.Fatal("mosquitto does not start")
+	return nil
+}
+
+func isFile(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode().IsRegular()
+}
+
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// start returns when mosquitto accepts connections, or false if it ended.
+func (m *mosquitto) start() bool {
+	cmd := exec.Command(m.bin, "-c", m.conf)
+	if err := cmd.Start(); err != nil {
+		m.t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if c, err := net.Dial("tcp", m.addr); err == nil {
+			_ = c.Close()
+			m.cmd = cmd
+			m.t.Cleanup(func() { <-ended })
+			return true
+		}
+		select {
+		case <-ended:
+			return false
+		case <-tick.C:
+		}
+	}
+}
+
+func (m *mosquitto) kill() {
+	if m.cmd != nil {
+		_ = m.cmd.Process.Kill() // it may have ended
+		m.cmd = nil
+	}
+}
+
+// restart kills mosquitto and starts it again at the same address.
+func (m *mosquitto) restart() {
+	m.t.Helper()
+	m.kill()
+	deadline := time.Now().Add(patience)
+	for !m.start() {
+		if time.Now().After(deadline) {
+			m.t.Fatal("mosquitto does not start again")
+		}
+	}
+}
+
+// subscribe collects messages in a client of its own, which must not be lost
+// by the restarts: it subscribes anew after each.
+func (m *mosquitto) subscribe(in *inbox) (end func()) {
+	m.t.Helper()
+	o := mqtt.NewClientOptions().AddBroker("tcp://" + m.addr).SetClientID("checker")
+	c := mqtt.NewClient(o)
+	if tok := c.Connect(); tok.Wait() && tok.Error() != nil {
+		m.t.Fatal(tok.Error())
+	}
+	if tok := c.Subscribe("test/#", 1, func(_ mqtt.Client, msg mqtt.Message) { in.put(msg.Payload()) }); tok.Wait() && tok.Error() != nil {
+		m.t.Fatal(tok.Error())
+	}
+	return func() { c.Disconnect(250) }
+}
+
+func TestMosquittoDelivers(t *testing.T) {
+	m := newMosquitto(t)
+	in := newInbox()
+	end := m.subscribe(in)
+	defer end()
+	q := newTestQueue(t, 3000)
+	_, stop := run(t, Config{Servers: []string{"mqtt://" + m.addr}}, q, nil, nil)
+	q.wait(3000)
+	deadline := time.Now().Add(patience)
+	for len(in.missing(3000)) > 0 && time.Now().Before(deadline) {
+		time.Sleep(10 * time.Millisecond) // PUBACK does not wait for subscribers
+	}
+	if missing := in.missing(3000); len(missing) > 0 {
+		t.Errorf("%d messages never came, the first is %q", len(missing), missing[0])
+	}
+	stop()
+}
+
+// Kills mosquitto again and again; between the kills a message count shows
+// that delivery goes on. What each life of the broker acknowledged is its own
+// affair; the uplink must only have reported what was acknowledged, in order.
+func TestMosquittoIsKilledAndRestarted(t *testing.T) {
+	m := newMosquitto(t)
+	q := newTestQueue(t, 0)
+	u, stop := run(t, Config{Servers: []string{"mqtt://" + m.addr}}, q, nil, nil)
+	total := 0
+	for range 3 {
+		q.add(3000)
+		q.wait(total + 1000)
+		total += 3000
+		m.restart()
+	}
+	q.wait(total)
+	stop()
+	if s := u.Stats(); s.Connects < 2 || s.Acked != uint64(total) {
+		t.Errorf("stats: %+v", s)
+	}
+}
+
+func TestGoodbyeOverMosquitto(t *testing.T) {
+	m := newMosquitto(t)
+	q := newTestQueue(t, 1)
+	state := func(s string) func() []Retained {
+		return func() []Retained { return []Retained{{Topic: "root/status", Payload: []byte(s)}} }
+	}
+	_, stop := run(t, Config{Servers: []string{"mqtt://" + m.addr}, Birth: state("online"), Goodbye: state("stopped"),
+		Will: &Retained{Topic: "root/status", Payload: []byte("lost")}}, q, nil, nil)
+	q.wait(1)
+	if got := m.retained("root/status"); got != "online" {
+		t.Errorf("status %q while connected", got)
+	}
+	stop()
+	if got := m.retained("root/status"); got != "stopped" {
+		t.Errorf("status %q after a clean end: the last will must not be published", got)
+	}
+}
+
+// retained is the retained message of a topic.
+func (m *mosquitto) retained(topic string) string {
+	m.t.Helper()
+	got := make(chan string, 1)
+	c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + m.addr).SetClientID("reader"))
+	if tok := c.Connect(); tok.Wait() && tok.Error() != nil {
+		m.t.Fatal(tok.Error())
+	}
+	defer c.Disconnect(250)
+	c.Subscribe(topic, 1, func(_ mqtt.Client, msg mqtt.Message) {
+		select {
+		case got <- string(msg.Payload()):
+		default:
+		}
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	select {
+	case s := <-got:
+		return s
+	case <-ctx.Done():
+		m.t.Fatal("no retained message")
+		return ""
+	}
+}

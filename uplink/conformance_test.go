@@ -1,0 +1,286 @@
+package uplink
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fieldferry/uplink/uplinktest"
+)
+
+// newPublisherFunc makes the publisher that a conformance test is about.
+type newPublisherFunc func(cfg *Config, s Server, t timing) publisher
+
+// TestPublisherConformance runs the suite for every publisher there is, over
+// every transport.
+func TestPublisherConformance(t *testing.T) {
+	publishers := map[string]newPublisherFunc{
+		"paho": func(cfg *Config, s Server, t timing) publisher {
+			var up, down atomic.Uint64
+			return newPahoPublisher(cfg, s, dialer{write: t.write, user: time.Minute, up: &up, down: &down, now: time.Now}, t)
+		},
+	}
+	ca := newCA(t)
+	cert := ca.issue(t, "127.0.0.1", time.Now().Add(-time.Hour), time.Now().Add(time.Hour))
+	server := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	client := func() (*tls.Config, error) { return &tls.Config{RootCAs: ca.pool, MinVersion: tls.VersionTLS12}, nil }
+	transports := map[string]uplinktest.Transport{
+		"mqtt": {}, "mqtts": {TLS: server}, "ws": {WebSocket: true}, "wss": {TLS: server, WebSocket: true},
+	}
+	for name, newPublisher := range publishers {
+		for scheme, transport := range transports {
+			t.Run(name+"/"+scheme, func(t *testing.T) {
+				suite := &publisherSuite{newPublisher: newPublisher, scheme: scheme, transport: transport, tls: client}
+				suite.run(t)
+			})
+		}
+	}
+}
+
+// publisherSuite says what the uplink relies on in a publisher.
+type publisherSuite struct {
+	newPublisher newPublisherFunc
+	scheme       string
+	transport    uplinktest.Transport
+	tls          func() (*tls.Config, error)
+}
+
+func (s *publisherSuite) run(t *testing.T) {
+	t.Run("delivers in order", s.deliversInOrder)
+	t.Run("token fails when the connection is lost", s.tokenFails)
+	t.Run("token of a lost connection keeps its success", s.tokenKeepsSuccess)
+	t.Run("other packets are no acknowledgement", s.onlyPuback)
+	t.Run("permissions are bounded and come back", s.permissions)
+	t.Run("connect says why", s.connectSaysWhy)
+	t.Run("connect ends with its context", s.connectEnds)
+	t.Run("close is polite or not", s.closes)
+	t.Run("close does not wait for a dead connection", s.closesDead)
+}
+
+func (s *publisherSuite) broker(t *testing.T, faults ...uplinktest.Fault) *uplinktest.FaultBroker {
+	t.Helper()
+	b, err := uplinktest.NewFaultBroker(s.transport, faults...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+func (s *publisherSuite) publisher(t *testing.T, b *uplinktest.FaultBroker, tm timing) publisher {
+	t.Helper()
+	srv, err := ParseServer(s.scheme + "://" + b.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := &Config{ClientID: "suite", KeepAlive: 30 * time.Second, TLS: s.tls}
+	return s.newPublisher(cfg, srv, tm)
+}
+
+func (s *publisherSuite) connected(t *testing.T, b *uplinktest.FaultBroker) publisher {
+	t.Helper()
+	p := s.publisher(t, b, fast())
+	if err := p.connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.close(false) })
+	return p
+}
+
+// publish takes a permission and publishes.
+func publish(t *testing.T, p publisher, payload string, retained bool) token {
+	t.Helper()
+	select {
+	case <-p.ready():
+	case <-time.After(patience):
+		t.Fatal("no permission to publish came")
+	}
+	return p.publish("suite/topic", []byte(payload), retained)
+}
+
+func settled(t *testing.T, tok token) error {
+	t.Helper()
+	select {
+	case <-tok.Done():
+		return tok.Error()
+	case <-time.After(patience):
+		t.Fatal("the token was not settled")
+		return nil
+	}
+}
+
+func isLost(t *testing.T, p publisher) *Error {
+	t.Helper()
+	select {
+	case <-p.lost():
+	case <-time.After(patience):
+		t.Fatal("the loss was not noticed")
+	}
+	var e *Error
+	if !errors.As(p.err(), &e) {
+		t.Fatalf("err is %T, want *Error", p.err())
+	}
+	return e
+}
+
+func (s *publisherSuite) deliversInOrder(t *testing.T) {
+	b := s.broker(t)
+	p := s.connected(t, b)
+	var tokens []token
+	for i := range 100 {
+		tokens = append(tokens, publish(t, p, fmt.Sprint(i), i%2 == 0))
+	}
+	for i, tok := range tokens {
+		if err := settled(t, tok); err != nil {
+			t.Fatalf("message %d: %v", i, err)
+		}
+	}
+	for i, r := range b.Received() {
+		if r.Payload != fmt.Sprint(i) || r.Retain != (i%2 == 0) || r.QoS != 1 || r.Dup || r.Topic != "suite/topic" {
+			t.Errorf("message %d came as %+v", i, r)
+		}
+	}
+}
+
+func (s *publisherSuite) tokenFails(t *testing.T) {
+	b := s.broker(t, uplinktest.Fault{Ack: uplinktest.AckNever, DropAfter: 2})
+	p := s.connected(t, b)
+	tokens := []token{publish(t, p, "1", false), publish(t, p, "2", false)}
+	if e := isLost(t, p); e.Reason != ReasonLost {
+		t.Errorf("lost by %v", e)
+	}
+	p.close(false)
+	for i, tok := range tokens {
+		select {
+		case <-tok.Done():
+			if tok.Error() == nil {
+				t.Errorf("token %d succeeded without PUBACK", i)
+			}
+		default: // settled never, which is allowed as well
+		}
+	}
+}
+
+func (s *publisherSuite) tokenKeepsSuccess(t *testing.T) {
+	b := s.broker(t, uplinktest.Fault{DropAfter: 2})
+	p := s.connected(t, b)
+	first := publish(t, p, "1", false)
+	if err := settled(t, first); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, p, "2", false)
+	isLost(t, p)
+	p.close(false)
+	if first.Error() != nil {
+		t.Errorf("the acknowledged message became %v", first.Error())
+	}
+}
+
+func (s *publisherSuite) onlyPuback(t *testing.T) {
+	b := s.broker(t, uplinktest.Fault{Ack: uplinktest.AckOther})
+	p := s.connected(t, b)
+	tok := publish(t, p, "1", false)
+	if e := isLost(t, p); e.Reason != ReasonProtocol {
+		t.Errorf("lost by %v", e)
+	}
+	p.close(false)
+	select {
+	case <-tok.Done():
+		if tok.Error() == nil {
+			t.Error("the token succeeded without PUBACK")
+		}
+	default:
+	}
+}
+
+func (s *publisherSuite) permissions(t *testing.T) {
+	b := s.broker(t, uplinktest.Fault{Ack: uplinktest.AckNever})
+	p := s.connected(t, b)
+	for i := range 50 { // they do not depend on acknowledgements
+		publish(t, p, fmt.Sprint(i), false)
+	}
+	waitFor(t, b, "all came", func(got []uplinktest.Received, _, _ int) bool { return len(got) == 50 })
+	if n := len(p.ready()); n > 16 {
+		t.Errorf("%d permissions at once", n)
+	}
+}
+
+func (s *publisherSuite) connectSaysWhy(t *testing.T) {
+	for code, reason := range map[byte]Reason{4: ReasonUser, 2: ReasonClientID} {
+		b := s.broker(t, uplinktest.Fault{Refuse: code})
+		err := s.publisher(t, b, fast()).connect(t.Context())
+		var e *Error
+		if !errors.As(err, &e) || e.Reason != reason {
+			t.Errorf("refused with %d: %v, want %v", code, err, reason)
+		}
+	}
+}
+
+func (s *publisherSuite) connectEnds(t *testing.T) {
+	b := s.broker(t, uplinktest.Fault{NoConnack: true})
+	long := fast()
+	long.connect = time.Hour
+	p := s.publisher(t, b, long)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- p.connect(ctx) }()
+	waitFor(t, b, "CONNECT came", func(_ []uplinktest.Received, connects, _ int) bool { return connects == 1 })
+	cancel()
+	select {
+	case err := <-done:
+		if err == nil {
+			t.Error("connect returned nil without CONNACK")
+		}
+	case <-time.After(patience):
+		t.Fatal("connect did not end with its context")
+	}
+}
+
+func (s *publisherSuite) closes(t *testing.T) {
+	b := s.broker(t)
+	p := s.connected(t, b)
+	if err := settled(t, publish(t, p, "1", false)); err != nil {
+		t.Fatal(err)
+	}
+	p.close(true)
+	waitFor(t, b, "it was closed", func(_ []uplinktest.Received, _, open int) bool { return open == 0 })
+	if b.Disconnects() != 1 {
+		t.Errorf("%d DISCONNECT packets, want 1", b.Disconnects())
+	}
+	p = s.connected(t, b)
+	p.close(false)
+	waitFor(t, b, "it was closed", func(_ []uplinktest.Received, _, open int) bool { return open == 0 })
+	if b.Disconnects() != 1 {
+		t.Error("DISCONNECT was sent by an impolite close")
+	}
+}
+
+func (s *publisherSuite) closesDead(t *testing.T) {
+	for _, polite := range []bool{true, false} {
+		b := s.broker(t, uplinktest.Fault{HalfOpen: 1})
+		long := fast()
+		long.write = time.Hour
+		p := s.publisher(t, b, long)
+		if err := p.connect(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		big := strings.Repeat("x", 8<<20) // more than the kernel's buffers take
+		var last token
+		for range 2 {
+			last = publish(t, p, big, false)
+		}
+		p.close(polite) // hangs for an hour if it waits for the write
+		select {
+		case <-last.Done():
+			if last.Error() == nil {
+				t.Error("a message that was not sent succeeded")
+			}
+		default:
+		}
+	}
+}
