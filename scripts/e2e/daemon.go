@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -166,7 +167,7 @@ func startSlave(t testing.TB) string {
 	}
 	dir := t.TempDir()
 	ours, theirs := filepath.Join(dir, "line"), filepath.Join(dir, "slave")
-	run := func(name string, args ...string) {
+	run := func(name string, args ...string) int {
 		cmd := exec.Command(name, args...)
 		out := &lockedBuffer{}
 		cmd.Stdout, cmd.Stderr = out, out
@@ -181,6 +182,7 @@ func startSlave(t testing.TB) string {
 				t.Logf("%s: %s", filepath.Base(name), out)
 			}
 		})
+		return cmd.Process.Pid
 	}
 	run(socat, "pty,raw,echo=0,link="+ours, "pty,raw,echo=0,link="+theirs)
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -197,6 +199,24 @@ func startSlave(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(python, script, theirs)
+	pid := run(python, script, theirs)
+	device, err := filepath.EvalSymlinks(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); !hasOpen(pid, device); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("pymodbus does not open its port")
+		}
+	}
 	return ours
+}
+
+// hasOpen says whether a process has a file open.
+func hasOpen(pid int, path string) bool {
+	fds, _ := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
+	return slices.ContainsFunc(fds, func(fd string) bool {
+		target, err := os.Readlink(fd)
+		return err == nil && target == path
+	})
 }

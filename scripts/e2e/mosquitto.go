@@ -11,6 +11,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -128,7 +129,7 @@ func (m *mosquitto) subscribe(t testing.TB, topic string) *subscriber {
 	t.Helper()
 	s := &subscriber{changed: make(chan struct{}, 1)}
 	cmd := exec.Command(need(t, "mosquitto_sub", "mosquitto-clients"), "-h", "127.0.0.1", "-p", fmt.Sprint(m.port),
-		"-i", "witness", "-c", "-q", "1", "-k", "5", "-t", topic, "-d")
+		"-i", "witness", "-c", "-q", "1", "-k", "5", "-t", topic)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -137,25 +138,24 @@ func (m *mosquitto) subscribe(t testing.TB, topic string) *subscriber {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	subscribed, ended := make(chan struct{}), make(chan struct{})
-	go func() { defer close(ended); s.read(out, subscribed) }()
+	ended := make(chan struct{})
+	go func() { defer close(ended); s.read(out) }()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		<-ended
 		_ = cmd.Wait()
 	})
-	select {
-	case <-subscribed:
-	case <-ended:
-		t.Fatal("mosquitto_sub ended")
-	case <-time.After(20 * time.Second):
-		t.Fatal("mosquitto_sub did not subscribe")
-	}
-	// The broker must have saved the subscription before anybody kills it.
+	// The broker must have saved the subscription before anybody publishes,
+	// or kills it.
 	db := filepath.Join(m.dir, "mosquitto.db")
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if data, _ := os.ReadFile(db); bytes.Contains(data, []byte("witness")) && bytes.Contains(data, []byte(topic)) {
 			return s
+		}
+		select {
+		case <-ended:
+			t.Fatal("mosquitto_sub ended")
+		default:
 		}
 		if time.Now().After(deadline) {
 			t.Fatal("mosquitto did not save the subscription")
@@ -163,20 +163,22 @@ func (m *mosquitto) subscribe(t testing.TB, topic string) *subscriber {
 	}
 }
 
-// read takes mosquitto_sub's output: payloads are JSON objects on lines of
-// their own, everything else is talk.
-func (s *subscriber) read(out interface{ Read([]byte) (int, error) }, subscribed chan struct{}) {
+// publish publishes one message with QoS 1, by mosquitto_pub.
+func (m *mosquitto) publish(t testing.TB, topic, payload string) {
+	t.Helper()
+	out, err := exec.Command(need(t, "mosquitto_pub", "mosquitto-clients"), "-h", "127.0.0.1", "-p", fmt.Sprint(m.port),
+		"-q", "1", "-t", topic, "-m", payload).CombinedOutput()
+	if err != nil {
+		t.Fatalf("mosquitto_pub: %v\n%s", err, out)
+	}
+}
+
+// read takes mosquitto_sub's output, a payload a line.
+func (s *subscriber) read(out io.Reader) {
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		line := lines.Bytes()
-		if subscribed != nil && bytes.HasPrefix(line, []byte("Subscribed")) {
-			close(subscribed)
-			subscribed = nil
-		}
-		if !bytes.HasPrefix(line, []byte(`{"v":`)) {
-			continue
-		}
 		s.mu.Lock()
 		s.payloads = append(s.payloads, bytes.Clone(line))
 		s.mu.Unlock()

@@ -92,6 +92,14 @@ func (b *bench) has(session uint64, source string, n uint64) func() bool {
 	return func() bool { return b.account.last(session, source) >= n }
 }
 
+// rest takes what the witness gets up to a message published now: everything
+// the broker had acknowledged before.
+func (b *bench) rest() {
+	b.t.Helper()
+	b.broker.publish(b.t, "site/end", endMark)
+	b.await("the rest", func() bool { return b.account.ended })
+}
+
 // The broker is killed for ten seconds in the middle: every record arrives at
 // least once and, in order per source, none is missing.
 func TestBrokerOutage(t *testing.T) {
@@ -104,6 +112,7 @@ func TestBrokerOutage(t *testing.T) {
 	b.broker.restart()
 	b.await("every frame of the log", b.has(1, "engine", frames))
 	d.stop()
+	b.rest()
 	b.account.complete(1, "engine")
 	if n := b.account.last(1, "line1"); n < uint64(outage/pollPeriod) {
 		t.Errorf("only %d readings", n)
@@ -127,6 +136,7 @@ func TestKillInAnOutage(t *testing.T) {
 	b.broker.restart()
 	b.await("data of the new session", b.has(2, "engine", 9000))
 	d.stop()
+	b.rest()
 	for source, period := range map[string]time.Duration{"engine": framePeriod, "line1": pollPeriod} {
 		b.account.complete(1, source)
 		b.account.complete(2, source)
@@ -162,7 +172,11 @@ type account struct {
 	t      *testing.T
 	ledger payload.Ledger
 	times  map[payload.Stream]time.Time
+	ended  bool // the end mark has come
 }
+
+// endMark is no record; it ends a test's account.
+const endMark = `{"v":0,"end":true}`
 
 func newAccount(t *testing.T) *account {
 	return &account{t: t, times: map[payload.Stream]time.Time{}}
@@ -193,7 +207,8 @@ func (a *account) newest(session uint64, source string) time.Time {
 func (a *account) add(data []byte) {
 	a.t.Helper()
 	m, err := payload.Parse(data)
-	if err != nil { // status and meta
+	if err != nil { // status, meta, the end mark
+		a.ended = a.ended || string(data) == endMark
 		return
 	}
 	s := payload.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}

@@ -6,5 +6,5 @@ from pymodbus.server import StartSerialServer
 from pymodbus.transaction import ModbusRtuFramer
 
 store = ModbusSlaveContext(hr=ModbusSequentialDataBlock(0, [1000 + n for n in range(100)]), zero_mode=True)
-StartSerialServer(ModbusServerContext(slaves={1: store}, single=False), framer=ModbusRtuFramer,
-                  port=sys.argv[1], baudrate=19200, parity="E", timeout=0.05)
+StartSerialServer(context=ModbusServerContext(slaves={1: store}, single=False), framer=ModbusRtuFramer,
+                  port=sys.argv[1], baudrate=19200, timeout=0.05)  # a pseudo-terminal has no parity
