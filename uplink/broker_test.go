@@ -90,7 +90,9 @@ type mosquitto struct {
 	bin  string
 	conf string
 	addr string
-	cmd  *exec.Cmd
+
+	cmd   *exec.Cmd
+	ended chan struct{} // cmd has ended
 }
 
 func newMosquitto(t *testing.T) *mosquitto {
@@ -155,8 +157,7 @@ func (m *mosquitto) start() bool {
 	for {
 		if c, err := net.Dial("tcp", m.addr); err == nil {
 			_ = c.Close()
-			m.cmd = cmd
-			m.t.Cleanup(func() { <-ended })
+			m.cmd, m.ended = cmd, ended
 			return true
 		}
 		select {
@@ -170,6 +171,7 @@ func (m *mosquitto) start() bool {
 func (m *mosquitto) kill() {
 	if m.cmd != nil {
 		_ = m.cmd.Process.Kill() // it may have ended
+		<-m.ended
 		m.cmd = nil
 	}
 }
@@ -186,8 +188,7 @@ func (m *mosquitto) restart() {
 	}
 }
 
-// subscribe collects messages in a client of its own, which must not be lost
-// by the restarts: it subscribes anew after each.
+// subscribe collects messages in a client of its own.
 func (m *mosquitto) subscribe(in *inbox) (end func()) {
 	m.t.Helper()
 	o := mqtt.NewClientOptions().AddBroker("tcp://" + m.addr).SetClientID("checker")

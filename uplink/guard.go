@@ -35,7 +35,7 @@ type guard struct {
 	accepted bool    // CONNACK passed
 
 	wmu   sync.Mutex    // paho pings from a goroutine of its own
-	slots chan struct{} // gets one for every PUBLISH written
+	slots chan struct{} // gets one for every PUBLISH written without error
 
 	sent   [65536 / 32]atomic.Uint32 // bit set of packet ids written and not acknowledged
 	strays atomic.Uint64             // packets not passed on
@@ -43,6 +43,9 @@ type guard struct {
 	cause    atomic.Pointer[Error]
 	failOnce sync.Once
 	onFail   func()
+
+	pubMu sync.Mutex // held during paho's Publish
+	over  bool       // failed; guarded by pubMu
 }
 
 var (
@@ -179,14 +182,14 @@ func (g *guard) Write(p []byte) (int, error) {
 		}
 	}
 	n, err := g.Conn.Write(p)
+	if err != nil {
+		return n, g.fail(writeError(err))
+	}
 	if publish {
 		select {
 		case g.slots <- struct{}{}:
 		default:
 		}
-	}
-	if err != nil {
-		return n, g.fail(writeError(err))
 	}
 	return n, nil
 }
@@ -225,12 +228,29 @@ func (g *guard) Close() error {
 	return g.Conn.Close()
 }
 
+// begin says whether a packet can be published, and then keeps a failure from
+// paho until end: paho would stop taking packets, and a Publish under way
+// would wait in vain, with nothing to interrupt it.
+func (g *guard) begin() bool {
+	g.pubMu.Lock()
+	if g.over {
+		g.pubMu.Unlock()
+		return false
+	}
+	return true
+}
+
+func (g *guard) end() { g.pubMu.Unlock() }
+
 // fail keeps the first error as the cause and returns it. That this end has
 // closed the connection is no cause.
 func (g *guard) fail(e *Error) error {
 	if !errors.Is(e, net.ErrClosed) {
 		g.cause.CompareAndSwap(nil, e)
 	}
+	g.pubMu.Lock()
+	g.over = true
+	g.pubMu.Unlock()
 	g.failOnce.Do(g.onFail)
 	return e
 }

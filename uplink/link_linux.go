@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notSent is how many bytes the kernel takes ahead of what it can send. More
+// unsentBytes is how many bytes the kernel takes ahead of what it can send. More
 // would only put PINGREQ behind a queue that a slow link needs minutes for.
-const notSent = 64 * 1024
+const unsentBytes = 64 * 1024
 
 // setSocketOptions makes the kernel give a connection up when sent bytes are
 // not acknowledged for user (tcp(7), TCP_USER_TIMEOUT), instead of after 15
@@ -19,6 +19,6 @@ func setSocketOptions(c syscall.RawConn, user time.Duration) error {
 	// the write and ack timeouts find a dead link as well, only later.
 	return c.Control(func(fd uintptr) {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(user.Milliseconds()))
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, notSent)
+		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes)
 	})
 }

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/url"
 	"sync"
@@ -24,7 +25,7 @@ type pahoPublisher struct {
 	client mqtt.Client
 	slots  chan struct{}
 
-	mu     sync.Mutex // guards guard, closed
+	mu     sync.Mutex // guards closed, and guard until connect has returned
 	guard  *guard
 	closed bool
 
@@ -132,12 +133,13 @@ func (p *pahoPublisher) connect(ctx context.Context) error {
 	if err = t.Error(); err == nil && stopped {
 		return nil
 	}
-	p.close(false)
+	if err == nil { // it did connect, but ctx has ended
+		p.close(false)
+		return dialError(ctx.Err())
+	}
+	p.kill() // paho has nothing left to stop
 	if cause := p.cause(); cause != nil {
 		return cause
-	}
-	if err == nil {
-		err = dialError(ctx.Err())
 	}
 	return err
 }
@@ -167,6 +169,10 @@ func (p *pahoPublisher) cause() error {
 func (p *pahoPublisher) ready() <-chan struct{} { return p.slots }
 
 func (p *pahoPublisher) publish(topic string, payload []byte, retained bool) token {
+	if !p.guard.begin() {
+		return notSent{}
+	}
+	defer p.guard.end()
 	return p.client.Publish(topic, 1, retained, payload)
 }
 
@@ -191,6 +197,21 @@ func (p *pahoPublisher) close(polite bool) {
 	// Waits until paho's goroutines have ended, in vain at most this long.
 	p.client.Disconnect(uint(handover.Milliseconds()))
 }
+
+// notSent is the token of a message for a connection that has ended.
+type notSent struct{}
+
+// settledAtOnce is closed.
+var settledAtOnce = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+var errNotSent = errors.New("the connection has ended")
+
+func (notSent) Done() <-chan struct{} { return settledAtOnce }
+func (notSent) Error() error          { return errNotSent }
 
 // noStore is paho's store for what outlives a connection: nothing does.
 type noStore struct{}

@@ -53,8 +53,8 @@ const (
 	// closeTimeout bounds the end of a connection that takes no bytes.
 	closeTimeout = 500 * time.Millisecond
 	// handover bounds paho's Publish. By the permissions it never has to
-	// wait for the network, only for another goroutine; but a Publish that
-	// meets the end of the connection sits this out.
+	// wait for the network, only for another goroutine; but a Publish during
+	// which paho itself gives the connection up sits this out.
 	handover = time.Second
 )
 
