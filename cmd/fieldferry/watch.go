@@ -159,17 +159,6 @@ func (w *watcher) record(m *payload.Message, raw json.RawMessage, e payload.Entr
 
 // describe is a record in a few words.
 func describe(raw json.RawMessage, e payload.Entry) string {
-	var r struct {
-		ID     string                     `json:"id"`
-		Data   string                     `json:"data"`
-		RTR    bool                       `json:"rtr"`
-		Device string                     `json:"device"`
-		Values json.RawMessage            `json:"values"`
-		Errors map[string]json.RawMessage `json:"errors"`
-		Event  string                     `json:"event"`
-		State  string                     `json:"state"`
-		Detail json.RawMessage            `json:"detail"`
-	}
 	if e.Type == "event" { // its id is a number
 		var ev struct {
 			Event, State, Subject string
@@ -177,6 +166,12 @@ func describe(raw json.RawMessage, e payload.Entry) string {
 		}
 		_ = json.Unmarshal(raw, &ev)
 		return printable(strings.TrimSpace(fmt.Sprintf("event %s %s %s %s", ev.Event, ev.State, ev.Subject, ev.Detail)))
+	}
+	var r struct {
+		ID, Data, Device string
+		RTR              bool
+		Values           json.RawMessage
+		Errors           map[string]string
 	}
 	_ = json.Unmarshal(raw, &r)
 	switch e.Type {
