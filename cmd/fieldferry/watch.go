@@ -67,7 +67,7 @@ func (a *app) watch(ctx context.Context, o watchOptions) error {
 	cfg.Connected = func() { fmt.Fprintf(a.stderr, "watching %s on %s\n", o.topic, o.server) }
 	cfg.Disconnected = func(err error) { fmt.Fprintf(a.stderr, "no connection: %v; trying again\n", err) }
 	if err := uplink.Subscribe(ctx, cfg, w.message); err != nil {
-		return usageError("%w", err)
+		return usageError("--server or --topic: %w", err)
 	}
 	return w.summary()
 }
