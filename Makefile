@@ -12,7 +12,8 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -ldflags='-s -w'
 
 # What the everyday guest and the release guests run (scripts/vm).
 VM_TESTS := ./bus/can
-# The rooms of the product; scripts/ holds what needs a host.
+# The rooms of the product; scripts/ holds what needs a host, and runs programs
+# whose sources the test cache does not see.
 UNIT_TESTS = $$(go list ./... | grep -v '^fieldferry/scripts')
 FUZZTIME := 10s
 BENCH := .
@@ -33,7 +34,8 @@ build: ## build bin/fieldferry
 test: ## everything: unit and end-to-end tests, SocketCAN in a guest, ARMv7 (installs what it needs as root)
 	scripts/deps test
 	go vet ./...
-	go test ./...
+	go test $(UNIT_TESTS)
+	go test -count=1 ./scripts/...
 	$(MAKE) --no-print-directory test-vm-uml test-arm
 
 .PHONY: test-vm-uml
