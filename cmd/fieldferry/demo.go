@@ -61,6 +61,7 @@ type demo struct {
 	mu     sync.Mutex
 	ledger payload.Ledger
 	cut    bool
+	latest string // the last Modbus record at the broker, in words
 }
 
 func (a *app) demo(ctx context.Context, o demoOptions) error {
@@ -147,14 +148,19 @@ func (d *demo) close() {
 }
 
 // count takes what arrives at the broker, as any consumer would.
-func (d *demo) count(_ string, data []byte) {
+func (d *demo) count(topic string, data []byte) {
 	m, err := payload.Parse(data)
 	if err != nil { // status and meta messages are no data
 		return
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	_, _ = d.ledger.Add(m)
+	entries, _ := d.ledger.Add(m)
+	for i, e := range entries {
+		if e.Type == "modbus" {
+			d.latest = topic + "  " + describe(m.Records[i], e)
+		}
+	}
 }
 
 func (d *demo) setCut(cut bool) {
