@@ -123,7 +123,7 @@ func TestSessionAllocatesNothingPerMessage(t *testing.T) {
 	runtime.ReadMemStats(&before)
 	pump(t, n)
 	runtime.ReadMemStats(&after)
-	if per := float64(after.Mallocs-before.Mallocs) / n; per > 0.1 {
+	if per := float64(after.Mallocs-before.Mallocs) / n; per > 0.01 {
 		t.Errorf("%.3f allocations per message, want none", per)
 	}
 }
