@@ -27,8 +27,9 @@
 // at a time. Acknowledgements are stored with the next commit or within five
 // seconds: a crash before that delivers again what was delivered.
 //
-// The buffer tells a record as lost once. It may do so twice, or for a record
-// whose delivery was under way, only after a crash or damage.
+// A loss may name records that were being delivered when they were evicted or
+// found damaged, and after a crash it may be told again. It never leaves out
+// one that was lost.
 package buffer
 
 import (

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
-	bolterrors "go.etcd.io/bbolt/errors"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Files are portable between kernels with 4, 16 and 64 KiB pages because the
@@ -104,7 +104,7 @@ func openFile(path string, readOnly bool, mapped int) (*handle, error) {
 	switch {
 	case err == nil:
 		return h, nil
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
 		return nil, fmt.Errorf("%s: %w: %w", path, err, errDamaged)
 	}
 	return nil, fmt.Errorf("opening segment %s: %w", path, err)
