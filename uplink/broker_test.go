@@ -137,7 +137,9 @@ func newMosquitto(t *testing.T) *mosquitto {
 		if err != nil {
 			t.Fatal(err)
 		}
-		conf := "listener " + port + " 127.0.0.1\nallow_anonymous true\npersistence false\n"
+		conf := "listener " + port + " 127.0.0.1\nallow_anonymous true\npersistence false\n" +
+			// A subscriber slower than the publisher must not lose anything.
+			"max_inflight_messages 0\nmax_queued_messages 0\n"
 		if err := os.WriteFile(m.conf, []byte(conf), 0o600); err != nil {
 			t.Fatal(err)
 		}
