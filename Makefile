@@ -48,7 +48,7 @@ test-vm-uml:
 test-arm:
 	@if command -v qemu-arm >/dev/null; then \
 	  echo "go test for ARMv7 under qemu-arm"; \
-	  CI= FIELDFERRY_QEMU_USER=1 GOOS=linux GOARCH=arm GOARM=7 CGO_ENABLED=0 go test -exec qemu-arm $(UNIT_TESTS); \
+	  CI= FIELDFERRY_QEMU_USER=1 GOOS=linux GOARCH=arm GOARM=7 CGO_ENABLED=0 go test -short -exec qemu-arm $(UNIT_TESTS); \
 	elif [ "$${CI:-}" = true ]; then echo "qemu-arm is missing: scripts/deps test"; exit 1; \
 	else echo "tests for ARMv7 skipped: qemu-arm is missing (scripts/deps test)"; fi
 
