@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
@@ -118,11 +119,16 @@ func (l *loader) load(data []byte) (*Config, []Problem) {
 			cfg = l.config(value{l, "", root, true})
 		}
 	}
-	problems := sorted(l.problems)
-	if HasErrors(problems) {
-		return nil, problems
+	if HasErrors(l.problems) {
+		return nil, sorted(l.problems)
 	}
-	return cfg, problems
+	for i := range cfg.Modbus {
+		path := fmt.Sprintf("modbus[%d]", i)
+		for _, warning := range modbus.Plan(cfg.Modbus[i]).Warnings {
+			l.problems = append(l.problems, cfg.Problem(path, warning, "", true))
+		}
+	}
+	return cfg, sorted(l.problems)
 }
 
 func (l *loader) config(root value) *Config {
