@@ -125,7 +125,8 @@ func (l *loader) load(data []byte) (*Config, []Problem) {
 	for i := range cfg.Modbus {
 		path := fmt.Sprintf("modbus[%d]", i)
 		for _, warning := range modbus.Plan(cfg.Modbus[i]).Warnings {
-			l.problems = append(l.problems, cfg.Problem(path, warning, "", true))
+			what, fix, _ := strings.Cut(warning, "; ")
+			l.problems = append(l.problems, cfg.Problem(path, what, fix, true))
 		}
 	}
 	return cfg, sorted(l.problems)
