@@ -244,10 +244,10 @@ func (p *parser) name(what string) (string, bool) {
 	p.space()
 	w := p.peekWord()
 	switch {
-	case len(w) == 0:
-		return "", p.fail("", "%s: expected a name", what)
+	case len(w) == 0 || isKeyword(w):
+		return "", p.fail("", "%s: expected a name: it is left out", what)
 	case len(w) > maxNameLen:
-		return "", p.fail("", "%s: a name of %d bytes", what, len(w))
+		return "", p.fail("", "%s: a name of %d bytes: it is left out", what, len(w))
 	}
 	p.pos += len(w)
 	return p.intern(w), true

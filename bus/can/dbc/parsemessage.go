@@ -86,14 +86,13 @@ func (p *parser) signal() bool {
 		return false
 	}
 	s.Name = s.Symbol
-	ok = p.multiplexing(&s) && p.layout(&s)
+	if ok = p.multiplexing(&s) && p.layout(&s); ok {
+		p.receivers(&s)
+	}
 	if m.bad {
 		return ok
 	}
-	if ok {
-		p.receivers(&s)
-		s.bad = !p.checkSignal(m, &s)
-	}
+	s.bad = !ok || !p.checkSignal(m, &s)
 	if len(m.signals) == maxMessageSignals {
 		p.add(s.pos, Error, "", "message %s has more than %d signals: the rest is left out", m.Symbol, maxMessageSignals)
 		m.bad = true
