@@ -290,6 +290,8 @@ func (o *op) value(raw uint64) Value {
 		v.Kind, v.bits = KindDecimal, signed*uint64(sc.factor)+uint64(sc.offset)
 	case scaleWide:
 		v.Kind, v.bits = sc.wide(signed, raw&o.sign != 0)
+	case scalePair:
+		v.Kind, v.bits = KindFloat, math.Float64bits(sc.pair(signed, raw&o.sign != 0))
 	case scaleFloat32:
 		f := math.Float32frombits(uint32(raw))
 		if sc.identity {

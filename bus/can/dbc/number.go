@@ -2,14 +2,16 @@ package dbc
 
 import (
 	"math"
+	"math/big"
 	"strconv"
 	"strings"
 )
 
-// number is a number as a file writes it. If decimal, it is exactly
-// mant * 10^exp, and mant has no more than 18 digits.
+// number is a number as a file writes it: float, and what rounding to float
+// took away. If decimal, it is exactly mant * 10^exp.
 type number struct {
 	float   float64
+	rest    float64 // only set if not decimal: see residue
 	mant    int64
 	exp     int
 	decimal bool
@@ -54,7 +56,7 @@ func parseDecimal(word []byte) (number, bool) {
 		i++
 	}
 	var n number
-	digits, kept := 0, 0 // digits seen; significant digits kept in mant
+	digits, mant := 0, uint64(0)
 	n.decimal = true
 	point := false
 	for ; i < len(word); i++ {
@@ -68,11 +70,8 @@ func parseDecimal(word []byte) (number, bool) {
 		}
 		digits++
 		switch {
-		case kept < 18:
-			n.mant = n.mant*10 + int64(c-'0')
-			if n.mant > 0 {
-				kept++
-			}
+		case mant < 1<<63/10 || mant == 1<<63/10 && c <= '8':
+			mant = mant*10 + uint64(c-'0')
 			if point {
 				n.exp--
 			}
@@ -96,8 +95,15 @@ func parseDecimal(word []byte) (number, bool) {
 	// ParseFloat's error can only be a range error here: its result is then
 	// infinity, which the callers refuse.
 	n.float, _ = strconv.ParseFloat(string(word), 64)
+	n.mant = int64(mant)
 	if neg {
 		n.mant = -n.mant
+	} else if mant == 1<<63 {
+		n.decimal = false
+	}
+	if !n.decimal {
+		n.rest = residue(string(word), n.float)
+		return n, true
 	}
 	for n.mant != 0 && n.mant%10 == 0 {
 		n.mant, n.exp = n.mant/10, n.exp+1
@@ -106,6 +112,25 @@ func parseDecimal(word []byte) (number, bool) {
 		n.exp = 0
 	}
 	return n, true
+}
+
+// residue returns what is left of a decimal number behind its nearest float64.
+func residue(text string, float float64) float64 {
+	const precision = 256
+	exact, _, err := big.ParseFloat(text, 10, precision, big.ToNearestEven)
+	if err != nil || notFinite(float) {
+		return 0
+	}
+	rest, _ := exact.Sub(exact, new(big.Float).SetPrec(precision).SetFloat64(float)).Float64()
+	return rest
+}
+
+// low returns the residue of any number.
+func (n *number) low() float64 {
+	if n.decimal {
+		return residue(strconv.FormatInt(n.mant, 10)+"e"+strconv.Itoa(n.exp), n.float)
+	}
+	return n.rest
 }
 
 func parseExponent(word []byte) (int, bool) {

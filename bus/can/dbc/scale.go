@@ -2,7 +2,6 @@ package dbc
 
 import (
 	"math"
-	"math/big"
 	"math/bits"
 	"strconv"
 )
@@ -15,7 +14,7 @@ const (
 	scaleDecimal                  // the same, over 10^decimals, and always below maxDecimal
 	scaleBinary                   // factor and offset are binary fractions: one fused multiply-add rounds once
 	scaleWide                     // in 128 bits
-	scaleFloat                    // factor or offset have more digits than fit: in float64
+	scalePair                     // factor or offset have more digits than fit: each as a pair of float64
 	scaleFloat32                  // raw is IEEE 754
 	scaleFloat64
 )
@@ -33,6 +32,7 @@ const (
 type scale struct {
 	factor, offset           int64
 	floatFactor, floatOffset float64
+	factorRest, offsetRest   float64 // of scalePair
 	decimals                 uint8
 	mode                     scaleMode
 	identity                 bool // of a float: factor 1, offset 0
@@ -55,16 +55,19 @@ func newScale(s *Signal, factor, offset number) scale {
 		return sc
 	}
 	if !sc.setIntegers(factor, offset) {
-		sc.mode = scaleFloat
+		sc.mode = scalePair
+		sc.decimals = 0
+		sc.factorRest, sc.offsetRest = factor.low(), offset.low()
 		return sc
 	}
 	low, high := rawLimits(s)
-	a, b := sc.exact(low), sc.exact(high)
-	fits := func(limit *big.Int) bool { return a.CmpAbs(limit) < 0 && b.CmpAbs(limit) < 0 }
+	within := func(positive, negative uint64) bool {
+		return sc.product(low, s.Signed).within(positive, negative) && sc.product(high, false).within(positive, negative)
+	}
 	switch {
-	case sc.decimals == 0 && a.IsInt64() && b.IsInt64():
+	case sc.decimals == 0 && within(math.MaxInt64, 1<<63):
 		sc.mode = scaleInt
-	case sc.decimals > 0 && sc.decimals <= maxDecimals && fits(big.NewInt(maxDecimal)):
+	case sc.decimals > 0 && sc.decimals <= maxDecimals && within(maxDecimal-1, maxDecimal-1):
 		sc.mode = scaleDecimal
 	case sc.decimals > 0 && s.Length <= 53 && isBinary(factor) && isBinary(offset):
 		sc.mode = scaleBinary
@@ -105,38 +108,43 @@ func shift10(v int64, n int) (int64, bool) {
 }
 
 // isBinary reports whether a float64 holds the number exactly.
-func isBinary(n number) bool {
-	exact, ok := new(big.Rat).SetString(strconv.FormatInt(n.mant, 10) + "e" + strconv.Itoa(n.exp))
-	return ok && exact.Cmp(new(big.Rat).SetFloat64(n.float)) == 0
-}
+func isBinary(n number) bool { return n.low() == 0 }
 
-func rawLimits(s *Signal) (low, high *big.Int) {
-	one := big.NewInt(1)
+// rawLimits returns the least and the greatest raw value.
+func rawLimits(s *Signal) (low, high uint64) {
 	if s.Signed {
-		low = new(big.Int).Neg(new(big.Int).Lsh(one, uint(s.Length-1)))
-		high = new(big.Int).Lsh(one, uint(s.Length-1))
-	} else {
-		low, high = new(big.Int), new(big.Int).Lsh(one, uint(s.Length))
+		return ^uint64(0) << (s.Length - 1), s.mask() >> 1
 	}
-	return low, high.Sub(high, one)
+	return 0, s.mask()
 }
 
-func (sc *scale) exact(raw *big.Int) *big.Int {
-	v := new(big.Int).Mul(raw, big.NewInt(sc.factor))
-	return v.Add(v, big.NewInt(sc.offset))
+// wideInt is an integer of 128 bits and a sign.
+type wideInt struct {
+	hi, lo   uint64
+	negative bool
 }
 
-// wide computes raw*factor + offset in 128 bits, which is always enough:
-// |raw| < 2^64, |factor| < 2^63, |offset| < 2^63.
-func (sc *scale) wide(raw uint64, negative bool) (kind Kind, value uint64) {
+// within reports whether the number is at most positive, and at least
+// -negative.
+func (w wideInt) within(positive, negative uint64) bool {
+	if w.negative {
+		positive = negative
+	}
+	return w.hi == 0 && w.lo <= positive
+}
+
+// product computes raw*factor + offset in 128 bits, which is always enough:
+// |raw| < 2^64, |factor| < 2^63, |offset| <= 2^63. A negative raw is given
+// sign-extended.
+func (sc *scale) product(raw uint64, negative bool) wideInt {
 	if negative {
 		raw = -raw
 	}
-	f := sc.factor
-	if f < 0 {
+	f := uint64(sc.factor)
+	if sc.factor < 0 {
 		f, negative = -f, !negative
 	}
-	hi, lo := bits.Mul64(raw, uint64(f))
+	hi, lo := bits.Mul64(raw, f)
 	o, offsetNegative := uint64(sc.offset), sc.offset < 0
 	if offsetNegative {
 		o = -o
@@ -144,24 +152,29 @@ func (sc *scale) wide(raw uint64, negative bool) (kind Kind, value uint64) {
 	var carry uint64
 	if negative == offsetNegative {
 		lo, carry = bits.Add64(lo, o, 0)
-		hi += carry
-	} else if hi == 0 && lo < o {
-		lo, negative = o-lo, offsetNegative
-	} else {
-		lo, carry = bits.Sub64(lo, o, 0)
-		hi -= carry
+		return wideInt{hi + carry, lo, negative}
 	}
-	if sc.decimals == 0 && hi == 0 {
+	if hi == 0 && lo < o {
+		return wideInt{0, o - lo, offsetNegative}
+	}
+	lo, carry = bits.Sub64(lo, o, 0)
+	return wideInt{hi - carry, lo, negative}
+}
+
+// wide is value for what may not fit into 64 bits.
+func (sc *scale) wide(raw uint64, negative bool) (kind Kind, value uint64) {
+	w := sc.product(raw, negative)
+	if sc.decimals == 0 && w.hi == 0 {
 		switch {
-		case !negative && lo <= math.MaxInt64:
-			return KindInt, lo
-		case !negative:
-			return KindUint, lo
-		case lo <= 1<<63:
-			return KindInt, -lo
+		case !w.negative && w.lo <= math.MaxInt64:
+			return KindInt, w.lo
+		case !w.negative:
+			return KindUint, w.lo
+		case w.lo <= 1<<63:
+			return KindInt, -w.lo
 		}
 	}
-	return wideFloat(hi, lo, negative, int(sc.decimals))
+	return wideFloat(w.hi, w.lo, w.negative, int(sc.decimals))
 }
 
 // wideFloat returns the float64 nearest to the 128-bit integer over
@@ -179,7 +192,7 @@ func wideFloat(hi, lo uint64, negative bool, decimals int) (Kind, uint64) {
 	} else {
 		f = parseDigits(hi, lo, decimals)
 	}
-	if negative {
+	if negative && f != 0 {
 		f = -f
 	}
 	return KindFloat, math.Float64bits(f)
@@ -217,4 +230,32 @@ func appendPadded19(b []byte, v uint64) []byte {
 		v /= 10
 	}
 	return b
+}
+
+// pair computes raw*factor + offset with some 104 bits, so that only the last
+// step rounds: the high parts' product and sum are exact with their errors
+// (Dekker 1971), which are added to the small terms.
+func (sc *scale) pair(raw uint64, negative bool) float64 {
+	sign := 1.0
+	if negative {
+		raw, sign = -raw, -1
+	}
+	high := float64(raw &^ (1<<11 - 1)) // 53 bits: exact
+	low := float64(raw & (1<<11 - 1))
+	r, rest := twoSum(sign*high, sign*low)
+	p := r * sc.floatFactor
+	e := math.FMA(r, sc.floatFactor, -p) + (r*sc.factorRest + rest*sc.floatFactor)
+	s, t := twoSum(p, sc.floatOffset)
+	f := s + (t + (e + sc.offsetRest))
+	if notFinite(f) { // the errors have no number
+		f = p + sc.floatOffset
+	}
+	return f + 0
+}
+
+// twoSum returns a sum and what rounding took from it.
+func twoSum(a, b float64) (sum, rest float64) {
+	sum = a + b
+	c := sum - a
+	return sum, (a - (sum - c)) + (b - c)
 }
