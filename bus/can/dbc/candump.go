@@ -152,7 +152,7 @@ func (l *logLine) setID(id uint32, digits int) error {
 // parseCompact reads what follows '#'.
 func (l *logLine) parseCompact(b []byte, i int) error {
 	limit := 8
-	if i < len(b) {
+	if i < len(b) && l.flags&can.ErrorFrame == 0 {
 		switch b[i] {
 		case 'R':
 			return l.parseRemote(b, i+1)
@@ -332,7 +332,7 @@ func (l *logLine) time() int64 {
 		case point:
 			unit /= 10
 			fraction += int64(c-'0') * unit
-		case seconds < 9e8:
+		case seconds < 920_000_000: // to the year 2261
 			seconds = seconds*10 + int64(c-'0')
 		}
 	}
