@@ -7,10 +7,26 @@ import "bytes"
 type scanner struct {
 	data []byte
 	pos  int
-	// What was last searched, so that faulty files with many unclosed strings
-	// are not searched again for each of them: from any offset in [from, to]
-	// the next closing quotation mark, or line with a keyword, is at to.
-	quote, line struct{ from, to int }
+	// What was searched last, so that a faulty file is not searched again for
+	// each of its faults.
+	closing, quote, newline, line found
+}
+
+// found is where a search that began at from ended: one that begins in
+// between ends there too.
+type found struct{ from, to int }
+
+// next returns where search, from an offset on, finds what it looks for, or
+// the end of the data. Offsets only grow from statement to statement, so that
+// all searches of one kind together take linear time.
+func (s *scanner) next(f *found, from int, search func(rest []byte) int) int {
+	if from < f.from || from > f.to || f.to == 0 {
+		f.from, f.to = from, len(s.data)
+		if n := search(s.data[from:]); n >= 0 {
+			f.to = from + n
+		}
+	}
+	return f.to
 }
 
 // delimiter marks the bytes that end a word.
@@ -100,18 +116,18 @@ func (s *scanner) lineString() (raw []byte, ok bool) {
 		return nil, false
 	}
 	body := s.pos
-	s.lineEnd()
-	line := s.data[body:s.pos]
-	end := closing(line)
-	if end < 0 {
+	lineEnd := s.next(&s.newline, body, func(b []byte) int { return bytes.IndexAny(b, "\r\n") })
+	end := s.next(&s.closing, body, closing)
+	if end >= lineEnd {
 		// A backslash at the end of a text is one, if no other end is there.
-		if end = bytes.IndexByte(line, '"'); end < 0 {
-			s.pos = start
-			return nil, false
-		}
+		end = s.next(&s.quote, body, func(b []byte) int { return bytes.IndexByte(b, '"') })
 	}
-	s.pos = body + end + 1
-	return line[:end], true
+	if end >= lineEnd {
+		s.pos = start
+		return nil, false
+	}
+	s.pos = end + 1
+	return s.data[body:end], true
 }
 
 // closing finds the quotation mark that ends a string: one with an even
@@ -137,9 +153,8 @@ func (s *scanner) text() (raw []byte, ok bool) {
 		return nil, false
 	}
 	body := s.pos
-	end := s.closingQuote(body)
-	next := s.keywordLine(body)
-	if end >= 0 && (end < next || s.follows(end+1)) {
+	end := s.next(&s.closing, body, closing)
+	if end < len(s.data) && (end < s.keywordLine(body) || s.follows(end+1)) {
 		s.pos = end + 1
 		return s.data[body:end], true
 	}
@@ -151,35 +166,17 @@ func (s *scanner) text() (raw []byte, ok bool) {
 	return nil, false
 }
 
-// closingQuote returns the offset of the next closing quotation mark, or -1.
-func (s *scanner) closingQuote(from int) int {
-	if from < s.quote.from || from > s.quote.to {
-		s.quote.from, s.quote.to = from, len(s.data)
-		if n := closing(s.data[from:]); n >= 0 {
-			s.quote.to = from + n
-		}
-	}
-	if s.quote.to == len(s.data) {
-		return -1
-	}
-	return s.quote.to
-}
-
 // keywordLine returns the offset of the next line that begins with a
 // statement's keyword, or that of the end.
 func (s *scanner) keywordLine(from int) int {
-	if from >= s.line.from && from < s.line.to {
-		return s.line.to
-	}
-	to := from
-	for ; to < len(s.data); to++ {
-		if isNewline(s.data[to]) && s.keywordAt(to+1) {
-			to++
-			break
+	return s.next(&s.line, from, func(rest []byte) int {
+		for i, c := range rest {
+			if isNewline(c) && s.keywordAt(from+i+1) {
+				return i + 1
+			}
 		}
-	}
-	s.line.from, s.line.to = from, to
-	return to
+		return -1
+	})
 }
 
 // keywordAt reports whether a line beginning at the offset begins a statement.
