@@ -120,6 +120,7 @@ func (p *parser) attribute() bool {
 		return false
 	}
 	if matters(a.name) {
+		p.details++
 		p.attrs.values = append(p.attrs.values, a)
 	}
 	return p.end("BA_")

@@ -86,13 +86,13 @@ type Label struct {
 	quoted string // Text as JSON
 }
 
-// Options limit what [Parse] accepts. The zero value means the defaults,
-// which hold a hostile file to some 200 MB of memory and a few seconds.
+// Options limit what [Parse] accepts. The zero value means the defaults, which
+// hold a hostile file to a few hundred MB of memory and a few seconds.
 type Options struct {
 	MaxSize        int // bytes; default 32 MiB
 	MaxMessages    int // default 65,536
 	MaxSignals     int // in the file; default 131,072. At most 16,384 of one message are read
-	MaxLabels      int // value descriptions, counted for each signal that has them; default 524,288
+	MaxDetails     int // value descriptions (for each signal that has them), ranges, comments, attributes, receivers; default 524,288
 	MaxDiagnostics int // more are only counted; default 1,000
 }
 
@@ -101,6 +101,7 @@ const (
 	maxMultiplexers   = 64   // of one message
 	maxNameLen        = 1024 // bytes
 	maxMessageSize    = 1785 // bytes: the longest J1939 transport message
+	maxReceivers      = 256  // of one signal
 	maxCommentText    = 8 << 20
 )
 
@@ -113,7 +114,7 @@ func (o Options) withDefaults() Options {
 	set(&o.MaxSize, 32<<20)
 	set(&o.MaxMessages, 1<<16)
 	set(&o.MaxSignals, 1<<17)
-	set(&o.MaxLabels, 1<<19)
+	set(&o.MaxDetails, 1<<19)
 	set(&o.MaxDiagnostics, 1000)
 	return o
 }

@@ -35,7 +35,7 @@ type parser struct {
 	messages []*rawMessage
 	current  *rawMessage // of the SG_ statements to come; nil before any
 	signals  int
-	labels   int
+	details  int
 
 	byID      map[messageKey]*rawMessage
 	names     map[string]string // texts that repeat, kept once
@@ -162,9 +162,9 @@ func (p *parser) statement() bool {
 	if !parse(p) {
 		p.skip(before)
 	}
-	if len(p.messages) > p.o.MaxMessages || p.signals > p.o.MaxSignals || p.labels > p.o.MaxLabels {
+	if len(p.messages) > p.o.MaxMessages || len(p.file.Nodes) > p.o.MaxMessages || p.signals > p.o.MaxSignals || p.details > p.o.MaxDetails {
 		p.add(start, Fatal, "leave out what this gateway does not need",
-			"more than %d messages, %d signals or %d value descriptions", p.o.MaxMessages, p.o.MaxSignals, p.o.MaxLabels)
+			"more than %d messages (or nodes), %d signals, or %d value descriptions and other details", p.o.MaxMessages, p.o.MaxSignals, p.o.MaxDetails)
 		return false
 	}
 	return true
@@ -322,7 +322,7 @@ func (p *parser) nodes() bool {
 			continue
 		}
 		w := p.peekWord()
-		if len(w) == 0 || isKeyword(w) || len(w) > maxNameLen {
+		if len(w) == 0 || isKeyword(w) || len(w) > maxNameLen || len(p.file.Nodes) > p.o.MaxMessages {
 			return true
 		}
 		p.pos += len(w)

@@ -24,13 +24,13 @@ func TestLimits(t *testing.T) {
 	signals := func(n int) string { return message(1) + strings.Repeat(" SG_ S : 0|1@1+ (1,0) [0|0] \"\" N\n", n) }
 	labels := func(n int) string { return signals(1) + "VAL_ 1 S " + strings.Repeat(`0 "x" `, n) + ";\n" }
 	ranges := func(n int) string { return signals(1) + "SG_MUL_VAL_ 1 S S " + strings.Repeat("0-1 ", n) + ";\n" }
-	o := Options{MaxSize: 5000, MaxMessages: 10, MaxSignals: 20, MaxLabels: 30}
-	const count = "more than 10 messages, 20 signals or 30 value descriptions"
+	o := Options{MaxSize: 5000, MaxMessages: 10, MaxSignals: 20, MaxDetails: 60}
+	const count = "more than 10 messages (or nodes), 20 signals, or 60 value descriptions and other details"
 	for _, test := range []struct{ source, want string }{
 		{messages(10), ""}, {messages(11), count},
 		{signals(20), ""}, {signals(21), count},
-		{labels(30), ""}, {labels(31), count},
-		{ranges(30), ""}, {ranges(31), count},
+		{labels(58), ""}, {labels(59), count},
+		{ranges(58), ""}, {ranges(59), count},
 		{messages(1) + strings.Repeat(" ", 4986), ""},
 		{messages(1) + strings.Repeat(" ", 5000), "a.dbc: larger than 5000 bytes"},
 	} {
@@ -104,6 +104,7 @@ func hostile(n int) map[string][]byte {
 		"open labels":          with(message, "VAL_ 1 S 0 \"a\n"),
 		"open attributes":      repeat("BA_ \"VFrameFormat\" BO_ 1 \"\n"),
 		"node names":           with("BU_:", " a"),
+		"receivers":            with(message, "SG_ S:0|1@1+(1,0)[0|0]\"\" "+strings.Repeat("x,", 1000)+"\n"),
 		"signals":              with(message, "SG_ S:0|1@1+(1,0)\n"),
 		"long factors":         with(message, "SG_ S:0|1@1+(0."+strings.Repeat("3", 380)+",0)\n"),
 		"huge exponents":       with(message, "SG_ S:0|1@1+(1e-999999,1E-99999)\n"),

@@ -229,7 +229,8 @@ func (p *parser) receivers(s *rawSignal) {
 			return
 		}
 		p.pos += len(w)
-		if name := p.intern(w); name != "Vector__XXX" && len(s.Receivers) < 256 {
+		if name := p.intern(w); name != "Vector__XXX" && len(s.Receivers) < maxReceivers {
+			p.details++
 			s.Receivers = append(s.Receivers, name)
 		}
 		if p.blank(); p.peek() == ',' {

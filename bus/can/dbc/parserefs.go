@@ -14,6 +14,12 @@ type reference struct {
 	ranges []Range
 }
 
+// refer keeps a reference for the end.
+func (p *parser) refer(r reference) {
+	p.details++
+	p.refs = append(p.refs, r)
+}
+
 // target reads ID SIGNAL.
 func (p *parser) target(what string, r *reference) (ok bool) {
 	p.space()
@@ -41,13 +47,13 @@ func (p *parser) values() bool {
 		if _, number := parseInt(w); !number {
 			p.pos += len(w)
 			r.text = p.intern(w)
-			p.refs = append(p.refs, r)
+			p.refer(r)
 			return p.end("VAL_")
 		}
 	}
 	var ok bool
 	if r.labels, ok = p.labelList("VAL_"); len(r.labels) > 0 {
-		p.refs = append(p.refs, r)
+		p.refer(r)
 	}
 	return ok && p.end("VAL_")
 }
@@ -66,7 +72,7 @@ func (p *parser) valueTable() bool {
 // labelList reads pairs of value and label. What was read before a fault is
 // returned with it.
 func (p *parser) labelList(what string) (labels []tableLabel, ok bool) {
-	for p.labels <= p.o.MaxLabels {
+	for p.details <= p.o.MaxDetails {
 		p.space()
 		w := p.peekWord()
 		if len(w) == 0 || isKeyword(w) {
@@ -81,7 +87,7 @@ func (p *parser) labelList(what string) (labels []tableLabel, ok bool) {
 		if !ok {
 			return labels, p.fail("", "%s: expected a text in quotation marks: the rest of the list is left out", what)
 		}
-		p.labels++
+		p.details++
 		labels = append(labels, tableLabel{raw, p.internText(text)})
 	}
 	return labels, true
@@ -99,7 +105,7 @@ func (p *parser) valueType() bool {
 		return p.fail("", "SIG_VALTYPE_: expected 0 (integer), 1 (float) or 2 (double)")
 	}
 	p.word()
-	p.refs = append(p.refs, r)
+	p.refer(r)
 	return p.end("SIG_VALTYPE_")
 }
 
@@ -123,7 +129,7 @@ func (p *parser) multiplexValues() bool {
 		if rg, ok = p.valueRange(); !ok {
 			return p.fail("", "SG_MUL_VAL_: expected ranges like 0-3: the statement is left out")
 		}
-		if p.labels++; p.labels > p.o.MaxLabels {
+		if p.details++; p.details > p.o.MaxDetails {
 			return false
 		}
 		r.ranges = append(r.ranges, rg)
@@ -132,7 +138,7 @@ func (p *parser) multiplexValues() bool {
 	if len(r.ranges) == 0 {
 		return p.fail("", "SG_MUL_VAL_: expected ranges like 0-3: the statement is left out")
 	}
-	p.refs = append(p.refs, r)
+	p.refer(r)
 	return p.end("SG_MUL_VAL_")
 }
 
@@ -180,7 +186,7 @@ func (p *parser) comment() bool {
 			p.file.Comment = r.text
 		}
 	case "BO_", "SG_":
-		p.refs = append(p.refs, r)
+		p.refer(r)
 	}
 	return p.end("CM_")
 }

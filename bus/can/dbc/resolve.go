@@ -105,8 +105,8 @@ func (p *parser) applyLabels(r *reference, m *rawMessage, s *rawSignal) {
 			p.add(r.pos, Error, "", "signal %s.%s: there is no VAL_TABLE_ %s: it has no labels", m.Symbol, s.Symbol, r.text)
 			return
 		}
-		if p.labels += len(list); p.labels > p.o.MaxLabels {
-			p.add(r.pos, Error, "", "signal %s.%s: more than %d value descriptions: it has no labels", m.Symbol, s.Symbol, p.o.MaxLabels)
+		if p.details += len(list); p.details > p.o.MaxDetails {
+			p.add(r.pos, Error, "", "signal %s.%s: more than %d value descriptions in all: it has no labels", m.Symbol, s.Symbol, p.o.MaxDetails)
 			return
 		}
 	}
