@@ -164,7 +164,7 @@ type Stats struct {
 	ErrorFrames uint64            // reports of the controller; never handed over
 	Errors      map[string]uint64 // error frames by class; a frame may have several
 	Malformed   uint64            // faulty lines of a log, or frames of a size that no CAN frame has
-	Timestamps  string            // "hardware", "kernel", "receive", or "log"; empty before the first frame
+	Timestamps  string            // "hardware", "kernel", "receive", or "log"; empty before the first is expected
 	Up          bool              // the interface is up, or the replay or simulation runs
 	Restarts    uint64            // how often the controller was restarted after bus-off by this process
 

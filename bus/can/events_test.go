@@ -37,7 +37,7 @@ func TestErrorFrameEvents(t *testing.T) {
 		"passive to warning":               {[]string{warning, txPassive, warning, warning}, []string{warn + raise, passive + raise, passive + lower}},
 		"warning to active":                {[]string{warning, warning, active, active}, []string{warn + raise, warn + lower}},
 		"again and again is one more":      {[]string{busOff, restarted, busOff, restarted, busOff, restarted, "001#"}, []string{off + raise, off + lower, off + raise, "001#"}},
-		"and ends when it stays away":      {[]string{busOff, restarted, busOff, restarted, "001#", "minute", "002#", busOff, restarted}, []string{off + raise, off + lower, off + raise, "001#", off + lower, "002#", off + raise}},
+		"and ends when it stays away":      {[]string{busOff, restarted, busOff, restarted, "001#", "minute", "002#", busOff, restarted}, []string{off + raise, off + lower, off + raise, "001#", off + lower, "002#", off + raise, off + lower}},
 		"overflow says nothing":            {[]string{txPassive, overflow}, []string{passive + raise}},
 		"several classes in one":           {[]string{passiveAndBus, restarted}, []string{off + raise, passive + raise, off + lower, passive + lower}},
 		"passive, off, restart":            {[]string{txPassive, busOff, restarted}, []string{passive + raise, off + raise, off + lower, passive + lower}},

@@ -31,6 +31,7 @@ type Bus struct {
 	ctl          controller
 	warnedBuffer bool
 	warnedFD     bool
+	warnedStamps bool
 }
 
 // New checks cfg and returns a bus that does nothing until [Bus.Run]. It does

@@ -107,6 +107,7 @@ func (b *Bus) setUp(l *netdev) error {
 		return fail("asking for the count of dropped frames", err)
 	}
 	b.compareFD(l)
+	b.compareStamps(l)
 	askForStamps(l.fd, b.cfg.Timestamps)
 	b.growBuffer(l.fd)
 	if err := unix.Bind(l.fd, &unix.SockaddrCAN{Ifindex: l.index}); err != nil {
@@ -138,6 +139,24 @@ func askForStamps(fd int, from Timestamps) {
 	if from == TimesHardware {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, hardware)
 	}
+}
+
+// compareStamps notes where times will come from, and warns when the
+// controller's are asked for and it has none.
+func (b *Bus) compareStamps(l *netdev) {
+	stamps := [...]uint32{TimesKernel: stampKernel, TimesHardware: stampHardware, TimesReceive: stampReceive}[b.cfg.Timestamps]
+	if b.cfg.Timestamps == TimesHardware {
+		const needed = unix.SOF_TIMESTAMPING_RX_HARDWARE | unix.SOF_TIMESTAMPING_RAW_HARDWARE
+		info, err := unix.IoctlGetEthtoolTsInfo(l.fd, l.name)
+		if err != nil || info.So_timestamping&needed != needed {
+			stamps = stampKernel
+			if !b.warnedStamps {
+				b.warnedStamps = true
+				b.log.Warn("the interface has no time stamps of the controller; the kernel's are used")
+			}
+		}
+	}
+	b.count.stamps.Store(stamps)
 }
 
 // compareFD warns when the interface and the configuration differ about CAN
