@@ -66,7 +66,7 @@ type source struct {
 	kind string // "can" or "modbus"
 	feed *feed
 	run  func(context.Context) error
-	meta any // what the meta message says of it
+	meta func() any // what the meta message says of it
 }
 
 // Open opens the buffer and prepares every source; nothing runs yet. The
@@ -128,7 +128,7 @@ func (g *Gateway) addCAN(c *config.CAN) error {
 	}
 	f := g.newFeed(c.Name)
 	g.sources = append(g.sources, &source{
-		name: c.Name, kind: "can", feed: f, meta: metaOfCAN(c),
+		name: c.Name, kind: "can", feed: f, meta: func() any { return metaOfCAN(c, b.Stats()) },
 		run: func(ctx context.Context) error { return b.Run(ctx, f) },
 	})
 	return nil
@@ -141,7 +141,7 @@ func (g *Gateway) addModbus(c *modbus.LineConfig) error {
 	}
 	f := g.newFeed(c.Name)
 	g.sources = append(g.sources, &source{
-		name: c.Name, kind: "modbus", feed: f, meta: metaOfModbus(c),
+		name: c.Name, kind: "modbus", feed: f, meta: func() any { return metaOfModbus(c) },
 		run: func(ctx context.Context) error { return l.Run(ctx, f) },
 	})
 	return nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"fieldferry/bus/can"
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/payload"
@@ -59,9 +60,12 @@ type meta struct {
 }
 
 type canMeta struct {
-	Source    string `json:"source"`
-	Type      string `json:"type"`
-	Interface string `json:"interface"`
+	Source      string `json:"source"`
+	Type        string `json:"type"`
+	Interface   string `json:"interface"`
+	Timestamps  string `json:"timestamps,omitempty"` // where times come from; not known before the first frame
+	Bitrate     uint32 `json:"bitrate,omitempty"`
+	DataBitrate uint32 `json:"dbitrate,omitempty"`
 }
 
 type modbusMeta struct {
@@ -83,8 +87,9 @@ type valueMeta struct {
 	Unit string `json:"unit,omitempty"`
 }
 
-func metaOfCAN(c *config.CAN) canMeta {
-	return canMeta{Source: c.Name, Type: "can", Interface: c.Bus.Interface}
+func metaOfCAN(c *config.CAN, st can.Stats) canMeta {
+	return canMeta{Source: c.Name, Type: "can", Interface: c.Bus.Interface,
+		Timestamps: st.Timestamps, Bitrate: st.Bitrate, DataBitrate: st.DataBitrate}
 }
 
 func metaOfModbus(c *modbus.LineConfig) modbusMeta {
@@ -121,7 +126,7 @@ func (g *Gateway) uplinkConfig(root string) uplink.Config {
 	cfg.Birth = func() []uplink.Retained {
 		m := meta{V: payload.Version, Gateway: g.cfg.Gateway.ID, Session: g.session, Sources: []any{}}
 		for _, s := range g.sources {
-			m.Sources = append(m.Sources, s.meta)
+			m.Sources = append(m.Sources, s.meta())
 		}
 		return []uplink.Retained{state("online"), g.retained(root+"/meta", m)}
 	}

@@ -40,7 +40,7 @@ func udp(t testing.TB, receiveBuffer int) (fd int, s *cantest.Sender) {
 	} else {
 		must(t, err)
 	}
-	can.AskForStamps(fd)
+	can.AskForStamps(fd, can.TimesKernel)
 	if receiveBuffer > 0 {
 		must(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer))
 	}
@@ -326,7 +326,7 @@ func TestParseControl(t *testing.T) {
 		"header only":    {stamp[:unix.CmsgLen(0)], 0, 0, false},
 		"short of stamp": {cmsg(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, words(4, 1)), 0, 0, false},
 	} {
-		if s, d, has := can.ParseControl(c.b); s != c.stamp || d != c.drops || has != c.hasDrops {
+		if s, _, d, has := can.ParseControl(c.b); s != c.stamp || d != c.drops || has != c.hasDrops {
 			t.Errorf("%s: %d %d %v", name, s, d, has)
 		}
 	}

@@ -23,7 +23,7 @@ func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte) 
 		return dst, fmt.Errorf("%w: it is empty", ErrBody)
 	}
 	switch body[0] {
-	case typeCAN:
+	case typeCAN, typeLimited:
 		if err := parseFrame(body, &e.frame); err != nil {
 			return dst, err
 		}

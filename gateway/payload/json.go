@@ -49,17 +49,18 @@ func appendFrameJSON(dst []byte, f *can.Frame) []byte {
 	} else {
 		dst = append(dst, `","data":"`...)
 	}
-	if f.Flags&can.Remote != 0 {
-		dst = append(dst, `","rtr":true`...)
+	if f.Flags&can.Remote == 0 {
+		dst = appendHex(dst, f.Data[:f.Len])
+	}
+	dst = append(dst, '"')
+	switch {
+	case f.Flags&can.Remote != 0:
+		dst = append(dst, `,"rtr":true`...)
 		if f.Len > 0 {
 			dst = append(dst, `,"dlc":`...)
 			dst = appendUint(dst, uint64(f.Len))
 		}
-		return dst
-	}
-	dst = appendHex(dst, f.Data[:f.Len])
-	dst = append(dst, '"')
-	if f.Flags&can.FD != 0 {
+	case f.Flags&can.FD != 0:
 		dst = append(dst, `,"fd":true`...)
 		if f.Flags&can.BitRateSwitch != 0 {
 			dst = append(dst, `,"brs":true`...)
@@ -67,6 +68,10 @@ func appendFrameJSON(dst []byte, f *can.Frame) []byte {
 		if f.Flags&can.ErrorState != 0 {
 			dst = append(dst, `,"esi":true`...)
 		}
+	}
+	if f.Suppressed > 0 {
+		dst = append(dst, `,"suppressed":`...)
+		dst = appendUint(dst, uint64(f.Suppressed))
 	}
 	return dst
 }
