@@ -32,6 +32,8 @@ check refuses. The exit code is 2 when there is an error; warnings are none.`,
 		RunE: func(*cobra.Command, []string) error { return a.check(opts, asJSON) },
 	}
 	opts.addFlags(c)
+	opts.details = true
+	c.Flags().BoolVar(&opts.strict, "strict", false, "refuse DBC files with a faulty statement")
 	c.Flags().BoolVar(&asJSON, "json", false, "print problems and poll plans as JSON")
 	return c
 }

@@ -8,6 +8,7 @@ import (
 
 	"fieldferry/buffer"
 	"fieldferry/bus/can"
+	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/modbus"
 )
 
@@ -32,6 +33,9 @@ type Gateway struct {
 type CAN struct {
 	Name string // source name; default: the interface
 	Bus  can.Config
+	DBC  *dbc.Database // describes the frames; nil: nothing does
+	// DecodedOnly sends only frames that DBC describes, without their data.
+	DecodedOnly bool
 }
 
 // Uplink is the broker and how it is used. The files it names are read again
@@ -70,6 +74,10 @@ type Options struct {
 	// DiskSize returns the bytes of the file system that holds path, which
 	// may not exist yet; nil: asked of the kernel.
 	DiskSize func(path string) (int64, error)
+	// Strict takes a DBC file with a faulty statement for an error.
+	Strict bool
+	// Details reports everything odd in DBC files, not just how much.
+	Details bool
 	// Now is the time certificates are judged by; zero: not judged.
 	Now time.Time
 }
@@ -119,8 +127,8 @@ func (l *loader) load(data []byte) (*Config, []Problem) {
 			cfg = l.config(value{l, "", root, true})
 		}
 	}
-	if HasErrors(l.problems) {
-		return nil, sorted(l.problems)
+	if HasErrors(l.problems) || HasErrors(l.foreign) {
+		return nil, append(sorted(l.problems), l.foreign...)
 	}
 	for i := range cfg.Modbus {
 		path := fmt.Sprintf("modbus[%d]", i)
@@ -129,7 +137,7 @@ func (l *loader) load(data []byte) (*Config, []Problem) {
 			l.problems = append(l.problems, cfg.Problem(path, what, fix, true))
 		}
 	}
-	return cfg, sorted(l.problems)
+	return cfg, append(sorted(l.problems), l.foreign...)
 }
 
 func (l *loader) config(root value) *Config {
