@@ -81,7 +81,7 @@ func (s *screen) erase() {
 func (s *screen) show(d *demo, st gateway.Stats) {
 	s.measure(st)
 	d.mu.Lock()
-	delivered, cut, latest := d.ledger.Records, d.cut, d.latest
+	delivered, cut, latest := d.ledger.Records, d.cut, [2]string{d.latest["can"], d.latest["modbus"]}
 	d.mu.Unlock()
 	s.peak = max(s.peak, st.Buffer.Pending)
 	if s.live {
@@ -112,7 +112,7 @@ func (s *screen) measure(st gateway.Stats) {
 	s.lastAt = now
 }
 
-func (s *screen) draw(d *demo, st gateway.Stats, delivered uint64, cut bool, latest string) {
+func (s *screen) draw(d *demo, st gateway.Stats, delivered uint64, cut bool, latest [2]string) {
 	var b strings.Builder
 	uplinkText := s.color("32", "connected")
 	if !st.Uplink.Connected {
@@ -128,7 +128,7 @@ func (s *screen) draw(d *demo, st gateway.Stats, delivered uint64, cut bool, lat
 	fmt.Fprintf(&b, "\n  buffer     %s %d records waiting, %s on disk\n",
 		s.bar(st.Buffer.Pending, s.peak, 30), st.Buffer.Pending, bytesText(st.Buffer.DiskBytes))
 	fmt.Fprintf(&b, "  uplink     %s, %d messages in flight\n", uplinkText, st.Uplink.InFlight)
-	fmt.Fprintf(&b, "  delivered  %d\n  latest     %.95s\n  time       %.0f s\n", delivered, latest, time.Since(d.began).Seconds())
+	fmt.Fprintf(&b, "  delivered  %d\n  latest     %.95s\n             %.95s\n  time       %.0f s\n", delivered, latest[0], latest[1], time.Since(d.began).Seconds())
 	s.erase()
 	s.lines = strings.Count(b.String(), "\n")
 	fmt.Fprint(s.out, b.String())

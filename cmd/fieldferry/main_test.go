@@ -173,3 +173,24 @@ func TestDemo(t *testing.T) {
 		t.Errorf("check: %s", check.stderr)
 	}
 }
+
+func TestDecode(t *testing.T) {
+	log := write(t, "drive.log", "(1436509052.249713) vcan0 0CF00400#F17D7D6419000000\nnoise\n(1436509052.250000) vcan0 123#R\n")
+	r := fieldferry(t.Context(), nil, "decode", "--dbc", "demo.dbc", log)
+	want := `{"ts":1436509052.249713,"bus":"vcan0","id":"0CF00400","name":"EEC1","signals":{"EngineSpeed":812.5,"DriverDemandTorque":0,"ActualTorque":0}}
+{"ts":1436509052.250000,"bus":"vcan0","id":"123","data":"","rtr":true}
+`
+	if r.code != 0 || r.stdout != want || !strings.Contains(r.stderr, log+": line 2") {
+		t.Errorf("code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	faulty := write(t, "faulty.dbc", "VERSION \"\"\nBO_ 291 M: 8 E\n SG_ S : x|8@1+ (1,0) [0|0] \"\" E\n")
+	if r := fieldferry(t.Context(), nil, "decode", "--dbc", faulty, log); r.code != 0 || !strings.Contains(r.stderr, faulty+":3:") {
+		t.Errorf("code %d\n%s", r.code, r.stderr)
+	}
+	if r := fieldferry(t.Context(), nil, "decode", "--strict", "--dbc", faulty, log); r.code != 2 {
+		t.Errorf("strict: code %d\n%s", r.code, r.stderr)
+	}
+	if r := fieldferry(t.Context(), nil, "decode", log); r.code != 2 || !strings.Contains(r.stderr, "--dbc is missing") {
+		t.Errorf("without DBC: code %d\n%s", r.code, r.stderr)
+	}
+}
