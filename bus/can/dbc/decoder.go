@@ -196,8 +196,7 @@ func appendBus(dst, name []byte) []byte {
 }
 
 func (d *Decoder) described(m *Message, data []byte) {
-	d.out = append(d.out, `,"name":`...)
-	d.out = append(d.out, m.quoted...)
+	d.out = m.AppendName(append(d.out, ','))
 	d.out = append(d.out, ',')
 	d.values = m.Decode(data, d.values[:0])
 	d.out = AppendSignals(d.out, d.values)
