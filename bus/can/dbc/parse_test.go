@@ -230,3 +230,16 @@ func TestOutOfRange(t *testing.T) {
 		}
 	}
 }
+
+// TestManySignals: of a message with too many signals, the first ones count.
+func TestManySignals(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("BO_ 1 A: 8 N\n")
+	for i := range maxMessageSignals + 10 {
+		fmt.Fprintf(&b, " SG_ S%d : 0|1@1+ (1,0) [0|0] \"\" N\n", i)
+	}
+	file, diagnostics := Parse("a.dbc", []byte(b.String()), Options{})
+	if n := len(file.Messages[0].Signals); n != maxMessageSignals || len(diagnostics) != 1 {
+		t.Errorf("%d signals, %v", n, diagnostics)
+	}
+}

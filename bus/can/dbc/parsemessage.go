@@ -40,7 +40,7 @@ func (p *parser) message() bool {
 	}
 	p.word()
 	p.blank()
-	if w := p.peekWord(); !p.eof() && !isNewline(p.peek()) && len(w) > 0 && len(w) <= maxNameLen && !isKeyword(w) {
+	if w := p.peekWord(); !p.eof() && !isNewline(p.peek()) && len(w) > 0 && len(w) <= maxNameLen && !isReserved(w) {
 		p.pos += len(w)
 		m.Sender = p.intern(w)
 	}
@@ -96,8 +96,10 @@ func (p *parser) signal() bool {
 	}
 	s.bad = !ok || !p.checkSignal(m, &s)
 	if len(m.signals) == maxMessageSignals {
-		p.add(s.pos, Error, "", "message %s has more than %d signals: the rest is left out", m.Symbol, maxMessageSignals)
-		m.bad = true
+		if !m.full {
+			p.add(s.pos, Error, "", "message %s has more than %d signals: the rest is left out", m.Symbol, maxMessageSignals)
+			m.full = true
+		}
 		return ok
 	}
 	m.signals = append(m.signals, s)
@@ -227,7 +229,7 @@ func (p *parser) receivers(s *rawSignal) {
 			return
 		}
 		w := p.peekWord()
-		if len(w) == 0 || len(w) > maxNameLen || isKeyword(w) {
+		if len(w) == 0 || len(w) > maxNameLen || isReserved(w) {
 			return
 		}
 		p.pos += len(w)
