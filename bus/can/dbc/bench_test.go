@@ -2,9 +2,12 @@ package dbc
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
+	"os/exec"
 	"testing"
 
 	"fieldferry/bus/can"
@@ -121,6 +124,51 @@ func BenchmarkLog(b *testing.B) {
 		}
 		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchFrames, "ns/line")
 	})
+}
+
+// BenchmarkPython decodes the log of BenchmarkLog with a Python program, for
+// comparison in one run: see decode.py.
+func BenchmarkPython(b *testing.B) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		b.Skip("python3 is not installed")
+	}
+	messages := make(map[string]any)
+	for _, m := range benchDatabase(b).Messages() {
+		var signals []any
+		for _, s := range m.Signals {
+			labels := make(map[string]string)
+			for _, l := range s.Labels {
+				labels[fmt.Sprint(l.Raw)] = l.Text
+			}
+			signals = append(signals, []any{s.Name, s.Start, s.Length, s.BigEndian, s.Signed, s.Factor, s.Offset, labels})
+		}
+		messages[fmt.Sprint(m.ID)] = []any{m.Name, signals}
+	}
+	description, err := json.Marshal(messages)
+	if err != nil {
+		b.Fatal(err)
+	}
+	log := benchLog(benchFrames)
+	b.SetBytes(int64(len(log)))
+	for b.Loop() {
+		cmd := exec.Command(python, "testdata/decode.py", string(description))
+		cmd.Stdin = bytes.NewReader(log)
+		cmd.Stderr = os.Stderr
+		var out countLines
+		cmd.Stdout = &out
+		if err := cmd.Run(); err != nil || out != benchFrames {
+			b.Fatal(err, out)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/benchFrames, "ns/line")
+}
+
+type countLines int
+
+func (c *countLines) Write(p []byte) (int, error) {
+	*c += countLines(bytes.Count(p, []byte("\n")))
+	return len(p), nil
 }
 
 func BenchmarkParse(b *testing.B) {

@@ -29,6 +29,7 @@ type Decoder struct {
 	values []Value
 	out    []byte
 	buses  []busTransport
+	lineNo int64 // in this log
 	stats  DecoderStats
 }
 
@@ -63,6 +64,7 @@ func (d *Decoder) Stats() DecoderStats { return d.stats }
 // it is being recorded. The error is that of r or w.
 func (d *Decoder) Decode(r io.Reader, w io.Writer) error {
 	buf := make([]byte, readSize)
+	d.lineNo = 0
 	have, long := 0, false // bytes of an unfinished line; it is too long and already reported
 	for {
 		n, err := r.Read(buf[have:])
@@ -117,6 +119,7 @@ func (d *Decoder) flush(w io.Writer) error {
 // frame decodes one line.
 func (d *Decoder) frame(line []byte) {
 	d.stats.Lines++
+	d.lineNo++
 	// candump -e explains error frames on lines of their own, behind a tab.
 	if len(line) == 0 || line[0] == '\r' || line[0] == '\t' {
 		return
@@ -153,7 +156,7 @@ func (d *Decoder) malformed(line []byte, err error) {
 	}
 	d.stats.Malformed++
 	if d.Malformed != nil {
-		d.Malformed(&can.LineError{Line: d.stats.Lines, Err: err})
+		d.Malformed(&can.LineError{Line: d.lineNo, Err: err})
 	}
 }
 
@@ -196,8 +199,7 @@ func appendBus(dst, name []byte) []byte {
 }
 
 func (d *Decoder) described(m *Message, data []byte) {
-	d.out = append(d.out, `,"name":`...)
-	d.out = append(d.out, m.quoted...)
+	d.out = m.AppendName(append(d.out, ','))
 	d.out = append(d.out, ',')
 	d.values = m.Decode(data, d.values[:0])
 	d.out = AppendSignals(d.out, d.values)

@@ -91,7 +91,7 @@ type Label struct {
 type Options struct {
 	MaxSize        int // bytes; default 32 MiB
 	MaxMessages    int // default 65,536
-	MaxSignals     int // in the file; default 131,072. At most 16,384 of one message are read
+	MaxSignals     int // in the file; default 131,072. of one message, at most 16,384 count
 	MaxDetails     int // value descriptions (for each signal that has them), ranges, comments, attributes, receivers; default 524,288
 	MaxDiagnostics int // more are only counted; default 1,000
 }

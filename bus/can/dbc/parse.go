@@ -24,6 +24,9 @@ var keywords = func() map[string]bool {
 
 func isKeyword(w []byte) bool { return keywords[string(w)] }
 
+// isReserved reports whether a word cannot be a name. VERSION and FILTER can.
+func isReserved(w []byte) bool { return len(w) > 0 && w[len(w)-1] == '_' && isKeyword(w) }
+
 // parser reads one file. The first pass gathers what the statements say; what
 // refers to messages and signals is applied by resolve, in any order.
 type parser struct {
@@ -57,6 +60,7 @@ type rawMessage struct {
 	*Message
 	pos     int
 	bad     bool // left out: statements about it are of no interest
+	full    bool // has as many signals as a message may have
 	ignored bool // VECTOR__INDEPENDENT_SIG_MSG, which holds signals of no message
 	signals []rawSignal
 	index   map[string]int // built when first needed
@@ -244,7 +248,7 @@ func (p *parser) name(what string) (string, bool) {
 	p.space()
 	w := p.peekWord()
 	switch {
-	case len(w) == 0 || isKeyword(w):
+	case len(w) == 0 || isReserved(w):
 		return "", p.fail("", "%s: expected a name: it is left out", what)
 	case len(w) > maxNameLen:
 		return "", p.fail("", "%s: a name of %d bytes: it is left out", what, len(w))
@@ -322,7 +326,7 @@ func (p *parser) nodes() bool {
 			continue
 		}
 		w := p.peekWord()
-		if len(w) == 0 || isKeyword(w) || len(w) > maxNameLen || len(p.file.Nodes) > p.o.MaxMessages {
+		if len(w) == 0 || isReserved(w) || len(w) > maxNameLen || len(p.file.Nodes) > p.o.MaxMessages {
 			return true
 		}
 		p.pos += len(w)

@@ -120,10 +120,9 @@ func hostile(n int) map[string][]byte {
 }
 
 // TestHostile: no text makes parsing panic, or last: were its time to grow with
-// the square of the length, this would not end. FIELDFERRY_LARGE names larger
-// files in MiB.
+// the square of the length, this would not end.
 func TestHostile(t *testing.T) {
-	n := 1 << 20
+	n := 1 << 18
 	if testing.Short() {
 		n = 1 << 16
 	}
@@ -229,5 +228,18 @@ func TestOutOfRange(t *testing.T) {
 				t.Errorf("%s of %d: %v", v.Signal.Name, test.data, v.OutOfRange())
 			}
 		}
+	}
+}
+
+// TestManySignals: of a message with too many signals, the first ones count.
+func TestManySignals(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("BO_ 1 A: 8 N\n")
+	for i := range maxMessageSignals + 10 {
+		fmt.Fprintf(&b, " SG_ S%d : 0|1@1+ (1,0) [0|0] \"\" N\n", i)
+	}
+	file, diagnostics := Parse("a.dbc", []byte(b.String()), Options{})
+	if n := len(file.Messages[0].Signals); n != maxMessageSignals || len(diagnostics) != 1 {
+		t.Errorf("%d signals, %v", n, diagnostics)
 	}
 }

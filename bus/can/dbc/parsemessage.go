@@ -6,6 +6,10 @@ import (
 	"strings"
 )
 
+// independent is the id of the message that holds the signals of no message:
+// 0xC0000000 in the file. CANdb++ names it VECTOR__INDEPENDENT_SIG_MSG.
+var independent = messageKey{0x40000000, true}
+
 // message reads what follows BO_: ID NAME ':' SIZE [SENDER].
 func (p *parser) message() bool {
 	p.space()
@@ -26,9 +30,7 @@ func (p *parser) message() bool {
 	if m.Symbol, ok = p.name("message"); !ok {
 		return false
 	}
-	if m.Symbol == "VECTOR__INDEPENDENT_SIG_MSG" {
-		m.ignored = true
-	}
+	m.ignored = key == independent || m.Symbol == "VECTOR__INDEPENDENT_SIG_MSG"
 	if !p.mark(':') {
 		return p.fail("", "message %s: expected ':': it is left out", m.Symbol)
 	}
@@ -38,7 +40,7 @@ func (p *parser) message() bool {
 	}
 	p.word()
 	p.blank()
-	if w := p.peekWord(); !p.eof() && !isNewline(p.peek()) && len(w) > 0 && len(w) <= maxNameLen && !isKeyword(w) {
+	if w := p.peekWord(); !p.eof() && !isNewline(p.peek()) && len(w) > 0 && len(w) <= maxNameLen && !isReserved(w) {
 		p.pos += len(w)
 		m.Sender = p.intern(w)
 	}
@@ -94,8 +96,10 @@ func (p *parser) signal() bool {
 	}
 	s.bad = !ok || !p.checkSignal(m, &s)
 	if len(m.signals) == maxMessageSignals {
-		p.add(s.pos, Error, "", "message %s has more than %d signals: the rest is left out", m.Symbol, maxMessageSignals)
-		m.bad = true
+		if !m.full {
+			p.add(s.pos, Error, "", "message %s has more than %d signals: the rest is left out", m.Symbol, maxMessageSignals)
+			m.full = true
+		}
 		return ok
 	}
 	m.signals = append(m.signals, s)
@@ -225,7 +229,7 @@ func (p *parser) receivers(s *rawSignal) {
 			return
 		}
 		w := p.peekWord()
-		if len(w) == 0 || len(w) > maxNameLen || isKeyword(w) {
+		if len(w) == 0 || len(w) > maxNameLen || isReserved(w) {
 			return
 		}
 		p.pos += len(w)
@@ -251,13 +255,13 @@ func (p *parser) checkSignal(m *rawMessage, s *rawSignal) bool {
 	case notFinite(s.Factor) || notFinite(s.Offset):
 		return bad("", "factor or offset is no number")
 	}
-	if s.lastBit() >= 8*min(m.Size, maxMessageSize) {
-		return bad("correct the size in BO_, or the signal's start and length",
-			"bits %d|%d lie outside of its %d bytes", s.Start, s.Length, m.Size)
-	}
 	if s.Length > 64 {
 		p.add(s.pos, Warning, "", "signal %s.%s: %d bits are no number: it is left out", m.Symbol, s.Symbol, s.Length)
 		return false
+	}
+	if s.lastBit() >= 8*min(m.Size, maxMessageSize) {
+		return bad("correct the size in BO_, or the signal's start and length",
+			"bits %d|%d lie outside of its %d bytes", s.Start, s.Length, m.Size)
 	}
 	if s.Factor == 0 {
 		p.add(s.pos, Warning, "", "signal %s.%s: the factor is 0: its value is always %v", m.Symbol, s.Symbol, s.Offset)

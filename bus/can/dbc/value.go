@@ -133,6 +133,11 @@ func (s *Signal) integral(raw uint64) (uint64, bool) {
 	return uint64(int64(f)) & s.mask(), true
 }
 
+// AppendName appends the member "name" of a JSON object.
+func (m *Message) AppendName(dst []byte) []byte {
+	return append(append(dst, `"name":`...), m.quoted...)
+}
+
 // AppendSignals appends the member "signals" of a JSON object, and "errors" if
 // a value is no number:
 //
