@@ -26,7 +26,7 @@ func TestTheDaemonCannotWriteToModbus(t *testing.T) {
 				t.Fatal(err)
 			}
 			// Setting the field, not declaring or asking for it.
-			if p.ImportPath != writer && (strings.Contains(string(text), "AllowWrites:") || strings.Contains(string(text), "AllowWrites =")) {
+			if p.ImportPath != writer && (strings.Contains(string(text), "AllowWrites: ") || strings.Contains(string(text), "AllowWrites =")) {
 				t.Errorf("%s allows writes; only %s may", path, writer)
 			}
 		}
