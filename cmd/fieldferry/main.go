@@ -108,6 +108,7 @@ Exit codes: 0 ok, 1 failed at run time, 2 wrong usage or configuration.`,
 		a.newDemoCommand(),
 		a.newWatchCommand(),
 		a.newDecodeCommand(),
+		a.newModbusCommand(),
 		a.newBufferCommand(),
 		a.newVersionCommand(),
 	)
