@@ -61,7 +61,7 @@ func (d *dumper) print(r buffer.Record) error {
 		d.record = d.encoder.AppendLoss(d.record[:0], r.Seq, r.Seq+r.Lost-1, r.Time, r.Reason.String())
 	default:
 		// The buffer may hold what another program stored in it.
-		if d.record, err = d.encoder.AppendRecord(d.record[:0], r.Seq, r.Time, r.Data); err != nil || !json.Valid(d.record) {
+		if d.record, err = d.encoder.AppendRecord(d.record[:0], r.Seq, r.Time, r.Data, nil); err != nil || !json.Valid(d.record) {
 			d.record = fmt.Appendf(d.record[:0], `{"seq":%d,"ts":%q,"type":"unknown","hex":%q}`, r.Seq, stampText(r.Time), hex.EncodeToString(r.Data))
 		}
 	}
@@ -78,7 +78,7 @@ func (d *dumper) print(r buffer.Record) error {
 
 func (a *app) bufferDump(path string, all, asJSON bool) error {
 	d := dumper{out: bufio.NewWriterSize(a.stdout, 64<<10), json: asJSON}
-	bar := a.newBar("reading")
+	bar := a.newBar("reading", bytesText)
 	if isTerminal(a.stdout) {
 		bar.out = io.Discard // the records show that it goes on
 	}
