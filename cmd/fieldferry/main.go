@@ -106,6 +106,7 @@ Exit codes: 0 ok, 1 failed at run time, 2 wrong usage or configuration.`,
 		a.newCheckCommand(),
 		a.newDemoCommand(),
 		a.newWatchCommand(),
+		a.newCANCommand(),
 		a.newVersionCommand(),
 	)
 	return root
