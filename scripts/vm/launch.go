@@ -88,7 +88,7 @@ func (g *Guest) commandLine(k kernel) []string {
 	argv := append(machine, "-accel", "tcg", "-m", memory,
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
 		"-kernel", k.image, "-initrd", g.initramfs(), "-append", "console=ttyAMA0 quiet panic=-1 rdinit=/init",
-		"-device", "virtio-serial-pci,romfile=", "-chardev", "socket,id=channel,fd=" + channelFD,
+		"-device", "virtio-serial-pci,romfile=", "-chardev", "socket,id=channel,fd="+channelFD,
 		"-device", "virtserialport,chardev=channel,name="+wire.PortName,
 	)
 	if g.config.Network {
