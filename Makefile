@@ -12,7 +12,8 @@ GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -ldflags='-s -w'
 
 # What the everyday guest and the release guests run (scripts/vm).
 VM_TESTS := ./bus/can ./bus/can/link
-# The rooms of the product; scripts/ holds what needs a host.
+# The rooms of the product; scripts/ holds what needs a host, and runs programs
+# whose sources the test cache does not see.
 UNIT_TESTS = $$(go list ./... | grep -v '^fieldferry/scripts')
 FUZZTIME := 10s
 BENCH := .
@@ -33,7 +34,8 @@ build: ## build bin/fieldferry
 test: ## everything: unit and end-to-end tests, SocketCAN in a guest, ARMv7 (installs what it needs as root)
 	scripts/deps test
 	go vet ./...
-	go test ./...
+	go test $(UNIT_TESTS)
+	go test -count=1 ./scripts/...
 	$(MAKE) --no-print-directory test-vm-uml test-arm
 
 .PHONY: test-vm-uml
@@ -46,7 +48,7 @@ test-vm-uml:
 test-arm:
 	@if command -v qemu-arm >/dev/null; then \
 	  echo "go test for ARMv7 under qemu-arm"; \
-	  CI= FIELDFERRY_QEMU_USER=1 GOOS=linux GOARCH=arm GOARM=7 CGO_ENABLED=0 go test -exec qemu-arm $(UNIT_TESTS); \
+	  CI= FIELDFERRY_QEMU_USER=1 GOOS=linux GOARCH=arm GOARM=7 CGO_ENABLED=0 go test -short -exec qemu-arm $(UNIT_TESTS); \
 	elif [ "$${CI:-}" = true ]; then echo "qemu-arm is missing: scripts/deps test"; exit 1; \
 	else echo "tests for ARMv7 skipped: qemu-arm is missing (scripts/deps test)"; fi
 

@@ -191,24 +191,51 @@ func (b *Buffer) evict(s *segment) error {
 	if s == b.active {
 		b.roll()
 	}
-	lost, err := b.holdings(s)
+	b.mu.Lock()
+	some := s.sum.rows > 0
+	b.leaving, b.left = span{s.sum.first, s.sum.last + 1}, make(chan struct{})
+	b.mu.Unlock()
+	n, err := uint64(0), error(nil)
+	for done := !some; !done && err == nil; {
+		n, done, err = b.replaceSegment(s)
+	}
+	b.mu.Lock()
+	b.leaving = span{}
+	close(b.left)
+	b.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	b.mu.Lock()
-	first, last, some := s.sum.first, s.sum.last, s.sum.rows > 0
-	n := uint64(0)
 	if some {
-		n = b.replace(first, last+1, lost)
-	}
-	b.mu.Unlock()
-	if some {
-		b.log.Warn("buffer: the oldest segment was evicted", "file", s.path, "records", n)
+		if n > 0 {
+			b.log.Warn("buffer: the oldest segment was evicted", "file", s.path, "records", n)
+		}
 		if err := b.storeState(); err != nil {
 			return err
 		}
 	}
 	return b.unlink(s)
+}
+
+// replaceSegment puts losses in the place of a segment, and returns false when
+// something was acknowledged while it was read. Nothing more of it is handed
+// out meanwhile, so that every record is either delivered or told as lost.
+func (b *Buffer) replaceSegment(s *segment) (n uint64, done bool, err error) {
+	b.mu.Lock()
+	from, to := s.sum.first, s.sum.last+1
+	before := b.gone.inside(from, to)
+	b.mu.Unlock()
+	lost, err := b.holdings(s)
+	if err != nil {
+		return 0, false, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.accounted && b.gone.inside(from, to) != before {
+		return 0, false, nil
+	}
+	b.accounted = false
+	return b.replace(from, to, lost), true, nil
 }
 
 // holdings lists what a segment holds that is not acknowledged.
@@ -218,17 +245,17 @@ func (b *Buffer) holdings(s *segment) ([]loss, error) {
 		b.mu.Unlock()
 		return nil, nil
 	}
-	if lost, ok := s.sum.whole(); ok && !b.gone.touches(s.sum.first, s.sum.last+1) {
+	if lost, ok := s.sum.whole(); ok && !b.gone.touches(s.sum.first, s.sum.last+1) && !b.handed.touches(s.sum.first, s.sum.last+1) {
 		b.mu.Unlock()
 		return lost, nil
 	}
 	last := s.sum.last
-	skip := b.gone.within(s.sum.first, last+1, nil)
+	gone := spans{s: b.gone.within(s.sum.first, last+1, nil)}
+	handed := spans{s: b.handed.within(s.sum.first, last+1, nil)}
 	b.mu.Unlock()
 
 	var t Batch
-	var found runs
-	gone := spans{s: skip}
+	found := runs{handed: &handed}
 	err := b.withSegment(s, func() error {
 		return s.walk(func(h *head, _ []byte) error {
 			if h.last > last || gone.covers(h.first, h.last+1) {
@@ -253,7 +280,8 @@ func (b *Buffer) holdings(s *segment) ([]loss, error) {
 	b.log.Error("buffer: a segment is damaged", "file", s.path, "error", err)
 	good := within(scan(s.path), s.sum.first, s.sum.last)
 	b.account(s, good)
-	found = runs{}
+	b.accounted = true
+	found = runs{handed: &handed}
 	for i := range good {
 		t.chunk.head = good[i].head
 		if t.inflate() == nil {

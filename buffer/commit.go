@@ -371,7 +371,7 @@ func fileSize(path string) (int64, error) {
 func (b *Buffer) refuse(blocks []*block) error {
 	b.mu.Lock()
 	for _, k := range blocks {
-		var runs runs
+		runs := runs{handed: &b.handed}
 		for i := range k.rows {
 			if off := k.first + uint64(i); !b.gone.contains(off) {
 				w := &k.rows[i]

@@ -81,6 +81,7 @@ type Buffer struct {
 
 	rmu     sync.Mutex // the one sealed segment that is open for reading
 	reading *segment
+	ended   bool // Close has given the files back
 
 	mu       sync.Mutex // everything below; never held during disk I/O
 	session  uint64
@@ -97,6 +98,10 @@ type Buffer struct {
 	wake     chan struct{}
 	stats    Stats
 	badBytes int64
+
+	leaving   span          // offsets of a segment that is being evicted
+	left      chan struct{} // closed when it is
+	accounted bool          // the damage of a segment that is being evicted; under disk
 
 	armed, hurry, missing, closed bool
 
@@ -210,6 +215,7 @@ func (b *Buffer) Close() error {
 	}
 	b.rmu.Lock()
 	defer b.rmu.Unlock()
+	b.ended = true
 	b.release()
 	if err != nil {
 		st := b.Stats()

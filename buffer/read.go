@@ -77,6 +77,16 @@ func (b *Buffer) Read(from uint64, batch *Batch, maxRecords, maxBytes int) (next
 		if off >= b.visible() {
 			break
 		}
+		if b.leaving.from <= off && off < b.leaving.to {
+			if len(batch.Records) > 0 {
+				break
+			}
+			left := b.left
+			b.mu.Unlock()
+			<-left
+			b.mu.Lock()
+			continue
+		}
 		n := len(batch.Records)
 		p, err := b.readAt(off, batch, maxRecords, maxBytes)
 		if err != nil {
@@ -235,10 +245,12 @@ func (b *Buffer) loadChunk(s *segment, off uint64, t *Batch) (found bool, err er
 		return nil
 	})
 	switch {
-	case err != nil && damage(err):
+	case damage(err):
 		return false, b.repair(s, err)
 	case errors.Is(err, errGone):
 		return false, nil
+	case errors.Is(err, ErrClosed):
+		return false, ErrClosed
 	case err != nil:
 		return false, fmt.Errorf("reading the buffer: %w", err)
 	}
@@ -270,6 +282,9 @@ var errGone = errors.New("the segment is gone")
 func (b *Buffer) withSegment(s *segment, fn func() error) error {
 	b.rmu.Lock()
 	defer b.rmu.Unlock()
+	if b.ended {
+		return ErrClosed
+	}
 	s.hmu.RLock()
 	open := s.db != nil
 	s.hmu.RUnlock()

@@ -337,6 +337,12 @@ func (b *Buffer) resume() {
 func (b *Buffer) repair(s *segment, cause error) error {
 	b.disk.Lock()
 	defer b.disk.Unlock()
+	b.rmu.Lock()
+	ended := b.ended
+	b.rmu.Unlock()
+	if ended {
+		return ErrClosed
+	}
 	if !b.inChain(s) {
 		return nil // somebody else has repaired or removed it
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Files are portable between kernels with 4, 16 and 64 KiB pages because the
@@ -103,7 +104,7 @@ func openFile(path string, readOnly bool, mapped int) (*handle, error) {
 	switch {
 	case err == nil:
 		return h, nil
-	case errors.Is(err, bolt.ErrInvalid), errors.Is(err, bolt.ErrChecksum), errors.Is(err, bolt.ErrVersionMismatch):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
 		return nil, fmt.Errorf("%s: %w: %w", path, err, errDamaged)
 	}
 	return nil, fmt.Errorf("opening segment %s: %w", path, err)

@@ -27,6 +27,7 @@ import (
 	"fieldferry/bus/can"
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/config"
+	"fieldferry/gateway/payload"
 	"fieldferry/uplink"
 
 	"golang.org/x/sync/errgroup"
@@ -111,6 +112,7 @@ func (g *Gateway) wire() error {
 		maxRecords: g.cfg.Uplink.Batch.MaxRecords,
 		maxBytes:   int(g.cfg.Uplink.Batch.MaxBytes),
 		maxDelay:   g.cfg.Uplink.Batch.MaxDelay,
+		decodings:  g.decodings(),
 		log:        g.log.With("part", "queue"),
 	})
 	g.uplink, err = uplink.New(g.uplinkConfig(topic.root(g.cfg.Gateway.ID)), g.queue, g, g.log.With("part", "uplink"))
@@ -127,11 +129,24 @@ func (g *Gateway) addCAN(c *config.CAN) error {
 		return fmt.Errorf("can %s: %w", c.Name, err)
 	}
 	f := g.newFeed(c.Name)
+	f.decode(c.DBC, c.DecodedOnly)
 	g.sources = append(g.sources, &source{
 		name: c.Name, kind: "can", feed: f, meta: func() any { return metaOfCAN(c, b.Stats()) },
 		run: func(ctx context.Context) error { return b.Run(ctx, f) },
 	})
 	return nil
+}
+
+// decodings are how the queue decodes the frames of each bus. What an earlier
+// session left in the buffer is decoded by today's DBC files.
+func (g *Gateway) decodings() map[string]*payload.Decoding {
+	m := map[string]*payload.Decoding{}
+	for i := range g.cfg.CAN {
+		if c := &g.cfg.CAN[i]; c.DBC != nil {
+			m[c.Name] = &payload.Decoding{DB: c.DBC, OmitData: c.DecodedOnly}
+		}
+	}
+	return m
 }
 
 func (g *Gateway) addModbus(c *modbus.LineConfig) error {

@@ -218,7 +218,11 @@ func run(t testing.TB, cfg Config, q Queue, obs Observer, tweak func(*Uplink)) (
 	if cfg.ClientID == "" {
 		cfg.ClientID = "test"
 	}
-	u, err := New(cfg, q, obs, slog.New(slog.NewTextHandler(logWriter{t}, nil)))
+	log := slog.New(slog.NewTextHandler(logWriter{t}, nil))
+	if _, bench := t.(*testing.B); bench {
+		log = nil
+	}
+	u, err := New(cfg, q, obs, log)
 	if err != nil {
 		t.Fatal(err)
 	}

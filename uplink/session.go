@@ -45,21 +45,56 @@ type flight struct {
 	queue bool // from the queue, not a birth or goodbye
 }
 
-// wakeContext is a context that ends when run is wanted. It is made anew only
-// after it was needed, so that the steady state allocates nothing.
+// wakeContext is a context that ends when run is wanted. Its channel is made
+// only for a Next that waits, and the context anew only after such a one was
+// woken: the steady state allocates nothing.
 type wakeContext struct {
 	context.Context // Deadline and Value of the parent
-	ended           chan struct{}
-	over            atomic.Bool
+
+	mu    sync.Mutex
+	over  bool
+	ended chan struct{} // nil: nobody has asked for it
 }
 
-func (w *wakeContext) Done() <-chan struct{} { return w.ended }
+func (w *wakeContext) Done() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended == nil {
+		w.ended = make(chan struct{})
+		if w.over {
+			close(w.ended)
+		}
+	}
+	return w.ended
+}
 
 func (w *wakeContext) Err() error {
-	if w.over.Load() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over {
 		return context.Canceled
 	}
 	return nil
+}
+
+func (w *wakeContext) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.over && w.ended != nil {
+		close(w.ended)
+	}
+	w.over = true
+}
+
+// renew makes it as new, or returns false if somebody may still look at it.
+func (w *wakeContext) renew() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over && w.ended != nil {
+		return false
+	}
+	w.over = false
+	return true
 }
 
 func newSession(u *Uplink, pub publisher, server string) *session {
@@ -155,8 +190,8 @@ var errWanted = errors.New("wanted")
 // next is Queue.Next, with errWanted as soon as run is wanted.
 func (s *session) next(ctx context.Context) (Message, error) {
 	s.mu.Lock()
-	if s.wake == nil || s.wake.over.Load() {
-		s.wake = &wakeContext{Context: ctx, ended: make(chan struct{})}
+	if s.wake == nil || !s.wake.renew() {
+		s.wake = &wakeContext{Context: ctx}
 	}
 	w := s.wake
 	s.inUse = true
@@ -169,7 +204,7 @@ func (s *session) next(ctx context.Context) (Message, error) {
 	s.mu.Lock()
 	s.inUse = false
 	s.mu.Unlock()
-	if err != nil && (w.over.Load() || ctx.Err() != nil) {
+	if err != nil && (w.Err() != nil || ctx.Err() != nil) {
 		err = errWanted
 	}
 	return m, err
@@ -187,8 +222,8 @@ func (s *session) hasFailed() bool {
 // rouse ends the Next under way, if any.
 func (s *session) rouse() {
 	s.mu.Lock()
-	if s.inUse && !s.wake.over.Swap(true) {
-		close(s.wake.ended)
+	if s.inUse {
+		s.wake.end()
 	}
 	s.mu.Unlock()
 }

@@ -16,7 +16,7 @@ func (l *loader) can(v value, taken sources) []CAN {
 
 func (l *loader) canSource(v value, taken sources) CAN {
 	f := v.fields("interface", "name", "filters", "join_filters", "fd", "timestamps", "bitrate", "dbitrate", "sample_point",
-		"dsample_point", "listen_only", "triple_sampling", "loopback", "one_shot", "restart_ms", "txqueuelen", "limit", "messages")
+		"dsample_point", "listen_only", "triple_sampling", "loopback", "one_shot", "restart_ms", "txqueuelen", "limit", "messages", "dbc", "match", "raw")
 	if !v.is(object) {
 		return CAN{}
 	}
@@ -45,6 +45,11 @@ func (l *loader) canSource(v value, taken sources) CAN {
 	f.canLink(&c.Bus)
 	c.Bus.Limit = f.at("limit").canLimit()
 	c.Bus.Limits = f.at("messages").canMessages()
+	c.DBC = f.canDBC()
+	c.DecodedOnly = !f.at("raw").boolean(true)
+	if c.DecodedOnly && c.DBC == nil {
+		f.at("raw").fail("sends only frames that a DBC file describes, but there is none", "add dbc: [FILE], or remove it")
+	}
 	return c
 }
 

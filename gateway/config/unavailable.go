@@ -14,8 +14,6 @@ type unavailable struct {
 
 // unavailableKeys loses a row when a feature arrives.
 var unavailableKeys = []unavailable{
-	{path: "can[].dbc", feature: "decoding by a DBC file"},
-	{path: "can[].raw", feature: "sending decoded frames only", accept: "true", advice: "remove the key or set it to true"},
 	{path: "modbus[].devices[].timeout", feature: "a timeout of its own for a device", advice: "set timeout on the line"},
 	{path: "modbus[].devices[].template", feature: "a device template", advice: "write the registers out"},
 	{path: "modbus[].devices[].registers[].invalid", feature: "a value that means not available"},

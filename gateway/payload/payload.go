@@ -32,6 +32,7 @@ import (
 const (
 	typeCAN     = 'c' // flags, 4 bytes of arbitration id little-endian, data (remote: length asked for)
 	typeLimited = 's' // 4 bytes count of suppressed frames little-endian, then as typeCAN without its type
+	typePacket  = 'p' // 4 bytes of arbitration id little-endian, data
 	typeModbus  = 'm' // JSON members
 	typeEvent   = 'e' // JSON members
 )
@@ -165,10 +166,11 @@ func AppendEvent(dst []byte, id uint64, e bus.Event) []byte {
 type Keys struct {
 	Device string // Modbus device, else empty
 	ID     string // CAN arbitration id in hex, else empty
+	Name   string // of the message or device, else empty
 }
 
 // KeysOf finds the keys of a body. A body it cannot read has none.
-func KeysOf(body []byte) Keys {
+func KeysOf(body []byte, d *Decoding) Keys {
 	if len(body) == 0 {
 		return Keys{}
 	}
@@ -176,15 +178,29 @@ func KeysOf(body []byte) Keys {
 	case typeCAN, typeLimited:
 		var f can.Frame
 		if parseFrame(body, &f) == nil {
-			return Keys{ID: string(appendID(nil, f.ID, f.Flags&can.Extended != 0))}
+			return keysOfID(f.ID, f.Flags, d)
+		}
+	case typePacket:
+		if len(body) >= packetHeader {
+			return keysOfID(binary.LittleEndian.Uint32(body[1:])&can.MaxExtendedID, can.Extended, d)
 		}
 	case typeModbus:
 		var m struct{ Device string }
 		if json.Unmarshal(object(body[1:]), &m) == nil {
-			return Keys{Device: m.Device}
+			return Keys{Device: m.Device, Name: m.Device}
 		}
 	}
 	return Keys{}
+}
+
+func keysOfID(id uint32, flags can.Flags, d *Decoding) Keys {
+	k := Keys{ID: string(appendID(nil, id, flags&can.Extended != 0))}
+	if k.Name = k.ID; d != nil {
+		if m := d.lookup(id, flags); m != nil {
+			k.Name = m.Name
+		}
+	}
+	return k
 }
 
 func object(members []byte) []byte {

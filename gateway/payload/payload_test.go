@@ -39,7 +39,7 @@ func TestFrameRecord(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var e Encoder
-			got, err := e.AppendRecord(nil, 1001, when.UnixNano(), AppendFrame(nil, c.frame))
+			got, err := e.AppendRecord(nil, 1001, when.UnixNano(), AppendFrame(nil, c.frame), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -63,7 +63,7 @@ func TestReadingRecord(t *testing.T) {
 		{Name: "tiny", Kind: modbus.KindFloat, Float: 1e-9},
 	}, Failures: []modbus.Failure{{Name: "energy", Err: "exception 2: illegal data address"}}}
 	var e Encoder
-	got, err := e.AppendRecord(nil, 7, when.UnixNano(), AppendReading(nil, r))
+	got, err := e.AppendRecord(nil, 7, when.UnixNano(), AppendReading(nil, r), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestReadingRecord(t *testing.T) {
 	if !json.Valid(got) {
 		t.Error("not JSON")
 	}
-	if k := KeysOf(AppendReading(nil, r)); k.Device != `meter "A"` {
+	if k := KeysOf(AppendReading(nil, r), nil); k.Device != `meter "A"` {
 		t.Errorf("device %q", k.Device)
 	}
 }
@@ -86,7 +86,7 @@ func TestEventAndLossRecord(t *testing.T) {
 	var e Encoder
 	body := AppendEvent(nil, 17, bus.Event{Code: "slave_offline", Subject: "meter", State: bus.Raised,
 		Detail: map[string]any{"unit_id": 3}})
-	got, err := e.AppendRecord(nil, 9, 0, body)
+	got, err := e.AppendRecord(nil, 9, 0, body, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,8 +141,8 @@ func FuzzBody(f *testing.F) {
 	f.Add([]byte{typeCAN})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var e Encoder
-		out, err := e.AppendRecord(nil, 1, 0, body)
-		KeysOf(body)
+		out, err := e.AppendRecord(nil, 1, 0, body, nil)
+		KeysOf(body, nil)
 		if err != nil && len(out) != 0 {
 			t.Error("an unreadable body left something behind")
 		}
@@ -159,7 +159,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	ns := when.UnixNano()
 	if n := testing.AllocsPerRun(1000, func() {
 		body = AppendFrame(body[:0], f)
-		out, _ = e.AppendRecord(out[:0], 1, ns, body)
+		out, _ = e.AppendRecord(out[:0], 1, ns, body, nil)
 		ns += 100
 	}); n != 0 {
 		t.Errorf("%v allocations per record", n)
@@ -173,7 +173,7 @@ func BenchmarkRecord(b *testing.B) {
 	ns := when.UnixNano()
 	b.ReportAllocs()
 	for i := range b.N {
-		out, _ = e.AppendRecord(out[:0], uint64(i), ns+int64(i)*100_000, body)
+		out, _ = e.AppendRecord(out[:0], uint64(i), ns+int64(i)*100_000, body, nil)
 	}
 }
 
