@@ -38,7 +38,7 @@ func TestLimit(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var rec cantest.Recorder
-			b := newBus(t, can.Config{Limit: c.limit, Limits: map[uint32]can.Limit{0x100: {}}})
+			b := newBus(t, can.Config{Limit: c.limit, Limits: []can.MessageLimit{{ID: 0x100, Mask: 0x9FFFFFFF}, {ID: 0x100, Mask: 0x7FF, Limit: can.Limit{OnChange: true}}}})
 			d := can.NewDeliverer(b, &rec)
 			words := strings.Fields(c.in)
 			for i := 0; i < len(words); i += 2 {
@@ -99,7 +99,7 @@ func TestLimitRefused(t *testing.T) {
 		if _, err := can.New(can.Config{Interface: "can0", Limit: l}, nil); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
-		if _, err := can.New(can.Config{Interface: "can0", Limits: map[uint32]can.Limit{1: l}}, nil); err == nil {
+		if _, err := can.New(can.Config{Interface: "can0", Limits: []can.MessageLimit{{ID: 1, Mask: 1, Limit: l}}}, nil); err == nil {
 			t.Errorf("%s of one id: accepted", name)
 		}
 	}

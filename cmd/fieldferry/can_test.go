@@ -49,6 +49,9 @@ func TestCANUsage(t *testing.T) {
 		{"can dump", exitUsage, "requires at least 1 arg"},
 		{"can dump sim:engine --log --json", exitUsage, "choose one"},
 		{"can dump sim:engine -t x", exitUsage, "--time x"},
+		{"can dump sim:engine --log --dbc x.dbc", exitUsage, "choose one"},
+		{"can dump sim:engine --dbc nosuch.dbc", exitUsage, "read the DBC file"},
+		{"can dump sim:engine --dbc demo.dbc --match x", exitUsage, "--match"},
 		{"can dump sim:nothing", exitUsage, "unknown simulation"},
 		{"can dump can0,123", exitUsage, `filter "123"`},
 		{"can dump can0 --filter #x", exitUsage, "error classes"},
@@ -84,6 +87,8 @@ func TestCANDump(t *testing.T) {
 		"json":     {replay + ",#FF", "--json"},
 		"absolute": {replay, "-t", "a"},
 		"delta":    {replay, "-t", "d"},
+		"dbc":      {replay, "--dbc", filepath.Join("testdata", "frames.dbc"), "--dbc", "demo.dbc"},
+		"dbc-json": {replay, "--dbc", filepath.Join("testdata", "frames.dbc"), "--dbc", "demo.dbc", "--json"},
 		"zero":     {replay, "-t", "z", "-n", "3"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -6,19 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"fieldferry/bus"
 	"fieldferry/bus/can"
+	"fieldferry/bus/can/dbc"
 
 	"github.com/spf13/cobra"
 )
 
 type canDumpOptions struct {
 	filters     []string
+	dbc         []string
+	match       string
 	log, asJSON bool
 	stamp       string
 	count       uint64
@@ -40,12 +42,15 @@ simulation such as sim:engine. Filters are candump's, too:
 
 Frames that were dropped because this program was too slow are counted on stderr.`,
 		Example: `  fieldferry can dump can0
-  fieldferry can dump can0,100:7F0,#1FFFFFFF can1 --log > drive.log`,
+  fieldferry can dump can0,100:7F0,#1FFFFFFF can1 --log > drive.log
+  fieldferry can dump can0 --dbc engine.dbc`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.canDump(c.Context(), args, o) },
 	}
 	f := c.Flags()
 	f.StringArrayVar(&o.filters, "filter", nil, "`FILTER` for all interfaces; may be repeated")
+	f.StringArrayVar(&o.dbc, "dbc", nil, "DBC `FILE` to decode signals by; may be repeated")
+	f.StringVar(&o.match, "match", "auto", "how extended ids find their message: auto, pgn or id")
 	f.BoolVar(&o.log, "log", false, "print the form of a log (candump -l), which can be replayed")
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON object a frame")
 	f.StringVarP(&o.stamp, "time", "t", "n", "print times: `a`bsolute, d: since the frame before, z: since the first, n: none")
@@ -58,6 +63,8 @@ func (a *app) canDump(ctx context.Context, args []string, o canDumpOptions) erro
 	switch {
 	case o.log && o.asJSON:
 		return usageError("--log and --json: choose one")
+	case o.log && len(o.dbc) > 0:
+		return usageError("--log and --dbc: a log holds no signals; choose one")
 	case !strings.Contains("adzn", o.stamp) || len(o.stamp) != 1:
 		return usageError("--time %s: use a, d, z or n", o.stamp)
 	}
@@ -69,6 +76,15 @@ func (a *app) canDump(ctx context.Context, args []string, o canDumpOptions) erro
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	d := &dumper{out: bufio.NewWriter(a.stdout), err: a.stderr, opts: o, done: cancel}
+	if len(o.dbc) > 0 {
+		match, err := parseMatch(o.match)
+		if err != nil {
+			return err
+		}
+		if d.db, err = a.loadDBC(o.dbc, match, false); err != nil {
+			return err
+		}
+	}
 	type job struct {
 		bus *can.Bus
 		h   *dumpedBus
@@ -104,6 +120,7 @@ type dumper struct {
 	opts canDumpOptions
 	err  io.Writer
 	done func()
+	db   *dbc.Database // nil: none
 
 	mu     sync.Mutex
 	out    *bufio.Writer
@@ -113,7 +130,8 @@ type dumper struct {
 	first  int64
 	printed,
 	dropped uint64
-	line []byte
+	line   []byte
+	values []dbc.Value
 }
 
 // dumpedBus is one of the buses; it takes what is delivered.
@@ -216,12 +234,12 @@ func (h *dumpedBus) print(f *can.Frame) {
 	case h.opts.log:
 		h.line = can.AppendLog(h.line[:0], *f, strings.Repeat(" ", h.width-len(h.name))+h.name)
 	case h.opts.asJSON:
-		h.line = appendDumpJSON(h.line[:0], f, h.name)
+		h.line = append(h.appendJSON(h.line[:0], f), '}', '\n')
 	default:
 		h.line = append(h.line[:0], ' ')
 		h.line = h.appendStamp(h.line, f.Time/1000)
 		h.line = fmt.Appendf(h.line, " %*s  ", h.width, h.name)
-		h.line = append(can.AppendLong(h.line, f, h.indent), '\n')
+		h.line = append(h.appendSignals(can.AppendLong(h.line, f, h.indent), f), '\n')
 	}
 	_, err := h.out.Write(h.line)
 	h.keep(err)
@@ -248,30 +266,3 @@ func (d *dumper) appendStamp(dst []byte, us int64) []byte {
 	return dst
 }
 
-// appendDumpJSON appends a frame in the form that decode prints.
-func appendDumpJSON(dst []byte, f *can.Frame, name string) []byte {
-	us := max(f.Time, 0) / 1000
-	dst = fmt.Appendf(dst, `{"ts":%d.%06d,"bus":%s`, us/1e6, us%1e6, strconv.Quote(name))
-	switch {
-	case f.Flags&can.ErrorFrame != 0:
-		dst = fmt.Appendf(dst, `,"error":["%s"],"data":"%X"}`, strings.Join(can.ErrorClasses(f), `","`), f.Payload())
-		return append(dst, '\n')
-	case f.Flags&can.Extended != 0:
-		dst = fmt.Appendf(dst, `,"id":"%08X","ext":true`, f.ID)
-	default:
-		dst = fmt.Appendf(dst, `,"id":"%03X"`, f.ID)
-	}
-	dst = fmt.Appendf(dst, `,"data":"%X"`, f.Payload())
-	for _, flag := range []struct {
-		bit  can.Flags
-		name string
-	}{{can.Remote, "rtr"}, {can.FD, "fd"}, {can.BitRateSwitch, "brs"}, {can.ErrorState, "esi"}} {
-		if f.Flags&flag.bit != 0 {
-			dst = fmt.Appendf(dst, `,"%s":true`, flag.name)
-		}
-	}
-	if f.Flags&can.Remote != 0 && f.Len > 0 {
-		dst = fmt.Appendf(dst, `,"dlc":%d`, f.Len)
-	}
-	return append(dst, '}', '\n')
-}
