@@ -13,7 +13,7 @@ VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -tags nethttpomithttp2 -ldflags='-s -w'
 
 # What the everyday guest and the release guests run (scripts/vm).
-VM_TESTS := ./bus/can
+VM_TESTS := ./bus/can ./bus/can/link
 # The rooms of the product; scripts/ holds what needs a host, and runs programs
 # whose sources the test cache does not see.
 UNIT_TESTS = $$(go list ./... | grep -v '^fieldferry/scripts')
@@ -83,11 +83,12 @@ deb: cross ## Debian packages in dist/ for armhf, arm64, amd64
 	FIELDFERRY_DEBS=$(CURDIR)/dist go test -count=1 ./scripts/deb
 
 .PHONY: vm-test
-vm-test: ## CAN tests under user-mode-linux and under an ARMv7 kernel in QEMU
+vm-test: ## CAN tests under user-mode-linux, under an ARMv7 kernel in QEMU, and with QEMU's CAN controllers
 	scripts/deps vm
-	VM_KINDS=uml,arm go test -count=1 ./scripts/vm
+	VM_KINDS=uml,arm,arm64 go test -count=1 ./scripts/vm
 	scripts/vm/suite uml $(VM_TESTS)
 	scripts/vm/suite arm $(VM_TESTS)
+	scripts/vm/suite arm64 $(VM_TESTS) ./scripts/controllers
 
 .PHONY: bench
 bench: ## run the benchmarks (BENCH=regexp picks some)

@@ -116,10 +116,10 @@ type Config struct {
 	// if the interface does not tell.
 	Bitrate, DataBitrate uint32
 	// Limit keeps frames back, for each id by itself. Limits are those of
-	// single ids, which count instead of it: their keys carry the kernel's
-	// flag bit CAN_EFF_FLAG (1<<31) for extended ids.
+	// single messages, which count instead of it: the first whose ID matches
+	// under its Mask.
 	Limit  Limit
-	Limits map[uint32]Limit
+	Limits []MessageLimit
 }
 
 // Timestamps is a source of times.

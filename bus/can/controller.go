@@ -88,25 +88,33 @@ func (b *Bus) say(what string, err error) {
 	}
 }
 
-// look asks for the state of the controller, now.
-func (d *delivery) look() {
-	b := d.b
-	now := time.Now()
-	b.ctl.looked = now
+// ask asks for the state of the controller; nil: there is none, or it cannot
+// be asked.
+func (b *Bus) ask() *link.Controller {
+	b.ctl.looked = time.Now()
 	info, err := link.Get(b.src.Name)
 	if err != nil {
 		// No netlink is no reason not to read: error frames tell most of it.
 		b.log.Debug("the link cannot be asked for its state", "error", err)
-		return
+		return nil
 	}
 	c := info.Controller
 	if c == nil {
 		b.traffic.setLink(rates{}, "")
-		return
+		return nil
 	}
 	b.traffic.setLink(rates{c.Timing.Bitrate, c.Data.Bitrate}, c.State.String())
 	b.ctl.restarts = b.cfg.Link != nil && c.RestartMs == 0
-	why := cause{at: now.UnixNano(), hasErrors: c.HasErrors, tx: c.TxErrors, rx: c.RxErrors}
+	return c
+}
+
+// follow takes over the state a controller was asked for.
+func (d *delivery) follow(c *link.Controller) {
+	if c == nil {
+		return
+	}
+	b := d.b
+	why := cause{at: b.ctl.looked.UnixNano(), hasErrors: c.HasErrors, tx: c.TxErrors, rx: c.RxErrors}
 	switch c.State {
 	case link.BusOff:
 		if !b.cond.busOff.raised {
@@ -147,7 +155,7 @@ func (d *delivery) attend(r *receiver) {
 	if r.link == nil || b.cond.linkDown.raised {
 		b.ctl.looked = now
 	} else {
-		d.look()
+		d.follow(b.ask())
 		d.restart(now)
 	}
 	d.settle(now.UnixNano())

@@ -131,3 +131,19 @@ func EngineFrames(n int) []Frame {
 	}
 	return frames
 }
+
+// StatsAt and TrafficAt are Stats and Traffic at another time.
+func (b *Bus) StatsAt(now int64) Stats {
+	s := b.count.stats()
+	b.traffic.stats(&s, now)
+	return s
+}
+
+func (b *Bus) TrafficAt(now int64) []IDTraffic { return b.traffic.ids(now) }
+
+// HardwareClock brings a controller's times onto the machine's clock.
+type HardwareClock struct{ c hardwareClock }
+
+func (c *HardwareClock) ToMachine(hardware, told int64) int64 { return c.c.toMachine(hardware, told) }
+
+func (c *Config) KernelFilters() []Filter { return c.kernelFilters() }

@@ -20,6 +20,24 @@ type Limit struct {
 	EveryNth    uint32        // pass the nth after the last that passed; 0 and 1: all
 }
 
+// MessageLimit is the limit of some ids: those that match under a mask, each by
+// itself. ID and Mask carry the kernel's flag bit CAN_EFF_FLAG (1<<31); remote
+// frames are of the id whose data they ask for.
+type MessageLimit struct {
+	ID, Mask uint32
+	Limit    Limit
+}
+
+// limitOf finds the limit of an id.
+func (c *Config) limitOf(key uint32) Limit {
+	for _, l := range c.Limits {
+		if key&l.Mask == l.ID&l.Mask {
+			return l.Limit
+		}
+	}
+	return c.Limit
+}
+
 // MaxLimitInterval is the longest interval of a [Limit].
 const MaxLimitInterval = 7 * 24 * time.Hour
 

@@ -144,8 +144,9 @@ func (d *delivery) checkLink(r *receiver) error {
 	}
 	switch {
 	case up:
+		c := d.b.ask()
 		d.link(true, "")
-		d.look()
+		d.follow(c)
 	case d.b.cfg.Link != nil && time.Since(d.b.ctl.raisedAt) >= upAgain:
 		if err := d.b.bringUp(); err != nil {
 			d.b.say("the link is down and cannot be brought up", err)

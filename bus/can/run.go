@@ -52,9 +52,9 @@ func New(cfg Config, log *slog.Logger) (*Bus, error) {
 		problems = append(problems, fmt.Errorf("can: receive buffer of %d bytes: use 0 (%d) to %d", cfg.ReceiveBuffer, DefaultReceiveBuffer, MaxReceiveBuffer))
 	}
 	problems = append(problems, cfg.checkLink(src.Kind), cfg.Limit.check())
-	for id, l := range cfg.Limits {
-		if err := l.check(); err != nil {
-			problems = append(problems, fmt.Errorf("id %X: %w", id, err))
+	for _, l := range cfg.Limits {
+		if err := l.Limit.check(); err != nil {
+			problems = append(problems, fmt.Errorf("id %X: %w", l.ID, err))
 		}
 	}
 	if err := errors.Join(problems...); err != nil {
@@ -70,8 +70,9 @@ func New(cfg Config, log *slog.Logger) (*Bus, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Filters = append([]Filter(nil), cfg.Filters...)
+	cfg.Limits = append([]MessageLimit(nil), cfg.Limits...)
 	b := &Bus{cfg: cfg, src: src, log: log.With("interface", cfg.Interface)}
-	b.traffic.init(&cfg)
+	b.traffic.init(&b.cfg)
 	return b, nil
 }
 

@@ -26,8 +26,9 @@ func (b *Bus) runDevice(ctx context.Context, d *delivery) error {
 	defer r.close()
 	up, err := r.link.up()
 	if err == nil {
+		c := b.ask()
 		if d.link(up, "down"); up {
-			d.look()
+			d.follow(c)
 		}
 		err = b.receive(ctx, r, d)
 	}

@@ -71,8 +71,7 @@ type perID struct {
 // traffic is the account of what is on the bus. The receive loop takes its
 // lock once for each batch, readers for the time of a copy.
 type traffic struct {
-	limit   Limit
-	limits  map[uint32]Limit
+	cfg     *Config
 	limited bool // there is a limit for some id
 
 	mu            sync.Mutex
@@ -92,7 +91,7 @@ type rates struct{ nominal, data uint32 }
 func (t *traffic) init(c *Config) {
 	t.byKey = map[uint32]*perID{}
 	t.configured = rates{c.Bitrate, c.DataBitrate}
-	t.limit, t.limits = c.Limit, c.Limits
+	t.cfg = c
 	t.limited = c.Limit != Limit{} || len(c.Limits) > 0
 }
 
@@ -146,11 +145,7 @@ func (t *traffic) of(key uint32) *perID {
 		}
 		id = &perID{key: key}
 		if t.limited {
-			l, ok := t.limits[key&^unix.CAN_RTR_FLAG]
-			if !ok {
-				l = t.limit
-			}
-			if l != (Limit{}) {
+			if l := t.cfg.limitOf(key &^ unix.CAN_RTR_FLAG); l != (Limit{}) {
 				id.limit = &limited{limit: l}
 			}
 		}

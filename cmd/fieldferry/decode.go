@@ -49,9 +49,9 @@ func (a *app) decode(o decodeOptions, log string) error {
 	if len(o.files) == 0 {
 		return usageError("--dbc is missing; name the file that describes the frames")
 	}
-	match, ok := map[string]dbc.Match{"auto": dbc.MatchAuto, "pgn": dbc.MatchPGN, "id": dbc.MatchID}[o.match]
-	if !ok {
-		return usageError("--match %q is unknown; use auto, pgn or id", o.match)
+	match, err := parseMatch(o.match)
+	if err != nil {
+		return err
 	}
 	db, err := a.loadDBC(o.files, match, o.strict)
 	if err != nil {
@@ -72,6 +72,14 @@ func (a *app) decode(o decodeOptions, log string) error {
 	err = d.Decode(in, a.stdout)
 	malformed.report(a.stderr, log)
 	return err
+}
+
+func parseMatch(s string) (dbc.Match, error) {
+	match, ok := map[string]dbc.Match{"auto": dbc.MatchAuto, "pgn": dbc.MatchPGN, "id": dbc.MatchID}[s]
+	if !ok {
+		return match, usageError("--match %q is unknown; use auto, pgn or id", s)
+	}
+	return match, nil
 }
 
 // loadDBC reads DBC files and prints what is wrong with them.

@@ -43,9 +43,8 @@ func (l *loader) canSource(v value, taken sources) CAN {
 	c.Bus.Timestamps = map[string]can.Timestamps{"kernel": can.TimesKernel, "hardware": can.TimesHardware,
 		"receive": can.TimesReceive}[f.at("timestamps").choice("kernel", "hardware", "receive")]
 	f.canLink(&c.Bus)
-	c.Bus.Limit = f.at("limit").canLimit()
-	c.Bus.Limits = f.at("messages").canMessages()
 	c.DBC = f.canDBC()
+	f.canLimits(&c)
 	c.DecodedOnly = !f.at("raw").boolean(true)
 	if c.DecodedOnly && c.DBC == nil {
 		f.at("raw").fail("sends only frames that a DBC file describes, but there is none", "add dbc: [FILE], or remove it")

@@ -21,9 +21,9 @@ func TestCAN(t *testing.T) {
 			Link: &link.Settings{Bitrate: 250000, SamplePoint: 875, Mode: link.ListenOnly | link.TripleSampling,
 				RestartMs: &never, TxQueueLen: 100},
 			Limit: can.Limit{OnChange: true, MinInterval: 100 * time.Millisecond, MaxInterval: time.Minute},
-			Limits: map[uint32]can.Limit{
-				0x123:              {EveryNth: 10},
-				0x0CF00400 | 1<<31: {},
+			Limits: []can.MessageLimit{
+				{ID: 0x123, Mask: 0x9FFFFFFF, Limit: can.Limit{EveryNth: 10}},
+				{ID: 0x0CF00400 | 1<<31, Mask: 0x9FFFFFFF},
 			}}},
 		{Name: "can1", Bus: can.Config{Interface: "can1", Bitrate: 500000, DataBitrate: 2000000, FD: true,
 			Timestamps: can.TimesReceive, Join: true, ErrorClasses: states,
@@ -38,6 +38,31 @@ func TestCAN(t *testing.T) {
 	for i := range cfg.CAN {
 		if _, err := can.New(cfg.CAN[i].Bus, nil); err != nil {
 			t.Errorf("what check accepts cannot run: %v", err)
+		}
+	}
+}
+
+// TestLimitsByName: a message of a DBC file stands for its id, and one of J1939
+// for all that have its parameter group; what carries long messages is not limited.
+func TestLimitsByName(t *testing.T) {
+	group := func(id, mask uint32) can.MessageLimit { return can.MessageLimit{ID: id | 1<<31, Mask: mask | 1<<31} }
+	limited := func(m can.MessageLimit) can.MessageLimit { m.Limit.OnChange = true; return m }
+	for name, c := range map[string]struct {
+		set  []string
+		want []can.MessageLimit
+	}{
+		"by parameter group": {nil, []can.MessageLimit{
+			limited(group(0x18F00455, 0x1FFFFFFF)), limited(group(0x00F00400, 0x03FFFF00)), limited(group(0x00000000, 0x03FF0000)),
+			limited(can.MessageLimit{ID: 0x123, Mask: 0x9FFFFFFF}), group(0x00EC0000, 0x03FF0000), group(0x00EB0000, 0x03FF0000)}},
+		"by id": {[]string{"can.0.match=id"}, []can.MessageLimit{
+			limited(group(0x18F00455, 0x1FFFFFFF)), limited(group(0x0CF00400, 0x1FFFFFFF)), limited(group(0x0C000003, 0x1FFFFFFF)),
+			limited(can.MessageLimit{ID: 0x123, Mask: 0x9FFFFFFF})}},
+	} {
+		opts := surroundings()
+		opts.Set = c.set
+		got := load(t, "testdata/good/canlimit.yaml", opts).CAN[0].Bus.Limits
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 }

@@ -23,6 +23,8 @@ func frame(id uint32, flags can.Flags, data ...byte) *can.Frame {
 func TestFrameRecord(t *testing.T) {
 	remote := frame(0x123, can.Remote)
 	remote.Len = 8
+	limited, limitedRemote := frame(0x0CF00400, can.Extended, 0xff), *remote
+	limited.Suppressed, limitedRemote.Suppressed = 1<<32-1, 3
 	for name, c := range map[string]struct {
 		frame *can.Frame
 		want  string
@@ -33,6 +35,8 @@ func TestFrameRecord(t *testing.T) {
 		"extended, low number": {frame(0x12, can.Extended), `"type":"can","id":"00000012","ext":true,"data":""`},
 		"empty":                {frame(0, 0), `"type":"can","id":"000","data":""`},
 		"remote":               {frame(0x123, can.Remote), `"type":"can","id":"123","data":"","rtr":true`},
+		"limited":              {limited, `"type":"can","id":"0CF00400","ext":true,"data":"FF","suppressed":4294967295`},
+		"limited remote":       {&limitedRemote, `"type":"can","id":"123","data":"","rtr":true,"dlc":8,"suppressed":3`},
 		"remote with length":   {remote, `"type":"can","id":"123","data":"","rtr":true,"dlc":8`},
 		"fd": {frame(0x1, can.FD|can.BitRateSwitch|can.ErrorState, make([]byte, 12)...),
 			`"type":"can","id":"001","data":"000000000000000000000000","fd":true,"brs":true,"esi":true`},
