@@ -86,6 +86,7 @@ deb: cross ## Debian packages in dist/ for armhf, arm64, amd64
 vm-test: ## CAN tests under user-mode-linux, under an ARMv7 kernel in QEMU, and with QEMU's CAN controllers
 	scripts/deps vm
 	VM_KINDS=uml,arm,arm64 go test -count=1 ./scripts/vm
+	VM_KINDS=uml,arm go test -count=1 -run RealInterface ./scripts/e2e
 	scripts/vm/suite uml $(VM_TESTS)
 	scripts/vm/suite arm $(VM_TESTS)
 	scripts/vm/suite arm64 $(VM_TESTS) ./scripts/controllers

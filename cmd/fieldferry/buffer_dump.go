@@ -38,8 +38,8 @@ exit code is 1 when there is damage.`,
 	return c
 }
 
-// dumper prints records.
-type dumper struct {
+// recordDumper prints records.
+type recordDumper struct {
 	out     *bufio.Writer
 	json    bool
 	encoder payload.Encoder
@@ -54,7 +54,7 @@ type dumpLine struct {
 	Record  json.RawMessage `json:"record"`
 }
 
-func (d *dumper) print(r buffer.Record) error {
+func (d *recordDumper) print(r buffer.Record) error {
 	var err error
 	switch {
 	case r.Lost > 0:
@@ -77,7 +77,7 @@ func (d *dumper) print(r buffer.Record) error {
 }
 
 func (a *app) bufferDump(path string, all, asJSON bool) error {
-	d := dumper{out: bufio.NewWriterSize(a.stdout, 64<<10), json: asJSON}
+	d := recordDumper{out: bufio.NewWriterSize(a.stdout, 64<<10), json: asJSON}
 	bar := a.newBar("reading", bytesText)
 	if isTerminal(a.stdout) {
 		bar.out = io.Discard // the records show that it goes on
