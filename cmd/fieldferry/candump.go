@@ -265,4 +265,3 @@ func (d *dumper) appendStamp(dst []byte, us int64) []byte {
 	}
 	return dst
 }
-
