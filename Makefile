@@ -8,7 +8,9 @@ SHELL := bash
 # The version is in the build information; it needs a git that accepts this
 # tree. -buildvcs is said aloud because GOFLAGS may say otherwise.
 VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
-GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -ldflags='-s -w'
+# HTTP is only spoken to open a WebSocket, and that is HTTP/1.1: HTTP/2 would be
+# 260 kB for nothing.
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -tags nethttpomithttp2 -ldflags='-s -w'
 
 # What the everyday guest and the release guests run (scripts/vm).
 VM_TESTS := ./bus/can ./bus/can/link
@@ -60,12 +62,16 @@ test-race: ## unit and end-to-end tests under the race detector (needs a C compi
 lint: ## gofmt, go vet, staticcheck, govulncheck, shellcheck
 	@scripts/lint
 
+# NAME:GOARCH:GOARM of each binary, and where they go.
+CROSS := armv6:arm:6 armv7:arm:7 arm64:arm64: amd64:amd64:
+DIST := dist
+
 .PHONY: cross
 cross: ## static binaries in dist/ for linux armv6, armv7, arm64, amd64
-	@for target in armv6:arm:6 armv7:arm:7 arm64:arm64: amd64:amd64:; do \
+	@for target in $(CROSS); do \
 	  IFS=: read -r name arch arm <<< "$$target"; \
-	  echo "dist/fieldferry-linux-$$name"; \
-	  GOOS=linux GOARCH=$$arch GOARM=$$arm $(GOBUILD) -o dist/fieldferry-linux-$$name ./cmd/fieldferry; \
+	  echo "$(DIST)/fieldferry-linux-$$name"; \
+	  GOOS=linux GOARCH=$$arch GOARM=$$arm $(GOBUILD) -o $(DIST)/fieldferry-linux-$$name ./cmd/fieldferry; \
 	done
 
 .PHONY: deb
@@ -80,6 +86,7 @@ deb: cross ## Debian packages in dist/ for armhf, arm64, amd64
 vm-test: ## CAN tests under user-mode-linux, under an ARMv7 kernel in QEMU, and with QEMU's CAN controllers
 	scripts/deps vm
 	VM_KINDS=uml,arm,arm64 go test -count=1 ./scripts/vm
+	VM_KINDS=uml,arm go test -count=1 -run RealInterface ./scripts/e2e
 	scripts/vm/suite uml $(VM_TESTS)
 	scripts/vm/suite arm $(VM_TESTS)
 	scripts/vm/suite arm64 $(VM_TESTS) ./scripts/controllers

@@ -1,16 +1,15 @@
+//go:build !arm
+
 package main
 
 import (
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"fieldferry/gateway"
-
-	"golang.org/x/sys/unix"
 )
 
 // barScale is how many records a full bar stands for, at least: what the demo
@@ -36,15 +35,6 @@ func newScreen(out io.Writer) *screen {
 		s.refresh = 250 * time.Millisecond
 	}
 	return s
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }
 
 // color wraps s for a terminal and leaves it alone elsewhere.
@@ -148,18 +138,4 @@ func (s *screen) end(d *demo, v verdict, st gateway.Stats) {
 		fmt.Fprintf(s.out, "  kept         %s\n", d.dir)
 	}
 	fmt.Fprintf(s.out, "\ndelivered %d records, lost %d, duplicates %d\n", v.delivered, v.lost, v.duplicates)
-}
-
-// bytesText is a size for people.
-func bytesText(n int64) string {
-	switch {
-	case n < 1<<10:
-		return fmt.Sprintf("%d B", n)
-	case n < 1<<20:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	case n < 1<<30:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	default:
-		return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
-	}
 }

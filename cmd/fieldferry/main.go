@@ -109,6 +109,7 @@ Exit codes: 0 ok, 1 failed at run time, 2 wrong usage or configuration.`,
 		a.newWatchCommand(),
 		a.newCANCommand(),
 		a.newDecodeCommand(),
+		a.newModbusCommand(),
 		a.newBufferCommand(),
 		a.newVersionCommand(),
 	)

@@ -221,13 +221,3 @@ func (w *watcher) summary() error {
 	fmt.Fprintf(w.out, "records %d gaps %d duplicates %d\n", l.Records, missing, l.Duplicates)
 	return nil
 }
-
-// printable keeps what came from outside from playing tricks on a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
-}

@@ -91,7 +91,38 @@ func appendFlags(dst []byte, f *can.Frame) []byte {
 // JSON number would not be exact; floats in the shortest form that reads back
 // the same.
 func appendValue(dst []byte, v *modbus.Value) []byte {
+	if v.Label == "" && v.Flags == nil {
+		return appendPlain(dst, v)
+	}
+	dst = appendPlain(append(dst, `{"value":`...), v)
+	if v.Label != "" {
+		dst = appendString(append(dst, `,"label":`...), v.Label)
+	}
+	if v.Flags != nil {
+		dst = append(dst, `,"flags":[`...)
+		for i, f := range v.Flags {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendString(dst, f)
+		}
+		dst = append(dst, ']')
+	}
+	return append(dst, '}')
+}
+
+// AppendValue appends a value as JSON; one that is no finite number as null.
+func AppendValue(dst []byte, v *modbus.Value) []byte {
+	if v.Kind == modbus.KindFloat && notFinite(v.Float) {
+		return append(dst, "null"...)
+	}
+	return appendValue(dst, v)
+}
+
+func appendPlain(dst []byte, v *modbus.Value) []byte {
 	switch v.Kind {
+	case modbus.KindText:
+		return appendString(dst, v.Text)
 	case modbus.KindBool:
 		return strconv.AppendBool(dst, v.Uint != 0)
 	case modbus.KindInt:
