@@ -30,8 +30,8 @@ const (
 type Line struct {
 	cfg     LineConfig
 	log     *slog.Logger
-	open    func() (rtu.Port, error)
-	wire    *rtu.Transporter
+	open    func(context.Context) (rtu.Port, error)
+	wire    Master
 	devices []*device
 
 	// of the present Run
@@ -79,29 +79,35 @@ type device struct {
 
 // NewLine checks cfg and makes a line; it does no I/O. log may be nil.
 func NewLine(cfg LineConfig, log *slog.Logger) (*Line, error) {
-	port := rtu.PortConfig{Path: cfg.Port, RS485: rtu.RS485(cfg.RS485), Mode: cfg.withDefaults().mode()}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return newLine(cfg, log, func() (rtu.Port, error) {
-		p, err := rtu.Open(port)
+	endpoint, err := ParseEndpoint(cfg.Port)
+	if err != nil {
+		return nil, fmt.Errorf("modbus line %s: %w", cfg.Name, err)
+	}
+	port := rtu.PortConfig{RS485: rtu.RS485(cfg.RS485), Mode: cfg.withDefaults().mode()}
+	return newLine(cfg, endpoint, log, func(ctx context.Context) (rtu.Port, error) {
+		p, err := endpoint.Open(ctx, port)
 		if err != nil {
 			return nil, err
 		}
-		for _, what := range p.Adjusted() {
-			log.Warn("serial port not as configured", "port", port.Path, "what", what)
+		if serial, ok := p.(*rtu.SerialPort); ok {
+			for _, what := range serial.Adjusted() {
+				log.Warn("serial port not as configured", "port", cfg.Port, "what", what)
+			}
 		}
 		return p, nil
 	})
 }
 
-func newLine(cfg LineConfig, log *slog.Logger, open func() (rtu.Port, error)) (*Line, error) {
+func newLine(cfg LineConfig, endpoint Endpoint, log *slog.Logger, open func(context.Context) (rtu.Port, error)) (*Line, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("modbus line %s: %w", cfg.Name, err)
 	}
 	cfg = cfg.withDefaults()
 	l := &Line{cfg: cfg, log: log.With("line", cfg.Name), open: open, ctx: context.Background()}
-	l.wire = rtu.NewTransporter(rtu.Config{Mode: cfg.mode(), Timeout: cfg.Timeout, Turnaround: cfg.Turnaround})
+	l.wire = endpoint.NewMaster(rtu.Config{Mode: cfg.mode(), Timeout: cfg.Timeout, Turnaround: cfg.Turnaround})
 	for i := range l.cfg.Devices {
 		d := newDevice(&l.cfg.Devices[i])
 		// goburrow's handler serves as packager only: it opens nothing, and
@@ -150,7 +156,10 @@ func (l *Line) Run(ctx context.Context, handler Handler) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	port, err := l.open()
+	port, err := l.open(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		err = fmt.Errorf("modbus line %s: %w", l.cfg.Name, &rtu.PortLostError{Op: "open", Err: err})
 		l.portLost(err)

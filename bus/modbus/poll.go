@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -262,6 +263,7 @@ func (l *Line) request(d *device, b block) ([]byte, error) {
 	if l.hold(d, b) > 0 {
 		return nil, errHeld
 	}
+	l.wire.SetTimeout(cmp.Or(d.cfg.Timeout, l.cfg.Timeout))
 	tries := 1 + l.cfg.Retries
 	if d.failures > 0 || d.suspect {
 		tries = 1

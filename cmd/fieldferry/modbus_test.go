@@ -126,7 +126,9 @@ func TestModbusReadFaults(t *testing.T) {
 			owed = nil
 			return s
 		}, "evv"},
-		{"slow, with time", "1s", func(_ int, q []byte) []modbustest.Step { return []modbustest.Step{after(500*millisecond, addressOf(q))} }, "vvv"},
+		{"slow, with time", "1s", func(_ int, q []byte) []modbustest.Step {
+			return []modbustest.Step{after(500*millisecond, addressOf(q))}
+		}, "vvv"},
 		{"gaps of 50 ms", "300ms", func(_ int, q []byte) (s []modbustest.Step) {
 			for i, b := range addressOf(q) {
 				s = append(s, after(time.Duration(i)*50*millisecond, []byte{b}))
