@@ -20,7 +20,11 @@ const (
 	offlineAfter = 3 // polls without an answer
 	firstProbe   = 5 * time.Second
 	longestProbe = time.Minute
-	refusedRetry = time.Minute // a register the device refuses is asked for this rarely
+	firstBusy    = 500 * time.Millisecond // exception 6
+	longestBusy  = 30 * time.Second
+	acknowledged = 100 * time.Millisecond // exception 5: the wait before asking again
+	mostPatience = 5                      // times a request is asked again after exception 5
+	refusedRetry = time.Minute            // a register the device refuses is asked for this rarely
 	// suspectMisses bounds the search for registers a device passes over in
 	// silence; it may as well have gone again.
 	suspectMisses = 6
@@ -58,6 +62,7 @@ type Stats struct {
 type device struct {
 	cfg     *Device
 	client  gomodbus.Client
+	cost    cost
 	points  []point // in table and address order
 	groups  []group // by interval
 	cuts    []bool  // cuts[i]: no request may span points i and i+1
@@ -74,7 +79,12 @@ type device struct {
 	turn     int  // which request goes first
 	seen     struct{ answered, missed bool }
 	replied  time.Time
-	silent   []int // points that timed out alone, until something answers
+	silent   []int  // points that timed out alone, until something answers
+	fault    string // the first since it last answered: why it is offline
+	most     int    // registers it gives at once, as far as learned; 0: no less than configured
+
+	busyUntil time.Time // it asked for patience
+	busyFor   time.Duration
 }
 
 // NewLine checks cfg and makes a line; it does no I/O. log may be nil.
@@ -109,7 +119,7 @@ func newLine(cfg LineConfig, endpoint Endpoint, log *slog.Logger, open func(cont
 	l := &Line{cfg: cfg, log: log.With("line", cfg.Name), open: open, ctx: context.Background()}
 	l.wire = endpoint.NewMaster(rtu.Config{Mode: cfg.mode(), Timeout: cfg.Timeout, Turnaround: cfg.Turnaround})
 	for i := range l.cfg.Devices {
-		d := newDevice(&l.cfg.Devices[i])
+		d := newDevice(&l.cfg.Devices[i], endpoint.costOf(cfg))
 		// goburrow's handler serves as packager only: it opens nothing, and
 		// its unit id is a plain field, hence one per device.
 		packager := gomodbus.NewRTUClientHandler("")
@@ -276,6 +286,9 @@ func (d *device) nextDue(now time.Time) (due, deadline time.Time) {
 	if d.offline {
 		return d.probeAt, d.probeAt.Add(d.backoff)
 	}
+	if d.busyUntil.After(now) {
+		return d.busyUntil, d.busyUntil.Add(d.groups[0].interval)
+	}
 	for i, g := range d.groups {
 		end := g.due.Add(g.interval)
 		switch {
@@ -313,7 +326,7 @@ func (d *device) takeDue(now time.Time) (due []int, overruns uint64) {
 // answered notes that the device is alive.
 func (l *Line) answered(d *device) {
 	d.seen.answered = true
-	d.failures, d.inRow = 0, 0
+	d.failures, d.inRow, d.fault = 0, 0, ""
 	for _, i := range d.silent {
 		l.refuse(d, i, "timeout: the device answers, but not for this register")
 	}
@@ -328,7 +341,8 @@ func (l *Line) answered(d *device) {
 }
 
 // silence notes that a poll of the device brought no answer at all.
-func (l *Line) silence(d *device, why string) {
+func (l *Line) silence(d *device) {
+	why := d.fault
 	d.failures++
 	d.turn++
 	now := time.Now()
