@@ -114,12 +114,12 @@ func (g *Gateway) uplinkConfig(root string) uplink.Config {
 	}
 	state := func(s string) uplink.Retained {
 		return g.retained(root+"/status", status{V: payload.Version, State: s, Gateway: g.cfg.Gateway.ID,
-			Session: g.session, Version: g.opts.Version, Started: g.started.UTC()})
+			Session: g.buffer.Stats().Session, Version: g.opts.Version, Started: g.started.UTC()})
 	}
 	will := state("offline")
 	cfg.Will = &will
 	cfg.Birth = func() []uplink.Retained {
-		m := meta{V: payload.Version, Gateway: g.cfg.Gateway.ID, Session: g.session, Sources: []any{}}
+		m := meta{V: payload.Version, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session, Sources: []any{}}
 		for _, s := range g.sources {
 			m.Sources = append(m.Sources, s.meta)
 		}
