@@ -416,6 +416,7 @@ func (b *Buffer) storeState() error {
 	if err == nil {
 		err = b.state.write(&st)
 	}
+	b.steps.Add(1)
 	if err != nil {
 		b.mu.Lock()
 		b.stateSoon()
@@ -440,12 +441,17 @@ func (b *Buffer) Stats() Stats {
 	s := b.stats
 	s.Session = b.session
 	s.Pending = b.next - b.gone.total
+	if !b.attached {
+		s.Pending-- // offset 0 is never used
+	}
 	for _, k := range b.mem.blocks {
 		if !k.synced {
 			s.Unsynced += uint64(len(k.rows)) - b.gone.inside(k.first, k.end())
 		}
 	}
-	s.DiskBytes = b.diskBytes()
+	if b.attached {
+		s.DiskBytes = b.diskBytes()
+	}
 	s.MemoryBytes = b.mem.bytes
 	s.Segments = len(b.segs)
 	s.Fault = b.fault

@@ -22,8 +22,11 @@ func (b *Buffer) now() time.Duration { return time.Since(b.base) }
 
 // run is the committer: the only goroutine that writes to the disk. It sleeps
 // until the oldest record is due, not on a tick.
-func (b *Buffer) run() {
+func (b *Buffer) run(first chan<- error) {
 	defer close(b.done)
+	if !b.attachLoop(first) {
+		return
+	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -180,6 +183,7 @@ func (b *Buffer) commit() error {
 	for len(blocks) > 0 && err == nil {
 		var n int
 		n, err = b.commitGroup(blocks)
+		b.steps.Add(1)
 		if n > 0 {
 			b.finishBlocks(blocks[:n])
 		}

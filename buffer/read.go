@@ -47,10 +47,14 @@ func (t *Batch) add(offset, session uint64, source string, w *row, data []byte) 
 }
 
 // First returns the offset of the first record that is not acknowledged, or,
-// when there is none, the offset the next record will have.
+// when there is none, the offset the next record will have. It is 0 while the
+// buffer has no disk.
 func (b *Buffer) First() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if !b.attached {
+		return 0
+	}
 	return min(b.gone.outside(0), b.next)
 }
 
@@ -105,6 +109,9 @@ func (b *Buffer) Read(from uint64, batch *Batch, maxRecords, maxBytes int) (next
 
 // visible is the end of what may be read.
 func (b *Buffer) visible() uint64 {
+	if !b.attached {
+		return 0
+	}
 	if b.cfg.SyncInterval == 0 {
 		return b.syncedTo
 	}
@@ -364,6 +371,9 @@ func (s *segment) verify(sum *summary) error {
 func (b *Buffer) Ack(from, to uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if !b.attached {
+		return // nothing was given out
+	}
 	to = min(to, b.next)
 	fresh := b.gone.add(from, to)
 	b.handed.remove(from, to)
