@@ -112,6 +112,7 @@ func (g *Gateway) wire() error {
 		maxBytes:   int(g.cfg.Uplink.Batch.MaxBytes),
 		maxDelay:   g.cfg.Uplink.Batch.MaxDelay,
 		log:        g.log.With("part", "queue"),
+		rejected:   g.rejected,
 	})
 	g.uplink, err = uplink.New(g.uplinkConfig(topic.root(g.cfg.Gateway.ID)), g.queue, g, g.log.With("part", "uplink"))
 	return err

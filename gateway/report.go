@@ -3,9 +3,11 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
+	"fieldferry/bus"
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/payload"
@@ -22,7 +24,28 @@ func (g *Gateway) Disconnected(server string, err error) {
 	if err == nil { // a clean end
 		return
 	}
-	g.self.raise(uplinkDown, map[string]any{"server": server, "error": errorText(err)})
+	detail := map[string]any{"server": server, "error": errorText(err)}
+	var e *uplink.Error
+	if errors.As(err, &e) {
+		detail["reason"] = e.Reason.String()
+		if e.Reason == uplink.ReasonDenied {
+			g.self.raise(uplinkDenied, detail)
+		}
+	}
+	g.self.raise(uplinkDown, detail)
+}
+
+// Accepted implements [uplink.Observer].
+func (g *Gateway) Accepted(server string) {
+	g.self.clear(uplinkDenied, map[string]any{"server": server})
+}
+
+// rejected tells of a message no broker will take.
+func (g *Gateway) rejected(r rejection) {
+	g.self.Event(bus.Event{Time: time.Now(), Code: recordsRejected, Detail: map[string]any{
+		"source": r.source, "session": r.session, "seq": r.seq, "count": r.count,
+		"topic": r.topic, "bytes": r.bytes, "reason": r.reason, "told": !r.untold,
+	}})
 }
 
 // watchInterval is how often the gateway looks at the buffer's health.
