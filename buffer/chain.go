@@ -241,16 +241,16 @@ func (b *Buffer) replaceSegment(s *segment) (n uint64, done bool, err error) {
 // holdings lists what a segment holds that is not acknowledged.
 func (b *Buffer) holdings(s *segment) ([]loss, error) {
 	b.mu.Lock()
-	if b.gone.covers(s.sum.first, s.sum.last+1) {
+	gone := b.leftOut(s.sum.first, s.sum.last+1)
+	if gone.covers(s.sum.first, s.sum.last+1) {
 		b.mu.Unlock()
 		return nil, nil
 	}
-	if lost, ok := s.sum.whole(); ok && !b.gone.touches(s.sum.first, s.sum.last+1) && !b.handed.touches(s.sum.first, s.sum.last+1) {
+	if lost, ok := s.sum.whole(); ok && len(gone.s) == 0 && !b.handed.touches(s.sum.first, s.sum.last+1) {
 		b.mu.Unlock()
 		return lost, nil
 	}
 	last := s.sum.last
-	gone := spans{s: b.gone.within(s.sum.first, last+1, nil)}
 	handed := spans{s: b.handed.within(s.sum.first, last+1, nil)}
 	b.mu.Unlock()
 
@@ -289,6 +289,18 @@ func (b *Buffer) holdings(s *segment) ([]loss, error) {
 		}
 	}
 	return found.list, nil
+}
+
+// leftOut is what of [from,to) need not be looked for in a segment: what is
+// gone, and the places of losses, which stand for records that were there.
+func (b *Buffer) leftOut(from, to uint64) (p spans) {
+	for _, g := range b.gone.within(from, to, nil) {
+		p.add(g.from, g.to)
+	}
+	for _, l := range b.losses[b.losses.at(from):b.losses.at(to)] {
+		p.add(l.offset, l.offset+1)
+	}
+	return p
 }
 
 // whole describes the segment from its summary, when that is exact.

@@ -111,9 +111,9 @@ func (p *promise) read(t *testing.T, out string) {
 }
 
 func TestKilledAtAnyTimeKeepsThePromise(t *testing.T) {
-	cycles := 200
+	cycles := 40
 	if testing.Short() {
-		cycles = 40
+		cycles = 10
 	}
 	self := thisBinary(t)
 	dir := t.TempDir()

@@ -394,7 +394,10 @@ func (b *Buffer) finished(s *segment, end bool) bool {
 	if s == b.active && !end && s.size < b.cfg.SegmentSize/4 {
 		return false
 	}
-	return s.sum.rows == 0 && (s != b.active || end) || s.sum.rows > 0 && b.gone.covers(s.sum.first, s.sum.last+1)
+	if s.sum.rows == 0 {
+		return s != b.active || end
+	}
+	return !b.unknown(s.sum.first, s.sum.last+1)
 }
 
 // Wait returns when [Buffer.Read] from this offset would return records, or

@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // sane is the earliest time that a clock may show to be believed. A board
@@ -180,7 +178,7 @@ func (b *Buffer) vanished(st *state) (broken []brokenSegment) {
 	}
 	b.segs = chain
 	// Behind the newest segment there may be what only ever was in memory.
-	if prev != nil && !prev.sum.guess && b.unknown(at, st.next) {
+	if prev != nil && !prev.sum.guess && b.unknown(at, st.next) && metaLost(prev.path) {
 		if list := scan(prev.path); len(list) > 0 && list[len(list)-1].head.first >= at {
 			broken = append(broken, b.stepBack(prev))
 		}
@@ -314,14 +312,7 @@ func (b *Buffer) resume() {
 	}
 	err := s.openForAppend(b.mapped(), b.step)
 	if err == nil {
-		err = guard(func() error {
-			return s.db.View(func(tx *bolt.Tx) (err error) {
-				for e := range tx.Check() {
-					err = errors.Join(err, e)
-				}
-				return err
-			})
-		})
+		err = s.checkPages()
 	}
 	if err != nil {
 		b.log.Warn("buffer: a segment is not taken up again", "file", s.path, "error", err)

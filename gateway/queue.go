@@ -38,6 +38,7 @@ type queueConfig struct {
 	maxRecords int
 	maxBytes   int
 	maxDelay   time.Duration
+	decodings  map[string]*payload.Decoding // by source; a source without one is not decoded
 	log        *slog.Logger
 	rejected   func(rejection) // told of every message no broker will take; may be nil
 }
@@ -169,7 +170,7 @@ func (q *queue) add(r *buffer.Record, now time.Time) {
 		q.record = q.encoder.AppendLoss(q.record[:0], r.Seq, r.Seq, r.Time, reasonRejected)
 	} else {
 		var err error
-		if q.record, err = q.encoder.AppendRecord(q.record[:0], r.Seq, r.Time, r.Data); err != nil {
+		if q.record, err = q.encoder.AppendRecord(q.record[:0], r.Seq, r.Time, r.Data, q.cfg.decodings[r.Source]); err != nil {
 			// Never silently: the consumer is told that this number does not come.
 			q.cfg.log.Error("a record cannot be read; reporting it as lost", "source", r.Source, "seq", r.Seq, "error", err)
 			q.record = q.encoder.AppendLoss(q.record[:0], r.Seq, r.Seq, r.Time, buffer.Corrupt.String())
@@ -213,7 +214,7 @@ func (q *queue) room(k batchKey) int {
 
 func (q *queue) topic(r *buffer.Record) string {
 	if q.cfg.topic.perRecord && !q.rejected[r.Offset] {
-		return q.cfg.topic.render(q.cfg.gateway, r.Source, payload.KeysOf(r.Data))
+		return q.cfg.topic.render(q.cfg.gateway, r.Source, payload.KeysOf(r.Data, q.cfg.decodings[r.Source]))
 	}
 	t, ok := q.topics[r.Source]
 	if !ok {

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"fieldferry/bus"
-	"fieldferry/bus/modbus"
-	"fieldferry/gateway/config"
 	"fieldferry/gateway/payload"
 	"fieldferry/uplink"
 )
@@ -73,55 +71,6 @@ type status struct {
 	Started time.Time `json:"started"`
 }
 
-// meta is the retained message that says what the gateway reads.
-type meta struct {
-	V       int    `json:"v"`
-	Gateway string `json:"gateway"`
-	Session uint64 `json:"session"`
-	Sources []any  `json:"sources"`
-}
-
-type canMeta struct {
-	Source    string `json:"source"`
-	Type      string `json:"type"`
-	Interface string `json:"interface"`
-}
-
-type modbusMeta struct {
-	Source  string       `json:"source"`
-	Type    string       `json:"type"`
-	Port    string       `json:"port"`
-	Devices []deviceMeta `json:"devices"`
-}
-
-type deviceMeta struct {
-	Device string      `json:"device"`
-	UnitID uint8       `json:"unit_id"`
-	Values []valueMeta `json:"values"`
-}
-
-type valueMeta struct {
-	Name string `json:"name"`
-	Type string `json:"type"`
-	Unit string `json:"unit,omitempty"`
-}
-
-func metaOfCAN(c *config.CAN) canMeta {
-	return canMeta{Source: c.Name, Type: "can", Interface: c.Bus.Interface}
-}
-
-func metaOfModbus(c *modbus.LineConfig) modbusMeta {
-	m := modbusMeta{Source: c.Name, Type: "modbus", Port: c.Port, Devices: []deviceMeta{}}
-	for _, d := range c.Devices {
-		dm := deviceMeta{Device: d.Name, UnitID: d.UnitID, Values: []valueMeta{}}
-		for _, r := range d.Registers {
-			dm.Values = append(dm.Values, valueMeta{r.Name, r.Type.String(), r.Unit})
-		}
-		m.Devices = append(m.Devices, dm)
-	}
-	return m
-}
-
 // uplinkConfig adds to the configured uplink what the gateway says of itself.
 func (g *Gateway) uplinkConfig(root string) uplink.Config {
 	u := g.cfg.Uplink
@@ -142,11 +91,7 @@ func (g *Gateway) uplinkConfig(root string) uplink.Config {
 	will := state("offline")
 	cfg.Will = &will
 	cfg.Birth = func() []uplink.Retained {
-		m := meta{V: payload.Version, Gateway: g.cfg.Gateway.ID, Session: g.session, Sources: []any{}}
-		for _, s := range g.sources {
-			m.Sources = append(m.Sources, s.meta)
-		}
-		return []uplink.Retained{state("online"), g.retained(root+"/meta", m)}
+		return []uplink.Retained{state("online"), g.meta(root + "/meta")}
 	}
 	cfg.Goodbye = func() []uplink.Retained { return []uplink.Retained{state("offline")} }
 	return cfg

@@ -1,8 +1,6 @@
 package can
 
 import (
-	"time"
-
 	"go.einride.tech/can/pkg/socketcan"
 	"golang.org/x/sys/unix"
 
@@ -43,28 +41,8 @@ const (
 	stateActive  = socketcan.ControllerErrorActive
 )
 
-// recovered is how long after bus-off a frame from the wire shows that the
-// controller is back although nobody said so: the report may have been lost,
-// and a driver may queue frames received before a little late.
-const recovered = 100 * time.Millisecond
-
-// conditions are the lasting conditions of a bus, kept across calls of Run so
-// that each is raised once and cleared once.
-type conditions struct {
-	linkDown, busOff, passive bool
-	busOffAt                  int64
-}
-
-func (c *conditions) flag(code string) *bool {
-	switch code {
-	case bus.LinkDown:
-		return &c.linkDown
-	case bus.BusOff:
-		return &c.busOff
-	default:
-		return &c.passive
-	}
-}
+// stateClasses are the classes of error frames that tell the controller's state.
+const stateClasses = unix.CAN_ERR_CRTL | unix.CAN_ERR_BUSOFF | unix.CAN_ERR_RESTARTED
 
 // errorFrame counts an error frame and follows the state of the controller.
 func (d *delivery) errorFrame(f *Frame) {
@@ -78,14 +56,24 @@ func (d *delivery) errorFrame(f *Frame) {
 	if class&^knownClasses != 0 {
 		d.b.count.otherClass.Add(1)
 	}
+	if d.errors != nil {
+		d.flush()
+		d.errors.ErrorFrame(f)
+	}
+	if class&stateClasses == 0 {
+		return
+	}
 
-	c := &d.b.cond
+	why := cause{at: f.Time}
+	if class&errorCounters != 0 || f.Data[6]|f.Data[7] != 0 {
+		why.hasErrors, why.tx, why.rx = true, uint16(f.Data[6]), uint16(f.Data[7])
+	}
 	switch {
 	case class&socketcan.ErrorClassBusOff != 0:
-		c.busOffAt = f.Time
-		d.condition(bus.BusOff, true, f, "")
+		d.b.cond.busOffAt = f.Time
+		d.condition(bus.BusOff, true, why)
 	case class&socketcan.ErrorClassRestarted != 0:
-		d.recovered(f, "restarted")
+		d.recovered(why.because("restarted"))
 	}
 	if class&socketcan.ErrorClassController == 0 {
 		return
@@ -94,51 +82,26 @@ func (d *delivery) errorFrame(f *Frame) {
 	// nothing about the state.
 	switch state := socketcan.ControllerError(f.Data[1]); {
 	case state&statePassive != 0:
-		d.condition(bus.ErrorPassive, true, f, "")
+		d.condition(bus.ErrorPassive, true, why)
 	case state&stateWarning != 0:
-		d.condition(bus.ErrorPassive, false, f, "warning")
+		d.condition(bus.ErrorPassive, false, why.because("warning"))
+		d.condition(bus.ErrorWarning, true, why)
 	case state&stateActive != 0:
-		d.recovered(f, "active")
+		d.recovered(why.because("active"))
 	}
 }
 
-// recovered notes that the controller takes part in the bus again, without errors.
-func (d *delivery) recovered(f *Frame, by string) {
-	d.condition(bus.BusOff, false, f, by)
-	d.condition(bus.ErrorPassive, false, f, by)
-}
-
-// condition raises or clears a condition of the controller, once. f is the
-// error frame that says so, nil if it was something else.
-func (d *delivery) condition(code string, raise bool, f *Frame, by string) {
-	if *d.b.cond.flag(code) == raise {
-		return // a storm of error frames ends here and costs no more than counting
-	}
-	at := time.Now()
-	detail := map[string]any{"interface": d.b.cfg.Interface}
-	if f != nil {
-		at = time.Unix(0, f.Time)
-		if f.Flags&ErrorFrame != 0 && (socketcan.ErrorClass(f.ID)&errorCounters != 0 || f.Data[6]|f.Data[7] != 0) {
-			detail["tx_errors"], detail["rx_errors"] = int(f.Data[6]), int(f.Data[7])
+// ErrorClasses returns the names of the classes of an error frame, as
+// [Stats].Errors has them.
+func ErrorClasses(f *Frame) []string {
+	names := []string{}
+	for _, c := range errorClasses {
+		if socketcan.ErrorClass(f.ID)&c.bit != 0 {
+			names = append(names, c.name)
 		}
 	}
-	if by != "" {
-		detail["by"] = by
+	if socketcan.ErrorClass(f.ID)&^knownClasses != 0 {
+		names = append(names, otherClass)
 	}
-	d.event(code, raise, at, detail)
-}
-
-// event hands over a change of a condition, after the frames before it.
-func (d *delivery) event(code string, raise bool, at time.Time, detail map[string]any) {
-	flag := d.b.cond.flag(code)
-	if *flag == raise {
-		return
-	}
-	*flag = raise
-	d.flush()
-	state := bus.Cleared
-	if raise {
-		state = bus.Raised
-	}
-	d.h.Event(bus.Event{Time: at, Code: code, State: state, Detail: detail})
+	return names
 }

@@ -117,7 +117,7 @@ func (d *Device) validate() (errs []error) {
 }
 
 func (r *Register) validate(maxRegisters int) error {
-	width := r.Type.Registers()
+	width := r.Width()
 	switch {
 	case int(r.Table) >= len(tableNames):
 		return fmt.Errorf("%v: unknown", r.Table)
@@ -133,6 +133,14 @@ func (r *Register) validate(maxRegisters int) error {
 		return fmt.Errorf("type %v: takes %d registers, but one request reads at most %d", r.Type, width, maxRegisters)
 	case math.IsNaN(r.Scale) || math.IsInf(r.Scale, 0) || math.IsNaN(r.Offset) || math.IsInf(r.Offset, 0):
 		return fmt.Errorf("scale %v and offset %v: use numbers", r.Scale, r.Offset)
+	case r.Type == String && (r.Length < 1 || r.Length > 2*rtu.MaxRegisters):
+		return fmt.Errorf("length %d: a string has 1 to %d characters", r.Length, 2*rtu.MaxRegisters)
+	case r.BitLow < 0 || r.BitCount < 0 || r.BitLow+max(r.BitCount, 1) > 16*min(width, 4):
+		return fmt.Errorf("bits %d to %d: a %v has bits 0 to %d", r.BitLow, r.BitLow+max(r.BitCount, 1)-1, r.Type, 16*min(width, 4)-1)
+	case r.HasScaleRegister && r.Table.Bits():
+		return fmt.Errorf("scale register: a %v cannot be scaled", r.Table)
+	case r.Limit.Deadband < 0 || math.IsNaN(r.Limit.Deadband) || r.Limit.MinInterval < 0 || r.Limit.MaxInterval < 0:
+		return fmt.Errorf("deadband and limits of the rate: use positive numbers")
 	case r.Interval < time.Millisecond:
 		return fmt.Errorf("interval %v: use 1ms or more, such as 1s", r.Interval)
 	}

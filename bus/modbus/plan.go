@@ -17,7 +17,7 @@ type PlanReport struct {
 	// are the most it can be: intervals that fall due together share requests.
 	RequestsPerSecond float64
 	Load              float64 // share of the line's time, 1 is all of it
-	Warnings          []string
+	Warnings          []string // what is wrong; what to do
 }
 
 // PlanRequest is one request of the plan.
@@ -63,7 +63,7 @@ func Plan(cfg LineConfig) PlanReport {
 			"the line would be busy for %.0f %% of the time: it cannot keep the intervals; use longer intervals, a higher baud rate or fewer registers", report.Load*100))
 	case report.Load > 0.8:
 		report.Warnings = append(report.Warnings, fmt.Sprintf(
-			"the line is busy for %.0f %% of the time before any device has taken time to answer", report.Load*100))
+			"the line is busy for %.0f %% of the time before any device has taken time to answer; use longer intervals or a higher baud rate", report.Load*100))
 	}
 	return report
 }
@@ -144,12 +144,17 @@ type point struct {
 	reg          *Register
 	first, width int
 	convert      conversion
+	hidden       bool // a scale register: read, but not published
+	scaleBy      int  // the point with the power of ten, -1 for none
+	power        int  // that scaled belongs to
+	scaled       conversion
 
 	refused  string    // why it cannot be read by itself; empty if it can
 	retry    time.Time // when a refused point is asked for again
 	told     Value     // last published, for OnChange
 	toldFail string
 	hasTold  bool
+	toldAt   time.Time
 }
 
 // group is the points of a device that share an interval.
@@ -162,16 +167,13 @@ type group struct {
 func newDevice(cfg *Device) *device {
 	d := &device{cfg: cfg}
 	for i := range cfg.Registers {
-		r := &cfg.Registers[i]
-		width := r.Type.Registers()
-		if r.Table.Bits() {
-			width = 1
-		}
-		d.points = append(d.points, point{reg: r, first: int(r.Address), width: width, convert: newConversion(r)})
+		d.points = append(d.points, newPoint(&cfg.Registers[i]))
 	}
+	d.addScaleRegisters()
 	slices.SortStableFunc(d.points, func(a, b point) int {
 		return cmp.Or(cmp.Compare(a.reg.Table, b.reg.Table), cmp.Compare(a.first, b.first), cmp.Compare(a.width, b.width))
 	})
+	d.linkScaleRegisters()
 	d.cuts = make([]bool, len(d.points))
 	d.results = make([]result, len(d.points))
 	for i := range d.points {
@@ -185,4 +187,51 @@ func newDevice(cfg *Device) *device {
 	}
 	slices.SortFunc(d.groups, func(a, b group) int { return cmp.Compare(a.interval, b.interval) })
 	return d
+}
+
+func newPoint(r *Register) point {
+	width := r.Width()
+	if r.Table.Bits() {
+		width = 1
+	}
+	return point{reg: r, first: int(r.Address), width: width, convert: newConversion(r), scaleBy: -1}
+}
+
+// scaleKey is what makes a scale register: it is read as often as the values
+// it scales.
+func scaleKey(table Table, address uint16, interval time.Duration) string {
+	return fmt.Sprintf("%v %d %v", table, address, interval)
+}
+
+// addScaleRegisters adds points for the scale registers the values name.
+func (d *device) addScaleRegisters() {
+	known := map[string]bool{}
+	for i := range d.cfg.Registers {
+		r := &d.cfg.Registers[i]
+		key := scaleKey(r.Table, r.ScaleRegister, r.Interval)
+		if !r.HasScaleRegister || known[key] {
+			continue
+		}
+		known[key] = true
+		p := newPoint(&Register{
+			Name: "(scale factor)", Table: r.Table, Address: r.ScaleRegister, Type: Int16, ByteOrder: r.ByteOrder,
+			Interval: r.Interval, Invalid: Invalid{Bits: []uint64{0x8000}},
+		})
+		p.hidden = true
+		d.points = append(d.points, p)
+	}
+}
+
+func (d *device) linkScaleRegisters() {
+	at := map[string]int{}
+	for i, p := range d.points {
+		if p.hidden {
+			at[scaleKey(p.reg.Table, p.reg.Address, p.reg.Interval)] = i
+		}
+	}
+	for i := range d.points {
+		if r := d.points[i].reg; r.HasScaleRegister {
+			d.points[i].scaleBy = at[scaleKey(r.Table, r.ScaleRegister, r.Interval)]
+		}
+	}
 }

@@ -13,6 +13,8 @@ type result struct {
 	done  bool
 	value Value
 	fail  string
+	none  bool    // fail is what the device says of the value, not of the request
+	raw   [8]byte // as it came, for a value with a scale register
 }
 
 // errHeld means that a request was not sent, because the reply to an earlier
@@ -309,13 +311,45 @@ func (d *device) take(b block, data []byte) {
 	for _, i := range b.members {
 		p := &d.points[i]
 		at := p.first - b.first
+		r := result{done: true}
 		if b.table.Bits() {
 			bit := [2]byte{0, data[at/8] >> (at % 8) & 1}
-			d.results[i] = result{done: true, value: p.convert.value(bit[:])}
+			r.value, r.fail = p.convert.value(bit[:])
 		} else {
-			d.results[i] = result{done: true, value: p.convert.value(data[2*at : 2*(at+p.width)])}
+			raw := data[2*at : 2*(at+p.width)]
+			copy(r.raw[:], raw)
+			r.value, r.fail = p.convert.value(raw)
 		}
+		r.none = r.fail != ""
+		d.results[i] = r
 		p.refused = ""
+	}
+}
+
+// largestPower is the largest power of ten a scale register may hold; SunSpec
+// allows -10 to 10.
+const largestPower = 10
+
+// scale applies the scale registers, which came in requests of their own.
+func (d *device) scale(due []int) {
+	for _, i := range due {
+		p, r := &d.points[i], &d.results[i]
+		if p.scaleBy < 0 || r.fail != "" {
+			continue
+		}
+		by := &d.results[p.scaleBy]
+		switch power := int(by.value.Int); {
+		case by.fail != "":
+			r.fail = "scale factor: " + by.fail
+		case power < -largestPower || power > largestPower:
+			r.fail = fmt.Sprintf("scale factor: 10^%d is out of range", power)
+		case power != p.power || p.scaled.reg == nil:
+			p.power, p.scaled = power, p.convert.times(power)
+			fallthrough
+		default:
+			r.value, r.fail = p.scaled.value(r.raw[:2*p.width])
+		}
+		r.none = r.fail != ""
 	}
 }
 
@@ -325,18 +359,20 @@ func (d *device) fail(b block, err error) {
 	}
 }
 
-// deliver hands the results of a poll over, without what OnChange holds back.
+// deliver hands the results of a poll over, without what is held back.
 func (l *Line) deliver(d *device, due []int) {
+	d.scale(due)
+	now := time.Now()
 	reading := Reading{Time: d.replied, Device: d.cfg.Name}
 	if !d.seen.answered {
-		reading.Time = time.Now()
+		reading.Time = now
 	}
 	for _, i := range due {
 		p, r := &d.points[i], &d.results[i]
-		if p.reg.OnChange && p.hasTold && r.fail == p.toldFail && (r.fail != "" || r.value.same(p.told)) {
+		if p.hidden || !p.tells(r, now) {
 			continue
 		}
-		p.hasTold, p.told, p.toldFail = true, r.value, r.fail
+		p.hasTold, p.told, p.toldFail, p.toldAt = true, r.value, r.fail, now
 		if r.fail != "" {
 			reading.Failures = append(reading.Failures, Failure{Name: p.reg.Name, Err: r.fail})
 		} else {
@@ -347,4 +383,23 @@ func (l *Line) deliver(d *device, due []int) {
 		l.handler.Reading(&reading)
 	}
 	l.count(func(*Stats) {})
+}
+
+// tells reports whether a result is worth publishing.
+func (p *point) tells(r *result, now time.Time) bool {
+	limit := &p.reg.Limit
+	onChange := p.reg.OnChange || limit.Deadband > 0
+	if !p.hasTold || (r.fail == "") != (p.toldFail == "") {
+		return true
+	}
+	since := now.Sub(p.toldAt)
+	switch {
+	case since < limit.MinInterval:
+		return false
+	case limit.MaxInterval > 0 && since >= limit.MaxInterval, !onChange:
+		return true
+	case r.fail != "":
+		return r.fail != p.toldFail
+	}
+	return !r.value.near(p.told, limit)
 }

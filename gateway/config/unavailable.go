@@ -14,17 +14,6 @@ type unavailable struct {
 
 // unavailableKeys loses a row when a feature arrives.
 var unavailableKeys = []unavailable{
-	{path: "can[].bitrate", feature: "bringing a CAN link up", advice: linkAdvice},
-	{path: "can[].dbitrate", feature: "bringing a CAN link up", advice: linkAdvice},
-	{path: "can[].sample_point", feature: "bringing a CAN link up", advice: linkAdvice},
-	{path: "can[].listen_only", feature: "writing to a CAN bus", accept: "true", advice: "remove the key or set it to true: fieldferry never writes to a CAN bus"},
-	{path: "can[].triple_sampling", feature: "bringing a CAN link up", advice: linkAdvice},
-	{path: "can[].loopback", feature: "bringing a CAN link up", advice: linkAdvice},
-	{path: "can[].restart_ms", feature: "bringing a CAN link up", advice: linkAdvice},
-	{path: "can[].dbc", feature: "decoding by a DBC file"},
-	{path: "can[].raw", feature: "sending decoded frames only", accept: "true", advice: "remove the key or set it to true"},
-	{path: "can[].limit", feature: "limiting the rate of CAN frames", advice: "remove the key; filters keep frames out"},
-	{path: "can[].messages", feature: "setting up single CAN messages"},
 	{path: "modbus[].devices[].timeout", feature: "a timeout of its own for a device", advice: "set timeout on the line"},
 	{path: "modbus[].devices[].template", feature: "a device template", advice: "write the registers out"},
 	{path: "modbus[].devices[].registers[].invalid", feature: "a value that means not available"},
@@ -45,8 +34,6 @@ var unavailableKeys = []unavailable{
 	{path: "buffer.quota", feature: "sharing out the buffer"},
 	{path: "web", feature: "the status page"},
 }
-
-const linkAdvice = "remove the key and set the link up by systemd-networkd or ip link"
 
 var itemIndex = regexp.MustCompile(`\[\d+\]`)
 

@@ -168,6 +168,8 @@ func (s *guestSite) gets(n int) {
 	for s.take(); len(s.burst) < n; s.take() {
 		select {
 		case <-s.witness.changed:
+		case <-s.witness.ended:
+			s.t.Fatal("mosquitto_sub has ended")
 		case <-limit.C:
 			s.t.Fatalf("only %d of %d frames have arrived; losses: %v", len(s.burst), n, s.losses)
 		}

@@ -48,9 +48,10 @@ func (d *debts) learn(unit byte, took time.Duration) {
 	d.slowest[unit] = min(max(d.slowest[unit], took), longestAnswer)
 }
 
-func (d *debts) add(request []byte, sent, now time.Time) {
-	if request[0] == 0 {
-		return
+// add notes a request without a reply, and returns nil for one without debt.
+func (d *debts) add(request []byte, sent, now time.Time) *debt {
+	if request[0] == 0 || len(request) < requestLen {
+		return nil
 	}
 	d.expire(now)
 	if len(d.list) == maxDebts {
@@ -59,15 +60,16 @@ func (d *debts) add(request []byte, sent, now time.Time) {
 	n := &debt{shape: shapeOf(request), sent: sent, until: sent.Add(d.term(request[0]))}
 	copy(n.request[:], request)
 	if n.reader.Reset(request) != nil {
-		return
+		return nil
 	}
 	d.list = append(d.list, n)
+	return n
 }
 
 func (d *debts) drop(i int) { d.list = append(d.list[:i], d.list[i+1:]...) }
 
-// expire marks the debts whose term is over. One of each shape stays for a
-// while, so that the next reply of that shape is looked at twice.
+// expire marks the debts whose term is over. They stay for a while, so that
+// the next reply of that shape is looked at twice.
 func (d *debts) expire(now time.Time) {
 	for i := 0; i < len(d.list); {
 		o := d.list[i]
@@ -76,7 +78,7 @@ func (d *debts) expire(now time.Time) {
 			continue
 		}
 		o.over = true
-		if d.olderAlike(i) || now.Sub(o.until) > longestAnswer {
+		if now.Sub(o.until) > longestAnswer {
 			d.drop(i)
 		} else {
 			i++
@@ -99,6 +101,16 @@ func (d *debts) sameShape(request []byte, now time.Time) (n int) {
 	d.expire(now)
 	for _, o := range d.list {
 		if o.unit() == request[0] && o.shape == shapeOf(request) {
+			n++
+		}
+	}
+	return n
+}
+
+// sameFunction counts the debts whose exception would look like one to request.
+func (d *debts) sameFunction(request []byte) (n int) {
+	for _, o := range d.list {
+		if o.unit() == request[0] && o.request[1] == request[1] && !o.over {
 			n++
 		}
 	}
