@@ -179,6 +179,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		sources.Go(func() { supervise(ctx, g.log.With("source", s.name), s.run) })
 	}
 	sources.Go(func() { g.watchBuffer(ctx) })
+	sources.Go(func() { g.watchSecrets(ctx) })
 	g.self.started(g.opts.Version)
 	if g.opts.Ready != nil {
 		g.opts.Ready()

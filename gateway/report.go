@@ -71,6 +71,12 @@ type status struct {
 	Started time.Time `json:"started"`
 }
 
+// The configuration's words for what the uplink can do.
+var (
+	protocols    = map[string]uplink.Protocol{"3.1.1": uplink.Protocol311, "5": uplink.Protocol5}
+	compressions = map[string]uplink.Compression{"none": uplink.CompressNone, "gzip": uplink.CompressGzip, "zstd": uplink.CompressZstd}
+)
+
 // uplinkConfig adds to the configured uplink what the gateway says of itself.
 func (g *Gateway) uplinkConfig(root string) uplink.Config {
 	u := g.cfg.Uplink
@@ -83,6 +89,12 @@ func (g *Gateway) uplinkConfig(root string) uplink.Config {
 		KeepAlive:  u.KeepAlive,
 		AckTimeout: u.AckTimeout,
 		InFlight:   u.InFlight,
+
+		Protocol:    protocols[u.Protocol],
+		Compress:    compressions[u.Compress],
+		Verify:      u.VerifyPublish,
+		MaxRate:     int(u.MaxRate),
+		MaxMessages: u.MaxMessages,
 	}
 	state := func(s string) uplink.Retained {
 		return g.retained(root+"/status", status{V: payload.Version, State: s, Gateway: g.cfg.Gateway.ID,

@@ -151,6 +151,9 @@ func (s *session) limit() int {
 			limit = most
 		}
 	}
+	if s.u.cfg.Compress != CompressNone && limit > 0 {
+		limit = max(limit-slack, 1)
+	}
 	return limit
 }
 
@@ -215,7 +218,7 @@ func (s *session) one(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.largest > 0 && size(m) > s.largest && s.pub.limits().packet > 0 && size(m) > s.pub.limits().packet-overhead {
+	if packet := s.pub.limits().packet; packet > 0 && s.packedSize(m) > packet-overhead {
 		// It would cost the connection. Refused in order: all before it first.
 		for s.count > 0 {
 			if ok, err := s.settle1(ctx); !ok {
@@ -227,6 +230,15 @@ func (s *session) one(ctx context.Context) error {
 	}
 	s.send(m, false, true)
 	return nil
+}
+
+// packedSize is size as it goes out.
+func (s *session) packedSize(m Message) int {
+	if s.largest == 0 || size(m) <= s.largest || s.u.cfg.Compress == CompressNone {
+		return size(m)
+	}
+	p := s.u.encode(m)
+	return len(p.topic) + len(p.payload)
 }
 
 // settle1 waits for something to be settled.
