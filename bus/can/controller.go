@@ -23,6 +23,13 @@ const (
 	lastRestart  = time.Minute
 )
 
+// links is the kernel's view of interfaces; tests put another in its place.
+type links struct {
+	get     func(name string) (link.Info, error)
+	up      func(name string, s link.Settings) (link.Info, error)
+	restart func(name string) error
+}
+
 // controller is what is known of the link of a device, and what was done to
 // it. It belongs to the goroutine in Run.
 type controller struct {
@@ -45,16 +52,16 @@ func (b *Bus) bringUp() error {
 	name := b.src.Name
 	if set := b.ctl.set; set != nil {
 		// What was set may differ a little from what was asked for.
-		if now, err := link.Get(name); err == nil && now.Up && sameSettings(&now, set) {
+		if now, err := b.links.get(name); err == nil && now.Up && sameSettings(&now, set) {
 			return nil
 		}
 	}
-	before, err := link.Get(name)
+	before, err := b.links.get(name)
 	if err == nil && before.Up && want.Matches(&before) {
 		b.ctl.set = &before
 		return nil
 	}
-	info, err := link.Up(name, *want)
+	info, err := b.links.up(name, *want)
 	switch {
 	case err == nil:
 		b.ctl.set = &info
@@ -92,7 +99,7 @@ func (b *Bus) say(what string, err error) {
 // be asked.
 func (b *Bus) ask() *link.Controller {
 	b.ctl.looked = time.Now()
-	info, err := link.Get(b.src.Name)
+	info, err := b.links.get(b.src.Name)
 	if err != nil {
 		// No netlink is no reason not to read: error frames tell most of it.
 		b.log.Debug("the link cannot be asked for its state", "error", err)
@@ -181,7 +188,7 @@ func (d *delivery) restart(now time.Time) {
 		return
 	}
 	ctl.restart = time.Time{}
-	if err := link.Restart(b.src.Name); err != nil && !errors.Is(err, unix.EBUSY) {
+	if err := b.links.restart(b.src.Name); err != nil && !errors.Is(err, unix.EBUSY) {
 		b.say("the controller is bus-off and cannot be restarted", err)
 		return
 	}

@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"fieldferry/bus/can/link"
 )
 
 // RunFD runs the receive loop on any descriptor that yields a frame in each
@@ -147,3 +149,16 @@ type HardwareClock struct{ c hardwareClock }
 func (c *HardwareClock) ToMachine(hardware, told int64) int64 { return c.c.toMachine(hardware, told) }
 
 func (c *Config) KernelFilters() []Filter { return c.kernelFilters() }
+
+// Links puts functions in the place of the kernel.
+func (b *Bus) Links(get func(string) (link.Info, error), up func(string, link.Settings) (link.Info, error), restart func(string) error) {
+	b.links = links{get, up, restart}
+}
+
+func (b *Bus) BringUp() error { return b.bringUp() }
+
+// Begin asks for the state of the controller as at the start of reading.
+func (d Deliverer) Begin() { d.d.follow(d.d.b.ask()) }
+
+// Attend does what the receive loop does whenever it comes by.
+func (d Deliverer) Attend() { d.d.attend(&receiver{link: &netdev{}}) }

@@ -52,7 +52,7 @@ func TestJoinedFilters(t *testing.T) {
 	for range 20_000 {
 		cfg := can.Config{Join: true}
 		for range 2 + rnd.IntN(3) {
-			f := can.Filter{ID: few(), Mask: few() & few(), Invert: rnd.IntN(3) == 0}
+			f := can.Filter{ID: few(), Mask: few() & rnd.Uint32(), Invert: rnd.IntN(3) == 0}
 			if rnd.IntN(2) == 0 {
 				f.ID, f.Mask = f.ID&0x800007FF, f.Mask&0x800007FF
 			}

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"fieldferry/bus/can/link"
 )
 
 // The defaults and limits of a [Config].
@@ -22,6 +24,7 @@ type Bus struct {
 	cfg     Config
 	src     Source
 	log     *slog.Logger
+	links   links
 	count   counters
 	traffic traffic
 	running atomic.Bool
@@ -72,6 +75,7 @@ func New(cfg Config, log *slog.Logger) (*Bus, error) {
 	cfg.Filters = append([]Filter(nil), cfg.Filters...)
 	cfg.Limits = append([]MessageLimit(nil), cfg.Limits...)
 	b := &Bus{cfg: cfg, src: src, log: log.With("interface", cfg.Interface)}
+	b.links = links{link.Get, link.Up, link.Restart}
 	b.traffic.init(&b.cfg)
 	return b, nil
 }
