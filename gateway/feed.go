@@ -19,7 +19,10 @@ const selfSource = "gateway"
 const (
 	eventStarted = "started"
 	uplinkDown   = "uplink_down"
+	uplinkDenied = "uplink_denied"
 	diskFault    = "disk_fault"
+
+	recordsRejected = "records_rejected"
 )
 
 // feed is a source's way into the buffer. It serves both kinds of bus as

@@ -113,6 +113,7 @@ func (g *Gateway) wire() error {
 		maxDelay:   g.cfg.Uplink.Batch.MaxDelay,
 		decodings:  g.decodings(),
 		log:        g.log.With("part", "queue"),
+		rejected:   g.rejected,
 	})
 	g.uplink, err = uplink.New(g.uplinkConfig(topic.root(g.cfg.Gateway.ID)), g.queue, g, g.log.With("part", "uplink"))
 	return err
@@ -177,6 +178,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		sources.Go(func() { supervise(ctx, g.log.With("source", s.name), s.run) })
 	}
 	sources.Go(func() { g.watchBuffer(ctx) })
+	sources.Go(func() { g.watchSecrets(ctx) })
 	g.self.started(g.opts.Version)
 	if g.opts.Ready != nil {
 		g.opts.Ready()

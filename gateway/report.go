@@ -3,9 +3,11 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
+	"fieldferry/bus"
 	"fieldferry/gateway/payload"
 	"fieldferry/uplink"
 )
@@ -20,7 +22,28 @@ func (g *Gateway) Disconnected(server string, err error) {
 	if err == nil { // a clean end
 		return
 	}
-	g.self.raise(uplinkDown, map[string]any{"server": server, "error": errorText(err)})
+	detail := map[string]any{"server": server, "error": errorText(err)}
+	var e *uplink.Error
+	if errors.As(err, &e) {
+		detail["reason"] = e.Reason.String()
+		if e.Reason == uplink.ReasonDenied {
+			g.self.raise(uplinkDenied, detail)
+		}
+	}
+	g.self.raise(uplinkDown, detail)
+}
+
+// Accepted implements [uplink.Observer].
+func (g *Gateway) Accepted(server string) {
+	g.self.clear(uplinkDenied, map[string]any{"server": server})
+}
+
+// rejected tells of a message no broker will take.
+func (g *Gateway) rejected(r rejection) {
+	g.self.Event(bus.Event{Time: time.Now(), Code: recordsRejected, Detail: map[string]any{
+		"source": r.source, "session": r.session, "seq": r.seq, "count": r.count,
+		"topic": r.topic, "bytes": r.bytes, "reason": r.reason, "told": !r.untold,
+	}})
 }
 
 // watchInterval is how often the gateway looks at the buffer's health.
@@ -48,6 +71,12 @@ type status struct {
 	Started time.Time `json:"started"`
 }
 
+// The configuration's words for what the uplink can do.
+var (
+	protocols    = map[string]uplink.Protocol{"3.1.1": uplink.Protocol311, "5": uplink.Protocol5}
+	compressions = map[string]uplink.Compression{"none": uplink.CompressNone, "gzip": uplink.CompressGzip, "zstd": uplink.CompressZstd}
+)
+
 // uplinkConfig adds to the configured uplink what the gateway says of itself.
 func (g *Gateway) uplinkConfig(root string) uplink.Config {
 	u := g.cfg.Uplink
@@ -60,6 +89,12 @@ func (g *Gateway) uplinkConfig(root string) uplink.Config {
 		KeepAlive:  u.KeepAlive,
 		AckTimeout: u.AckTimeout,
 		InFlight:   u.InFlight,
+
+		Protocol:    protocols[u.Protocol],
+		Compress:    compressions[u.Compress],
+		Verify:      u.VerifyPublish,
+		MaxRate:     int(u.MaxRate),
+		MaxMessages: u.MaxMessages,
 	}
 	state := func(s string) uplink.Retained {
 		return g.retained(root+"/status", status{V: payload.Version, State: s, Gateway: g.cfg.Gateway.ID,

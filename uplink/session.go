@@ -24,7 +24,11 @@ type session struct {
 	count  int
 	taken  uint64 // of settled, how many run has taken out of the window
 	slot   bool   // a permission to publish is held
-	proved bool   // a message of the queue was acknowledged
+	proved bool   // a message of the queue was settled
+
+	largest int         // bytes of a message, see limit
+	trial   trial       // how far it came with a trial
+	timer   *time.Timer // for the pace; nil until it is needed
 
 	tokens  chan token    // to watch, in order of sending; never full
 	settled atomic.Uint64 // acknowledged, all before them as well
@@ -34,15 +38,17 @@ type session struct {
 	quit    chan struct{}
 	done    chan struct{} // watch has ended
 
-	mu    sync.Mutex
-	wake  *wakeContext // the context of the Next under way or to come
-	inUse bool         // Next is under way
+	mu      sync.Mutex
+	refused map[uint64]string // by position among the settled: refused for ever, and why
+	wake    *wakeContext      // the context of the Next under way or to come
+	inUse   bool              // Next is under way
 }
 
 // flight is one message in the window.
 type flight struct {
 	msg   Message
 	queue bool // from the queue, not a birth or goodbye
+	at    time.Time
 }
 
 // wakeContext is a context that ends when run is wanted. Its channel is made
@@ -98,21 +104,28 @@ func (w *wakeContext) renew() bool {
 }
 
 func newSession(u *Uplink, pub publisher, server string) *session {
+	window := u.cfg.InFlight
+	if announced := pub.limits().inFlight; announced > 0 {
+		window = min(window, announced)
+	}
 	return &session{
-		u:      u,
-		pub:    pub,
-		server: server,
-		ring:   make([]flight, u.cfg.InFlight),
-		tokens: make(chan token, u.cfg.InFlight),
-		signal: make(chan struct{}, 1),
-		failed: make(chan struct{}),
-		quit:   make(chan struct{}),
-		done:   make(chan struct{}),
+		u:       u,
+		pub:     pub,
+		server:  server,
+		ring:    make([]flight, window),
+		tokens:  make(chan token, window),
+		signal:  make(chan struct{}, 1),
+		failed:  make(chan struct{}),
+		quit:    make(chan struct{}),
+		done:    make(chan struct{}),
+		refused: make(map[uint64]string),
 	}
 }
 
 // run lasts until the connection ends (then with why) or ctx does (then nil).
 func (s *session) run(ctx context.Context) error {
+	s.largest = s.limit()
+	s.u.queue.Limit(s.largest)
 	go s.watch(ctx)
 	err := s.deliver(ctx)
 	if err == nil {
@@ -123,32 +136,227 @@ func (s *session) run(ctx context.Context) error {
 	<-s.done
 	s.collect()
 	s.u.inFlight.Store(0)
+	if err != nil {
+		err = s.judge(asError(s.server, err))
+	}
 	s.u.queue.Rewind()
 	return err
 }
 
+// limit is how large topic and payload of a message may be together; 0: any.
+func (s *session) limit() int {
+	limit := s.u.suspect.limit
+	if packet := s.pub.limits().packet; packet > 0 {
+		if most := max(packet-overhead, 1); limit == 0 || most < limit {
+			limit = most
+		}
+	}
+	if s.u.cfg.Compress != CompressNone && limit > 0 {
+		limit = max(limit-slack, 1)
+	}
+	return limit
+}
+
+// judge takes account of how the session ended, and parks the message that is
+// found to be the cause.
+func (s *session) judge(e *Error) error {
+	t := trace{proved: s.proved, trial: s.trial, births: s.u.cfg.Birth != nil}
+	for i := range s.count {
+		if f := s.ring[(s.head+i)%len(s.ring)]; f.queue {
+			t.sent, t.head, t.size = true, f.msg, size(f.msg)
+			t.after = s.u.now().Sub(f.at)
+			break
+		}
+	}
+	before := s.u.suspect.limit
+	verdict := s.u.suspect.ended(e, t)
+	if after := s.u.suspect.limit; after != before {
+		s.u.log.Warn("uplink makes messages smaller, as they do not get through", "bytes", after)
+	}
+	switch verdict {
+	case condemn:
+		s.park(t.head, e.Reason.String())
+	case forbidden:
+		return reasonError(ReasonDenied, e)
+	}
+	return e
+}
+
+// park gives a message up.
+func (s *session) park(m Message, reason string) {
+	s.u.refused.Add(1)
+	s.u.log.Error("the broker will never take a message; it is given up", "server", s.server,
+		"topic", m.Topic, "bytes", len(m.Payload), "reason", reason)
+	s.u.queue.Refused(m, reason)
+}
+
 // deliver returns nil when ctx has ended.
 func (s *session) deliver(ctx context.Context) error {
-	if s.u.cfg.Birth != nil {
-		for _, r := range s.u.cfg.Birth() {
-			if ok, err := s.await(ctx.Done(), nil); !ok {
-				return err
-			}
-			s.send(Message{Topic: r.Topic, Payload: r.Payload}, true, false)
+	births, err := s.births(ctx)
+	if err != nil || ctx.Err() != nil {
+		return err
+	}
+	s.u.accepts(s.server, s.u.cfg.Verify && len(births) > 0)
+	if control := s.u.suspect.control; control > 0 {
+		if ok, err := s.try(ctx, control, births); !ok {
+			return err
 		}
 	}
 	for {
 		if ok, err := s.await(ctx.Done(), nil); !ok {
 			return err
 		}
-		m, err := s.next(ctx)
-		switch {
-		case err == nil:
-			s.send(m, false, true)
-		case !errors.Is(err, errWanted):
+		if err := s.one(ctx); err != nil && !errors.Is(err, errWanted) {
 			return err
 		}
 	}
+}
+
+// one takes a message from the queue and sends it.
+func (s *session) one(ctx context.Context) error {
+	m, err := s.next(ctx)
+	if err != nil {
+		return err
+	}
+	if packet := s.pub.limits().packet; packet > 0 && s.packedSize(m) > packet-overhead {
+		// It would cost the connection. Refused in order: all before it first.
+		for s.count > 0 {
+			if ok, err := s.settle1(ctx); !ok {
+				return err
+			}
+		}
+		s.park(m, ReasonTooLarge.String())
+		return nil
+	}
+	s.send(m, false, true)
+	return nil
+}
+
+// packedSize is size as it goes out.
+func (s *session) packedSize(m Message) int {
+	if s.largest == 0 || size(m) <= s.largest || s.u.cfg.Compress == CompressNone {
+		return size(m)
+	}
+	p := s.u.encode(m)
+	return len(p.topic) + len(p.payload)
+}
+
+// settle1 waits for something to be settled.
+func (s *session) settle1(ctx context.Context) (bool, error) {
+	s.collect()
+	if s.count == 0 {
+		return true, nil
+	}
+	select {
+	case <-s.signal:
+		s.collect()
+		return true, nil
+	case <-s.failed:
+		return false, s.failure
+	case <-ctx.Done():
+		return false, errWanted
+	}
+}
+
+var errNotSeen = errors.New("its own message did not come back; the broker's access rules do not allow it to be published, or not to be read")
+
+// births publishes the births, and waits for the first of them to be let
+// through if that is to be verified.
+func (s *session) births(ctx context.Context) ([]Retained, error) {
+	if s.u.cfg.Birth == nil {
+		return nil, nil
+	}
+	births := s.u.cfg.Birth()
+	var back <-chan error
+	for i, r := range births {
+		if ok, err := s.await(ctx.Done(), nil); !ok {
+			return births, err
+		}
+		if i == 0 && s.u.cfg.Verify {
+			back = s.pub.confirm(packet{topic: r.Topic, payload: r.Payload, retained: true})
+		}
+		s.send(Message{Topic: r.Topic, Payload: r.Payload}, true, false)
+	}
+	if !s.u.cfg.Verify || len(births) == 0 {
+		return births, nil
+	}
+	limit := time.NewTimer(s.u.time.confirm)
+	defer limit.Stop()
+	for {
+		s.collect()
+		if back == nil && s.taken > 0 {
+			return births, nil
+		}
+		select {
+		case err := <-back:
+			if err != nil {
+				s.u.report.unverified(s.server, err)
+			}
+			return births, nil
+		case <-s.signal:
+		case <-s.failed:
+			return births, s.failure
+		case <-ctx.Done():
+			return births, nil
+		case <-limit.C:
+			return births, reasonError(ReasonDenied, errNotSeen)
+		}
+	}
+}
+
+// try is a trial, see suspect: the births alone for a while, then one message
+// alone. It returns true when the message was settled.
+func (s *session) try(ctx context.Context, control time.Duration, births []Retained) (bool, error) {
+	s.trial = inControl
+	pause := time.NewTimer(control)
+	defer pause.Stop()
+	for waiting := true; waiting; {
+		s.collect()
+		select {
+		case <-pause.C:
+			waiting = false
+		case <-s.signal:
+		case <-s.failed:
+			return false, s.failure
+		case <-ctx.Done():
+			return false, nil
+		}
+	}
+	for _, r := range births[:min(1, len(births))] { // once more, to see that the connection lives
+		if ok, err := s.await(ctx.Done(), nil); !ok {
+			return false, err
+		}
+		s.send(Message{Topic: r.Topic, Payload: r.Payload}, true, false)
+	}
+	for s.count > 0 {
+		if ok, err := s.settle1(ctx); !ok {
+			return false, clean(err)
+		}
+	}
+	s.trial = inTest
+	for s.count == 0 && !s.proved {
+		if ok, err := s.await(ctx.Done(), nil); !ok {
+			return false, err
+		}
+		if err := s.one(ctx); err != nil && !errors.Is(err, errWanted) {
+			return false, err
+		}
+	}
+	for s.count > 0 {
+		if ok, err := s.settle1(ctx); !ok {
+			return false, clean(err)
+		}
+	}
+	s.trial = noTrial
+	return true, nil
+}
+
+// clean is nil for the end of the context.
+func clean(err error) error {
+	if errors.Is(err, errWanted) {
+		return nil
+	}
+	return err
 }
 
 // await waits until a message can be sent: room in the window, and a
@@ -169,10 +377,16 @@ func (s *session) await(stop <-chan struct{}, limit <-chan time.Time) (bool, err
 		if s.slot || s.count == len(s.ring) {
 			ready = nil
 		}
+		var paced <-chan time.Time
 		if s.slot && s.count < len(s.ring) {
-			return true, nil
+			pause := s.u.pace.wait(s.u.now())
+			if pause == 0 {
+				return true, nil
+			}
+			paced = s.after(pause)
 		}
 		select {
+		case <-paced:
 		case <-ready:
 			s.slot = true
 		case <-s.signal:
@@ -182,6 +396,16 @@ func (s *session) await(stop <-chan struct{}, limit <-chan time.Time) (bool, err
 			return false, nil
 		}
 	}
+}
+
+// after is like time.After, with one timer for the session.
+func (s *session) after(d time.Duration) <-chan time.Time {
+	if s.timer == nil {
+		s.timer = time.NewTimer(d)
+	} else {
+		s.timer.Reset(d)
+	}
+	return s.timer.C
 }
 
 // errWanted says that run has something else to do than to wait for a message.
@@ -231,13 +455,17 @@ func (s *session) rouse() {
 // send publishes m; await has returned true before.
 func (s *session) send(m Message, retained, queue bool) {
 	s.slot = false
-	s.ring[(s.head+s.count)%len(s.ring)] = flight{msg: m, queue: queue}
+	f := flight{msg: m, queue: queue, at: s.u.now()}
+	s.ring[(s.head+s.count)%len(s.ring)] = f
 	s.count++
 	s.u.inFlight.Store(int64(s.count))
+	p := packet{topic: m.Topic, payload: m.Payload, retained: retained}
 	if queue {
 		s.u.sent.Add(1)
+		p = s.u.encode(m)
 	}
-	s.tokens <- s.pub.publish(m.Topic, m.Payload, retained)
+	s.u.pace.took(p.topic, p.payload)
+	s.tokens <- s.pub.publish(p)
 }
 
 // collect takes what is settled out of the window and reports it.
@@ -247,17 +475,37 @@ func (s *session) collect() {
 		s.ring[s.head] = flight{}
 		s.head = (s.head + 1) % len(s.ring)
 		s.count--
-		if !f.queue {
+		refused, is := s.verdict(s.taken)
+		switch {
+		case is && f.queue:
+			s.park(f.msg, refused)
+			s.proved = true
+			continue
+		case is:
+			s.u.log.Warn("the broker will never take a message of the gateway about itself", "topic", f.msg.Topic, "reason", refused)
+			continue
+		case !f.queue:
 			continue
 		}
 		s.u.acked.Add(1)
+		s.u.suspect.acked()
 		s.u.queue.Acked(f.msg)
 		if !s.proved {
 			s.proved = true
 			s.u.report.works(s.server, s.u.now())
+			s.u.obs.Accepted(s.server)
 		}
 	}
 	s.u.inFlight.Store(int64(s.count))
+}
+
+// verdict is why the message at a position was refused for ever, if it was.
+func (s *session) verdict(position uint64) (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	why, is := s.refused[position]
+	delete(s.refused, position)
+	return why, is
 }
 
 // farewell gives what is in flight, and the goodbyes, a little time.
@@ -305,9 +553,17 @@ func (s *session) watch(ctx context.Context) {
 			// whatever came before it was progress.
 			timer.Reset(s.u.cfg.AckTimeout)
 		case <-settled:
-			if t.Error() != nil {
-				s.lose(t)
-				return
+			if err := t.Error(); err != nil {
+				var r *refusal
+				if !errors.As(err, &r) {
+					s.lose(t)
+					return
+				}
+				if !r.forEver() {
+					s.fail(r.asError())
+					return
+				}
+				s.refuse(r)
 			}
 			t = nil
 			s.settle()
@@ -325,6 +581,13 @@ func (s *session) watch(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// refuse notes a verdict for the message that is settled next.
+func (s *session) refuse(r *refusal) {
+	s.mu.Lock()
+	s.refused[s.settled.Load()] = r.Error()
+	s.mu.Unlock()
 }
 
 func (s *session) settle() {
@@ -369,8 +632,12 @@ func (s *session) drain(t token) {
 		default:
 			return
 		}
-		if t.Error() != nil {
-			return
+		if err := t.Error(); err != nil {
+			var r *refusal
+			if !errors.As(err, &r) || !r.forEver() {
+				return
+			}
+			s.refuse(r)
 		}
 		s.settled.Add(1)
 		t = nil

@@ -19,6 +19,8 @@ type fakePublisher struct {
 	connectFor time.Duration // how long connect takes
 	ackAfter   time.Duration // negative: never
 	lostAfter  int           // not 0: the connection is lost at that publish
+	announced  limits
+	confirmed  chan error
 	slots      chan struct{}
 	lostCh     chan struct{}
 	mu         sync.Mutex
@@ -49,10 +51,19 @@ func (p *fakePublisher) connect(ctx context.Context) error {
 
 func (p *fakePublisher) ready() <-chan struct{} { return p.slots }
 
-func (p *fakePublisher) publish(topic string, payload []byte, retained bool) token {
+func (p *fakePublisher) limits() limits { return p.announced }
+
+func (p *fakePublisher) confirm(packet) <-chan error {
+	if p.confirmed == nil {
+		return nil
+	}
+	return p.confirmed
+}
+
+func (p *fakePublisher) publish(m packet) token {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.published = append(p.published, fmt.Sprintf("%s=%s %v", topic, payload, retained))
+	p.published = append(p.published, fmt.Sprintf("%s=%s %v", m.topic, m.payload, m.retained))
 	t := &fakeToken{done: make(chan struct{})}
 	p.tokens = append(p.tokens, t)
 	if len(p.published) == p.lostAfter {
@@ -96,6 +107,7 @@ func simulate(t *testing.T, cfg Config, q Queue, obs Observer, log *slog.Logger,
 		t.Fatal(err)
 	}
 	attempt := 0
+	u.watch = func(context.Context) {}
 	u.connect = func(s Server) publisher {
 		attempt++
 		return script(attempt-1, s)

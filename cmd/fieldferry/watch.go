@@ -107,6 +107,11 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 		return
 	}
 	now := time.Now()
+	data, err := uplink.Expand(data)
+	if err != nil {
+		fmt.Fprintf(w.err, "%s: %v\n", printable(topic), err)
+		return
+	}
 	m, err := payload.Parse(data)
 	if err != nil {
 		if !strings.HasSuffix(topic, "/status") && !strings.HasSuffix(topic, "/meta") {

@@ -53,7 +53,13 @@ type Uplink struct {
 	Batch        Batch
 	InFlight     int    // messages that may wait for their PUBACK
 	Format       string // "json"
-	Compress     string // "none"
+	Compress     string // "none", "gzip" or "zstd"
+	Protocol     string // "3.1.1" or "5"
+	// VerifyPublish makes sure at every connect that the broker lets the
+	// gateway publish; default: on, but with a preset that has no use for it.
+	VerifyPublish bool
+	MaxRate       int64 // bytes a second; 0: no limit
+	MaxMessages   int   // messages a second; 0: no limit
 }
 
 // Batch says when records are sent together: whichever limit is met first.

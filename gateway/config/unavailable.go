@@ -16,10 +16,7 @@ type unavailable struct {
 var unavailableKeys = []unavailable{
 	{path: "modbus[].devices[].template", feature: "a device template", advice: "write the registers out"},
 	{path: "uplink.format", feature: "another format than json", accept: "json", advice: "remove the key or set it to json"},
-	{path: "uplink.compress", feature: "compression", accept: "none", advice: "remove the key or set it to none"},
-	{path: "uplink.protocol", feature: "MQTT 5", accept: "3.1.1", advice: "remove the key: MQTT 3.1.1 is spoken"},
 	{path: "uplink.backlog", feature: "a lane of its own for the backlog"},
-	{path: "uplink.max_rate", feature: "limiting the rate of the uplink"},
 	{path: "buffer.quota", feature: "sharing out the buffer"},
 	{path: "web", feature: "the status page"},
 }

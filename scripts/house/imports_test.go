@@ -42,7 +42,9 @@ var rooms = map[string]room{
 	},
 	"uplink": {
 		modules: map[string]string{
-			"github.com/eclipse/paho.mqtt.golang": "MQTT",
+			"github.com/eclipse/paho.mqtt.golang": "MQTT 3.1.1",
+			"github.com/eclipse/paho.golang":      "MQTT 5",
+			"github.com/mdlayher/netlink":         "news of the network",
 			"github.com/gorilla/websocket":        "MQTT over WebSocket",
 			"github.com/klauspost/compress":       "payloads on the wire",
 		},

@@ -5,7 +5,7 @@
 //
 // A [Broker] is a real one (mochi-mqtt) that can be stopped and started again
 // at the same address, as in an outage. A [FaultBroker] speaks just enough
-// MQTT 3.1.1 to break it in every way in which brokers and networks do, and
+// MQTT 3.1.1 and 5 to break it in every way in which brokers and networks do, and
 // records every message together with whether it acknowledged it.
 //
 // # Caveats
