@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"fieldferry/bus/modbus/rtu"
@@ -57,6 +58,9 @@ func (cfg LineConfig) Validate() error {
 	if c.Port == "" {
 		fail("port: missing; name a serial device, such as /dev/ttyS1 or one of /dev/serial/by-id")
 	}
+	if _, err := ParseEndpoint(c.Port); c.Port != "" && err != nil {
+		errs = append(errs, err)
+	}
 	if c.BaudRate < 50 || c.BaudRate > 20_000_000 {
 		fail("baud rate %d: out of range", c.BaudRate)
 	}
@@ -85,15 +89,19 @@ func (cfg LineConfig) Validate() error {
 			fail("device %d: its name %q is missing or used twice", i+1, d.Name)
 		}
 		names[d.Name] = true
-		for _, err := range d.validate() {
+		for _, err := range d.validate(strings.HasPrefix(c.Port, tcpScheme)) {
 			errs = append(errs, fmt.Errorf("device %s: %w", d.Name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (d *Device) validate() (errs []error) {
-	if d.UnitID < 1 || d.UnitID > 247 {
+func (d *Device) validate(tcp bool) (errs []error) {
+	if d.Timeout < 0 || d.Timeout > time.Minute {
+		errs = append(errs, fmt.Errorf("timeout %v: use a time up to 1m, such as 300ms", d.Timeout))
+	}
+	// On TCP 0 and 255 mean the far end itself.
+	if (d.UnitID < 1 || d.UnitID > 247) && !(tcp && (d.UnitID == 0 || d.UnitID == 255)) {
 		errs = append(errs, fmt.Errorf("unit id %d: use 1 to 247", d.UnitID))
 	}
 	if d.MaxRegisters < 1 || d.MaxRegisters > rtu.MaxRegisters {

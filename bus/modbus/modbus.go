@@ -92,9 +92,10 @@ type RS485 struct {
 // Device is one unit on a line.
 type Device struct {
 	Name         string
-	UnitID       uint8 // 1 to 247
-	MaxGap       int   // unused registers or bits a merged read may cross
-	MaxRegisters int   // registers in one request, 1 to 125
+	UnitID       uint8         // 1 to 247
+	MaxGap       int           // unused registers or bits a merged read may cross
+	MaxRegisters int           // registers in one request, 1 to 125
+	Timeout      time.Duration // of its own; 0 means the line's
 	Registers    []Register
 }
 

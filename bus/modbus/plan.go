@@ -40,8 +40,12 @@ func Plan(cfg LineConfig) PlanReport {
 	cfg = cfg.withDefaults()
 	var report PlanReport
 	mode := cfg.mode()
+	endpoint, _ := ParseEndpoint(cfg.Port)
+	if endpoint.Framing != Serial {
+		mode.BaudRate = 0
+	}
 	for i := range cfg.Devices {
-		d := newDevice(&cfg.Devices[i])
+		d := newDevice(&cfg.Devices[i], endpoint.costOf(cfg))
 		for _, g := range d.groups {
 			for _, b := range d.merge(g.members) {
 				request := d.planRequest(b, g.interval, mode, cfg.Turnaround)
@@ -49,10 +53,10 @@ func Plan(cfg LineConfig) PlanReport {
 				report.RequestsPerSecond += float64(time.Second) / float64(g.interval)
 				report.Load += float64(request.Wire) / float64(g.interval)
 				reply := time.Duration(rtu.ReplyLen(b.table.Function(), b.count)) * mode.CharTime()
-				if reply+mode.Silence() > cfg.Timeout {
+				if timeout := cmp.Or(d.cfg.Timeout, cfg.Timeout); reply+mode.Silence() > timeout {
 					report.Warnings = append(report.Warnings, fmt.Sprintf(
 						"device %s: a reply with %d %s takes %v at %d baud, but the timeout is %v; set a longer timeout or a smaller max_registers",
-						d.cfg.Name, b.count, unitsOf(b.table), reply.Round(time.Millisecond), cfg.BaudRate, cfg.Timeout))
+						d.cfg.Name, b.count, unitsOf(b.table), reply.Round(time.Millisecond), cfg.BaudRate, timeout))
 				}
 			}
 		}
@@ -117,16 +121,55 @@ func (d *device) fits(b *block, i int) bool {
 	p := &d.points[i]
 	end := b.first + b.count
 	return b.table == p.reg.Table &&
-		p.first-end <= d.cfg.MaxGap &&
+		d.worthReading(p.first-end, b.table) &&
 		max(end, p.first+p.width)-b.first <= d.limit(b.table) &&
 		!slices.Contains(d.cuts[b.members[len(b.members)-1]:i], true)
 }
 
 func (d *device) limit(t Table) int {
-	if t.Bits() {
+	switch {
+	case t.Bits():
 		return rtu.MaxBits
+	case d.most > 0:
+		return min(d.most, d.cfg.MaxRegisters)
 	}
 	return d.cfg.MaxRegisters
+}
+
+// cost is what reading takes on the wire.
+type cost struct {
+	register time.Duration // one more register in a reply
+	request  time.Duration // one more request
+}
+
+// leastAnswer is the least time a device takes to answer, in the comparison
+// of a gap with a request.
+const leastAnswer = 2 * time.Millisecond
+
+// costOf works out the costs on the line of cfg.
+func (e Endpoint) costOf(cfg LineConfig) cost {
+	if e.Framing != Serial {
+		return cost{request: leastAnswer} // what is on the line behind is not known
+	}
+	mode := cfg.withDefaults().mode()
+	none := mode.WireTime(rtu.ReadHoldingRegisters, 0)
+	return cost{register: 2 * mode.CharTime(), request: none + cfg.Turnaround + leastAnswer}
+}
+
+// worthReading reports whether reading across a gap is allowed and cheaper
+// than a second request.
+func (d *device) worthReading(gap int, t Table) bool {
+	if gap <= 0 {
+		return true
+	}
+	if gap > d.cfg.MaxGap {
+		return false
+	}
+	took := time.Duration(gap) * d.cost.register
+	if t.Bits() {
+		took /= 16
+	}
+	return took < d.cost.request
 }
 
 // sub is the part of b that members make up.
@@ -164,8 +207,8 @@ type group struct {
 	members  []int // in address order
 }
 
-func newDevice(cfg *Device) *device {
-	d := &device{cfg: cfg}
+func newDevice(cfg *Device, cost cost) *device {
+	d := &device{cfg: cfg, cost: cost}
 	for i := range cfg.Registers {
 		d.points = append(d.points, newPoint(&cfg.Registers[i]))
 	}

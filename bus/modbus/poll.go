@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -30,22 +31,20 @@ func (l *Line) poll(d *device, now time.Time) error {
 	d.seen.answered, d.seen.missed = false, false
 	d.silent = d.silent[:0]
 	err := l.readAll(d, d.wanted(due, now))
-	why := ""
 	for _, i := range due {
 		r := &d.results[i]
-		if !r.done {
-			r.done, r.fail = true, "not asked: the device did not answer an earlier request"
-			if err != nil {
-				r.fail = err.Error()
-			}
-		} else if why == "" {
-			why = r.fail
+		if r.done {
+			continue
+		}
+		r.done, r.fail = true, "not asked: the device did not answer an earlier request"
+		if err != nil {
+			r.fail = err.Error()
 		}
 	}
 	switch {
 	case err != nil || d.seen.answered:
 	case d.seen.missed:
-		l.silence(d, why)
+		l.silence(d)
 	case d.offline: // nothing could be asked yet
 		d.probeAt = time.Now().Add(time.Second)
 	}
@@ -182,12 +181,29 @@ func (l *Line) bisect(d *device, b block) error {
 	// Each half can be read, the whole cannot: a hole between them, or more
 	// registers than the device gives at once.
 	last := b.members[half-1]
+	if !refusedLeft && !refusedRight && left.first+left.count >= right.first && d.clean(b) && !b.table.Bits() && b.count <= d.limit(b.table) {
+		// There is no hole between them, so that it is their number.
+		d.most = max(left.count, right.count)
+		l.log.Info("fewer registers at once are read from now on, the device refuses more", "device", d.cfg.Name,
+			"refused", b.count, "registers", d.most)
+		return nil
+	}
 	if !refusedLeft && !refusedRight && d.results[last].fail == "" && d.results[b.members[half]].fail == "" && !d.cuts[last] {
 		d.cuts[last] = true
 		l.log.Info("registers are read apart from now on, the device refuses them together", "device", d.cfg.Name,
 			"table", b.table.String(), "left", d.points[last].reg.Name, "right", d.points[b.members[half]].reg.Name)
 	}
 	return nil
+}
+
+// clean reports whether all members of b were read.
+func (d *device) clean(b block) bool {
+	for _, i := range b.members {
+		if r := &d.results[i]; !r.done || r.fail != "" && !r.none {
+			return false
+		}
+	}
+	return true
 }
 
 // refuse remembers that a point cannot be read, so that it no longer spoils
@@ -262,29 +278,64 @@ func (l *Line) request(d *device, b block) ([]byte, error) {
 	if l.hold(d, b) > 0 {
 		return nil, errHeld
 	}
+	l.wire.SetTimeout(cmp.Or(d.cfg.Timeout, l.cfg.Timeout))
 	tries := 1 + l.cfg.Retries
 	if d.failures > 0 || d.suspect {
 		tries = 1
 	}
-	for try := 1; ; try++ {
-		l.again = try > 1
+	for try, patience := 1, 0; ; try++ {
+		l.again = try > 1 || patience > 0
 		data, err := d.ask(b)
 		var exception *rtu.ExceptionError
-		refused := errors.As(err, &exception)
+		code := byte(0)
+		if errors.As(err, &exception) {
+			code = exception.Code
+		}
 		switch {
-		case err == nil, refused && exception.Code != 10 && exception.Code != 11:
+		case code == 5 && patience < mostPatience: // it works on it
+			patience++
+			try--
+			if err := l.wire.Listen(l.ctx, acknowledged); err != nil {
+				return nil, err
+			}
+			continue
+		case code == 10, code == 11: // a gateway says that it does not reach the device
+			d.failures = max(d.failures, offlineAfter-1)
+			l.miss(d, err)
+			return nil, err
+		case err == nil, exception != nil:
 			d.replied = time.Now()
+			d.patience(code)
 			l.answered(d)
 			return data, err
 		case isPortLost(err):
 			return nil, err
-		case try >= tries || refused:
-			d.seen.missed = true
-			d.inRow++
+		case try >= tries:
+			l.miss(d, err)
 			return nil, err
 		}
 		l.count(func(s *Stats) { s.Retries++ })
 	}
+}
+
+// miss notes a request that the device has not answered, in all its tries.
+func (l *Line) miss(d *device, err error) {
+	d.seen.missed = true
+	d.inRow++
+	if d.fault == "" {
+		d.fault = err.Error()
+	}
+}
+
+// patience leaves a device that says it is busy (exception 6) alone, longer
+// each time.
+func (d *device) patience(code byte) {
+	if code != 6 {
+		d.busyFor = 0
+		return
+	}
+	d.busyFor = min(max(2*d.busyFor, firstBusy), longestBusy)
+	d.busyUntil = time.Now().Add(d.busyFor)
 }
 
 // ask reads a block with goburrow's client and checks the length, which it

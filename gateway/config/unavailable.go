@@ -14,18 +14,7 @@ type unavailable struct {
 
 // unavailableKeys loses a row when a feature arrives.
 var unavailableKeys = []unavailable{
-	{path: "modbus[].devices[].timeout", feature: "a timeout of its own for a device", advice: "set timeout on the line"},
 	{path: "modbus[].devices[].template", feature: "a device template", advice: "write the registers out"},
-	{path: "modbus[].devices[].registers[].invalid", feature: "a value that means not available"},
-	{path: "modbus[].devices[].registers[].scale_register", feature: "a scale factor read from a register"},
-	{path: "modbus[].devices[].registers[].enum", feature: "labelling values"},
-	{path: "modbus[].devices[].registers[].flags", feature: "labelling bits"},
-	{path: "modbus[].devices[].registers[].bit", feature: "reading a single bit of a register"},
-	{path: "modbus[].devices[].registers[].bits", feature: "reading some bits of a register"},
-	{path: "modbus[].devices[].registers[].length", feature: "a value of variable length"},
-	{path: "modbus[].devices[].registers[].deadband", feature: "a deadband", advice: "remove the key; on_change sends only changes"},
-	{path: "modbus[].devices[].registers[].min_interval", feature: "a least interval between changes"},
-	{path: "modbus[].devices[].registers[].max_interval", feature: "a greatest interval between changes"},
 	{path: "uplink.format", feature: "another format than json", accept: "json", advice: "remove the key or set it to json"},
 	{path: "uplink.compress", feature: "compression", accept: "none", advice: "remove the key or set it to none"},
 	{path: "uplink.protocol", feature: "MQTT 5", accept: "3.1.1", advice: "remove the key: MQTT 3.1.1 is spoken"},

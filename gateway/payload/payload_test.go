@@ -199,3 +199,18 @@ func BenchmarkRecordByEncodingJSON(b *testing.B) {
 			string(appendID(nil, f.ID, true)), true, string(appendHex(nil, f.Data[:f.Len]))})
 	}
 }
+
+func TestLabelledValues(t *testing.T) {
+	for want, v := range map[string]modbus.Value{
+		`{"value":1,"label":"on"}`:               {Uint: 1, Label: "on"},
+		`{"value":true,"label":"open"}`:          {Kind: modbus.KindBool, Uint: 1, Label: "open"},
+		`{"value":5,"flags":["run","fault \""]}`: {Uint: 5, Flags: []string{"run", `fault "`}},
+		`{"value":0,"flags":[]}`:                 {Flags: []string{}},
+		`"SN 42\n"`:                              {Kind: modbus.KindText, Text: "SN 42\n"},
+		`null`:                                   {Kind: modbus.KindFloat, Float: math.NaN()},
+	} {
+		if got := string(AppendValue(nil, &v)); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}
