@@ -29,6 +29,7 @@ rtu+tcp://host:port for a serial device server.`,
 		a.newModbusDecodeCommand(),
 		a.newModbusScanCommand(),
 		a.newModbusWriteCommand(),
+		a.newModbusSimulateCommand(),
 	)
 	return c
 }
