@@ -30,6 +30,7 @@ rtu+tcp://host:port for a serial device server.`,
 		a.newModbusScanCommand(),
 		a.newModbusWriteCommand(),
 		a.newModbusSimulateCommand(),
+		a.newModbusTemplatesCommand(),
 	)
 	return c
 }

@@ -25,7 +25,6 @@ var unavailableKeys = []unavailable{
 	{path: "can[].raw", feature: "sending decoded frames only", accept: "true", advice: "remove the key or set it to true"},
 	{path: "can[].limit", feature: "limiting the rate of CAN frames", advice: "remove the key; filters keep frames out"},
 	{path: "can[].messages", feature: "setting up single CAN messages"},
-	{path: "modbus[].devices[].template", feature: "a device template", advice: "write the registers out"},
 	{path: "uplink.format", feature: "another format than json", accept: "json", advice: "remove the key or set it to json"},
 	{path: "uplink.compress", feature: "compression", accept: "none", advice: "remove the key or set it to none"},
 	{path: "uplink.protocol", feature: "MQTT 5", accept: "3.1.1", advice: "remove the key: MQTT 3.1.1 is spoken"},
