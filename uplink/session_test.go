@@ -20,14 +20,18 @@ type fakePublisher struct {
 	ackAfter   time.Duration // negative: never
 	lostAfter  int           // not 0: the connection is lost at that publish
 	announced  limits
-	confirmed  chan error
-	slots      chan struct{}
-	lostCh     chan struct{}
-	mu         sync.Mutex
-	published  []string
-	tokens     []*fakeToken
-	polite     bool
-	closed     bool
+	lostBy     error         // nil: something
+	lifetime   time.Duration // not 0: the connection is lost so long after connect
+	// birthAckAfter is ackAfter of retained messages, if not 0.
+	birthAckAfter time.Duration
+	confirmed     chan error
+	slots         chan struct{}
+	lostCh        chan struct{}
+	mu            sync.Mutex
+	published     []string
+	tokens        []*fakeToken
+	polite        bool
+	closed        bool
 }
 
 type fakeToken struct {
@@ -45,6 +49,9 @@ func (p *fakePublisher) connect(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(p.connectFor):
+		if p.lifetime > 0 {
+			time.AfterFunc(p.lifetime, func() { close(p.lostCh) })
+		}
 		return p.connectErr
 	}
 }
@@ -70,18 +77,27 @@ func (p *fakePublisher) publish(m packet) token {
 		close(p.lostCh)
 		return t
 	}
+	after := p.ackAfter
+	if m.retained && p.birthAckAfter != 0 {
+		after = p.birthAckAfter
+	}
 	switch {
-	case p.ackAfter == 0:
+	case after == 0:
 		close(t.done)
-	case p.ackAfter > 0:
-		time.AfterFunc(p.ackAfter, func() { close(t.done) })
+	case after > 0:
+		time.AfterFunc(after, func() { close(t.done) })
 	}
 	p.slots <- struct{}{}
 	return t
 }
 
 func (p *fakePublisher) lost() <-chan struct{} { return p.lostCh }
-func (p *fakePublisher) err() error            { return reasonError(ReasonLost, errors.New("fake")) }
+func (p *fakePublisher) err() error {
+	if p.lostBy != nil {
+		return reasonError(ReasonLost, p.lostBy)
+	}
+	return reasonError(ReasonLost, errors.New("fake"))
+}
 
 func (p *fakePublisher) close(polite bool) {
 	p.mu.Lock()
