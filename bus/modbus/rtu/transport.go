@@ -223,11 +223,22 @@ func (t *Transporter) settle(ctx context.Context, request []byte, again bool) er
 		if !now.Before(limit) {
 			return &BusyError{Waited: now.Sub(start), Bytes: int(t.stats.StrayBytes - stray)}
 		}
-		if err := t.heard(ctx, t.last.Add(quiet)); err != nil {
+		rest := t.last.Add(quiet).Sub(now)
+		if p, ok := t.port.(preciseWaiter); ok && rest > 0 && rest <= preciseWait && ctx.Err() == nil {
+			p.WaitReadable(rest)
+			continue
+		}
+		if err := t.heard(ctx, now.Add(rest)); err != nil {
 			return err
 		}
 	}
 }
+
+// preciseWaiter is a port that can wait shorter than Go's poller.
+type preciseWaiter interface{ WaitReadable(d time.Duration) }
+
+// preciseWait bounds what is waited without regard to the context.
+const preciseWait = 5 * time.Millisecond
 
 // awaitOwed waits until no reply is owed that could be taken for the reply to
 // request. Another master that keeps asking the same does not make it wait on.
