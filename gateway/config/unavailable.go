@@ -42,7 +42,6 @@ var unavailableKeys = []unavailable{
 	{path: "uplink.protocol", feature: "MQTT 5", accept: "3.1.1", advice: "remove the key: MQTT 3.1.1 is spoken"},
 	{path: "uplink.backlog", feature: "a lane of its own for the backlog"},
 	{path: "uplink.max_rate", feature: "limiting the rate of the uplink"},
-	{path: "buffer.quota", feature: "sharing out the buffer"},
 	{path: "web", feature: "the status page"},
 }
 
