@@ -246,7 +246,7 @@ func (b *Buffer) spare(err error) {
 	b.mu.Lock()
 	var oldest *segment
 	if len(b.segs) > 0 && (b.cfg.Overflow == DropOldest || b.finished(b.segs[0], true)) {
-		oldest = b.segs[0]
+		oldest, _ = b.choose(b.protected())
 	}
 	b.mu.Unlock()
 	if oldest == nil {

@@ -54,6 +54,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("the memory limit of the buffer is %d bytes; at least %d are needed", c.MaxMemory, minMaxMemory)
 	case c.SegmentSize < 64<<10 || c.SegmentSize > maxSegment || c.SegmentSize > c.MaxSize/4:
 		return c, fmt.Errorf("the segment size of the buffer is %d bytes; it must be between %d and %d, and at most a quarter of the size limit", c.SegmentSize, 64<<10, maxSegment)
+	case c.Quota > c.MaxSize/2:
+		return c, fmt.Errorf("the quota of the buffer is %d bytes; it must be at most half of the size limit, %d", c.Quota, c.MaxSize/2)
 	case c.SyncInterval < 0 || c.MaxAge < 0:
 		return c, errors.New("the sync interval and the age limit of the buffer must not be negative")
 	}
@@ -100,6 +102,7 @@ type Buffer struct {
 	stats    Stats
 	badBytes int64
 
+	rewrites  uint64        // how often records got other offsets
 	leaving   span          // offsets of a segment that is being evicted
 	left      chan struct{} // closed when it is
 	accounted bool          // the damage of a segment that is being evicted; under disk

@@ -22,7 +22,9 @@ type Batch struct {
 	file  []byte // chunk as stored
 	raw   []byte
 	chunk rows
-	have  bool // chunk is valid
+	have  bool // chunk is valid, unless the buffer's rewrites have moved on
+
+	rewrites uint64
 }
 
 func (t *Batch) reset(b *Buffer) {
@@ -129,6 +131,7 @@ func (b *Buffer) readAt(off uint64, t *Batch, maxRecords, maxBytes int) (uint64,
 	if i := b.mem.find(off); i < len(b.mem.blocks) && b.mem.blocks[i].first <= off {
 		return b.readBlock(b.mem.blocks[i], off, t, maxRecords, maxBytes), nil
 	}
+	t.have = t.have && t.rewrites == b.rewrites
 	if t.have && t.chunk.head.first <= off && off <= t.chunk.head.last {
 		return b.readChunk(off, t, maxRecords, maxBytes), nil
 	}
@@ -137,10 +140,13 @@ func (b *Buffer) readAt(off uint64, t *Batch, maxRecords, maxBytes int) (uint64,
 		return b.skipHole(off, s), nil
 	}
 	last := s.sum.last
+	t.rewrites = b.rewrites
 	b.mu.Unlock()
 	found, err := b.loadChunk(s, off, t)
 	b.mu.Lock()
 	switch {
+	case err == nil && t.rewrites != b.rewrites:
+		t.have = false // what was found may lie elsewhere now
 	case err != nil:
 		return off, err
 	case found && t.chunk.head.first > off:

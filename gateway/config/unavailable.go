@@ -16,7 +16,6 @@ type unavailable struct {
 var unavailableKeys = []unavailable{
 	{path: "uplink.format", feature: "another format than json", accept: "json", advice: "remove the key or set it to json"},
 	{path: "uplink.backlog", feature: "a lane of its own for the backlog"},
-	{path: "buffer.quota", feature: "sharing out the buffer"},
 	{path: "web", feature: "the status page"},
 }
 

@@ -28,7 +28,7 @@ func work(dir string, o options, w io.Writer) error {
 		return err
 	}
 	j := &job{b: b, out: bufio.NewWriter(w), rng: rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(time.Now().UnixNano())))}
-	j.sources = []*buffer.Source{b.Source("a"), b.Source("b")}
+	j.sources = []*buffer.Source{b.Source("a"), b.Source("b"), b.Source("quiet")}
 	for b.Stats().Session == 0 { // the disk is not there yet
 		time.Sleep(time.Millisecond)
 	}
@@ -40,7 +40,10 @@ func work(dir string, o options, w io.Writer) error {
 			return err
 		}
 	}
-	last := []uint64{j.sources[0].Last(), j.sources[1].Last()}
+	var last []uint64
+	for _, s := range j.sources {
+		last = append(last, s.Last())
+	}
 	if err := b.Close(); err != nil {
 		return err
 	}
@@ -76,6 +79,8 @@ func (j *job) step(big bool) error {
 		s := j.sources[j.rng.IntN(2)]
 		s.Append(time.Now().UnixNano(), payload(s.Last()+1))
 	}
+	quiet := j.sources[2] // the buffer spares it when it drives others out
+	quiet.Append(time.Now().UnixNano(), payload(quiet.Last()+1))
 	if always || j.rng.IntN(3) == 0 {
 		if err := j.sync(); err != nil {
 			return err
