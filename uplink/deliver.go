@@ -158,13 +158,25 @@ func (s *session) births(ctx context.Context) ([]Retained, error) {
 			return births, nil
 		case <-s.signal:
 		case <-s.failed:
-			return births, s.failure
+			return births, s.unconfirmed()
 		case <-ctx.Done():
 			return births, nil
 		case <-limit.C:
 			return births, reasonError(ReasonDenied, errNotSeen)
 		}
 	}
+}
+
+// unconfirmed is why the connection ended before the first birth was
+// confirmed. Some brokers (mosquitto 2.0.11 for one) acknowledge what access
+// rules forbid, and then hang up.
+func (s *session) unconfirmed() error {
+	s.collect()
+	var e *Error
+	if s.taken > 0 && errors.As(s.failure, &e) && e.Reason == ReasonLost {
+		return reasonError(ReasonDenied, e)
+	}
+	return s.failure
 }
 
 // try is a trial, see suspect: the births alone for a while, then one message

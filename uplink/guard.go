@@ -14,12 +14,14 @@ import (
 
 // MQTT 3.1.1, 2.2.1: packet types in the upper half of the first byte.
 const (
+	typeConnect = 1
 	typeConnack = 2
 	typePublish = 3
 	typePuback  = 4
 
 	typeSubscribe = 8
 	typeSuback    = 9
+	typePingreq   = 12
 	typePingresp  = 13
 
 	typeDisconnect = 14 // from a broker: MQTT 5 only
@@ -39,12 +41,14 @@ const maxAnswer = 64 * 1024
 type guard struct {
 	net.Conn      // TLS, WebSocket or link
 	v5       bool // MQTT 5, else 3.1.1
-	link     *link
-	r        *bufio.Reader
-	packet   [5]byte // the packet being handed out; none of MQTT 3.1.1 that may pass is longer
-	long     []byte  // the same for MQTT 5
-	rest     []byte  // what of it was not read yet
-	accepted bool    // CONNACK passed
+	// keepAlive goes into CONNECT instead of what paho knows, if not 0.
+	keepAlive time.Duration
+	link      *link
+	r         *bufio.Reader
+	packet    [5]byte // the packet being handed out; none of MQTT 3.1.1 that may pass is longer
+	long      []byte  // the same for MQTT 5
+	rest      []byte  // what of it was not read yet
+	accepted  bool    // CONNACK passed
 
 	wmu   sync.Mutex    // paho pings from a goroutine of its own
 	slots chan struct{} // gets one for every PUBLISH written without error
@@ -54,6 +58,9 @@ type guard struct {
 
 	subscribed atomic.Uint32        // packet id of the SUBSCRIBE not answered; 0: none
 	echo       atomic.Pointer[echo] // the message that is to come back; nil: none
+
+	born        time.Time
+	heard, said instant // when the last packet came and went, for the pulse
 
 	cause    atomic.Pointer[Error]
 	failOnce sync.Once
@@ -70,7 +77,7 @@ var (
 )
 
 func newGuard(conn net.Conn, l *link, slots chan struct{}, onFail func()) *guard {
-	return &guard{Conn: conn, link: l, r: bufio.NewReaderSize(conn, 1024), slots: slots, onFail: onFail}
+	return &guard{Conn: conn, link: l, r: bufio.NewReaderSize(conn, 1024), slots: slots, onFail: onFail, born: time.Now()}
 }
 
 // Read hands out the next bytes of packets that may pass.
@@ -101,6 +108,7 @@ func (g *guard) next() error {
 	if err != nil {
 		return err
 	}
+	g.heard.set(g.born)
 	switch {
 	case g.v5 && first == typePuback<<4 && length >= 2:
 		return g.puback5(length)
@@ -109,9 +117,7 @@ func (g *guard) next() error {
 	case first == typePuback<<4 && length == 2:
 		return g.puback()
 	case first == typePingresp<<4 && length == 0:
-		g.packet[0], g.packet[1] = first, 0
-		g.rest = g.packet[:2]
-		return nil
+		return nil // the pulse knows by now
 	case first == typeSuback<<4 && length == 3:
 		return g.suback()
 	case first>>4 == typePublish:
@@ -246,6 +252,9 @@ func (g *guard) Write(p []byte) (int, error) {
 	g.wmu.Lock()
 	defer g.wmu.Unlock()
 	publish := len(p) > 0 && p[0]>>4 == typePublish
+	if g.keepAlive > 0 && len(p) > connectKeepAlive+1 && p[0]>>4 == typeConnect {
+		p = withKeepAlive(p, g.keepAlive)
+	}
 	if publish {
 		if id, ok := publishID(p); ok {
 			g.sent[id/32].Or(1 << (id % 32)) // before the PUBACK can come
@@ -256,8 +265,17 @@ func (g *guard) Write(p []byte) (int, error) {
 		}
 	}
 	n, err := g.Conn.Write(p)
+	g.said.set(g.born)
 	if err != nil {
 		e := writeError(err)
+		if len(p) > 0 && p[0]>>4 == typeConnect && e.Reason == ReasonLost {
+			// TLS 1.3 refuses a client certificate after the handshake: the alert
+			// may be here already. Nobody else reads before CONNECT is out.
+			_ = g.Conn.SetReadDeadline(time.Now().Add(closeTimeout))
+			if _, rerr := g.r.ReadByte(); rerr != nil {
+				e = readError(rerr, false)
+			}
+		}
 		if g.v5 && e.Reason == ReasonLost {
 			// The broker may have said why before it hung up: whoever reads gets
 			// there, or to the end, within the time.
@@ -273,6 +291,23 @@ func (g *guard) Write(p []byte) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// connectKeepAlive is where the keep alive of a CONNECT is, behind the fixed
+// header: protocol name, level and flags come first (MQTT 3.1.1, 3.1.2).
+const connectKeepAlive = 8
+
+// withKeepAlive is a CONNECT with another keep alive: paho would send pings of
+// its own for one that it knows of.
+func withKeepAlive(p []byte, keepAlive time.Duration) []byte {
+	at := lengthEnd(p) + connectKeepAlive
+	if at+2 > len(p) {
+		return p
+	}
+	p = append([]byte(nil), p...)
+	seconds := keepAlive / time.Second
+	p[at], p[at+1] = byte(seconds>>8), byte(seconds) //nolint:gosec // MaxKeepAlive bounds it
+	return p
 }
 
 // lengthEnd is where the fixed header of a packet ends.

@@ -32,9 +32,9 @@ type pahoPublisher struct {
 	lostOnce sync.Once
 	lostCh   chan struct{}
 
-	goneOnce   sync.Once
-	gone       chan struct{}  // closed by close
-	confirming sync.WaitGroup // confirm's goroutine
+	goneOnce sync.Once
+	gone     chan struct{}  // closed by close
+	beside   sync.WaitGroup // goroutines of confirm and the pulse
 }
 
 func newPahoPublisher(cfg *Config, s Server, d dialer, t timing) *pahoPublisher {
@@ -49,7 +49,6 @@ func newPahoPublisher(cfg *Config, s Server, d dialer, t timing) *pahoPublisher 
 
 // options are made anew for every connection, so that credentials are read anew.
 func (p *pahoPublisher) options(ctx context.Context) (*mqtt.ClientOptions, error) {
-	keepAlive := p.cfg.KeepAlive
 	o := mqtt.NewClientOptions()
 	o.Servers = []*url.URL{{Scheme: p.server.Scheme, Host: p.server.Address()}}
 	o.SetClientID(p.cfg.ClientID)
@@ -58,8 +57,7 @@ func (p *pahoPublisher) options(ctx context.Context) (*mqtt.ClientOptions, error
 	o.SetAutoReconnect(false)
 	o.SetConnectRetry(false)
 	o.SetStore(noStore{})
-	o.SetKeepAlive(keepAlive)
-	o.SetPingTimeout(pingTimeout(keepAlive))
+	o.SetKeepAlive(0) // see pulse
 	o.SetConnectTimeout(p.time.connect)
 	o.SetWriteTimeout(handover)
 	o.SetOrderMatters(true)
@@ -77,12 +75,6 @@ func (p *pahoPublisher) options(ctx context.Context) (*mqtt.ClientOptions, error
 	return o, nil
 }
 
-// pingTimeout keeps the time to find an idle link dead, KeepAlive plus this
-// plus paho's checking interval, below 2 x KeepAlive.
-func pingTimeout(keepAlive time.Duration) time.Duration {
-	return min(max(keepAlive/4, 500*time.Millisecond), 10*time.Second)
-}
-
 // open is called by paho, in a goroutine of its own.
 func (p *pahoPublisher) open(ctx context.Context) (net.Conn, error) {
 	conn, l, err := p.dialer.dial(ctx, p.server, p.cfg.TLS)
@@ -94,6 +86,7 @@ func (p *pahoPublisher) open(ctx context.Context) (net.Conn, error) {
 		// ever not, the session must end all the same.
 		time.AfterFunc(closeTimeout, p.setLost)
 	})
+	g.keepAlive = p.cfg.KeepAlive
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -117,6 +110,7 @@ func (p *pahoPublisher) connect(ctx context.Context) error {
 	<-t.Done()
 	stopped := stop()
 	if err = t.Error(); err == nil && stopped {
+		p.beside.Go(p.keepPulse)
 		return nil
 	}
 	if err == nil { // it did connect, but ctx has ended
@@ -176,7 +170,7 @@ func (p *pahoPublisher) confirm(m packet) <-chan error {
 	}
 	sub := p.client.Subscribe(m.topic, 0, nil)
 	p.guard.end()
-	p.confirming.Go(func() {
+	p.beside.Go(func() {
 		select {
 		case <-sub.Done():
 			if t, ok := sub.(*mqtt.SubscribeToken); sub.Error() == nil && (!ok || t.Result()[m.topic] <= 2) { // MQTT 3.1.1, 3.9.3
@@ -205,9 +199,27 @@ func (p *pahoPublisher) err() error {
 	if cause := p.cause(); cause != nil {
 		return cause
 	}
-	// The connection itself had no error: paho has given it up, which it
-	// does only when PINGRESP is missing.
-	return reasonError(ReasonKeepAlive, nil)
+	// The connection itself had no error: paho has given it up.
+	return reasonError(ReasonLost, nil)
+}
+
+// keepPulse pings until the connection ends, or ends it.
+func (p *pahoPublisher) keepPulse() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-p.gone:
+		case <-p.lostCh:
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
+	keep := pulse{guard: p.guard, keepAlive: p.cfg.KeepAlive, taken: p.guard.link.taken, dead: func() {
+		_ = p.guard.fail(reasonError(ReasonKeepAlive, nil))
+		p.guard.link.kill()
+	}}
+	keep.run(ctx)
 }
 
 func (p *pahoPublisher) close(polite bool) {
@@ -218,7 +230,7 @@ func (p *pahoPublisher) close(polite bool) {
 	// Waits until paho's goroutines have ended, in vain at most this long.
 	p.client.Disconnect(uint(handover.Milliseconds()))
 	p.goneOnce.Do(func() { close(p.gone) })
-	p.confirming.Wait()
+	p.beside.Wait()
 }
 
 // notSent is the token of a message for a connection that has ended.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.golang/paho"
+	"github.com/eclipse/paho.golang/paho/log"
 )
 
 // paho5Publisher is MQTT 5 by eclipse/paho.golang: one client for one
@@ -68,7 +69,7 @@ func (p *paho5Publisher) connect(ctx context.Context) error {
 		Conn:              &packetConn{guard: p.guard},
 		Session:           p.ledger,
 		AuthHandler:       noAuth{}, // paho calls it unasked when a CONNACK names a method
-		PingHandler:       &pinger5{DefaultPinger: paho.NewDefaultPinger(), fail: p.fail},
+		PingHandler:       pinger5{p},
 		PacketTimeout:     p.time.connect,
 		OnClientError:     func(err error) { p.fail(reasonError(ReasonProtocol, err)) },
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){ignore}, // the guard lets none pass
@@ -243,19 +244,33 @@ type token5 struct {
 func (t *token5) Done() <-chan struct{} { return t.done }
 func (t *token5) Error() error          { return t.err }
 
-// pinger5 says that it was missing PINGRESP which ended the connection.
-type pinger5 struct {
-	*paho.DefaultPinger
-	fail func(*Error)
+// pinger5 is the pulse in paho's terms.
+type pinger5 struct{ p *paho5Publisher }
+
+// Run implements [paho.Pinger].
+func (p pinger5) Run(ctx context.Context, _ net.Conn, keepAlive uint16) error {
+	keep := pulse{guard: p.p.guard, keepAlive: time.Duration(keepAlive) * time.Second, taken: p.p.guard.link.taken, dead: func() {
+		_ = p.p.guard.fail(reasonError(ReasonKeepAlive, nil))
+		p.p.guard.link.kill()
+	}}
+	if keep.keepAlive == 0 { // the broker wants none; a dead link is to be found all the same
+		keep.keepAlive = p.p.cfg.KeepAlive
+	}
+	keep.run(ctx)
+	return nil
 }
 
-func (p *pinger5) Run(ctx context.Context, conn net.Conn, keepAlive uint16) error {
-	err := p.DefaultPinger.Run(ctx, conn, keepAlive)
-	if err != nil {
-		p.fail(reasonError(ReasonKeepAlive, err))
-	}
-	return err
-}
+// PacketSent implements [paho.Pinger].
+func (pinger5) PacketSent() {}
+
+// PacketReceived implements [paho.Pinger].
+func (pinger5) PacketReceived() {}
+
+// PingResp implements [paho.Pinger].
+func (pinger5) PingResp() {}
+
+// SetDebug implements [paho.Pinger].
+func (pinger5) SetDebug(log.Logger) {}
 
 func ignore(paho.PublishReceived) (bool, error) { return true, nil }
 

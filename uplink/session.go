@@ -345,29 +345,36 @@ func (s *session) lose(t token) {
 	case <-s.quit:
 		err = context.Canceled
 	}
-	s.drain(t)
+	// A broker may hang up on a message it has just refused: its answer says more.
+	if r := s.drain(t); r != nil {
+		err = r.asError()
+	}
 	s.fail(err)
 }
 
-// drain settles what was acknowledged before the end: t, then the tokens.
-func (s *session) drain(t token) {
+// drain settles what was acknowledged before the end: t, then the tokens. It
+// returns the refusal that stopped it, if one did.
+func (s *session) drain(t token) *refusal {
 	for {
 		if t == nil {
 			select {
 			case t = <-s.tokens:
 			default:
-				return
+				return nil
 			}
 		}
 		select {
 		case <-t.Done():
 		default:
-			return
+			return nil
 		}
 		if err := t.Error(); err != nil {
 			var r *refusal
-			if !errors.As(err, &r) || !r.forEver() {
-				return
+			if !errors.As(err, &r) {
+				return nil
+			}
+			if !r.forEver() {
+				return r
 			}
 			s.refuse(r)
 		}
