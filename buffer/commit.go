@@ -329,6 +329,9 @@ func (b *Buffer) store() error {
 	b.mu.Unlock()
 	err := b.hook("commit")
 	if err == nil {
+		err = b.writeAhead(s)
+	}
+	if err == nil {
 		err = s.append(chunks, b.heads, sum.encode(nil))
 	}
 	if err == nil {
