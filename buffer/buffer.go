@@ -14,10 +14,22 @@
 // unless it was acknowledged before. It is removed only by [Buffer.Ack], or
 // it is accounted for by a loss record in the stream of its source.
 //
+// # Files
+//
+// NNNNNNNN.db are the segments, state holds the session counter,
+// acknowledgements and losses in two slots, lock is locked by the process that
+// has the buffer. A damaged segment is kept as NNNNNNNN.db.bad while there is
+// room; what ends in .tmp was not finished and is removed.
+//
 // # Caveats
 //
 // Appending never waits for the disk. The directory belongs to one process
-// at a time.
+// at a time. Acknowledgements are stored with the next commit or within five
+// seconds: a crash before that delivers again what was delivered.
+//
+// A loss may name records that were being delivered when they were evicted or
+// found damaged, and after a crash it may be told again. It never leaves out
+// one that was lost.
 package buffer
 
 import (
@@ -61,13 +73,19 @@ const (
 
 // Config says where the buffer is and what it may use.
 type Config struct {
-	Dir          string        // directory of the segments; created with mode 0700
+	Dir          string        // directory of the files; created with mode 0700
 	SyncInterval time.Duration // see the promise; 0: readable only once synced
-	MaxSize      int64         // bytes of all files on disk; 0 means 512 MiB
+	MaxSize      int64         // bytes of all files on disk; 0 means 512 MiB; at least 1 MiB
 	MaxAge       time.Duration // records older than this are evicted; 0: never
 	Overflow     Policy
-	SegmentSize  int64 // bytes at which a segment is sealed; 0 means min(8 MiB, MaxSize/8)
-	MaxMemory    int64 // bytes of records not yet on disk; 0 means 16 MiB
+	SegmentSize  int64 // bytes at which a segment is sealed; 0 means min(8 MiB, MaxSize/8); 64 KiB to 256 MiB
+	Quota        int64 // bytes on disk each source may hold before others can drive it out; 0: MaxSize/2 shared out; -1: none
+	MaxMemory    int64 // bytes of records not yet on disk; 0 means 16 MiB; at least 256 KiB
+
+	// MountPoint is a directory at which something has to be mounted before
+	// Dir is used, so that nothing is written under a disk that is late. Empty:
+	// nothing need be.
+	MountPoint string
 }
 
 // Record is one record read back. Data is valid until the next read into the

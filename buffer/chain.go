@@ -149,7 +149,7 @@ func (b *Buffer) diskBytes() int64 {
 func (b *Buffer) makeRoom(need int64) error {
 	for {
 		b.mu.Lock()
-		fits := b.diskBytes()+need <= b.cfg.MaxSize
+		fits := b.diskBytes()+need+b.reserve() <= b.cfg.MaxSize
 		var oldest *segment
 		if len(b.segs) > 0 {
 			oldest = b.segs[0]
@@ -164,7 +164,7 @@ func (b *Buffer) makeRoom(need int64) error {
 		case oldest == nil || !drop:
 			return errFull
 		default:
-			if err := b.evict(oldest); err != nil {
+			if err := b.drive(); err != nil {
 				return err
 			}
 		}
@@ -191,19 +191,25 @@ func (b *Buffer) evict(s *segment) error {
 	if s == b.active {
 		b.roll()
 	}
-	lost, err := b.holdings(s)
+	b.mu.Lock()
+	some := s.sum.rows > 0
+	b.leaving, b.left = span{s.sum.first, s.sum.last + 1}, make(chan struct{})
+	b.mu.Unlock()
+	n, err := uint64(0), error(nil)
+	for done := !some; !done && err == nil; {
+		n, done, err = b.replaceSegment(s)
+	}
+	b.mu.Lock()
+	b.leaving = span{}
+	close(b.left)
+	b.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	b.mu.Lock()
-	first, last, some := s.sum.first, s.sum.last, s.sum.rows > 0
-	n := uint64(0)
 	if some {
-		n = b.replace(first, last+1, lost)
-	}
-	b.mu.Unlock()
-	if some {
-		b.log.Warn("buffer: the oldest segment was evicted", "file", s.path, "records", n)
+		if n > 0 {
+			b.log.Warn("buffer: the oldest segment was evicted", "file", s.path, "records", n)
+		}
 		if err := b.storeState(); err != nil {
 			return err
 		}
@@ -211,24 +217,45 @@ func (b *Buffer) evict(s *segment) error {
 	return b.unlink(s)
 }
 
+// replaceSegment puts losses in the place of a segment, and returns false when
+// something was acknowledged while it was read. Nothing more of it is handed
+// out meanwhile, so that every record is either delivered or told as lost.
+func (b *Buffer) replaceSegment(s *segment) (n uint64, done bool, err error) {
+	b.mu.Lock()
+	from, to := s.sum.first, s.sum.last+1
+	before := b.gone.inside(from, to)
+	b.mu.Unlock()
+	lost, err := b.holdings(s)
+	if err != nil {
+		return 0, false, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.accounted && b.gone.inside(from, to) != before {
+		return 0, false, nil
+	}
+	b.accounted = false
+	return b.replace(from, to, lost), true, nil
+}
+
 // holdings lists what a segment holds that is not acknowledged.
 func (b *Buffer) holdings(s *segment) ([]loss, error) {
 	b.mu.Lock()
-	if b.gone.covers(s.sum.first, s.sum.last+1) {
+	gone := b.leftOut(s.sum.first, s.sum.last+1)
+	if gone.covers(s.sum.first, s.sum.last+1) {
 		b.mu.Unlock()
 		return nil, nil
 	}
-	if lost, ok := s.sum.whole(); ok && !b.gone.touches(s.sum.first, s.sum.last+1) {
+	if lost, ok := s.sum.whole(); ok && len(gone.s) == 0 && !b.handed.touches(s.sum.first, s.sum.last+1) {
 		b.mu.Unlock()
 		return lost, nil
 	}
 	last := s.sum.last
-	skip := b.gone.within(s.sum.first, last+1, nil)
+	handed := spans{s: b.handed.within(s.sum.first, last+1, nil)}
 	b.mu.Unlock()
 
 	var t Batch
-	var found runs
-	gone := spans{s: skip}
+	found := runs{handed: &handed}
 	err := b.withSegment(s, func() error {
 		return s.walk(func(h *head, _ []byte) error {
 			if h.last > last || gone.covers(h.first, h.last+1) {
@@ -253,7 +280,8 @@ func (b *Buffer) holdings(s *segment) ([]loss, error) {
 	b.log.Error("buffer: a segment is damaged", "file", s.path, "error", err)
 	good := within(scan(s.path), s.sum.first, s.sum.last)
 	b.account(s, good)
-	found = runs{}
+	b.accounted = true
+	found = runs{handed: &handed}
 	for i := range good {
 		t.chunk.head = good[i].head
 		if t.inflate() == nil {
@@ -261,6 +289,18 @@ func (b *Buffer) holdings(s *segment) ([]loss, error) {
 		}
 	}
 	return found.list, nil
+}
+
+// leftOut is what of [from,to) need not be looked for in a segment: what is
+// gone, and the places of losses, which stand for records that were there.
+func (b *Buffer) leftOut(from, to uint64) (p spans) {
+	for _, g := range b.gone.within(from, to, nil) {
+		p.add(g.from, g.to)
+	}
+	for _, l := range b.losses[b.losses.at(from):b.losses.at(to)] {
+		p.add(l.offset, l.offset+1)
+	}
+	return p
 }
 
 // whole describes the segment from its summary, when that is exact.
@@ -313,33 +353,30 @@ func (b *Buffer) addBad(path string, size int64) {
 
 // sweepSegments removes the segments that were acknowledged wholly.
 func (b *Buffer) sweepSegments(end bool) error {
-	stored := false
-	for {
-		var done *segment
-		b.mu.Lock()
-		b.sweep = false
-		for _, s := range b.segs {
-			if b.finished(s, end) {
-				done = s
-				break
-			}
+	var done []*segment
+	noted := true
+	b.mu.Lock()
+	b.sweep = false
+	for _, s := range b.segs {
+		if b.finished(s, end) {
+			done = append(done, s)
+			noted = noted && s.sum.rows == 0
 		}
-		b.mu.Unlock()
-		if done == nil {
-			return nil
-		}
-		// A segment that is missing without a note of it was lost, not
-		// acknowledged: the note comes first.
-		if done.sum.rows > 0 && !stored {
-			if err := b.storeState(); err != nil {
-				return err
-			}
-			stored = true
-		}
-		if err := b.unlink(done); err != nil {
+	}
+	b.mu.Unlock()
+	// A segment that is missing without a note of it was lost, not
+	// acknowledged: the note of all of them comes first.
+	if !noted {
+		if err := b.storeState(); err != nil {
 			return err
 		}
 	}
+	for _, s := range done {
+		if err := b.unlink(s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // expire evicts the segments whose newest record is older than MaxAge. Ages
@@ -376,6 +413,7 @@ func (b *Buffer) storeState() error {
 	if err == nil {
 		err = b.state.write(&st)
 	}
+	b.steps.Add(1)
 	if err != nil {
 		b.mu.Lock()
 		b.stateSoon()
@@ -400,12 +438,17 @@ func (b *Buffer) Stats() Stats {
 	s := b.stats
 	s.Session = b.session
 	s.Pending = b.next - b.gone.total
+	if !b.attached {
+		s.Pending-- // offset 0 is never used
+	}
 	for _, k := range b.mem.blocks {
 		if !k.synced {
 			s.Unsynced += uint64(len(k.rows)) - b.gone.inside(k.first, k.end())
 		}
 	}
-	s.DiskBytes = b.diskBytes()
+	if b.attached {
+		s.DiskBytes = b.diskBytes()
+	}
 	s.MemoryBytes = b.mem.bytes
 	s.Segments = len(b.segs)
 	s.Fault = b.fault

@@ -271,3 +271,44 @@ func copyDir(t testing.TB, from, to string) {
 		}
 	}
 }
+
+// Power fails between the account of an eviction and the removal of the file:
+// what the file has is accounted for already.
+func TestEvictedFileThatIsBackCountsOnce(t *testing.T) {
+	const n = 2000
+	cfg := damageConfig(t)
+	session, files := filled(t, cfg, n)
+	first, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := mustOpen(t, cfg)
+	var batch Batch
+	if _, err := b.Read(0, &batch, 7, 1<<20); err != nil { // a loss ends where what was handed out ends
+		t.Fatal(err)
+	}
+	b.disk.Lock()
+	err = b.evict(b.segs[0])
+	b.disk.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, b)
+	if err := os.WriteFile(files[0], first, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b = mustOpen(t, cfg)
+	count(t, b).adds(t, session, "engine", n)
+	b.disk.Lock()
+	for len(b.segs) > 2 && err == nil {
+		err = b.evict(b.segs[0])
+	}
+	b.disk.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := count(t, b)
+	c.adds(t, session, "engine", n)
+	c.adds(t, session, "line1", n)
+	mustClose(t, b)
+}

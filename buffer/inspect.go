@@ -1,17 +1,11 @@
 package buffer
 
 import (
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sort"
-	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
-// Report is what [Inspect] found in a directory. Times are those of records,
+// Report is what [Inspect] or [Verify] found in a directory or file. Times are those of records,
 // in nanoseconds since 1970, 0 when there are none.
 type Report struct {
 	Dir       string
@@ -19,6 +13,7 @@ type Report struct {
 	PID       int    // of that process
 	Session   uint64 // the last one begun
 	Bytes     int64  // of all files
+	Records   uint64 // records on disk, acknowledged ones included
 	Pending   uint64 // records on disk, losses included, that are not acknowledged
 	FirstTime int64  // of the pending ones
 	LastTime  int64
@@ -26,6 +21,7 @@ type Report struct {
 	Sources   []SourceReport
 	Losses    []Record // losses that stand for evicted or damaged segments
 	Damage    []string // what is not as it should be; empty when all is well
+	Foreign   []string // files that are not the buffer's
 }
 
 // SegmentReport describes one file.
@@ -49,200 +45,180 @@ type SourceReport struct {
 	Lost    uint64 // records that losses stand for
 }
 
-// Inspect looks into the buffer in dir and changes nothing. It may be used
-// while a process has the buffer: then it does not see what is only in that
-// process's memory, may report as pending what was acknowledged in the last
-// seconds, and reads the newest segment from its raw pages, where a commit
-// under way may already show. An error says that there is no buffer, or that
-// it cannot be reached; damage is part of the report.
-func Inspect(dir string) (Report, error) {
-	r := Report{Dir: dir}
-	in := inspector{report: &r, sources: map[runKey]*SourceReport{}}
-	names, err := in.list()
-	if err != nil {
-		return r, fmt.Errorf("looking into the buffer in %s: %w", dir, err)
-	}
-	r.InUse, r.PID = holder(filepath.Join(dir, lockName))
-	st, generation, damaged, err := readState(dir)
-	if err != nil {
-		return r, fmt.Errorf("looking into the buffer in %s: %w", dir, err)
-	}
-	if len(names) == 0 && generation == 0 && !damaged {
-		return r, fmt.Errorf("%s holds no buffer: %w", dir, os.ErrNotExist)
-	}
-	if damaged {
-		r.Damage = append(r.Damage, "a slot of the state file is damaged")
-	}
-	r.Session = st.session
-	for _, g := range st.gone {
-		in.gone.add(g.from, g.to)
-	}
-	in.segments(names)
-	in.losses(st.losses)
-	for _, s := range in.sources {
-		r.Sources = append(r.Sources, *s)
-	}
-	sort.Slice(r.Sources, func(i, j int) bool {
-		a, b := &r.Sources[i], &r.Sources[j]
-		return a.Session < b.Session || a.Session == b.Session && a.Source < b.Source
-	})
-	return r, nil
+// Progress is called now and then by what reads a whole buffer: done of total
+// bytes have been read. A nil one is not called.
+type Progress func(done, total int64)
+
+// Inspect looks into the buffer at path, a directory or one of its segment
+// files, and changes nothing. It may be used while a process has the buffer:
+// then it does not see what is only in that process's memory, may report as
+// pending what was acknowledged in the last seconds, and reads the newest
+// segment from its raw pages, where a commit under way may already show. An
+// error says that there is no buffer, or that it cannot be reached; damage is
+// part of the report.
+func Inspect(path string, p Progress) (Report, error) {
+	return look(path, p, false)
 }
 
-type inspector struct {
+// Verify does what [Inspect] does and reads everything there is: also records
+// that are acknowledged, the structure of every page, and whether the sequence
+// numbers of each source add up: those between two records on disk have to be
+// on disk, acknowledged or accounted for by a loss. While a process has the
+// buffer what lies between two files is not judged: it may just be changing.
+func Verify(path string, p Progress) (Report, error) {
+	return look(path, p, true)
+}
+
+func look(path string, p Progress, all bool) (Report, error) {
+	s, err := newSurvey(path, p, 2, all)
+	if err != nil {
+		return Report{Dir: path}, err
+	}
+	r := s.report
+	t := census{report: r, gone: &s.gone, sources: map[runKey]*sourceCensus{}, strict: all && !r.InUse}
+	s.each(all, func(x *surveyed, c *entry) { t.entry(x, c) })
+	t.finish()
+	for _, x := range s.segs {
+		r.Segments = append(r.Segments, x.report)
+		r.Records += x.report.Records
+		r.Pending += x.report.Pending
+		if x.report.Damage != "" {
+			r.Damage = append(r.Damage, x.report.File+": "+x.report.Damage)
+		}
+	}
+	return *r, nil
+}
+
+// Dump calls fn with the records of the buffer at path, a directory or one of
+// its segment files, in the order of offsets: those that are not acknowledged
+// and the losses, or, with all, everything that is stored. It changes nothing
+// and reads what can be read of damaged files; like [Inspect] it may be used
+// while a process has the buffer. The record is valid during the call. An
+// error of fn ends the dump and is returned. The report names the damage.
+func Dump(path string, all bool, p Progress, fn func(Record) error) (Report, error) {
+	s, err := newSurvey(path, p, 2, false)
+	if err != nil {
+		return Report{Dir: path}, err
+	}
+	s.each(all, func(x *surveyed, c *entry) {
+		if err != nil || c.acked && !all {
+			return
+		}
+		r := Record{Offset: c.offset, Session: c.session, Source: c.source, Seq: c.row.seq, Time: c.row.t}
+		if c.row.lost > 0 {
+			r.Lost, r.Reason = c.row.lost, c.row.reason
+		} else {
+			r.Data = c.data[c.row.pos : c.row.pos+c.row.size]
+		}
+		err = fn(r)
+	})
+	for _, x := range s.segs {
+		if x.report.Damage != "" {
+			s.report.Damage = append(s.report.Damage, x.report.File+": "+x.report.Damage)
+		}
+	}
+	return *s.report, err
+}
+
+// census adds up what is in a buffer.
+type census struct {
 	report  *Report
-	gone    spans
-	sources map[runKey]*SourceReport
-	batch   Batch
+	gone    *spans
+	sources map[runKey]*sourceCensus
+	strict  bool
 }
 
-// list returns the names of the segments in their order.
-func (in *inspector) list() (names []string, err error) {
-	entries, err := os.ReadDir(in.report.Dir)
-	if err != nil {
-		return nil, err
-	}
-	ids := map[string]uint64{}
-	for _, e := range entries {
-		id, ok := segmentID(e.Name())
-		switch {
-		case ok:
-			ids[e.Name()] = id
-			names = append(names, e.Name())
-		case strings.HasSuffix(e.Name(), badSuffix):
-			in.report.Damage = append(in.report.Damage, e.Name()+" was put aside as damaged")
-		case e.Name() != stateName && e.Name() != lockName:
-			continue
+// sourceCensus is the account of one source in one session.
+type sourceCensus struct {
+	pending SourceReport
+	seen    spans // sequence numbers
+	holes   spans // likewise: nothing is known that explains them
+	next    uint64
+	offset  uint64 // behind the last record
+	known   bool
+}
+
+func (t *census) entry(x *surveyed, e *entry) {
+	if x != nil {
+		if x.report.Records == 0 {
+			x.report.First = e.offset
 		}
-		size, _ := fileSize(filepath.Join(in.report.Dir, e.Name()))
-		in.report.Bytes += size
+		x.report.Last = e.offset
+		x.report.Records++
 	}
-	sort.Slice(names, func(i, j int) bool { return ids[names[i]] < ids[names[j]] })
-	return names, nil
-}
-
-// holder says whether a process has the lock, and which.
-func holder(path string) (held bool, pid int) {
-	f, err := os.Open(path)
-	if err != nil {
-		return false, 0
-	}
-	defer f.Close()
-	if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
-		return false, 0
-	}
-	return true, lockHolder(f)
-}
-
-// segments reads the newest first: it knows best what was acknowledged.
-func (in *inspector) segments(names []string) {
-	list := make([]SegmentReport, len(names))
-	for i := len(names) - 1; i >= 0; i-- {
-		s := &segment{path: filepath.Join(in.report.Dir, names[i])}
-		raw := in.report.InUse && i == len(names)-1
-		list[i] = in.segment(s, raw)
-		list[i].File = names[i]
-		if d := list[i].Damage; d != "" {
-			in.report.Damage = append(in.report.Damage, names[i]+": "+d)
-		}
-	}
-	for _, s := range list {
-		in.report.Pending += s.Pending
-	}
-	in.report.Segments = list
-}
-
-func (in *inspector) segment(s *segment, raw bool) (r SegmentReport) {
-	r.Bytes, _ = fileSize(s.path)
-	if !raw {
-		err := in.structured(s, &r)
-		if err == nil {
-			return r
-		}
-		if errors.Is(err, os.ErrNotExist) {
-			return SegmentReport{Damage: "it was removed meanwhile"}
-		}
-		r = SegmentReport{Bytes: r.Bytes, Damage: err.Error()}
-	}
-	for _, c := range scan(s.path) {
-		in.chunk(&c.head, &r)
-	}
-	return r
-}
-
-// structured reads a segment as bbolt file. It counts nothing unless all of it
-// can be read.
-func (in *inspector) structured(s *segment, r *SegmentReport) error {
-	db, err := openBolt(s.path, true, 0)
-	if err != nil {
-		return err
-	}
-	s.db = db
-	defer func() { _ = s.close() }()
-	sum, err := s.readSummary()
-	if err == nil {
-		err = s.verify(&sum)
-	}
-	if err != nil {
-		return err
-	}
-	in.report.Session = max(in.report.Session, sum.session)
-	for _, g := range sum.gone {
-		in.gone.add(g.from, g.to)
-	}
-	return s.walk(func(h *head, _ []byte) error {
-		if h.last <= sum.last {
-			in.chunk(h, r)
-		}
-		return nil
-	})
-}
-
-func (in *inspector) chunk(h *head, r *SegmentReport) {
-	if r.Records == 0 {
-		r.First = h.first
-	}
-	r.Last = h.last
-	r.Records += h.rows
-	if in.gone.covers(h.first, h.last+1) {
+	s := t.source(e)
+	t.add(s, e)
+	if e.acked {
 		return
 	}
-	in.batch.chunk.head = *h
-	if err := in.batch.inflate(); err != nil {
-		r.Damage = err.Error()
-		return
+	if x != nil {
+		x.report.Pending++
+	} else {
+		t.report.Pending++
+		t.report.Losses = append(t.report.Losses, Record{Offset: e.offset, Session: e.session, Source: e.source,
+			Seq: e.row.seq, Time: e.row.t, Lost: e.row.lost, Reason: e.row.reason})
 	}
-	d := &in.batch.chunk
-	for i := range d.row {
-		if !in.gone.contains(d.off[i]) {
-			r.Pending++
-			in.record(d.head.session, d.head.tables[d.row[i].src].name, &d.row[i])
-		}
+	p, w := &s.pending, e.row
+	if p.Records == 0 {
+		p.First = w.seq
 	}
-}
-
-func (in *inspector) record(session uint64, source string, w *row) {
-	k := runKey{session, source}
-	s := in.sources[k]
-	if s == nil {
-		s = &SourceReport{Session: session, Source: source, First: w.seq}
-		in.sources[k] = s
-	}
-	s.First, s.Last = min(s.First, w.seq), max(s.Last, w.next()-1)
-	s.Records++
-	s.Lost += w.lost
-	if r := in.report; r.FirstTime == 0 && r.LastTime == 0 {
+	p.First, p.Last = min(p.First, w.seq), max(p.Last, w.next()-1)
+	p.Records++
+	p.Lost += w.lost
+	if r := t.report; r.FirstTime == 0 && r.LastTime == 0 {
 		r.FirstTime, r.LastTime = w.t, w.t
 	} else {
 		r.FirstTime, r.LastTime = min(r.FirstTime, w.t), max(r.LastTime, w.t)
 	}
 }
 
-func (in *inspector) losses(list []loss) {
-	for _, l := range list {
-		in.report.Pending++
-		in.record(l.session, l.source, &row{t: l.t, seq: l.seq, lost: l.n})
-		in.report.Losses = append(in.report.Losses, Record{Offset: l.offset, Session: l.session,
-			Source: l.source, Seq: l.seq, Time: l.t, Lost: l.n, Reason: l.reason})
+func (t *census) source(e *entry) *sourceCensus {
+	k := runKey{e.session, e.source}
+	s := t.sources[k]
+	if s == nil {
+		s = &sourceCensus{pending: SourceReport{Session: e.session, Source: e.source}}
+		t.sources[k] = s
 	}
+	return s
+}
+
+// add notes the sequence numbers of a record, and a hole in front of it that
+// no acknowledgement explains.
+func (t *census) add(s *sourceCensus, e *entry) {
+	w := e.row
+	fresh := s.seen.add(w.seq, w.next())
+	if t.strict && fresh == 0 && w.lost == 0 && !e.acked {
+		t.report.Damage = append(t.report.Damage, fmt.Sprintf("number %d of %s in session %d is there twice", w.seq, e.source, e.session))
+	}
+	if s.known && w.seq > s.next && !t.gone.touches(s.offset, e.offset) {
+		s.holes.add(s.next, w.seq)
+	}
+	s.known, s.next, s.offset = true, w.next(), e.offset+1
+}
+
+func (t *census) finish() {
+	r := t.report
+	for _, s := range t.sources {
+		if s.pending.Records > 0 {
+			r.Sources = append(r.Sources, s.pending)
+		}
+	}
+	sort.Slice(r.Sources, func(i, j int) bool {
+		a, b := &r.Sources[i], &r.Sources[j]
+		return a.Session < b.Session || a.Session == b.Session && a.Source < b.Source
+	})
+	if !t.strict {
+		return
+	}
+	var missing []string
+	for k, s := range t.sources {
+		for _, h := range s.holes.s {
+			if n := h.to - h.from - s.seen.inside(h.from, h.to); n > 0 {
+				missing = append(missing, fmt.Sprintf("%d records of %s in session %d between numbers %d and %d are neither there nor accounted for",
+					n, k.source, k.session, h.from, h.to-1))
+			}
+		}
+	}
+	sort.Strings(missing)
+	r.Damage = append(r.Damage, missing...)
 }

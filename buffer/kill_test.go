@@ -3,11 +3,14 @@ package buffer
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -108,19 +111,18 @@ func (p *promise) read(t *testing.T, out string) {
 }
 
 func TestKilledAtAnyTimeKeepsThePromise(t *testing.T) {
-	cycles := 200
+	cycles := 40
 	if testing.Short() {
-		cycles = 40
+		cycles = 10
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
+	self := thisBinary(t)
 	dir := t.TempDir()
 	p := promise{synced: map[runKey]uint64{}, acked: map[runKey][]uint64{}}
 	rng := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 2))
+	opening := timeToOpen(t, self)
+	promises := 0
 	for c := range cycles {
-		cmd := exec.Command(exe)
+		cmd := exec.Command(self[0], self[1:]...)
 		cmd.Env = append(os.Environ(), workloadEnv+"="+dir)
 		var out strings.Builder
 		cmd.Stdout = &out
@@ -128,15 +130,66 @@ func TestKilledAtAnyTimeKeepsThePromise(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		// Where in its life it is killed is the random part of the test.
-		time.Sleep(time.Duration(rng.IntN(60)) * time.Millisecond)
+		// Where in its life it is killed is the random part of the test:
+		// while it opens, or while it works.
+		time.Sleep(time.Duration(rng.Int64N(int64(2*opening + 50*time.Millisecond))))
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		p.read(t, out.String())
+		promises += strings.Count(out.String(), "\n")
 		if c%20 == 19 || c == cycles-1 {
 			p.check(t, dir)
 		}
 	}
+	t.Logf("%d kills, %d promises, %d sessions", cycles, promises, p.session)
+	if promises < cycles {
+		t.Errorf("the workload was killed before it promised anything: %d promises in %d cycles", promises, cycles)
+	}
+}
+
+// timeToOpen measures how long a workload takes to begin on this machine.
+func timeToOpen(t *testing.T, self []string) time.Duration {
+	t.Helper()
+	cmd := exec.Command(self[0], self[1:]...)
+	cmd.Env = append(os.Environ(), workloadEnv+"="+t.TempDir())
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	took := time.Since(begin)
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if err != nil || !strings.HasPrefix(line, "session") {
+		t.Fatalf("the workload does not begin: %q, %v", line, err)
+	}
+	return took
+}
+
+// thisBinary returns the command that runs the test binary, also where that
+// is done by an emulator the kernel does not know of.
+func thisBinary(t *testing.T) []string {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = exec.Command(exe, "-test.run=^$").Run()
+	if errors.Is(err, syscall.ENOEXEC) {
+		qemu, err := exec.LookPath("qemu-" + runtime.GOARCH)
+		if err != nil {
+			t.Fatalf("the test binary can only be run by an emulator: %v", err)
+		}
+		return []string{qemu, exe}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []string{exe}
 }
 
 // check opens the buffer and looks for everything that was promised: it was

@@ -55,10 +55,13 @@ func (l losses) before(n loss) int {
 	return -1
 }
 
-// runs collects records of any order of sources into losses.
+// runs collects records of any order of sources into losses. A loss ends
+// where what was handed out ends: what is delivered of it is acknowledged with
+// its own loss, and whoever reads on is not told of it.
 type runs struct {
-	list []loss
-	last map[runKey]int // index into list
+	handed *spans
+	list   []loss
+	last   map[runKey]int // index into list
 }
 
 type runKey struct {
@@ -74,7 +77,8 @@ func (r *runs) add(off, session uint64, source string, w *row, reason Reason) {
 	key := runKey{session, source}
 	n := max(w.lost, 1)
 	if i, ok := r.last[key]; ok {
-		if l := &r.list[i]; l.seq+l.n == w.seq && l.reason == reason {
+		if l := &r.list[i]; l.seq+l.n == w.seq && l.reason == reason &&
+			r.handed.contains(l.offset) == r.handed.contains(off) {
 			l.n += n
 			l.offset, l.t = off, w.t
 			return

@@ -22,7 +22,9 @@ type Batch struct {
 	file  []byte // chunk as stored
 	raw   []byte
 	chunk rows
-	have  bool // chunk is valid
+	have  bool // chunk is valid, unless the buffer's rewrites have moved on
+
+	rewrites uint64
 }
 
 func (t *Batch) reset(b *Buffer) {
@@ -47,10 +49,14 @@ func (t *Batch) add(offset, session uint64, source string, w *row, data []byte) 
 }
 
 // First returns the offset of the first record that is not acknowledged, or,
-// when there is none, the offset the next record will have.
+// when there is none, the offset the next record will have. It is 0 while the
+// buffer has no disk.
 func (b *Buffer) First() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if !b.attached {
+		return 0
+	}
 	return min(b.gone.outside(0), b.next)
 }
 
@@ -77,6 +83,16 @@ func (b *Buffer) Read(from uint64, batch *Batch, maxRecords, maxBytes int) (next
 		if off >= b.visible() {
 			break
 		}
+		if b.leaving.from <= off && off < b.leaving.to {
+			if len(batch.Records) > 0 {
+				break
+			}
+			left := b.left
+			b.mu.Unlock()
+			<-left
+			b.mu.Lock()
+			continue
+		}
 		n := len(batch.Records)
 		p, err := b.readAt(off, batch, maxRecords, maxBytes)
 		if err != nil {
@@ -95,6 +111,9 @@ func (b *Buffer) Read(from uint64, batch *Batch, maxRecords, maxBytes int) (next
 
 // visible is the end of what may be read.
 func (b *Buffer) visible() uint64 {
+	if !b.attached {
+		return 0
+	}
 	if b.cfg.SyncInterval == 0 {
 		return b.syncedTo
 	}
@@ -112,6 +131,7 @@ func (b *Buffer) readAt(off uint64, t *Batch, maxRecords, maxBytes int) (uint64,
 	if i := b.mem.find(off); i < len(b.mem.blocks) && b.mem.blocks[i].first <= off {
 		return b.readBlock(b.mem.blocks[i], off, t, maxRecords, maxBytes), nil
 	}
+	t.have = t.have && t.rewrites == b.rewrites
 	if t.have && t.chunk.head.first <= off && off <= t.chunk.head.last {
 		return b.readChunk(off, t, maxRecords, maxBytes), nil
 	}
@@ -120,10 +140,13 @@ func (b *Buffer) readAt(off uint64, t *Batch, maxRecords, maxBytes int) (uint64,
 		return b.skipHole(off, s), nil
 	}
 	last := s.sum.last
+	t.rewrites = b.rewrites
 	b.mu.Unlock()
 	found, err := b.loadChunk(s, off, t)
 	b.mu.Lock()
 	switch {
+	case err == nil && t.rewrites != b.rewrites:
+		t.have = false // what was found may lie elsewhere now
 	case err != nil:
 		return off, err
 	case found && t.chunk.head.first > off:
@@ -235,10 +258,12 @@ func (b *Buffer) loadChunk(s *segment, off uint64, t *Batch) (found bool, err er
 		return nil
 	})
 	switch {
-	case err != nil && damage(err):
+	case damage(err):
 		return false, b.repair(s, err)
 	case errors.Is(err, errGone):
 		return false, nil
+	case errors.Is(err, ErrClosed):
+		return false, ErrClosed
 	case err != nil:
 		return false, fmt.Errorf("reading the buffer: %w", err)
 	}
@@ -270,6 +295,9 @@ var errGone = errors.New("the segment is gone")
 func (b *Buffer) withSegment(s *segment, fn func() error) error {
 	b.rmu.Lock()
 	defer b.rmu.Unlock()
+	if b.ended {
+		return ErrClosed
+	}
 	s.hmu.RLock()
 	open := s.db != nil
 	s.hmu.RUnlock()
@@ -349,6 +377,9 @@ func (s *segment) verify(sum *summary) error {
 func (b *Buffer) Ack(from, to uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if !b.attached {
+		return // nothing was given out
+	}
 	to = min(to, b.next)
 	fresh := b.gone.add(from, to)
 	b.handed.remove(from, to)
@@ -379,7 +410,10 @@ func (b *Buffer) finished(s *segment, end bool) bool {
 	if s == b.active && !end && s.size < b.cfg.SegmentSize/4 {
 		return false
 	}
-	return s.sum.rows == 0 && (s != b.active || end) || s.sum.rows > 0 && b.gone.covers(s.sum.first, s.sum.last+1)
+	if s.sum.rows == 0 {
+		return s != b.active || end
+	}
+	return !b.unknown(s.sum.first, s.sum.last+1)
 }
 
 // Wait returns when [Buffer.Read] from this offset would return records, or

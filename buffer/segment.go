@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Files are portable between kernels with 4, 16 and 64 KiB pages because the
@@ -64,7 +66,7 @@ func guard(fn func() error) (err error) {
 	defer debug.SetPanicOnFault(old)
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("%v: %w", p, errDamaged)
+			err = fmt.Errorf("its pages cannot be followed (%v): %w", p, errDamaged)
 		}
 	}()
 	return fn()
@@ -103,10 +105,35 @@ func openFile(path string, readOnly bool, mapped int) (*handle, error) {
 	switch {
 	case err == nil:
 		return h, nil
-	case errors.Is(err, bolt.ErrInvalid), errors.Is(err, bolt.ErrChecksum), errors.Is(err, bolt.ErrVersionMismatch):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
 		return nil, fmt.Errorf("%s: %w: %w", path, err, errDamaged)
 	}
 	return nil, fmt.Errorf("opening segment %s: %w", path, err)
+}
+
+// metaLost says whether one of the two meta pages that bbolt writes in turn
+// cannot be read, so that the newest commit may have been its. With both there
+// nothing is lost: what lies behind them is a commit that never ended.
+func metaLost(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return true
+	}
+	defer f.Close()
+	const header, meta, magic = 16, 64, 0xED0CDAED // as bbolt lays them out
+	var b [header + meta]byte
+	for i := range int64(2) {
+		if _, err := f.ReadAt(b[:], i*pageSize); err != nil {
+			return true
+		}
+		m := b[header:]
+		h := fnv.New64a()
+		h.Write(m[:meta-8])
+		if binary.NativeEndian.Uint32(m) != magic || binary.NativeEndian.Uint64(m[meta-8:]) != h.Sum64() {
+			return true
+		}
+	}
+	return false
 }
 
 // handle is an open bbolt file.
@@ -320,6 +347,9 @@ func (s *segment) walk(fn func(h *head, chunk []byte) error) error {
 			var buf []byte
 			c := tx.Cursor()
 			for k, _ := c.First(); k != nil; k, _ = c.Next() {
+				if !ours(k) {
+					return fmt.Errorf("it has a key that is not the buffer's: %w", errDamaged)
+				}
 				if len(k) != 8 {
 					continue
 				}

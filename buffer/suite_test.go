@@ -37,7 +37,11 @@ func TestSuite(t *testing.T) {
 }
 
 func TestEvictionAccountsForEveryRecord(t *testing.T) {
-	for seed := range uint64(4) {
+	seeds := uint64(4)
+	if testing.Short() {
+		seeds = 1
+	}
+	for seed := range seeds {
 		cfg := buffer.Config{Dir: t.TempDir(), SyncInterval: time.Millisecond, MaxSize: 1 << 20, SegmentSize: 64 << 10}
 		open := func() buffertest.Store {
 			b, err := buffer.Open(cfg, nil)

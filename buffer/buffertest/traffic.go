@@ -11,7 +11,6 @@ import (
 type Traffic struct {
 	rng  *rand.Rand
 	ids  []message
-	heap []int // indexes into ids, ordered by due time
 	data [24]byte
 }
 

@@ -17,7 +17,7 @@ type PlanReport struct {
 	// are the most it can be: intervals that fall due together share requests.
 	RequestsPerSecond float64
 	Load              float64 // share of the line's time, 1 is all of it
-	Warnings          []string
+	Warnings          []string // what is wrong; what to do
 }
 
 // PlanRequest is one request of the plan.
@@ -67,7 +67,7 @@ func Plan(cfg LineConfig) PlanReport {
 			"the line would be busy for %.0f %% of the time: it cannot keep the intervals; use longer intervals, a higher baud rate or fewer registers", report.Load*100))
 	case report.Load > 0.8:
 		report.Warnings = append(report.Warnings, fmt.Sprintf(
-			"the line is busy for %.0f %% of the time before any device has taken time to answer", report.Load*100))
+			"the line is busy for %.0f %% of the time before any device has taken time to answer; use longer intervals or a higher baud rate", report.Load*100))
 	}
 	return report
 }

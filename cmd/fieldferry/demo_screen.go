@@ -1,17 +1,20 @@
+//go:build !arm
+
 package main
 
 import (
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"fieldferry/gateway"
-
-	"golang.org/x/sys/unix"
 )
+
+// barScale is how many records a full bar stands for, at least: what the demo
+// reads in one cut.
+const barScale = 1600
 
 // screen shows the demo: on a terminal a picture that is redrawn in place,
 // else a line a second.
@@ -32,15 +35,6 @@ func newScreen(out io.Writer) *screen {
 		s.refresh = 250 * time.Millisecond
 	}
 	return s
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }
 
 // color wraps s for a terminal and leaves it alone elsewhere.
@@ -77,11 +71,11 @@ func (s *screen) erase() {
 func (s *screen) show(d *demo, st gateway.Stats) {
 	s.measure(st)
 	d.mu.Lock()
-	delivered, cut := d.ledger.Records, d.cut
+	delivered, cut, latest := d.ledger.Records, d.cut, [2]string{d.latest["can"], d.latest["modbus"]}
 	d.mu.Unlock()
 	s.peak = max(s.peak, st.Buffer.Pending)
 	if s.live {
-		s.draw(d, st, delivered, cut)
+		s.draw(d, st, delivered, cut, latest)
 		return
 	}
 	state := "up "
@@ -108,7 +102,7 @@ func (s *screen) measure(st gateway.Stats) {
 	s.lastAt = now
 }
 
-func (s *screen) draw(d *demo, st gateway.Stats, delivered uint64, cut bool) {
+func (s *screen) draw(d *demo, st gateway.Stats, delivered uint64, cut bool, latest [2]string) {
 	var b strings.Builder
 	uplinkText := s.color("32", "connected")
 	if !st.Uplink.Connected {
@@ -124,15 +118,15 @@ func (s *screen) draw(d *demo, st gateway.Stats, delivered uint64, cut bool) {
 	fmt.Fprintf(&b, "\n  buffer     %s %d records waiting, %s on disk\n",
 		s.bar(st.Buffer.Pending, s.peak, 30), st.Buffer.Pending, bytesText(st.Buffer.DiskBytes))
 	fmt.Fprintf(&b, "  uplink     %s, %d messages in flight\n", uplinkText, st.Uplink.InFlight)
-	fmt.Fprintf(&b, "  delivered  %d\n  time       %.0f s\n", delivered, time.Since(d.began).Seconds())
+	fmt.Fprintf(&b, "  delivered  %d\n  latest     %.95s\n             %.95s\n  time       %.0f s\n", delivered, latest[0], latest[1], time.Since(d.began).Seconds())
 	s.erase()
 	s.lines = strings.Count(b.String(), "\n")
 	fmt.Fprint(s.out, b.String())
 }
 
-// bar draws n of full in width cells; a hundred records is the least full scale.
+// bar draws n of full in width cells.
 func (s *screen) bar(n, full uint64, width int) string {
-	filled := min(width, int(n*uint64(width)/max(full, 100)))
+	filled := min(width, int(n*uint64(width)/max(full, barScale)))
 	return s.color("36", strings.Repeat("█", filled)) + strings.Repeat("░", width-filled)
 }
 
@@ -144,18 +138,4 @@ func (s *screen) end(d *demo, v verdict, st gateway.Stats) {
 		fmt.Fprintf(s.out, "  kept         %s\n", d.dir)
 	}
 	fmt.Fprintf(s.out, "\ndelivered %d records, lost %d, duplicates %d\n", v.delivered, v.lost, v.duplicates)
-}
-
-// bytesText is a size for people.
-func bytesText(n int64) string {
-	switch {
-	case n < 1<<10:
-		return fmt.Sprintf("%d B", n)
-	case n < 1<<20:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	case n < 1<<30:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	default:
-		return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
-	}
 }

@@ -125,17 +125,20 @@ func (a *app) modbusScan(ctx context.Context, o scanOptions) error {
 		return err
 	}
 	serial := !strings.Contains(o.port, "://")
-	bar := a.newBar("scan")
+	bar := a.newBar("scan", func(n int64) string { return fmt.Sprintf("%d unit ids", n) })
 	var found []commission.Found
 	summary, err := commission.Scan(ctx, cfg, func(f commission.Found) {
 		found = append(found, f)
 		bar.clear()
 		if o.asJSON {
 			_ = a.printJSON(scanned(f, serial))
-		} else if bar.live {
+		} else if isTerminal(a.stderr) {
 			fmt.Fprintln(a.stderr, "found", describeFound(f, serial))
 		}
-	}, func(done, all int) { bar.show(done, all, fmt.Sprintf("%d found", len(found))) })
+	}, func(done, all int) {
+		bar.note = fmt.Sprintf(", %d found", len(found))
+		bar.show(int64(done), int64(all))
+	})
 	bar.clear()
 	if !o.asJSON {
 		w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)

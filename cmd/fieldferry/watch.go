@@ -67,7 +67,7 @@ func (a *app) watch(ctx context.Context, o watchOptions) error {
 	cfg.Connected = func() { fmt.Fprintf(a.stderr, "watching %s on %s\n", o.topic, o.server) }
 	cfg.Disconnected = func(err error) { fmt.Fprintf(a.stderr, "no connection: %v; trying again\n", err) }
 	if err := uplink.Subscribe(ctx, cfg, w.message); err != nil {
-		return usageError("%w", err)
+		return usageError("--server or --topic: %w", err)
 	}
 	return w.summary()
 }
@@ -107,6 +107,11 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 		return
 	}
 	now := time.Now()
+	data, err := uplink.Expand(data)
+	if err != nil {
+		fmt.Fprintf(w.err, "%s: %v\n", printable(topic), err)
+		return
+	}
 	m, err := payload.Parse(data)
 	if err != nil {
 		if !strings.HasSuffix(topic, "/status") && !strings.HasSuffix(topic, "/meta") {
@@ -159,17 +164,6 @@ func (w *watcher) record(m *payload.Message, raw json.RawMessage, e payload.Entr
 
 // describe is a record in a few words.
 func describe(raw json.RawMessage, e payload.Entry) string {
-	var r struct {
-		ID     string                     `json:"id"`
-		Data   string                     `json:"data"`
-		RTR    bool                       `json:"rtr"`
-		Device string                     `json:"device"`
-		Values json.RawMessage            `json:"values"`
-		Errors map[string]json.RawMessage `json:"errors"`
-		Event  string                     `json:"event"`
-		State  string                     `json:"state"`
-		Detail json.RawMessage            `json:"detail"`
-	}
 	if e.Type == "event" { // its id is a number
 		var ev struct {
 			Event, State, Subject string
@@ -178,11 +172,20 @@ func describe(raw json.RawMessage, e payload.Entry) string {
 		_ = json.Unmarshal(raw, &ev)
 		return printable(strings.TrimSpace(fmt.Sprintf("event %s %s %s %s", ev.Event, ev.State, ev.Subject, ev.Detail)))
 	}
+	var r struct {
+		ID, Data, Device, Name string
+		RTR                    bool
+		Values, Signals        json.RawMessage
+		Errors                 map[string]string
+	}
 	_ = json.Unmarshal(raw, &r)
 	switch e.Type {
 	case "can":
 		if r.RTR {
 			return printable(r.ID) + "#R"
+		}
+		if r.Name != "" {
+			return printable(fmt.Sprintf("%s %s", r.Name, r.Signals))
 		}
 		return printable(r.ID + "#" + r.Data)
 	case "modbus":
@@ -222,14 +225,4 @@ func (w *watcher) summary() error {
 	}
 	fmt.Fprintf(w.out, "records %d gaps %d duplicates %d\n", l.Records, missing, l.Duplicates)
 	return nil
-}
-
-// printable keeps what came from outside from playing tricks on a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
 }

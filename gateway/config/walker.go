@@ -12,6 +12,7 @@ type loader struct {
 	public   bool   // everybody on the machine may read the file
 	opts     Options
 	problems []Problem
+	foreign  []Problem // in other files
 
 	templates string           // directory of the site's own device templates
 	places    map[string]place // of maps, by key path

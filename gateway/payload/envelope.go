@@ -17,17 +17,24 @@ type Encoder struct {
 }
 
 // AppendRecord appends one record as a JSON object. Time is in nanoseconds
-// since 1970. An unreadable body appends nothing and returns [ErrBody].
-func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte) ([]byte, error) {
+// since 1970. Frames are decoded by d, which may be nil. An unreadable body
+// appends nothing and returns [ErrBody].
+func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte, d *Decoding) ([]byte, error) {
 	if len(body) == 0 {
 		return dst, fmt.Errorf("%w: it is empty", ErrBody)
 	}
 	switch body[0] {
-	case typeCAN:
+	case typeCAN, typeLimited:
 		if err := parseFrame(body, &e.frame); err != nil {
 			return dst, err
 		}
-		dst = appendFrameJSON(e.head(dst, seq, time), &e.frame)
+		dst = appendFrameJSON(e.head(dst, seq, time), &e.frame, d)
+	case typePacket:
+		out, err := appendPacketJSON(e.head(dst, seq, time), body, d)
+		if err != nil {
+			return dst, err
+		}
+		dst = out
 	case typeModbus:
 		dst = append(e.head(dst, seq, time), `"type":"modbus",`...)
 		dst = append(dst, body[1:]...)

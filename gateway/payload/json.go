@@ -40,26 +40,42 @@ func appendID(dst []byte, id uint32, extended bool) []byte {
 }
 
 // appendFrameJSON appends the members of a CAN record.
-func appendFrameJSON(dst []byte, f *can.Frame) []byte {
+func appendFrameJSON(dst []byte, f *can.Frame, d *Decoding) []byte {
 	dst = append(dst, `"type":"can","id":"`...)
 	extended := f.Flags&can.Extended != 0
 	dst = appendID(dst, f.ID, extended)
+	dst = append(dst, '"')
 	if extended {
-		dst = append(dst, `","ext":true,"data":"`...)
-	} else {
-		dst = append(dst, `","data":"`...)
+		dst = append(dst, `,"ext":true`...)
 	}
-	if f.Flags&can.Remote != 0 {
-		dst = append(dst, `","rtr":true`...)
+	m := d.lookup(f.ID, f.Flags)
+	if m == nil || !d.OmitData {
+		dst = append(dst, `,"data":"`...)
+		if f.Flags&can.Remote == 0 {
+			dst = appendHex(dst, f.Data[:f.Len])
+		}
+		dst = append(dst, '"')
+	}
+	dst = appendFlags(dst, f)
+	if f.Suppressed > 0 {
+		dst = append(dst, `,"suppressed":`...)
+		dst = appendUint(dst, uint64(f.Suppressed))
+	}
+	if m != nil {
+		dst = d.appendSignals(dst, m, f.ID, f.Data[:f.Len])
+	}
+	return dst
+}
+
+func appendFlags(dst []byte, f *can.Frame) []byte {
+	switch {
+	case f.Flags&can.Remote != 0:
+		dst = append(dst, `,"rtr":true`...)
 		if f.Len > 0 {
 			dst = append(dst, `,"dlc":`...)
 			dst = appendUint(dst, uint64(f.Len))
 		}
-		return dst
-	}
-	dst = appendHex(dst, f.Data[:f.Len])
-	dst = append(dst, '"')
-	if f.Flags&can.FD != 0 {
+	case f.Flags&can.FD != 0:
 		dst = append(dst, `,"fd":true`...)
 		if f.Flags&can.BitRateSwitch != 0 {
 			dst = append(dst, `,"brs":true`...)

@@ -23,6 +23,8 @@ func frame(id uint32, flags can.Flags, data ...byte) *can.Frame {
 func TestFrameRecord(t *testing.T) {
 	remote := frame(0x123, can.Remote)
 	remote.Len = 8
+	limited, limitedRemote := frame(0x0CF00400, can.Extended, 0xff), *remote
+	limited.Suppressed, limitedRemote.Suppressed = 1<<32-1, 3
 	for name, c := range map[string]struct {
 		frame *can.Frame
 		want  string
@@ -33,13 +35,15 @@ func TestFrameRecord(t *testing.T) {
 		"extended, low number": {frame(0x12, can.Extended), `"type":"can","id":"00000012","ext":true,"data":""`},
 		"empty":                {frame(0, 0), `"type":"can","id":"000","data":""`},
 		"remote":               {frame(0x123, can.Remote), `"type":"can","id":"123","data":"","rtr":true`},
+		"limited":              {limited, `"type":"can","id":"0CF00400","ext":true,"data":"FF","suppressed":4294967295`},
+		"limited remote":       {&limitedRemote, `"type":"can","id":"123","data":"","rtr":true,"dlc":8,"suppressed":3`},
 		"remote with length":   {remote, `"type":"can","id":"123","data":"","rtr":true,"dlc":8`},
 		"fd": {frame(0x1, can.FD|can.BitRateSwitch|can.ErrorState, make([]byte, 12)...),
 			`"type":"can","id":"001","data":"000000000000000000000000","fd":true,"brs":true,"esi":true`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var e Encoder
-			got, err := e.AppendRecord(nil, 1001, when.UnixNano(), AppendFrame(nil, c.frame))
+			got, err := e.AppendRecord(nil, 1001, when.UnixNano(), AppendFrame(nil, c.frame), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -63,7 +67,7 @@ func TestReadingRecord(t *testing.T) {
 		{Name: "tiny", Kind: modbus.KindFloat, Float: 1e-9},
 	}, Failures: []modbus.Failure{{Name: "energy", Err: "exception 2: illegal data address"}}}
 	var e Encoder
-	got, err := e.AppendRecord(nil, 7, when.UnixNano(), AppendReading(nil, r))
+	got, err := e.AppendRecord(nil, 7, when.UnixNano(), AppendReading(nil, r), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +81,7 @@ func TestReadingRecord(t *testing.T) {
 	if !json.Valid(got) {
 		t.Error("not JSON")
 	}
-	if k := KeysOf(AppendReading(nil, r)); k.Device != `meter "A"` {
+	if k := KeysOf(AppendReading(nil, r), nil); k.Device != `meter "A"` {
 		t.Errorf("device %q", k.Device)
 	}
 }
@@ -86,7 +90,7 @@ func TestEventAndLossRecord(t *testing.T) {
 	var e Encoder
 	body := AppendEvent(nil, 17, bus.Event{Code: "slave_offline", Subject: "meter", State: bus.Raised,
 		Detail: map[string]any{"unit_id": 3}})
-	got, err := e.AppendRecord(nil, 9, 0, body)
+	got, err := e.AppendRecord(nil, 9, 0, body, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,8 +145,8 @@ func FuzzBody(f *testing.F) {
 	f.Add([]byte{typeCAN})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var e Encoder
-		out, err := e.AppendRecord(nil, 1, 0, body)
-		KeysOf(body)
+		out, err := e.AppendRecord(nil, 1, 0, body, nil)
+		KeysOf(body, nil)
 		if err != nil && len(out) != 0 {
 			t.Error("an unreadable body left something behind")
 		}
@@ -159,7 +163,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	ns := when.UnixNano()
 	if n := testing.AllocsPerRun(1000, func() {
 		body = AppendFrame(body[:0], f)
-		out, _ = e.AppendRecord(out[:0], 1, ns, body)
+		out, _ = e.AppendRecord(out[:0], 1, ns, body, nil)
 		ns += 100
 	}); n != 0 {
 		t.Errorf("%v allocations per record", n)
@@ -173,7 +177,7 @@ func BenchmarkRecord(b *testing.B) {
 	ns := when.UnixNano()
 	b.ReportAllocs()
 	for i := range b.N {
-		out, _ = e.AppendRecord(out[:0], uint64(i), ns+int64(i)*100_000, body)
+		out, _ = e.AppendRecord(out[:0], uint64(i), ns+int64(i)*100_000, body, nil)
 	}
 }
 

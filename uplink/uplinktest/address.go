@@ -32,7 +32,9 @@ func reserve(text string) (*address, error) {
 	if err != nil {
 		return nil, fmt.Errorf("uplinktest: socket: %w", err)
 	}
-	if err = sharePort(fd); err == nil {
+	// SO_REUSEADDR would let others bind it as well while nobody listens. A
+	// given port needs it, as earlier connections to it may still linger.
+	if err = sharePort(fd, text != ""); err == nil {
 		err = unix.Bind(fd, at)
 	}
 	var bound unix.Sockaddr
@@ -52,9 +54,11 @@ func reserve(text string) (*address, error) {
 	return &address{fd: fd, text: tcp.String()}, nil
 }
 
-func sharePort(fd int) error {
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-		return err
+func sharePort(fd int, lingering bool) error {
+	if lingering {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+			return err
+		}
 	}
 	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
 }
@@ -62,7 +66,7 @@ func sharePort(fd int) error {
 func (a *address) listen() (net.Listener, error) {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
-		if cerr := c.Control(func(fd uintptr) { err = sharePort(int(fd)) }); cerr != nil {
+		if cerr := c.Control(func(fd uintptr) { err = sharePort(int(fd), true) }); cerr != nil {
 			return cerr
 		}
 		return err

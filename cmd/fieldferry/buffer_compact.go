@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+
+	"fieldferry/buffer"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) newBufferCompactCommand() *cobra.Command {
+	var asJSON, dropBad bool
+	c := &cobra.Command{
+		Use:   "compact DIRECTORY",
+		Short: "Repair a buffer and free the room of what is acknowledged",
+		Long: `compact repairs what is damaged in the buffer of a stopped daemon, as the
+daemon does when it starts, and accounts for what is lost by loss records. Then
+it writes the segments anew without what is acknowledged and joins small ones.
+No record is evicted, and power may fail at any time. It begins a session.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return a.bufferCompact(args[0], dropBad, asJSON) },
+	}
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	c.Flags().BoolVar(&dropBad, "remove-damaged", false, "remove the damaged files that were put aside")
+	return c
+}
+
+func (a *app) bufferCompact(dir string, dropBad, asJSON bool) error {
+	bar := a.newBar("compacting", bytesText)
+	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	c, err := buffer.Compact(dir, dropBad, bar.show, log)
+	bar.clear()
+	if err != nil {
+		return err
+	}
+	if asJSON {
+		return a.printIndented(struct {
+			BytesBefore    int64    `json:"bytes_before"`
+			BytesAfter     int64    `json:"bytes_after"`
+			SegmentsBefore int      `json:"segments_before"`
+			SegmentsAfter  int      `json:"segments_after"`
+			Lost           uint64   `json:"lost"`
+			Removed        []string `json:"removed"`
+		}{c.BytesBefore, c.BytesAfter, c.SegmentsBefore, c.SegmentsAfter, c.Lost, append([]string{}, c.Removed...)})
+	}
+	for _, name := range c.Removed {
+		fmt.Fprintf(a.stdout, "removed %s\n", name)
+	}
+	if c.Lost > 0 {
+		fmt.Fprintf(a.stdout, "%d records could not be saved and are accounted for by loss records\n", c.Lost)
+	}
+	fmt.Fprintf(a.stdout, "%s: %s in %d segments, before %s in %d\n", dir,
+		bytesText(c.BytesAfter), c.SegmentsAfter, bytesText(c.BytesBefore), c.SegmentsBefore)
+	return nil
+}

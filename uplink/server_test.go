@@ -1,0 +1,148 @@
+package uplink
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParseServer(t *testing.T) {
+	good := map[string]string{
+		"mqtt://broker.example":                       "mqtt://broker.example:1883",
+		"tcp://broker.example:1884":                   "mqtt://broker.example:1884",
+		"MQTTS://broker.example":                      "mqtts://broker.example:8883",
+		"ssl://10.0.0.1:1":                            "mqtts://10.0.0.1:1",
+		"tls://10.0.0.1:65535/":                       "mqtts://10.0.0.1:65535",
+		"ws://broker.example":                         "ws://broker.example:80/mqtt",
+		"wss://broker.example/a/b?sig=secret":         "wss://broker.example:443/a/b",
+		"mqtt://[2001:db8::1]":                        "mqtt://[2001:db8::1]:1883",
+		"mqtt://[fe80::1%eth0]:1883":                  "mqtt://[fe80::1%eth0]:1883",
+		"mqtt://user@broker.example":                  "mqtt://broker.example:1883",
+		"mqtt://user:secret@broker.example:1883":      "mqtt://broker.example:1883",
+		"mqtts://user:se%40cret%2F@[::1]:8883":        "mqtts://[::1]:8883",
+		"mqtt://user:with@at:and:colons@host.example": "mqtt://host.example:1883",
+	}
+	for in, want := range good {
+		s, err := ParseServer(in)
+		if err != nil || s.String() != want {
+			t.Errorf("ParseServer(%q) = %v, %v; want %s", in, s, err, want)
+		}
+	}
+	bad := map[string]error{
+		"":                             errServerEmpty,
+		"broker.example":               errServerScheme,
+		"broker.example:1883":          errServerScheme,
+		"http://broker.example":        errServerScheme,
+		"mqtt:broker.example":          errServerScheme,
+		"mqtt://":                      errServerHost,
+		"mqtt://:1883":                 errServerHost,
+		"mqtt://user:secret@":          errServerHost,
+		"mqtt://host:0":                errServerPort,
+		"mqtt://host:70000":            errServerPort,
+		"mqtt://host:-1":               errServerPort,
+		"mqtt://host:":                 errServerPort,
+		"mqtt://host:1883x":            errServerPort,
+		"mqtt://2001:db8::1":           errServerIPv6,
+		"mqtt://::1:1883":              errServerIPv6,
+		"mqtt://[::1":                  errServerIPv6,
+		"mqtt://[::1]1883":             errServerIPv6,
+		"mqtt://[10.0.0.1]":            errServerIPv6,
+		"mqtt://[]:1883":               errServerIPv6,
+		"mqtt://host/topic":            errServerPath,
+		"mqtts://host?x=y":             errServerPath,
+		"mqtt://host name":             errServerHostName,
+		"mqtt://host\n:1883":           errServerHostName,
+		"mqtt://user:%zz@host":         errServerSyntax,
+		"mqtt://@host":                 errServerSyntax,
+		"ws://host/a#b":                errServerSyntax,
+		"mqtt://user:sec/ret@host:188": errServerPort,
+	}
+	for in, want := range bad {
+		if s, err := ParseServer(in); err != want { //nolint:errorlint // they are not wrapped
+			t.Errorf("ParseServer(%q) = %v, %v; want error %v", in, s, err, want)
+		}
+	}
+}
+
+func TestServerShowsNoSecret(t *testing.T) {
+	s, err := ParseServer("wss://bob:secret@host.example/path?token=secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := s.MarshalText()
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := fmt.Sprintf("%v %+v %#v %s %v %s", s, s, s, s, &s, text)
+	if strings.Contains(all, "secret") || strings.Contains(all, "bob") {
+		t.Errorf("shown: %s", all)
+	}
+	if !s.HasUser() || s.Path != "/path?token=secret" {
+		t.Errorf("HasUser %v, Path %q", s.HasUser(), s.Path)
+	}
+}
+
+func FuzzParseServer(f *testing.F) {
+	for _, s := range []string{"mqtt://h", "wss://u:p@[::1]:1/x?y", "tcp://a:b", "mqtt://u:%41@h:65535", "ws://h/\x00"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		s, err := ParseServer(in)
+		if err != nil {
+			return
+		}
+		if s.Host == "" || s.Port < 1 || s.Port > 65535 {
+			t.Fatalf("%q gave host %q port %d", in, s.Host, s.Port)
+		}
+		again, err := ParseServer(s.String())
+		if err != nil || again.String() != s.String() {
+			t.Fatalf("%q gave %q, which gives %v, %v", in, s, again, err)
+		}
+	})
+}
+
+func TestValidateTopic(t *testing.T) {
+	for _, s := range []string{"a", "fieldferry/gw-01/engine", "a b/ü/日本", "a/$b", strings.Repeat("x", 65535)} {
+		if err := ValidateTopic(s); err != nil {
+			t.Errorf("ValidateTopic(%.20q) = %v", s, err)
+		}
+	}
+	for s, want := range map[string]error{
+		"": errTopicEmpty, "a/+": errTopicWildcard, "a#": errTopicWildcard, "a\x00": errTopicControl, "a\nb": errTopicControl,
+		"/a": errTopicLevel, "a/": errTopicLevel, "a//b": errTopicLevel, "/": errTopicLevel, "$SYS/x": errTopicDollar,
+		"a\xff": errTopicUTF8, "a\uFFFF": errTopicControl, strings.Repeat("x", 65536): errTopicLong,
+	} {
+		if err := ValidateTopic(s); err != want { //nolint:errorlint // they are not wrapped
+			t.Errorf("ValidateTopic(%.20q) = %v, want %v", s, err, want)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	good := Config{Servers: []string{"mqtt://host"}, ClientID: "x"}
+	if u, err := New(good, newTestQueue(t, 0), nil, nil); err != nil {
+		t.Errorf("a good configuration: %v", err)
+	} else if c := u.cfg; c.KeepAlive != 30*time.Second || c.AckTimeout != time.Minute || c.InFlight != 100 {
+		t.Errorf("defaults: %+v", c)
+	}
+	bad := Config{
+		Servers: []string{"host", "mqtt://u:secret@host:0"}, Username: strings.Repeat("x", 65536),
+		KeepAlive: time.Millisecond, AckTimeout: -1, InFlight: -1, Will: &Retained{Topic: "a/#", Payload: make([]byte, 65536)},
+	}
+	_, err := New(bad, nil, nil, nil)
+	if err == nil {
+		t.Fatal("New accepted everything that is wrong")
+	}
+	for _, want := range []string{"server 1", "server 2", "client id", "user name", "keep alive", "ack timeout", "in flight", "last will: topic", "last will is longer", "no queue"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("nothing is said about %q in: %v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "secret") {
+		t.Errorf("the secret is in: %v", err)
+	}
+	if bad.Validate() == nil || good.Validate() != nil || (Config{ClientID: "x"}).Validate() == nil {
+		t.Error("Validate and New do not agree")
+	}
+}
