@@ -109,13 +109,14 @@ func (b *Buffer) attachLoop(first chan<- error) bool {
 		b.mu.Unlock()
 		err := b.attach()
 		b.disk.Unlock()
-		if n == 0 {
+		if n == 0 && err != nil && refused(err) {
 			first <- err
-			if err != nil && refused(err) {
-				return false
-			}
+			return false
 		}
 		b.settled(err)
+		if n == 0 { // Open returns now, and whoever has the buffer can see the fault
+			first <- err
+		}
 		if err == nil {
 			return true
 		}
