@@ -101,7 +101,7 @@ vm-test: ## CAN tests under user-mode-linux, under an ARMv7 kernel in QEMU, and 
 
 .PHONY: bench
 bench: ## run the benchmarks (BENCH=regexp picks some)
-	@go test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT_TESTS) | grep -v 'no test files'
+	@go test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT_TESTS) ./scripts/bench | grep -v 'no test files'
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME
