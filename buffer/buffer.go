@@ -79,7 +79,13 @@ type Config struct {
 	MaxAge       time.Duration // records older than this are evicted; 0: never
 	Overflow     Policy
 	SegmentSize  int64 // bytes at which a segment is sealed; 0 means min(8 MiB, MaxSize/8); 64 KiB to 256 MiB
+	Quota        int64 // bytes on disk each source may hold before others can drive it out; 0: MaxSize/2 shared out; -1: none
 	MaxMemory    int64 // bytes of records not yet on disk; 0 means 16 MiB; at least 256 KiB
+
+	// MountPoint is a directory at which something has to be mounted before
+	// Dir is used, so that nothing is written under a disk that is late. Empty:
+	// nothing need be.
+	MountPoint string
 }
 
 // Record is one record read back. Data is valid until the next read into the

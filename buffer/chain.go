@@ -149,7 +149,7 @@ func (b *Buffer) diskBytes() int64 {
 func (b *Buffer) makeRoom(need int64) error {
 	for {
 		b.mu.Lock()
-		fits := b.diskBytes()+need <= b.cfg.MaxSize
+		fits := b.diskBytes()+need+b.reserve() <= b.cfg.MaxSize
 		var oldest *segment
 		if len(b.segs) > 0 {
 			oldest = b.segs[0]
@@ -164,7 +164,7 @@ func (b *Buffer) makeRoom(need int64) error {
 		case oldest == nil || !drop:
 			return errFull
 		default:
-			if err := b.evict(oldest); err != nil {
+			if err := b.drive(); err != nil {
 				return err
 			}
 		}
@@ -353,33 +353,30 @@ func (b *Buffer) addBad(path string, size int64) {
 
 // sweepSegments removes the segments that were acknowledged wholly.
 func (b *Buffer) sweepSegments(end bool) error {
-	stored := false
-	for {
-		var done *segment
-		b.mu.Lock()
-		b.sweep = false
-		for _, s := range b.segs {
-			if b.finished(s, end) {
-				done = s
-				break
-			}
+	var done []*segment
+	noted := true
+	b.mu.Lock()
+	b.sweep = false
+	for _, s := range b.segs {
+		if b.finished(s, end) {
+			done = append(done, s)
+			noted = noted && s.sum.rows == 0
 		}
-		b.mu.Unlock()
-		if done == nil {
-			return nil
-		}
-		// A segment that is missing without a note of it was lost, not
-		// acknowledged: the note comes first.
-		if done.sum.rows > 0 && !stored {
-			if err := b.storeState(); err != nil {
-				return err
-			}
-			stored = true
-		}
-		if err := b.unlink(done); err != nil {
+	}
+	b.mu.Unlock()
+	// A segment that is missing without a note of it was lost, not
+	// acknowledged: the note of all of them comes first.
+	if !noted {
+		if err := b.storeState(); err != nil {
 			return err
 		}
 	}
+	for _, s := range done {
+		if err := b.unlink(s); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // expire evicts the segments whose newest record is older than MaxAge. Ages
@@ -416,6 +413,7 @@ func (b *Buffer) storeState() error {
 	if err == nil {
 		err = b.state.write(&st)
 	}
+	b.steps.Add(1)
 	if err != nil {
 		b.mu.Lock()
 		b.stateSoon()
@@ -440,12 +438,17 @@ func (b *Buffer) Stats() Stats {
 	s := b.stats
 	s.Session = b.session
 	s.Pending = b.next - b.gone.total
+	if !b.attached {
+		s.Pending-- // offset 0 is never used
+	}
 	for _, k := range b.mem.blocks {
 		if !k.synced {
 			s.Unsynced += uint64(len(k.rows)) - b.gone.inside(k.first, k.end())
 		}
 	}
-	s.DiskBytes = b.diskBytes()
+	if b.attached {
+		s.DiskBytes = b.diskBytes()
+	}
 	s.MemoryBytes = b.mem.bytes
 	s.Segments = len(b.segs)
 	s.Fault = b.fault

@@ -22,8 +22,11 @@ func (b *Buffer) now() time.Duration { return time.Since(b.base) }
 
 // run is the committer: the only goroutine that writes to the disk. It sleeps
 // until the oldest record is due, not on a tick.
-func (b *Buffer) run() {
+func (b *Buffer) run(first chan<- error) {
 	defer close(b.done)
+	if !b.attachLoop(first) {
+		return
+	}
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -180,6 +183,7 @@ func (b *Buffer) commit() error {
 	for len(blocks) > 0 && err == nil {
 		var n int
 		n, err = b.commitGroup(blocks)
+		b.steps.Add(1)
 		if n > 0 {
 			b.finishBlocks(blocks[:n])
 		}
@@ -242,7 +246,7 @@ func (b *Buffer) spare(err error) {
 	b.mu.Lock()
 	var oldest *segment
 	if len(b.segs) > 0 && (b.cfg.Overflow == DropOldest || b.finished(b.segs[0], true)) {
-		oldest = b.segs[0]
+		oldest, _ = b.choose(b.protected())
 	}
 	b.mu.Unlock()
 	if oldest == nil {
@@ -324,6 +328,9 @@ func (b *Buffer) store() error {
 	sum.gone = sum.gone[:min(len(sum.gone), maxSpansStored)]
 	b.mu.Unlock()
 	err := b.hook("commit")
+	if err == nil {
+		err = b.writeAhead(s)
+	}
 	if err == nil {
 		err = s.append(chunks, b.heads, sum.encode(nil))
 	}

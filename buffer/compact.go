@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -120,6 +121,7 @@ func (b *Buffer) compact(p Progress) error {
 // the name of the last one. If power fails between that and the removal of the
 // others, the last one has what they have too, and they are cut on opening.
 func (b *Buffer) joinSegments(list []*segment) error {
+	list = slices.DeleteFunc(list, func(s *segment) bool { return s.sum.rows == 0 })
 	if len(list) == 0 || len(list) == 1 && !b.thinned(list[0]) {
 		return nil
 	}
@@ -133,20 +135,23 @@ func (b *Buffer) joinSegments(list []*segment) error {
 		return err
 	}
 	if len(good) > 0 {
-		fresh, err := b.rewrite(last, good)
+		b.mu.Lock()
+		// What was acknowledged at either end may not be noted yet.
+		gone := [][]span{{{list[0].sum.first, good[0].head.first}}, {{good[len(good)-1].head.last + 1, last.sum.last + 1}}}
+		for _, s := range list {
+			gone = append(gone, s.sum.gone)
+		}
+		b.mu.Unlock()
+		fresh, err := b.rewrite(last, good, around(good, gone...))
 		if err != nil {
 			return err
 		}
-		if err := os.Rename(fresh.path, last.path); err != nil {
+		if err := b.exchange(last, fresh); err != nil {
 			return err
 		}
-		if err := syncDir(b.cfg.Dir); err != nil {
-			return err
-		}
-		b.mu.Lock()
-		last.sum, last.size, last.checked = fresh.sum, fresh.size, true
-		b.mu.Unlock()
 		list = list[:len(list)-1]
+	} else if err := b.storeState(); err != nil {
+		return err
 	}
 	for _, s := range list {
 		if err := b.unlink(s); err != nil {
@@ -199,6 +204,7 @@ func (b *Buffer) remainder(list []*segment) (good []found, err error) {
 type compaction struct {
 	good     []found
 	encoders map[uint64]*encoder // by session
+	index    map[string]uint32   // of sources
 	batch    Batch
 }
 

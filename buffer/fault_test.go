@@ -1,7 +1,6 @@
 package buffer
 
 import (
-	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -310,12 +309,5 @@ func TestConfigIsRefused(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 			_ = b.Close()
 		}
-	}
-	file := filepath.Join(t.TempDir(), "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Open(Config{Dir: file}, nil); !errors.Is(err, syscall.ENOTDIR) {
-		t.Errorf("a file as directory: %v", err)
 	}
 }

@@ -162,6 +162,15 @@ func (m *memory) find(off uint64) int {
 	return sort.Search(len(m.blocks), func(i int) bool { return m.blocks[i].end() > off })
 }
 
+// dropRange gives up the blocks on disk that reach into [from,to).
+func (m *memory) dropRange(from, to uint64) {
+	for i := len(m.blocks) - 1; i >= 0; i-- {
+		if k := m.blocks[i]; k.synced && k.first < to && k.end() > from {
+			m.remove(i, i+1)
+		}
+	}
+}
+
 // forget recycles the blocks in reach of [from,to) that gone covers wholly.
 func (m *memory) forget(from, to uint64, gone *spans) {
 	i := m.find(from)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,6 +54,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("the memory limit of the buffer is %d bytes; at least %d are needed", c.MaxMemory, minMaxMemory)
 	case c.SegmentSize < 64<<10 || c.SegmentSize > maxSegment || c.SegmentSize > c.MaxSize/4:
 		return c, fmt.Errorf("the segment size of the buffer is %d bytes; it must be between %d and %d, and at most a quarter of the size limit", c.SegmentSize, 64<<10, maxSegment)
+	case c.Quota > c.MaxSize/2:
+		return c, fmt.Errorf("the quota of the buffer is %d bytes; it must be at most half of the size limit, %d", c.Quota, c.MaxSize/2)
 	case c.SyncInterval < 0 || c.MaxAge < 0:
 		return c, errors.New("the sync interval and the age limit of the buffer must not be negative")
 	}
@@ -99,11 +102,14 @@ type Buffer struct {
 	stats    Stats
 	badBytes int64
 
+	rewrites  uint64        // how often records got other offsets
 	leaving   span          // offsets of a segment that is being evicted
 	left      chan struct{} // closed when it is
 	accounted bool          // the damage of a segment that is being evicted; under disk
 
 	armed, hurry, missing, closed bool
+	attached                      bool          // the disk is there and the session has begun
+	steps                         atomic.Uint64 // what the disk has done; grows
 
 	stateDue time.Duration // when the state has to be stored; 0: need not
 	sweep    bool          // a segment may be acknowledged wholly
@@ -130,8 +136,15 @@ type badFile struct {
 // Open opens the buffer in cfg.Dir and begins a new session; that is durable
 // before Open returns. What was stored and not acknowledged can be read again.
 // Damaged segments are put aside and accounted for, never a reason to fail.
-// Open fails with [ErrLocked] while another process has the directory. A nil
-// log discards messages.
+//
+// A disk that is not there, cannot be written or does not answer is no reason
+// either: then the buffer begins in memory, Stats.Fault says so, and it tries
+// again. Until the disk is there it takes records, up to MaxMemory, and gives
+// none out, and Stats.Session is 0.
+//
+// Open fails with [ErrLocked] while another process has the directory, with
+// [ErrNewer] if it was written by a newer version, and when the configuration
+// cannot work. A nil log discards messages.
 func Open(cfg Config, log *slog.Logger) (*Buffer, error) {
 	return open(cfg, log, nil)
 }
@@ -141,6 +154,27 @@ func open(cfg Config, log *slog.Logger, hook func(string) error) (*Buffer, error
 	if err != nil {
 		return nil, err
 	}
+	b, err := newBuffer(cfg, log, hook)
+	if err != nil {
+		return nil, err
+	}
+	first := make(chan error, 1)
+	go b.run(first)
+	timer := time.NewTimer(openWait)
+	defer timer.Stop()
+	select {
+	case err := <-first:
+		if err != nil && refused(err) {
+			<-b.done
+			return nil, err
+		}
+	case <-timer.C:
+		b.log.Error("buffer: the disk does not answer; records are kept in memory", "directory", cfg.Dir)
+	}
+	return b, nil
+}
+
+func newBuffer(cfg Config, log *slog.Logger, hook func(string) error) (*Buffer, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -148,23 +182,12 @@ func open(cfg Config, log *slog.Logger, hook func(string) error) (*Buffer, error
 		hook = func(string) error { return nil }
 	}
 	b := &Buffer{
-		cfg: cfg, log: log, base: time.Now(), hook: hook,
+		cfg: cfg, log: log, base: time.Now(), hook: hook, next: 1,
 		step:   int(min(max(cfg.SegmentSize/16, 16<<10), 256<<10)) &^ (pageSize - 1),
 		byName: map[string]*Source{},
 		kicked: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
 	b.mem.init(cfg.MaxMemory)
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("creating the directory of the buffer: %w", err)
-	}
-	if b.lock, err = lockDir(cfg.Dir, lockWait); err != nil {
-		return nil, err
-	}
-	if err := b.recover(); err != nil {
-		b.release()
-		return nil, fmt.Errorf("opening the buffer in %s: %w", cfg.Dir, err)
-	}
-	go b.run()
 	return b, nil
 }
 
@@ -181,47 +204,9 @@ func (b *Buffer) release() {
 	if b.enc != nil {
 		_ = b.enc.z.Close()
 	}
-	_ = b.lock.Close()
-}
-
-// Close stores everything that is not acknowledged and gives the directory
-// back. It waits for the disk. Records appended afterwards are lost; Read and
-// Wait return [ErrClosed]. An error says that something could not be stored.
-func (b *Buffer) Close() error {
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		<-b.done
-		return ErrClosed
+	if b.lock != nil {
+		_ = b.lock.Close()
 	}
-	b.settleAll()
-	b.closed = true
-	if b.wake != nil {
-		close(b.wake)
-		b.wake = nil
-	}
-	b.mu.Unlock()
-	close(b.stop)
-	<-b.done
-
-	b.disk.Lock()
-	defer b.disk.Unlock()
-	err := b.commit()
-	if err == nil {
-		err = b.sweepSegments(true)
-	}
-	if serr := b.storeState(); err == nil {
-		err = serr
-	}
-	b.rmu.Lock()
-	defer b.rmu.Unlock()
-	b.ended = true
-	b.release()
-	if err != nil {
-		st := b.Stats()
-		return fmt.Errorf("closing the buffer with %d records that are not on disk: %w", st.Unsynced, err)
-	}
-	return nil
 }
 
 const lockName = "lock"

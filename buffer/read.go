@@ -22,7 +22,9 @@ type Batch struct {
 	file  []byte // chunk as stored
 	raw   []byte
 	chunk rows
-	have  bool // chunk is valid
+	have  bool // chunk is valid, unless the buffer's rewrites have moved on
+
+	rewrites uint64
 }
 
 func (t *Batch) reset(b *Buffer) {
@@ -47,10 +49,14 @@ func (t *Batch) add(offset, session uint64, source string, w *row, data []byte) 
 }
 
 // First returns the offset of the first record that is not acknowledged, or,
-// when there is none, the offset the next record will have.
+// when there is none, the offset the next record will have. It is 0 while the
+// buffer has no disk.
 func (b *Buffer) First() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if !b.attached {
+		return 0
+	}
 	return min(b.gone.outside(0), b.next)
 }
 
@@ -105,6 +111,9 @@ func (b *Buffer) Read(from uint64, batch *Batch, maxRecords, maxBytes int) (next
 
 // visible is the end of what may be read.
 func (b *Buffer) visible() uint64 {
+	if !b.attached {
+		return 0
+	}
 	if b.cfg.SyncInterval == 0 {
 		return b.syncedTo
 	}
@@ -122,6 +131,7 @@ func (b *Buffer) readAt(off uint64, t *Batch, maxRecords, maxBytes int) (uint64,
 	if i := b.mem.find(off); i < len(b.mem.blocks) && b.mem.blocks[i].first <= off {
 		return b.readBlock(b.mem.blocks[i], off, t, maxRecords, maxBytes), nil
 	}
+	t.have = t.have && t.rewrites == b.rewrites
 	if t.have && t.chunk.head.first <= off && off <= t.chunk.head.last {
 		return b.readChunk(off, t, maxRecords, maxBytes), nil
 	}
@@ -130,10 +140,13 @@ func (b *Buffer) readAt(off uint64, t *Batch, maxRecords, maxBytes int) (uint64,
 		return b.skipHole(off, s), nil
 	}
 	last := s.sum.last
+	t.rewrites = b.rewrites
 	b.mu.Unlock()
 	found, err := b.loadChunk(s, off, t)
 	b.mu.Lock()
 	switch {
+	case err == nil && t.rewrites != b.rewrites:
+		t.have = false // what was found may lie elsewhere now
 	case err != nil:
 		return off, err
 	case found && t.chunk.head.first > off:
@@ -364,6 +377,9 @@ func (s *segment) verify(sum *summary) error {
 func (b *Buffer) Ack(from, to uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if !b.attached {
+		return // nothing was given out
+	}
 	to = min(to, b.next)
 	fresh := b.gone.add(from, to)
 	b.handed.remove(from, to)

@@ -373,7 +373,7 @@ func (b *Buffer) replaceDamaged(s *segment, cause error) error {
 	var fresh *segment
 	if len(good) > 0 {
 		var err error
-		if fresh, err = b.rewrite(s, good); err != nil {
+		if fresh, err = b.rewrite(s, good, s.sum.gone); err != nil {
 			return fmt.Errorf("repairing %s (%w): %w", s.path, cause, err)
 		}
 	}
@@ -437,7 +437,7 @@ func (b *Buffer) putAside(path string, stays bool) error {
 const maxBad = 4 // damaged files that are kept
 
 // rewrite writes chunks to a new segment under a temporary name.
-func (b *Buffer) rewrite(s *segment, good []found) (*segment, error) {
+func (b *Buffer) rewrite(s *segment, good []found, gone []span) (*segment, error) {
 	tmp := filepath.Join(b.cfg.Dir, segmentName(s.id)+".repair.tmp")
 	os.Remove(tmp)
 	db, err := openFile(tmp, false, 0)
@@ -445,7 +445,7 @@ func (b *Buffer) rewrite(s *segment, good []found) (*segment, error) {
 		return nil, err
 	}
 	n := &segment{id: s.id, path: tmp, saved: s.saved, checked: true, db: db}
-	n.sum = summary{session: s.sum.session, next: s.sum.next, born: s.sum.born, gone: s.sum.gone}
+	n.sum = summary{session: s.sum.session, next: s.sum.next, born: s.sum.born, gone: gone}
 	for at := 0; at < len(good) && err == nil; at += 64 {
 		part := good[at:min(at+64, len(good))]
 		var chunks [][]byte
@@ -458,8 +458,12 @@ func (b *Buffer) rewrite(s *segment, good []found) (*segment, error) {
 		n.sum.next = max(n.sum.next, n.sum.last+1)
 		err = n.append(chunks, heads, n.sum.encode(nil))
 	}
+	used, uerr := n.used()
 	if cerr := n.close(); err == nil {
-		err = cerr
+		err = errors.Join(uerr, cerr)
+	}
+	if err == nil {
+		err = truncate(tmp, used) // which syncs
 	}
 	if err == nil {
 		n.size, err = fileSize(tmp)

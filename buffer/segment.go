@@ -53,6 +53,8 @@ type segment struct {
 
 	checked bool // it was read through in this process; under hmu
 
+	written int64 // the end of what has been written of the file, at least; of the active one
+
 	hmu  sync.RWMutex // held for reading while db is used
 	db   *handle
 	dead bool // unlinked

@@ -169,7 +169,7 @@ func (b *Buffer) tick() uint32 { return uint32(time.Since(b.base) / time.Millise
 // appended follows every new row.
 func (b *Buffer) appended() {
 	b.next++
-	if b.cfg.SyncInterval > 0 && b.wake != nil {
+	if b.cfg.SyncInterval > 0 && b.attached && b.wake != nil {
 		close(b.wake)
 		b.wake = nil
 	}

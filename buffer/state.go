@@ -95,10 +95,11 @@ type stateFile struct {
 	f          *os.File
 	generation uint64
 	buf        []byte
+	failed     bool // a write failed: the handle is not trusted
 }
 
 // readState reads the newest slot. damaged says that a slot had been written
-// and cannot be read.
+// and cannot be read. Slots of a newer version alone are [ErrNewer].
 func readState(dir string) (s state, generation uint64, damaged bool, err error) {
 	f, err := os.Open(filepath.Join(dir, stateName))
 	if errors.Is(err, os.ErrNotExist) {
@@ -109,12 +110,17 @@ func readState(dir string) (s state, generation uint64, damaged bool, err error)
 	}
 	defer f.Close()
 	buf := make([]byte, stateSlot)
+	newer := uint32(0)
 	for slot := range int64(2) {
 		n, err := f.ReadAt(buf, slot*stateSlot)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return state{}, 0, true, err
 		}
 		g, t, ok := parseSlot(buf[:n])
+		if v, whole := slotVersion(buf[:n]); whole && v > stateVersion {
+			newer = max(newer, v)
+			continue
+		}
 		if !ok {
 			damaged = damaged || !zero(buf[:n]) || n == 0
 			continue
@@ -123,7 +129,24 @@ func readState(dir string) (s state, generation uint64, damaged bool, err error)
 			s, generation = t, g
 		}
 	}
+	if newer > 0 && generation == 0 {
+		return state{}, 0, false, fmt.Errorf("%s has format %d, and this version knows %d; run that version again, or use another directory: %w",
+			f.Name(), newer, stateVersion, ErrNewer)
+	}
 	return s, generation, damaged, nil
+}
+
+// slotVersion returns the version a slot says it has, and whether its
+// checksum, which no version puts elsewhere, is right.
+func slotVersion(b []byte) (version uint32, whole bool) {
+	if len(b) < stateFixed || string(b[:4]) != stateMagic {
+		return 0, false
+	}
+	n := binary.LittleEndian.Uint32(b[8:])
+	if uint64(n) > uint64(len(b)-stateFixed) {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint32(b[4:]), crc32.Checksum(b[16:stateFixed+n], castagnoli) == binary.LittleEndian.Uint32(b[12:])
 }
 
 func zero(b []byte) bool {
@@ -136,17 +159,10 @@ func zero(b []byte) bool {
 }
 
 func parseSlot(b []byte) (generation uint64, s state, ok bool) {
-	if len(b) < stateFixed || string(b[:4]) != stateMagic || binary.LittleEndian.Uint32(b[4:]) != stateVersion {
+	if v, whole := slotVersion(b); !whole || v != stateVersion {
 		return 0, state{}, false
 	}
-	n := binary.LittleEndian.Uint32(b[8:])
-	if uint64(n) > uint64(len(b)-stateFixed) {
-		return 0, state{}, false
-	}
-	b = b[:stateFixed+n]
-	if crc32.Checksum(b[16:], castagnoli) != binary.LittleEndian.Uint32(b[12:]) {
-		return 0, state{}, false
-	}
+	b = b[:stateFixed+binary.LittleEndian.Uint32(b[8:])]
 	err := s.decode(b[stateFixed:])
 	return binary.LittleEndian.Uint64(b[16:]), s, err == nil
 }
@@ -189,15 +205,32 @@ func (f *stateFile) write(s *state) error {
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(b)-stateFixed))
 	binary.LittleEndian.PutUint64(b[16:], g)
 	binary.LittleEndian.PutUint32(b[12:], crc32.Checksum(b[16:], castagnoli))
-	if _, err := f.f.WriteAt(b, int64(g%2)*stateSlot); err != nil {
+	if err := f.put(b, int64(g%2)*stateSlot); err != nil {
+		f.failed = true
+		return err
+	}
+	// Only now: after a failed write the same slot is tried again, and the
+	// other one stays whole.
+	f.generation = g
+	return nil
+}
+
+func (f *stateFile) put(b []byte, at int64) error {
+	if f.failed {
+		// The disk may be another one by now, or mounted anew.
+		fresh, err := openState(filepath.Dir(f.f.Name()), f.generation)
+		if err != nil {
+			return err
+		}
+		_ = f.f.Close()
+		f.f, f.failed = fresh.f, false
+	}
+	if _, err := f.f.WriteAt(b, at); err != nil {
 		return fmt.Errorf("writing the state file: %w", err)
 	}
 	if err := f.f.Sync(); err != nil {
 		return fmt.Errorf("syncing the state file: %w", err)
 	}
-	// Only now: after a failed write the same slot is tried again, and the
-	// other one stays whole.
-	f.generation = g
 	return nil
 }
 

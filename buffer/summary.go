@@ -88,7 +88,9 @@ func (s *summary) decode(b []byte) error {
 		return fmt.Errorf("the summary of a segment has a wrong checksum: %w", errDamaged)
 	}
 	r := reader{b: b[4:]}
-	if v := r.uvarint(); v != summaryVersion {
+	if v := r.uvarint(); v > summaryVersion {
+		return fmt.Errorf("the segment has format %d, and this version knows %d: %w", v, summaryVersion, ErrNewer)
+	} else if v != summaryVersion {
 		return fmt.Errorf("the summary of a segment has version %d: %w", v, errDamaged)
 	}
 	for _, p := range []*uint64{&s.session, &s.first, &s.last, &s.rows, &s.losses, &s.next} {

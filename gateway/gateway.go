@@ -57,7 +57,6 @@ type Gateway struct {
 	alarms  *alarms
 	self    *feed // the gateway's own stream
 	sources []*source
-	session uint64
 	started time.Time
 }
 
@@ -81,7 +80,7 @@ func Open(cfg *config.Config, opts Options) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the buffer: %w", err)
 	}
-	g.buffer, g.session = buf, buf.Stats().Session
+	g.buffer = buf
 	if err := g.wire(); err != nil {
 		return nil, errors.Join(err, buf.Close())
 	}

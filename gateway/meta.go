@@ -93,7 +93,7 @@ func metaOfCAN(c *config.CAN, st can.Stats) *canMeta {
 // file describes is left out, and counted, where the message would be longer
 // than any other may be.
 func (g *Gateway) meta(topic string) uplink.Retained {
-	m := meta{V: payload.Version, Gateway: g.cfg.Gateway.ID, Session: g.session, Sources: []any{}}
+	m := meta{V: payload.Version, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session, Sources: []any{}}
 	for _, s := range g.sources {
 		m.Sources = append(m.Sources, s.meta())
 	}

@@ -1,6 +1,7 @@
 package can
 
 import (
+	"errors"
 	"fmt"
 	"time"
 )
@@ -15,9 +16,18 @@ import (
 // a bus that is silent nothing passes, whatever MaxInterval says.
 type Limit struct {
 	OnChange    bool          // pass when data, length or flags differ from those that passed last
+	Change      Change        // says which differences of data and length count; nil: all
 	MinInterval time.Duration // pass when this long has gone by since the last that passed
 	MaxInterval time.Duration // pass the first frame after this long, changed or not
 	EveryNth    uint32        // pass the nth after the last that passed; 0 and 1: all
+}
+
+// Change says whether data that differ say anything new, such as a signal that
+// has moved further than its deadband. It is asked by one goroutine at a time.
+type Change interface {
+	// Changed compares the frame that passed last with one of the same id and
+	// flags. It must not keep or change them, and should not allocate.
+	Changed(last, now *Frame) bool
 }
 
 // MessageLimit is the limit of some ids: those that match under a mask, each by
@@ -48,6 +58,8 @@ func (l Limit) check() error {
 		return fmt.Errorf("can: limit: min_interval %v: use 0 to %v", l.MinInterval, MaxLimitInterval)
 	case l.MaxInterval < 0 || l.MaxInterval > MaxLimitInterval:
 		return fmt.Errorf("can: limit: max_interval %v: use 0 to %v", l.MaxInterval, MaxLimitInterval)
+	case l.Change != nil && !l.OnChange:
+		return errors.New("can: limit: what counts as a change is of no use without OnChange")
 	case l.MaxInterval > 0 && l.MaxInterval < l.MinInterval:
 		return fmt.Errorf("can: limit: max_interval %v is less than min_interval %v", l.MaxInterval, l.MinInterval)
 	}
@@ -57,13 +69,10 @@ func (l Limit) check() error {
 // limited is the state of a limit for one id.
 type limited struct {
 	limit      Limit
-	begun      bool // a frame has passed
-	flags      Flags
-	len        uint8
+	begun      bool   // a frame has passed
 	seen       uint32 // since the last that passed
 	suppressed uint32
-	sent       int64 // time of the last that passed
-	data       [MaxDataLen]byte
+	last       Frame // that passed
 }
 
 // pass reports whether f passes, and counts if it does not.
@@ -79,13 +88,13 @@ func (s *limited) pass(f *Frame) bool {
 	}
 	f.Suppressed = s.suppressed
 	s.begun, s.seen, s.suppressed = true, 0, 0
-	s.sent, s.flags, s.len, s.data = f.Time, f.Flags, f.Len, f.Data
+	s.last = *f
 	return true
 }
 
 func (s *limited) due(f *Frame) bool {
 	l := &s.limit
-	since := time.Duration(f.Time - s.sent)
+	since := time.Duration(f.Time - s.last.Time)
 	if since < 0 { // the clock was set back: nothing is known about the interval
 		return true
 	}
@@ -96,8 +105,20 @@ func (s *limited) due(f *Frame) bool {
 		return false
 	case l.EveryNth > 1 && s.seen < l.EveryNth:
 		return false
-	case l.OnChange && s.flags == f.Flags && s.len == f.Len && s.data == f.Data:
-		return false
 	}
-	return true
+	return !l.OnChange || s.changed(f)
+}
+
+// changed compares with the frame that passed last, not with the one before:
+// a value that creeps would never pass.
+func (s *limited) changed(f *Frame) bool {
+	switch {
+	case s.last.Flags != f.Flags:
+		return true
+	case s.last.Len == f.Len && s.last.Data == f.Data:
+		return false
+	case s.limit.Change == nil || f.Flags&Remote != 0: // a remote frame has no data, only a length
+		return true
+	}
+	return s.limit.Change.Changed(&s.last, f)
 }

@@ -29,6 +29,8 @@ rtu+tcp://host:port for a serial device server.`,
 		a.newModbusDecodeCommand(),
 		a.newModbusScanCommand(),
 		a.newModbusWriteCommand(),
+		a.newModbusSimulateCommand(),
+		a.newModbusTemplatesCommand(),
 	)
 	return c
 }

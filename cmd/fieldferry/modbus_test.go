@@ -219,11 +219,11 @@ func TestModbusScan(t *testing.T) {
 		case 5:
 			return []modbustest.Step{after(0, modbustest.Exception(q, 2))}
 		case 6:
-			return []modbustest.Step{after(120*millisecond, addressOf(q))}
+			return []modbustest.Step{after(450*millisecond, addressOf(q))}
 		}
 		return nil
 	})
-	code, out, errs := cli(t, "modbus", "scan", "--port", port, "--units", "1-8", "--timeout", "60ms", "--probe", "holding:9", "--json")
+	code, out, errs := cli(t, "modbus", "scan", "--port", port, "--units", "1-8", "--timeout", "300ms", "--probe", "holding:9", "--json")
 	var units []byte
 	for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
 		var f foundJSON

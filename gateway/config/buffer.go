@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"fieldferry/buffer"
@@ -21,7 +22,7 @@ const (
 )
 
 func (l *loader) buffer(v value) buffer.Config {
-	f := v.fields("path", "sync_interval", "max_size", "max_age", "overflow", "max_memory")
+	f := v.fields("path", "sync_interval", "max_size", "max_age", "overflow", "quota", "max_memory", "mount_point")
 	c := buffer.Config{
 		Dir: f.at("path").file(defaultBufferPath),
 		SyncInterval: f.at("sync_interval").duration(span{
@@ -34,8 +35,42 @@ func (l *loader) buffer(v value) buffer.Config {
 	if f.at("overflow").choice("drop_oldest", "drop_newest") == "drop_newest" {
 		c.Overflow = buffer.DropNewest
 	}
+	c.Quota = f.at("quota").quota(c)
+	c.MountPoint = f.at("mount_point").mountPoint(c.Dir)
 	l.bufferDir(f, c)
 	return c
+}
+
+// quota is a size, "none", or 0 for what the buffer shares out by itself.
+func (v value) quota(c buffer.Config) int64 {
+	if !v.is(scalar) {
+		return 0
+	}
+	if v.n.text == "none" {
+		return -1
+	}
+	n := v.size(64<<10, 1<<40, 16<<20)
+	if n > c.MaxSize/2 && c.MaxSize > 0 {
+		v.fail(fmt.Sprintf("%s is more than half of max_size", v.n.text), "write a size up to "+bytesText(c.MaxSize/2)+", or none")
+		return 0
+	}
+	if c.Overflow == buffer.DropNewest {
+		v.warn("with overflow: drop_newest nobody is driven out", "remove the key")
+	}
+	return n
+}
+
+// mountPoint is a directory that has dir in it.
+func (v value) mountPoint(dir string) string {
+	if !v.is(scalar) {
+		return ""
+	}
+	point := v.file("")
+	if rel, err := filepath.Rel(point, dir); err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
+		v.fail(fmt.Sprintf("path (%s) does not lie in %s", dir, point), "name the mount point of the disk that path is on")
+		return ""
+	}
+	return point
 }
 
 // bufferDir checks what can be known of the directory before it is opened. A

@@ -66,3 +66,45 @@ func TestLimitsByName(t *testing.T) {
 		}
 	}
 }
+
+// TestDeadbands asks what was configured about frames of the database.
+func TestDeadbands(t *testing.T) {
+	opts := surroundings()
+	opts.Set = []string{
+		"can.0.limit={deadband: 1%, max_interval: 1m}",
+		"can.0.messages={EEC1: {limit: {deadband: {EngineSpeed: 5}}}, 0C000003: {limit: {on_change: true, deadband: {RequestedSpeed: 10%}}}, Body: {limit: {on_change: true}}}",
+	}
+	cfg := load(t, "testdata/good/canlimit.yaml", opts)
+	bus := cfg.CAN[0].Bus
+	if _, err := can.New(bus, nil); err != nil {
+		t.Fatal(err)
+	}
+	byID := map[uint32]can.Limit{}
+	for _, l := range bus.Limits {
+		byID[l.ID] = l.Limit
+	}
+	speed := func(id uint32, at int, eighths uint16) *can.Frame {
+		f := &can.Frame{ID: id, Flags: can.Extended, Len: 8}
+		f.Data[at], f.Data[at+1] = byte(eighths), byte(eighths>>8)
+		return f
+	}
+	for name, c := range map[string]struct {
+		limit     can.Limit
+		last, now *can.Frame
+		want      bool
+	}{
+		"5 of a group":            {byID[0x00F00400|1<<31], speed(0x0CF00403, 3, 800), speed(0x0CF00403, 3, 840), false},
+		"5 of a group, beyond":    {byID[0x00F00400|1<<31], speed(0x0CF00403, 3, 800), speed(0x0CF00403, 3, 841), true},
+		"10% of an id":            {byID[0x0C000003|1<<31], speed(0x0C000003, 1, 800), speed(0x0C000003, 1, 880), false},
+		"10% of an id, beyond":    {byID[0x0C000003|1<<31], speed(0x0C000003, 1, 800), speed(0x0C000003, 1, 881), true},
+		"1% of all others":        {bus.Limit, speed(0x0CF00403, 3, 800), speed(0x0CF00403, 3, 808), false},
+		"1% of all others beyond": {bus.Limit, speed(0x0CF00403, 3, 800), speed(0x0CF00403, 3, 809), true},
+	} {
+		if !c.limit.OnChange || c.limit.Change == nil || c.limit.Change.Changed(c.last, c.now) != c.want {
+			t.Errorf("%s: %+v says not %v", name, c.limit, c.want)
+		}
+	}
+	if l := byID[0x123]; !l.OnChange || l.Change != nil {
+		t.Errorf("without a deadband: %+v", l)
+	}
+}

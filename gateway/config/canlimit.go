@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"fieldferry/bus/can"
@@ -10,17 +12,26 @@ import (
 
 const maxNth = 1_000_000
 
-// canLimit reads what keeps frames back.
-func (v value) canLimit() can.Limit {
+// canLimit reads what keeps frames back, those of the messages that are given.
+func (v value) canLimit(db *dbc.Database, messages []*dbc.Message) can.Limit {
 	var l can.Limit
 	if !v.has {
 		return l
 	}
-	f := v.fields("on_change", "min_interval", "max_interval", "every_nth")
+	f := v.fields("on_change", "deadband", "min_interval", "max_interval", "every_nth")
 	interval := func(key, example string) time.Duration {
 		return f.at(key).duration(span{low: time.Millisecond, high: can.MaxLimitInterval, zero: true, example: example}, 0)
 	}
 	l.OnChange = f.at("on_change").boolean(false)
+	if band := f.at("deadband"); band.has {
+		if on := f.at("on_change"); on.has && !l.OnChange && on.n.text == "false" {
+			on.fail("a deadband passes only changes", "remove on_change or deadband")
+		}
+		l.OnChange = true
+		if d := band.canDeadband(db, messages); d != nil { // nil in an interface would not be nil
+			l.Change = d
+		}
+	}
 	l.MinInterval = interval("min_interval", "100ms")
 	l.MaxInterval = interval("max_interval", "60s")
 	l.EveryNth = uint32(f.at("every_nth").integer(1, maxNth, 0))
@@ -29,14 +40,79 @@ func (v value) canLimit() can.Limit {
 	case l.MaxInterval < l.MinInterval:
 		f.at("max_interval").fail("is shorter than min_interval", "make it longer, or remove one of them")
 	case !l.OnChange && l.EveryNth <= 1:
-		f.at("max_interval").warn("does nothing by itself: every frame passes anyway after min_interval", "add on_change: true, or remove it")
+		f.at("max_interval").warn("does nothing by itself: every frame passes anyway after min_interval", "add on_change: true or a deadband, or remove it")
 	}
 	return l
 }
 
+// canDeadband reads 0.5 or 1% for all signals, or such a value for each of some.
+func (v value) canDeadband(db *dbc.Database, messages []*dbc.Message) *dbc.Deadband {
+	switch {
+	case v.n.bad:
+		return nil
+	case db == nil:
+		v.fail("is for the signals of a DBC file, but there is none", "add dbc: [FILE], or remove it; on_change: true compares the data")
+		return nil
+	case len(messages) == 0:
+		v.fail("is for signals, but no DBC file describes this id", "correct the id, or remove it; on_change: true compares the data")
+		return nil
+	case v.n.kind == object:
+		return dbc.NewDeadband(db, dbc.Band{}, v.signalBands(messages), messages)
+	}
+	return dbc.NewDeadband(db, v.band(), nil, nil)
+}
+
+func (v value) band() (b dbc.Band) {
+	b.Width, b.Percent = v.deadband()
+	return b
+}
+
+// signalBands reads a deadband for each of some signals.
+func (v value) signalBands(messages []*dbc.Message) map[string]dbc.Band {
+	v.l.places[v.path] = v.n.at
+	signals := map[string]string{} // the long name by either one
+	for _, m := range messages {
+		for i := range m.Signals {
+			s := &m.Signals[i]
+			signals[s.Name] = s.Name
+			if _, taken := signals[s.Symbol]; !taken {
+				signals[s.Symbol] = s.Name
+			}
+		}
+	}
+	bands := map[string]dbc.Band{}
+	for _, fd := range v.n.fields {
+		item := value{v.l, join(v.path, printable(fd.key)), fd.value, true}
+		report := func(what, fix string) { v.l.report(fd.at, fd.set, item.path, what, fix, false) }
+		name, known := signals[fd.key]
+		if !known {
+			fix := "the names stand behind SG_"
+			if near := nearestName(fd.key, slices.Sorted(maps.Keys(signals))); near != "" {
+				fix = "did you mean " + near + "?"
+			}
+			if len(messages) == 1 {
+				report("is no signal of "+messages[0].Name, fix)
+			} else {
+				report("is no signal of the DBC files", fix)
+			}
+			continue
+		}
+		if _, twice := bands[name]; twice {
+			report("is given twice", "remove one of them")
+			continue
+		}
+		bands[name] = item.band()
+	}
+	return bands
+}
+
 // canLimits reads what keeps frames of a bus back.
 func (f fields) canLimits(c *CAN) {
-	c.Bus.Limit = f.at("limit").canLimit()
+	var all []*dbc.Message
+	if c.DBC != nil {
+		all = c.DBC.Messages()
+	}
+	c.Bus.Limit = f.at("limit").canLimit(c.DBC, all)
 	names := messageNames{db: c.DBC, pgn: func(m *dbc.Message) bool { return m.J1939 }}
 	if m := f.at("match"); m.has && m.n.kind == scalar && m.n.text != "auto" { // what it says was checked with the DBC files
 		names.pgn = func(*dbc.Message) bool { return m.n.text == "pgn" }
@@ -80,7 +156,7 @@ func (v value) canMessages(db messageNames) []can.MessageLimit {
 		if !f.at("limit").has {
 			continue
 		}
-		if m.Limit = f.at("limit").canLimit(); isID {
+		if m.Limit = f.at("limit").canLimit(db.db, db.of(m)); isID {
 			byID = append(byID, m)
 		} else {
 			byName = append(byName, m)
@@ -111,6 +187,26 @@ type messageNames struct {
 	pgn func(*dbc.Message) bool
 }
 
+// of returns the messages that describe frames of some ids.
+func (n messageNames) of(ids can.MessageLimit) []*dbc.Message {
+	if n.db == nil {
+		return nil
+	}
+	if ids.Mask == exact {
+		if m := n.db.Lookup(ids.ID&can.MaxExtendedID, ids.ID&canEFF != 0); m != nil {
+			return []*dbc.Message{m}
+		}
+		return nil
+	}
+	var of []*dbc.Message
+	for _, m := range n.db.Messages() {
+		if m.Extended && m.ID&ids.Mask == ids.ID&^canEFF&ids.Mask {
+			of = append(of, m)
+		}
+	}
+	return of
+}
+
 // find returns which ids a message has. One of J1939 has many: of any source
 // address and priority, and any destination if it is sent to one.
 func (n messageNames) find(name string) (m can.MessageLimit, what, fix string) {
@@ -132,7 +228,7 @@ func (n messageNames) find(name string) (m can.MessageLimit, what, fix string) {
 		}
 		return can.MessageLimit{ID: d.ID | canEFF, Mask: exact}, "", ""
 	}
-	if near := nearest(name, names); near != "" {
+	if near := nearestName(name, names); near != "" {
 		return m, "is no message of the DBC files", "did you mean " + near + "?"
 	}
 	return m, "is no message of the DBC files, nor an arbitration id", idFix

@@ -157,11 +157,12 @@ func (l *loader) config(root value) *Config {
 		return nil
 	}
 	root.expandAll()
-	f := root.fields("gateway", "can", "modbus", "buffer", "uplink")
+	f := root.fields("gateway", "can", "modbus", "templates", "buffer", "uplink")
 	cfg := &Config{file: l.file, places: l.places}
 	cfg.Gateway = l.gateway(f.at("gateway"))
 	sources := sources{}
 	cfg.CAN = l.can(f.at("can"), sources)
+	l.templates = f.at("templates").file("")
 	cfg.Modbus = l.modbus(f.at("modbus"), sources)
 	if !f.at("can").has && !f.at("modbus").has {
 		l.failAt(place{1, 1}, "", "nothing configured to read", "add can: or modbus:")

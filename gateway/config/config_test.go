@@ -295,3 +295,11 @@ func TestGoldenHasNoStrays(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestQuotaAndMountPoint(t *testing.T) {
+	cfg := load(t, "testdata/good/quota.yaml", surroundings())
+	want := buffer.Config{Dir: "/mnt/card/spool", SyncInterval: time.Second, MaxSize: 512 << 20, Quota: -1, MaxMemory: 16 << 20, MountPoint: "/mnt/card"}
+	if diff := cmp.Diff(want, cfg.Buffer); diff != "" {
+		t.Errorf("buffer (-want +got):\n%s", diff)
+	}
+}

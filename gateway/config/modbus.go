@@ -33,6 +33,7 @@ type inherited struct {
 	maxRegisters int
 	addressBase  int64
 	modicon      bool
+	wire         bool // said so: an address like 40001 is meant as it is
 	tcp          bool // Modbus TCP, where 0 and 255 mean the far end itself
 }
 
@@ -95,6 +96,7 @@ func (in inherited) from(f fields) inherited {
 	in.addressBase = f.at("address_base").integer(0, 1, in.addressBase)
 	if format := f.at("address_format"); format.has {
 		in.modicon = format.choice("wire", "modicon") == "modicon"
+		in.wire = !in.modicon
 	}
 	if in.modicon && in.addressBase == 1 && (f.at("address_base").has || f.at("address_format").has) {
 		v := f.at("address_format")
@@ -151,18 +153,24 @@ func (l *loader) devices(v value, in inherited) []modbus.Device {
 	return out
 }
 
-var deviceKeys = append([]string{"name", "unit_id", "registers", "timeout"}, inheritedKeys...)
+var deviceKeys = append([]string{"name", "unit_id", "template", "registers", "timeout"}, inheritedKeys...)
 
 func (l *loader) device(v value, in inherited, names map[string]value, units map[uint8]value) (modbus.Device, []placed) {
 	f := v.fields(deviceKeys...)
 	if !v.is(object) {
 		return modbus.Device{}, nil
 	}
+	t := f.fromTemplate()
+	timeout := time.Duration(0)
+	if t != nil {
+		in = in.from(t.root)
+		timeout = t.root.at("timeout").duration(timeoutSpan, 0)
+	}
 	in = in.from(f)
 	name, unit := f.need("name", "write name: meter"), f.need("unit_id", "write unit_id: 1")
 	d := modbus.Device{
 		Name: name.level(""), UnitID: unit.unitID(in.tcp), MaxGap: in.maxGap, MaxRegisters: in.maxRegisters,
-		Timeout: f.at("timeout").duration(timeoutSpan, 0),
+		Timeout: f.at("timeout").duration(timeoutSpan, timeout),
 	}
 	if first, ok := names[d.Name]; ok && d.Name != "" {
 		name.fail(fmt.Sprintf("another device %s of this line has the name %s", first.where(), shown(d.Name)), "give it a name of its own")
@@ -174,20 +182,31 @@ func (l *loader) device(v value, in inherited, names map[string]value, units map
 	} else {
 		units[d.UnitID] = unit
 	}
-	registers := f.need("registers", "list what to read under registers:")
-	if registers.has && registers.n.kind == list && len(registers.n.items) == 0 {
-		registers.fail("the device has no register", "add one, or remove the device")
-	}
 	outputs := map[string]value{}
 	var polled []placed
-	for _, item := range registers.list() {
-		r := l.register(item, in, outputs)
-		d.Registers = append(d.Registers, r.Register)
-		if r.width > 0 {
-			r.unit = d.UnitID
-			polled = append(polled, r)
+	add := func(l *loader, list []value) {
+		for _, item := range list {
+			r := l.register(item, in, outputs)
+			d.Registers = append(d.Registers, r.Register)
+			if r.width > 0 {
+				r.unit = d.UnitID
+				polled = append(polled, r)
+			}
 		}
 	}
+	registers := f.at("registers")
+	if t == nil && !f.at("template").has {
+		registers = f.need("registers", "list what to read under registers:, or name a template:")
+	}
+	if t == nil && registers.has && registers.n.kind == list && len(registers.n.items) == 0 {
+		registers.fail("the device has no register", "add one, or remove the device")
+	}
+	own := registers.list()
+	if t != nil {
+		add(t.l, t.registers(own))
+		l.problems = append(l.problems, t.l.problems...)
+	}
+	add(l, own)
 	return d, polled
 }
 

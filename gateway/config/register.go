@@ -177,7 +177,9 @@ func (f fields) address(in inherited) (modbus.Table, uint16, bool) {
 	if !v.has || v.n.bad || len(v.l.problems) > before {
 		return table, 0, false
 	}
-	v.warnModicon(table, n)
+	if !in.wire {
+		v.warnModicon(table, n)
+	}
 	return table, uint16(n - in.addressBase), ok
 }
 

@@ -249,7 +249,7 @@ func (v value) deadband() (band float64, percent bool) {
 	n := v
 	if text, ok := strings.CutSuffix(v.n.text, "%"); ok {
 		copied := *v.n
-		copied.text = strings.TrimSpace(text)
+		copied.text, copied.quoted = strings.TrimSpace(text), false // "1%" is as good as 1%
 		n.n, percent = &copied, true
 	}
 	before := len(v.l.problems)

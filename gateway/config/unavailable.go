@@ -14,10 +14,8 @@ type unavailable struct {
 
 // unavailableKeys loses a row when a feature arrives.
 var unavailableKeys = []unavailable{
-	{path: "modbus[].devices[].template", feature: "a device template", advice: "write the registers out"},
 	{path: "uplink.format", feature: "another format than json", accept: "json", advice: "remove the key or set it to json"},
 	{path: "uplink.backlog", feature: "a lane of its own for the backlog"},
-	{path: "buffer.quota", feature: "sharing out the buffer"},
 	{path: "web", feature: "the status page"},
 }
 

@@ -54,13 +54,13 @@ func AppendPacket(dst []byte, p *dbc.Packet) []byte {
 	return append(dst, p.Data...)
 }
 
-// appendPacketJSON appends the members of a joined message.
+// appendPacketJSON appends what follows the id's opening quote in the record of
+// a joined message.
 func appendPacketJSON(dst, body []byte, d *Decoding) ([]byte, error) {
 	if len(body) < packetHeader {
 		return dst, fmt.Errorf("%w: a packet of %d bytes", ErrBody, len(body))
 	}
 	id, data := binary.LittleEndian.Uint32(body[1:])&can.MaxExtendedID, body[packetHeader:]
-	dst = append(dst, `"type":"can","id":"`...)
 	dst = appendID(dst, id, true)
 	dst = append(dst, `","ext":true,"packets":true`...)
 	m := d.lookup(id, can.Extended)

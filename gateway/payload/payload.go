@@ -61,27 +61,31 @@ func AppendFrame(dst []byte, f *can.Frame) []byte {
 	return append(dst, f.Data[:min(int(f.Len), can.MaxDataLen)]...)
 }
 
+// frameBody is the body of a frame, taken apart.
+type frameBody struct {
+	id, suppressed uint32
+	flags          can.Flags
+	asked          uint8  // a remote frame's length
+	data           []byte // part of the body
+}
+
 // parseFrame is the inverse of AppendFrame, but for the time.
-func parseFrame(body []byte, f *can.Frame) error {
-	var suppressed uint32
+func parseFrame(body []byte) (f frameBody, err error) {
 	if len(body) > limitedHeader && body[0] == typeLimited {
-		suppressed = binary.LittleEndian.Uint32(body[1:])
+		f.suppressed = binary.LittleEndian.Uint32(body[1:])
 		body = body[limitedHeader-1:] // its last byte stands for the type
 	}
 	if len(body) < canHeader || len(body) > canHeader+can.MaxDataLen {
-		return fmt.Errorf("%w: a CAN frame of %d bytes", ErrBody, len(body))
+		return f, fmt.Errorf("%w: a CAN frame of %d bytes", ErrBody, len(body))
 	}
-	*f = can.Frame{Flags: can.Flags(body[1]), ID: binary.LittleEndian.Uint32(body[2:]), Suppressed: suppressed}
-	data := body[canHeader:]
-	if f.Flags&can.Remote != 0 {
-		if len(data) != 1 {
-			return fmt.Errorf("%w: a remote frame of %d bytes", ErrBody, len(body))
+	f.flags, f.id, f.data = can.Flags(body[1]), binary.LittleEndian.Uint32(body[2:]), body[canHeader:]
+	if f.flags&can.Remote != 0 {
+		if len(f.data) != 1 {
+			return f, fmt.Errorf("%w: a remote frame of %d bytes", ErrBody, len(body))
 		}
-		f.Len = data[0]
-		return nil
+		f.asked, f.data = f.data[0], nil
 	}
-	f.Len = uint8(copy(f.Data[:], data))
-	return nil
+	return f, nil
 }
 
 // AppendReading appends the body of what one poll of a Modbus device yielded.
@@ -176,9 +180,8 @@ func KeysOf(body []byte, d *Decoding) Keys {
 	}
 	switch body[0] {
 	case typeCAN, typeLimited:
-		var f can.Frame
-		if parseFrame(body, &f) == nil {
-			return keysOfID(f.ID, f.Flags, d)
+		if f, err := parseFrame(body); err == nil {
+			return keysOfID(f.id, f.flags, d)
 		}
 	case typePacket:
 		if len(body) >= packetHeader {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"fieldferry/buffer"
@@ -18,6 +19,7 @@ type promises struct {
 	session uint64
 	synced  map[stream]uint64          // up to this number
 	acked   map[stream]map[uint64]bool // these numbers
+	aside   bool                       // a file that was put aside is no failure, if nothing is missing
 	lines   int
 	checked uint64 // numbers that were looked for
 	lost    uint64 // of those: evicted
@@ -69,8 +71,9 @@ func (p *promises) check(dir string) error {
 	if err != nil {
 		return err
 	}
-	if len(r.Damage) > 0 {
-		return fmt.Errorf("the buffer is damaged: %s", strings.Join(r.Damage, "; "))
+	damage := slices.DeleteFunc(r.Damage, func(d string) bool { return p.aside && strings.HasSuffix(d, "was put aside as damaged") })
+	if len(damage) > 0 {
+		return fmt.Errorf("the buffer is damaged: %s", strings.Join(damage, "; "))
 	}
 	have := map[stream]map[uint64]bool{}
 	last := map[stream]uint64{}

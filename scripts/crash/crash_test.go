@@ -32,6 +32,26 @@ func TestKilledAtAnyInstantKeepsThePromise(t *testing.T) {
 	t.Logf("%s", out)
 }
 
+// Each system call by which the buffer meets the disk fails once. make test
+// takes a sample; crash faults takes them all.
+func TestEverySystemCallMayFail(t *testing.T) {
+	if err := exec.Command("strace", "-o", os.DevNull, "true").Run(); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("strace: %v", err)
+		}
+		t.Skipf("strace is missing or may not trace here (scripts/deps test): %v", err)
+	}
+	every := "29"
+	if testing.Short() {
+		every = "211"
+	}
+	out, err := exec.Command(build(t), "faults", "-every", every, t.TempDir()).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
 // stored makes a buffer with ten records of source a.
 func stored(t *testing.T, data func(seq uint64) []byte) (dir string) {
 	t.Helper()

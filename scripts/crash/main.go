@@ -3,6 +3,7 @@
 //	crash work DIRECTORY              append and acknowledge, and print what is promised
 //	crash check DIRECTORY LOG...      verify the buffer, and that everything promised is kept
 //	crash kill [-cycles N] DIRECTORY  run and kill the workload N times, and check
+//	crash faults [-every N] DIRECTORY run it once for each system call, which fails, and check
 //
 // # Nouns
 //
@@ -14,6 +15,9 @@
 // at any instant, of the process or of the machine, must leave it kept.
 //
 // # Caveats
+//
+// faults needs strace, whose counters are those of one thread: where the
+// workload changes threads a call may fail in each of them.
 //
 // The check does what `fieldferry buffer verify` and `buffer dump` do: it
 // changes nothing. A loss record keeps a promise only for eviction, which the
@@ -42,6 +46,7 @@ func run(args []string) error {
 			o := options{}
 			f.DurationVar(&o.interval, "sync", 20*time.Millisecond, "sync interval of the buffer")
 			f.Int64Var(&o.maxSize, "max-size", 1<<20, "size limit of the buffer")
+			f.IntVar(&o.steps, "steps", 0, "end in order after so many steps; 0: never")
 			if _ = f.Parse(args[1:]); f.NArg() == 1 {
 				return work(f.Arg(0), o, os.Stdout)
 			}
@@ -66,7 +71,12 @@ func run(args []string) error {
 			if _ = f.Parse(args[1:]); f.NArg() == 1 {
 				return killLoop(f.Arg(0), *cycles)
 			}
+		case args[0] == "faults":
+			every := f.Int("every", 1, "fail only every Nth call of each kind")
+			if _ = f.Parse(args[1:]); f.NArg() == 1 {
+				return faults(f.Arg(0), *every)
+			}
 		}
 	}
-	return fmt.Errorf("use crash work DIRECTORY, crash check DIRECTORY LOG..., or crash kill [-cycles N] DIRECTORY")
+	return fmt.Errorf("use crash faults [-every N] DIRECTORY, crash work DIRECTORY, crash check DIRECTORY LOG..., or crash kill [-cycles N] DIRECTORY")
 }

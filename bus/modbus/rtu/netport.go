@@ -74,3 +74,13 @@ func readAvailable(raw rawConn, b []byte) (n int, err error) {
 	}
 	return n, nil
 }
+
+// waitReadable waits until there is something to read or d has passed. Go's
+// poller counts in milliseconds, which at high rates is much of the silence
+// between two frames.
+func waitReadable(raw rawConn, d time.Duration) {
+	_ = raw.Control(func(fd uintptr) {
+		timeout := unix.NsecToTimespec(int64(d))
+		_, _ = unix.Ppoll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, &timeout, nil)
+	})
+}

@@ -102,6 +102,10 @@ func (p *SerialPort) ReadAvailable(b []byte) (n int, err error) {
 	return readAvailable(p.raw, b)
 }
 
+// WaitReadable waits for d, which should be a few milliseconds at most, or
+// until something has come.
+func (p *SerialPort) WaitReadable(d time.Duration) { waitReadable(p.raw, d) }
+
 // Close gives the device up. What was not yet sent is discarded, because a
 // driver would otherwise wait for it.
 func (p *SerialPort) Close() error {

@@ -245,7 +245,10 @@ func (r *Reader) at(rest []byte) (length int, v verdict) {
 		return r.frame(rest, 5)
 	case function:
 		if r.count >= 0 && int(rest[2]) == r.count {
-			return r.frame(rest, r.want)
+			if length, v := r.frame(rest, r.want); v != nothing {
+				return length, v
+			}
+			// A request for an address whose high byte is the byte count begins alike.
 		}
 		return r.atRequest(rest)
 	}

@@ -3,8 +3,13 @@ package rtu
 import (
 	"bytes"
 	"context"
+	"errors"
 	"time"
 )
+
+// errMayBeCopy says that a reply came which equals the reply to another
+// request. Registers may well be equal; asking again tells.
+var errMayBeCopy = errors.New("the reply may be a copy of an earlier one")
 
 // receive reads until the reply is complete or the deadline has passed. A
 // reply that has begun by then is let finish.
@@ -55,7 +60,7 @@ func (t *Transporter) take(n int, request []byte, now time.Time) (matches int) {
 	t.last = now
 	t.reader.Push(p)
 	t.noteEcho()
-	t.stats.LateReplies += uint64(t.debts.observe(p, request, true, now))
+	t.stats.LateReplies += uint64(t.debts.observe(p, request, true, now, &t.recent))
 	t.overhear(p, now)
 	matches, _ = t.reader.Matches()
 	return matches
@@ -69,7 +74,7 @@ func (t *Transporter) doubts(request []byte, refusals int) (others int, copied b
 	if frame[1]&exceptionBit != 0 && refusals > 0 {
 		return refusals, false
 	}
-	if (t.trials > 0 || t.cfg.Careful) && t.recent.copyOf(frame, request, time.Now()) {
+	if (t.trials > 0 || t.cfg.Careful) && !t.confirming && t.recent.copyOf(frame, request, time.Now()) {
 		t.trials--
 		return 1, true
 	}
@@ -95,13 +100,20 @@ func (t *Transporter) accept(request []byte, sent time.Time, others int, copied 
 	case differ && copied && t.recent.copyOf(frame, request, now):
 		return nil, t.failed(&MismatchError{Unit: request[0], Bytes: len(frame), Reason: "two different replies, both like earlier ones; something on the line repeats frames"})
 	}
+	if copied && matches == 1 && t.cfg.Careful {
+		t.debts.add(request, sent, now)
+		return nil, errMayBeCopy
+	}
 	t.debts.learn(request[0], now.Sub(sent))
 	frame = t.recent.keep(request, frame, now)
 	if frame[1]&exceptionBit != 0 {
 		t.stats.Exceptions++
+		if t.cfg.Careful && others > 0 && matches <= others && !copied {
+			t.debts.add(request, sent, now) // the refusal may be an earlier request's
+		}
 		return nil, &ExceptionError{Unit: request[0], Function: request[1], Code: frame[2], Doubtful: t.debts.owes(request[0], now)}
 	}
-	t.debts.settle(request, sent, matches)
+	t.debts.settle(request, sent, matches, differ)
 	t.stats.Replies++
 	return frame, nil
 }
@@ -109,8 +121,9 @@ func (t *Transporter) accept(request []byte, sent time.Time, others int, copied 
 // missed ends an exchange without a reply.
 func (t *Transporter) missed(request []byte, sent, now time.Time) ([]byte, error) {
 	err := t.reader.Verdict(t.timeout)
-	// A damaged reply has come; anything else may still be on its way.
-	if !t.reader.Damaged() {
+	// A damaged reply has come; anything else may still be on its way. It may
+	// also have been another frame that was damaged.
+	if t.cfg.Careful || !t.reader.Damaged() {
 		t.debts.add(request, sent, now)
 	}
 	return nil, t.failed(err)
@@ -190,6 +203,16 @@ func (r *recent) keep(request, frame []byte, now time.Time) []byte {
 	copy(e.asked[:], request)
 	e.n, e.at = copy(e.frame[:], frame), now
 	return e.frame[:e.n]
+}
+
+// has reports whether such a frame has come of late.
+func (r *recent) has(frame []byte, now time.Time) bool {
+	for i := range r.list {
+		if e := &r.list[i]; e.n == len(frame) && now.Sub(e.at) < recentAge && bytes.Equal(e.frame[:e.n], frame) {
+			return true
+		}
+	}
+	return false
 }
 
 // copyOf reports whether frame could be the reply to another request, sent

@@ -48,6 +48,9 @@ const (
 	// even though its deadline has passed; graceLimit bounds them all together.
 	gapGrace   = 200 * time.Millisecond
 	graceLimit = 2 * time.Second
+	// otherMasters is how much longer a request waits for the replies to other
+	// masters' requests that come up meanwhile.
+	otherMasters = 3 * time.Second
 	// busyLimit is how long a line that is never quiet is waited for.
 	busyLimit = 600 * time.Millisecond
 	// duplicateTrials is how often a reply equal to the one before is held
@@ -85,8 +88,10 @@ type Transporter struct {
 	last    time.Time // last activity on the line
 	fault   bool      // the last exchange went wrong: wait for a quiet line
 	echoing bool      // the line returns what we send
-	trials  int       // see duplicateTrials
-	debts   debts
+	// confirming: the request in progress is asked again, see errMayBeCopy
+	confirming bool
+	trials     int // see duplicateTrials
+	debts      debts
 }
 
 // NewTransporter returns a transporter without a port.
@@ -95,6 +100,7 @@ func NewTransporter(cfg Config) *Transporter {
 		cfg.LateWait = defaultLateWait
 	}
 	t := &Transporter{cfg: cfg, char: cfg.Mode.CharTime(), trials: duplicateTrials}
+	t.debts.careful = cfg.Careful
 	t.SetTimeout(cfg.Timeout)
 	return t
 }
@@ -166,7 +172,19 @@ func (t *Transporter) Resend(ctx context.Context, request []byte) ([]byte, error
 	return t.exchange(ctx, request, true)
 }
 
+// exchange sends a request and, in careful mode, sends it again when the reply
+// may be a copy of an earlier one and nothing else has come.
 func (t *Transporter) exchange(ctx context.Context, request []byte, again bool) ([]byte, error) {
+	reply, err := t.once(ctx, request, again)
+	if errors.Is(err, errMayBeCopy) {
+		t.confirming = true
+		defer func() { t.confirming = false }()
+		return t.once(ctx, request, true)
+	}
+	return reply, err
+}
+
+func (t *Transporter) once(ctx context.Context, request []byte, again bool) ([]byte, error) {
 	if t.port == nil {
 		return nil, &PortLostError{Op: "write", Err: os.ErrClosed}
 	}
@@ -199,9 +217,25 @@ func (t *Transporter) exchange(ctx context.Context, request []byte, again bool) 
 // settle waits until the line is quiet and nothing is owed that could be
 // taken for the reply to request.
 func (t *Transporter) settle(ctx context.Context, request []byte, again bool) error {
-	if err := t.awaitOwed(ctx, request, again); err != nil {
-		return err
+	start := time.Now()
+	limit := start.Add(t.debts.hold(request, again, start) + otherMasters)
+	for {
+		if err := t.awaitOwed(ctx, request, again, start, limit); err != nil {
+			return err
+		}
+		if err := t.awaitQuiet(ctx); err != nil {
+			return err
+		}
+		// Another master's request may have been heard meanwhile.
+		if t.debts.hold(request, again, time.Now()) <= 0 {
+			return nil
+		}
 	}
+}
+
+// awaitQuiet waits until nothing has come for as long as must be silent
+// before a request.
+func (t *Transporter) awaitQuiet(ctx context.Context) error {
 	quiet := t.cfg.Mode.Silence() + t.cfg.Turnaround
 	if t.fault {
 		quiet = max(quiet, faultQuiet)
@@ -223,26 +257,33 @@ func (t *Transporter) settle(ctx context.Context, request []byte, again bool) er
 		if !now.Before(limit) {
 			return &BusyError{Waited: now.Sub(start), Bytes: int(t.stats.StrayBytes - stray)}
 		}
-		if err := t.heard(ctx, t.last.Add(quiet)); err != nil {
+		rest := t.last.Add(quiet).Sub(now)
+		if p, ok := t.port.(preciseWaiter); ok && rest > 0 && rest <= preciseWait && ctx.Err() == nil {
+			p.WaitReadable(rest)
+			continue
+		}
+		if err := t.heard(ctx, now.Add(rest)); err != nil {
 			return err
 		}
 	}
 }
 
+// preciseWaiter is a port that can wait shorter than Go's poller.
+type preciseWaiter interface{ WaitReadable(d time.Duration) }
+
+// preciseWait bounds what is waited without regard to the context.
+const preciseWait = 5 * time.Millisecond
+
 // awaitOwed waits until no reply is owed that could be taken for the reply to
 // request. Another master that keeps asking the same does not make it wait on.
-func (t *Transporter) awaitOwed(ctx context.Context, request []byte, again bool) error {
-	start := time.Now()
-	limit := time.Time{}
+func (t *Transporter) awaitOwed(ctx context.Context, request []byte, again bool, start, limit time.Time) error {
 	for {
 		now := time.Now()
 		d := t.debts.hold(request, again, now)
 		if d <= 0 {
 			return nil
 		}
-		if limit.IsZero() {
-			limit = now.Add(2*d + t.timeout)
-		} else if now.After(limit) {
+		if now.After(limit) {
 			return &BusyError{Waited: now.Sub(start), OtherMaster: true}
 		}
 		if err := t.heard(ctx, now.Add(d)); err != nil {
@@ -317,7 +358,7 @@ func (t *Transporter) read(ctx context.Context, until time.Time) (int, error) {
 func (t *Transporter) stray(p []byte, fresh bool, now time.Time) {
 	t.stats.StrayBytes += uint64(len(p))
 	t.last = now
-	t.stats.LateReplies += uint64(t.debts.observe(p, nil, fresh, now))
+	t.stats.LateReplies += uint64(t.debts.observe(p, nil, fresh, now, &t.recent))
 	t.overhear(p, now)
 }
 

@@ -1,0 +1,95 @@
+package buffer
+
+import (
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// A source that says little keeps what it said, however long a chatty one
+// drives records out, and every number is still there or accounted for.
+func TestQuietSourceKeepsItsShare(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		quota int64
+		kept  bool
+	}{{"by default", 0, true}, {"as configured", 100 << 10, true}, {"without a quota", -1, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			cfg := testConfig(t)
+			cfg.MaxSize, cfg.SegmentSize, cfg.Quota = 1<<20, 64<<10, c.quota
+			synctest.Test(t, func(t *testing.T) {
+				b := mustOpen(t, cfg)
+				session := b.Stats().Session
+				rng := rand.New(rand.NewPCG(1, 1))
+				data := make([]byte, 200)
+				n, quiet := uint64(0), uint64(0)
+				var batch Batch
+				for range 120 {
+					for i := range 200 {
+						for k := range data {
+							data[k] = byte(rng.Uint32())
+						}
+						b.Source("chatty").Append(int64(n), data)
+						if n++; i == 100 {
+							b.Source("quiet").Append(int64(quiet), data[:20])
+							quiet++
+						}
+					}
+					if n == 400 { // something of both is in somebody's hands
+						if _, err := b.Read(0, &batch, 150, 1<<20); err != nil {
+							t.Fatal(err)
+						}
+					}
+					time.Sleep(2 * time.Second)
+					if size := sizeOf(t, cfg.Dir); size > cfg.MaxSize {
+						t.Fatalf("%d bytes on disk, the limit is %d", size, cfg.MaxSize)
+					}
+				}
+				check := func() {
+					t.Helper()
+					got := count(t, b)
+					got.adds(t, session, "chatty", n)
+					got.adds(t, session, "quiet", quiet)
+					all, _ := readAll(t, b, 0)
+					there := uint64(0)
+					for _, r := range all {
+						if r.Source == "quiet" && r.Lost == 0 {
+							there++
+						}
+					}
+					if (there == quiet) != c.kept {
+						t.Errorf("%d of %d records of the quiet source are there", there, quiet)
+					}
+					if uint64(len(all)) != b.Stats().Pending {
+						t.Errorf("%d records, %d are pending", len(all), b.Stats().Pending)
+					}
+				}
+				check()
+				if st := b.Stats(); st.LostBy[Evicted] < n/2 || st.Segments > 40 {
+					t.Errorf("%+v", st)
+				}
+				mustClose(t, b)
+				if r, err := Verify(cfg.Dir, nil); err != nil || len(r.Damage) > 0 {
+					t.Errorf("%v, %v", err, r.Damage)
+				}
+				b = mustOpen(t, cfg)
+				check()
+				b.Ack(0, ^uint64(0))
+				if st := b.Stats(); st.Pending != 0 {
+					t.Errorf("%d pending", st.Pending)
+				}
+				mustClose(t, b)
+			})
+		})
+	}
+}
+
+func sizeOf(t *testing.T, dir string) (n int64) {
+	t.Helper()
+	r, err := Inspect(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.Bytes
+}
