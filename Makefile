@@ -17,6 +17,7 @@ VM_TESTS := ./bus/can
 UNIT_TESTS = $$(go list ./... | grep -v '^fieldferry/scripts')
 FUZZTIME := 10s
 BENCH := .
+POWERCUTS := 20
 
 .PHONY: help
 help: ## list the targets
@@ -77,15 +78,19 @@ deb: cross ## Debian packages in dist/ for armhf, arm64, amd64
 	FIELDFERRY_DEBS=$(CURDIR)/dist go test -count=1 ./scripts/deb
 
 .PHONY: vm-test
-vm-test: ## CAN tests under user-mode-linux and under an ARMv7 kernel in QEMU
+vm-test: ## CAN tests under user-mode-linux and an ARMv7 kernel in QEMU, and POWERCUTS power cuts of the daemon there
 	scripts/deps vm
 	VM_KINDS=uml,arm go test -count=1 ./scripts/vm
 	scripts/vm/suite uml $(VM_TESTS)
 	scripts/vm/suite arm $(VM_TESTS)
+	POWERCUTS=$(POWERCUTS) go test -count=1 -v -timeout 60m ./scripts/powercut
 
 .PHONY: bench
 bench: ## run the benchmarks (BENCH=regexp picks some)
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT_TESTS) | grep -v 'no test files'
+	@if [ '$(BENCH)' != . ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v losetup mkfs.ext4 >/dev/null; then go run ./scripts/bench; \
+	else echo "bytes on the device left out: a loop device takes root and e2fsprogs (go run ./scripts/bench)"; fi
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME
