@@ -19,6 +19,7 @@ VM_TESTS := ./bus/can ./bus/can/link
 UNIT_TESTS = $$(go list ./... | grep -v '^fieldferry/scripts')
 FUZZTIME := 10s
 BENCH := .
+POWERCUTS := 20
 
 .PHONY: help
 help: ## list the targets
@@ -91,17 +92,21 @@ deb: cross ## Debian packages in dist/ for armhf, arm64, amd64
 	FIELDFERRY_DEBS=$(CURDIR)/dist go test -count=1 ./scripts/deb
 
 .PHONY: vm-test
-vm-test: ## CAN tests under user-mode-linux, under an ARMv7 kernel in QEMU, and with QEMU's CAN controllers
+vm-test: ## SocketCAN under user-mode-linux, an ARMv7 kernel and QEMU's CAN controllers, and POWERCUTS power cuts of the daemon
 	scripts/deps vm
 	VM_KINDS=uml,arm,arm64 go test -count=1 ./scripts/vm
 	VM_KINDS=uml,arm go test -count=1 -run RealInterface ./scripts/e2e
 	scripts/vm/suite uml $(VM_TESTS)
 	scripts/vm/suite arm $(VM_TESTS)
 	scripts/vm/suite arm64 $(VM_TESTS) ./scripts/controllers
+	POWERCUTS=$(POWERCUTS) go test -count=1 -v -timeout 60m ./scripts/powercut
 
 .PHONY: bench
 bench: ## run the benchmarks (BENCH=regexp picks some)
-	@go test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT_TESTS) ./scripts/bench | grep -v 'no test files'
+	@go test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT_TESTS) ./scripts/pipeline | grep -v 'no test files'
+	@if [ '$(BENCH)' != . ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v losetup mkfs.ext4 >/dev/null; then go run ./scripts/bench; \
+	else echo "bytes on the device left out: a loop device takes root and e2fsprogs (go run ./scripts/bench)"; fi
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME

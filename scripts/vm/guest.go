@@ -48,6 +48,7 @@ type Config struct {
 	Files   map[string]string // copied in before the boot: path in the guest -> path on the host
 	Modules []string          // kernel modules besides those of CAN (can-raw, vcan)
 	Network bool              // eth0, with the host's loopback at HostAddr
+	Disk    string            // ARM: socket of a disk with an ext4 file system (scripts/vm/nbd), mounted at /disk
 	Memory  int               // MiB; 0 means 192
 	Console io.Writer         // where the kernel's console goes after the end; nil: nowhere
 }

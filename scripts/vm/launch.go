@@ -20,7 +20,7 @@ func (g *Guest) pack(ctx context.Context, k kernel) error {
 	if err := g.config.Kind.Build(ctx, "fieldferry/scripts/vm/vminit", initBinary); err != nil {
 		return err
 	}
-	plan := wire.Plan{Network: g.config.Network}
+	plan := wire.Plan{Network: g.config.Network, Disk: g.config.Disk != ""}
 	names := append([]string{"can-raw", "vcan"}, g.config.Modules...)
 	switch g.config.Kind {
 	case UML:
@@ -32,6 +32,9 @@ func (g *Guest) pack(ctx context.Context, k kernel) error {
 		}
 		if g.config.Network {
 			names = append(names, "virtio_net")
+		}
+		if g.config.Disk != "" {
+			names = append(names, "virtio_blk", "crc32c_generic", "ext4")
 		}
 	}
 	modules, err := moduleOrder(k.modules, names)
@@ -93,6 +96,10 @@ func (g *Guest) commandLine(k kernel) []string {
 	)
 	if g.config.Network {
 		argv = append(argv, "-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile=")
+	}
+	if g.config.Disk != "" {
+		argv = append(argv, "-drive", "if=none,id=d0,format=raw,cache=writeback,file=nbd+unix:///?socket="+g.config.Disk,
+			"-device", "virtio-blk-pci,drive=d0,romfile=")
 	}
 	return argv
 }

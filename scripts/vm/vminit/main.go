@@ -80,7 +80,24 @@ func prepare() (plan wire.Plan, _ error) {
 	if plan.Network {
 		try("eth0", setUpNetwork("eth0"))
 	}
+	if plan.Disk {
+		try("disk", mountDisk("/dev/vda", "/disk"))
+	}
 	return plan, errors.Join(errs...)
+}
+
+// mountDisk mounts an ext4 file system, which is repaired from its journal
+// after a power cut. The device may appear a moment after its driver.
+func mountDisk(device, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	err := unix.Mount(device, dir, "ext4", 0, "")
+	for n := 0; n < 500 && (err == unix.ENOENT || err == unix.ENXIO); n++ {
+		time.Sleep(10 * time.Millisecond)
+		err = unix.Mount(device, dir, "ext4", 0, "")
+	}
+	return err
 }
 
 func loadModule(path string) error {

@@ -19,6 +19,7 @@ type Plan struct {
 	Modules []string // kernel modules, in the order to load them
 	Channel string   // device of the channel; empty: the virtio port PortName
 	Network bool     // give eth0 the address the user-mode network expects
+	Disk    bool     // mount the first virtio disk, ext4, at /disk
 }
 
 // Op is what a request asks for.
