@@ -8,10 +8,12 @@ SHELL := bash
 # The version is in the build information; it needs a git that accepts this
 # tree. -buildvcs is said aloud because GOFLAGS may say otherwise.
 VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
-GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -ldflags='-s -w'
+# HTTP is only spoken to open a WebSocket, and that is HTTP/1.1: HTTP/2 would be
+# 260 kB for nothing.
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -tags nethttpomithttp2 -ldflags='-s -w'
 
 # What the everyday guest and the release guests run (scripts/vm).
-VM_TESTS := ./bus/can
+VM_TESTS := ./bus/can ./bus/can/link
 # The rooms of the product; scripts/ holds what needs a host, and runs programs
 # whose sources the test cache does not see.
 UNIT_TESTS = $$(go list ./... | grep -v '^fieldferry/scripts')
@@ -49,7 +51,7 @@ test-vm-uml:
 test-arm:
 	@if command -v qemu-arm >/dev/null; then \
 	  echo "go test for ARMv7 under qemu-arm"; \
-	  CI= FIELDFERRY_QEMU_USER=1 GOOS=linux GOARCH=arm GOARM=7 CGO_ENABLED=0 go test -exec qemu-arm $(UNIT_TESTS); \
+	  CI= FIELDFERRY_QEMU_USER=1 GOOS=linux GOARCH=arm GOARM=7 CGO_ENABLED=0 go test -short -exec qemu-arm $(UNIT_TESTS); \
 	elif [ "$${CI:-}" = true ]; then echo "qemu-arm is missing: scripts/deps test"; exit 1; \
 	else echo "tests for ARMv7 skipped: qemu-arm is missing (scripts/deps test)"; fi
 
@@ -61,12 +63,24 @@ test-race: ## unit and end-to-end tests under the race detector (needs a C compi
 lint: ## gofmt, go vet, staticcheck, govulncheck, shellcheck
 	@scripts/lint
 
+# Inlining pays on the path of a record; elsewhere it would add 650 kB to the
+# binary (docs/decisions/binary-size.md).
+HOT := runtime/... internal/... sync/... strconv bytes unicode/utf8 encoding/binary bufio io time syscall math/bits hash/... \
+  crypto/internal/... golang.org/x/sys/... github.com/klauspost/... go.etcd.io/... github.com/eclipse/... \
+  fieldferry/buffer fieldferry/bus/can fieldferry/bus/can/dbc fieldferry/bus/modbus fieldferry/bus/modbus/rtu \
+  fieldferry/gateway fieldferry/gateway/payload fieldferry/uplink
+SMALL := -gcflags=all=-l $(foreach p,$(HOT),-gcflags=$(p)=)
+
+# NAME:GOARCH:GOARM of each binary, and where they go.
+CROSS := armv6:arm:6 armv7:arm:7 arm64:arm64: amd64:amd64:
+DIST := dist
+
 .PHONY: cross
 cross: ## static binaries in dist/ for linux armv6, armv7, arm64, amd64
-	@for target in armv6:arm:6 armv7:arm:7 arm64:arm64: amd64:amd64:; do \
+	@for target in $(CROSS); do \
 	  IFS=: read -r name arch arm <<< "$$target"; \
-	  echo "dist/fieldferry-linux-$$name"; \
-	  GOOS=linux GOARCH=$$arch GOARM=$$arm $(GOBUILD) -o dist/fieldferry-linux-$$name ./cmd/fieldferry; \
+	  echo "$(DIST)/fieldferry-linux-$$name"; \
+	  GOOS=linux GOARCH=$$arch GOARM=$$arm $(GOBUILD) $(SMALL) -o $(DIST)/fieldferry-linux-$$name ./cmd/fieldferry; \
 	done
 
 .PHONY: deb
@@ -78,11 +92,13 @@ deb: cross ## Debian packages in dist/ for armhf, arm64, amd64
 	FIELDFERRY_DEBS=$(CURDIR)/dist go test -count=1 ./scripts/deb
 
 .PHONY: vm-test
-vm-test: ## CAN tests under user-mode-linux and an ARMv7 kernel in QEMU, and POWERCUTS power cuts of the daemon there
+vm-test: ## CAN tests under user-mode-linux, an ARMv7 kernel in QEMU and its CAN controllers; POWERCUTS power cuts
 	scripts/deps vm
-	VM_KINDS=uml,arm go test -count=1 ./scripts/vm
+	VM_KINDS=uml,arm,arm64 go test -count=1 ./scripts/vm
+	VM_KINDS=uml,arm go test -count=1 -run RealInterface ./scripts/e2e
 	scripts/vm/suite uml $(VM_TESTS)
 	scripts/vm/suite arm $(VM_TESTS)
+	scripts/vm/suite arm64 $(VM_TESTS) ./scripts/controllers
 	POWERCUTS=$(POWERCUTS) go test -count=1 -v -timeout 60m ./scripts/powercut
 
 .PHONY: bench

@@ -47,6 +47,7 @@ const (
 	LinkDown     = "can_link_down"     // the CAN interface is down or gone
 	BusOff       = "can_bus_off"       // the CAN controller has left the bus
 	ErrorPassive = "can_error_passive" // the CAN controller counts 128 errors or more
+	ErrorWarning = "can_error_warning" // the CAN controller counts 96 errors or more
 	PortLost     = "port_lost"         // the serial port is gone or cannot be opened
 	SlaveOffline = "slave_offline"     // a Modbus device does not answer
 )

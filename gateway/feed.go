@@ -7,6 +7,7 @@ import (
 	"fieldferry/buffer"
 	"fieldferry/bus"
 	"fieldferry/bus/can"
+	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/payload"
 )
@@ -18,7 +19,10 @@ const selfSource = "gateway"
 const (
 	eventStarted = "started"
 	uplinkDown   = "uplink_down"
+	uplinkDenied = "uplink_denied"
 	diskFault    = "disk_fault"
+
+	recordsRejected = "records_rejected"
 )
 
 // feed is a source's way into the buffer. It serves both kinds of bus as
@@ -29,13 +33,43 @@ type feed struct {
 	src    *buffer.Source
 	alarms *alarms
 	body   []byte // scratch of the bus's goroutine
+
+	db          *dbc.Database // of a CAN bus; nil: none
+	decodedOnly bool          // leave out frames db does not describe
+	transport   *dbc.Transport
 }
 
 // Frames implements [can.Handler].
 func (f *feed) Frames(batch []can.Frame) {
 	for i := range batch {
-		f.body = payload.AppendFrame(f.body[:0], &batch[i])
-		f.src.Append(batch[i].Time, f.body)
+		frame := &batch[i]
+		if !f.decodedOnly || f.describes(frame) {
+			f.body = payload.AppendFrame(f.body[:0], frame)
+			f.src.Append(frame.Time, f.body)
+		}
+		if f.transport != nil {
+			f.join(frame)
+		}
+	}
+}
+
+func (f *feed) describes(frame *can.Frame) bool {
+	return frame.Flags&can.Remote == 0 && f.db.Lookup(frame.ID, frame.Flags&can.Extended != 0) != nil
+}
+
+// join appends a long J1939 message with the frame that completes it.
+func (f *feed) join(frame *can.Frame) {
+	if p, ok := f.transport.Feed(frame); ok && (!f.decodedOnly || f.db.LookupPGN(p.PGN, p.Source) != nil) {
+		f.body = payload.AppendPacket(f.body[:0], &p)
+		f.src.Append(p.Time, f.body)
+	}
+}
+
+// decode makes the feed use the DBC files of its bus.
+func (f *feed) decode(db *dbc.Database, only bool) {
+	f.db, f.decodedOnly = db, only
+	if db != nil && db.J1939() {
+		f.transport = &dbc.Transport{}
 	}
 }
 

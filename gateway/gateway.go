@@ -27,6 +27,7 @@ import (
 	"fieldferry/bus/can"
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/config"
+	"fieldferry/gateway/payload"
 	"fieldferry/uplink"
 
 	"golang.org/x/sync/errgroup"
@@ -65,7 +66,7 @@ type source struct {
 	kind string // "can" or "modbus"
 	feed *feed
 	run  func(context.Context) error
-	meta any // what the meta message says of it
+	meta func() any // what the meta message says of it
 }
 
 // Open opens the buffer and prepares every source; nothing runs yet. The
@@ -110,7 +111,9 @@ func (g *Gateway) wire() error {
 		maxRecords: g.cfg.Uplink.Batch.MaxRecords,
 		maxBytes:   int(g.cfg.Uplink.Batch.MaxBytes),
 		maxDelay:   g.cfg.Uplink.Batch.MaxDelay,
+		decodings:  g.decodings(),
 		log:        g.log.With("part", "queue"),
+		rejected:   g.rejected,
 	})
 	g.uplink, err = uplink.New(g.uplinkConfig(topic.root(g.cfg.Gateway.ID)), g.queue, g, g.log.With("part", "uplink"))
 	return err
@@ -126,11 +129,24 @@ func (g *Gateway) addCAN(c *config.CAN) error {
 		return fmt.Errorf("can %s: %w", c.Name, err)
 	}
 	f := g.newFeed(c.Name)
+	f.decode(c.DBC, c.DecodedOnly)
 	g.sources = append(g.sources, &source{
-		name: c.Name, kind: "can", feed: f, meta: metaOfCAN(c),
+		name: c.Name, kind: "can", feed: f, meta: func() any { return metaOfCAN(c, b.Stats()) },
 		run: func(ctx context.Context) error { return b.Run(ctx, f) },
 	})
 	return nil
+}
+
+// decodings are how the queue decodes the frames of each bus. What an earlier
+// session left in the buffer is decoded by today's DBC files.
+func (g *Gateway) decodings() map[string]*payload.Decoding {
+	m := map[string]*payload.Decoding{}
+	for i := range g.cfg.CAN {
+		if c := &g.cfg.CAN[i]; c.DBC != nil {
+			m[c.Name] = &payload.Decoding{DB: c.DBC, OmitData: c.DecodedOnly}
+		}
+	}
+	return m
 }
 
 func (g *Gateway) addModbus(c *modbus.LineConfig) error {
@@ -140,7 +156,7 @@ func (g *Gateway) addModbus(c *modbus.LineConfig) error {
 	}
 	f := g.newFeed(c.Name)
 	g.sources = append(g.sources, &source{
-		name: c.Name, kind: "modbus", feed: f, meta: metaOfModbus(c),
+		name: c.Name, kind: "modbus", feed: f, meta: func() any { return metaOfModbus(c) },
 		run: func(ctx context.Context) error { return l.Run(ctx, f) },
 	})
 	return nil
@@ -162,6 +178,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 		sources.Go(func() { supervise(ctx, g.log.With("source", s.name), s.run) })
 	}
 	sources.Go(func() { g.watchBuffer(ctx) })
+	sources.Go(func() { g.watchSecrets(ctx) })
 	g.self.started(g.opts.Version)
 	if g.opts.Ready != nil {
 		g.opts.Ready()

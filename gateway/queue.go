@@ -38,7 +38,9 @@ type queueConfig struct {
 	maxRecords int
 	maxBytes   int
 	maxDelay   time.Duration
+	decodings  map[string]*payload.Decoding // by source; a source without one is not decoded
 	log        *slog.Logger
+	rejected   func(rejection) // told of every message no broker will take; may be nil
 }
 
 // queue makes messages of the records in the buffer, and acknowledges the
@@ -58,11 +60,13 @@ type queue struct {
 	open     map[batchKey]*batch
 	opened   []*batch // in order of opening; closed ones are skipped
 	ready    []*batch
-	inFlight map[uint64][]span // offsets by token
+	inFlight map[uint64]*batch // by token; without the records
 	token    uint64
 	done     window
 	topics   map[string]string // rendered topics by source
 	record   []byte
+	limit    int             // bytes of a message with its topic, beside maxBytes; 0: none
+	rejected map[uint64]bool // offsets of records that are told as lost
 }
 
 type batchKey struct {
@@ -76,6 +80,7 @@ type batch struct {
 	count   int
 	records []byte
 	offsets []span
+	rejects bool // tells of records that were rejected
 	due     time.Time
 	closed  bool
 }
@@ -84,7 +89,7 @@ type batch struct {
 type span struct{ from, to uint64 }
 
 func newQueue(s store, cfg queueConfig) *queue {
-	q := &queue{cfg: cfg, store: s, topics: map[string]string{}}
+	q := &queue{cfg: cfg, store: s, topics: map[string]string{}, rejected: map[uint64]bool{}}
 	q.Rewind()
 	return q
 }
@@ -95,7 +100,7 @@ func (q *queue) Rewind() {
 	q.done = window{base: q.next}
 	q.open = map[batchKey]*batch{}
 	q.opened, q.ready = nil, nil
-	q.inFlight = map[uint64][]span{}
+	q.inFlight = map[uint64]*batch{}
 }
 
 // Next implements [uplink.Queue].
@@ -158,17 +163,20 @@ func (q *queue) skip(to uint64) {
 
 // add puts one record into the batch of its topic.
 func (q *queue) add(r *buffer.Record, now time.Time) {
+	key := batchKey{r.Session, r.Source, ""}
 	if r.Lost > 0 {
 		q.record = q.encoder.AppendLoss(q.record[:0], r.Seq, r.Seq+r.Lost-1, r.Time, r.Reason.String())
+	} else if q.rejected[r.Offset] {
+		q.record = q.encoder.AppendLoss(q.record[:0], r.Seq, r.Seq, r.Time, reasonRejected)
 	} else {
 		var err error
-		if q.record, err = q.encoder.AppendRecord(q.record[:0], r.Seq, r.Time, r.Data); err != nil {
+		if q.record, err = q.encoder.AppendRecord(q.record[:0], r.Seq, r.Time, r.Data, q.cfg.decodings[r.Source]); err != nil {
 			// Never silently: the consumer is told that this number does not come.
 			q.cfg.log.Error("a record cannot be read; reporting it as lost", "source", r.Source, "seq", r.Seq, "error", err)
 			q.record = q.encoder.AppendLoss(q.record[:0], r.Seq, r.Seq, r.Time, buffer.Corrupt.String())
 		}
 	}
-	key := batchKey{r.Session, r.Source, q.topic(r)}
+	key.topic = q.topic(r)
 	b := q.open[key]
 	if b != nil && len(b.records)+1+len(q.record) > q.room(key) {
 		q.close(b)
@@ -197,12 +205,16 @@ func (q *queue) add(r *buffer.Record, now time.Time) {
 
 // room is how many bytes of records a message may hold.
 func (q *queue) room(k batchKey) int {
-	return q.cfg.maxBytes - payload.MaxOverhead - len(q.cfg.gateway) - len(k.source)
+	most := q.cfg.maxBytes
+	if q.limit > 0 {
+		most = min(most, q.limit-len(k.topic))
+	}
+	return most - payload.MaxOverhead - len(q.cfg.gateway) - len(k.source)
 }
 
 func (q *queue) topic(r *buffer.Record) string {
-	if q.cfg.topic.perRecord {
-		return q.cfg.topic.render(q.cfg.gateway, r.Source, payload.KeysOf(r.Data))
+	if q.cfg.topic.perRecord && !q.rejected[r.Offset] {
+		return q.cfg.topic.render(q.cfg.gateway, r.Source, payload.KeysOf(r.Data, q.cfg.decodings[r.Source]))
 	}
 	t, ok := q.topics[r.Source]
 	if !ok {
@@ -240,18 +252,19 @@ func (q *queue) message(b *batch) uplink.Message {
 	head := payload.Envelope{Gateway: q.cfg.gateway, Session: b.session, Source: b.source, Seq: b.seq, Count: b.count}
 	size := len(b.records) + payload.MaxOverhead + len(q.cfg.gateway) + len(b.source)
 	q.token++
-	q.inFlight[q.token] = b.offsets
+	q.inFlight[q.token] = b
+	defer func() { b.records = nil }()
 	return uplink.Message{Topic: b.topic, Payload: head.Append(make([]byte, 0, size), b.records), Token: q.token}
 }
 
 // Acked implements [uplink.Queue].
 func (q *queue) Acked(m uplink.Message) {
-	offsets, ok := q.inFlight[m.Token]
+	b, ok := q.inFlight[m.Token]
 	if !ok {
 		return
 	}
 	delete(q.inFlight, m.Token)
-	q.finish(offsets)
+	q.finish(b.offsets)
 }
 
 // finish marks offsets as delivered and lets the buffer go of the prefix.
@@ -262,5 +275,10 @@ func (q *queue) finish(offsets []span) {
 	}
 	if q.done.base > from {
 		q.store.Ack(from, q.done.base)
+		for o := range q.rejected {
+			if o < q.done.base {
+				delete(q.rejected, o)
+			}
+		}
 	}
 }

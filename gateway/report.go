@@ -3,11 +3,11 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
-	"fieldferry/bus/modbus"
-	"fieldferry/gateway/config"
+	"fieldferry/bus"
 	"fieldferry/gateway/payload"
 	"fieldferry/uplink"
 )
@@ -22,7 +22,28 @@ func (g *Gateway) Disconnected(server string, err error) {
 	if err == nil { // a clean end
 		return
 	}
-	g.self.raise(uplinkDown, map[string]any{"server": server, "error": errorText(err)})
+	detail := map[string]any{"server": server, "error": errorText(err)}
+	var e *uplink.Error
+	if errors.As(err, &e) {
+		detail["reason"] = e.Reason.String()
+		if e.Reason == uplink.ReasonDenied {
+			g.self.raise(uplinkDenied, detail)
+		}
+	}
+	g.self.raise(uplinkDown, detail)
+}
+
+// Accepted implements [uplink.Observer].
+func (g *Gateway) Accepted(server string) {
+	g.self.clear(uplinkDenied, map[string]any{"server": server})
+}
+
+// rejected tells of a message no broker will take.
+func (g *Gateway) rejected(r rejection) {
+	g.self.Event(bus.Event{Time: time.Now(), Code: recordsRejected, Detail: map[string]any{
+		"source": r.source, "session": r.session, "seq": r.seq, "count": r.count,
+		"topic": r.topic, "bytes": r.bytes, "reason": r.reason, "told": !r.untold,
+	}})
 }
 
 // watchInterval is how often the gateway looks at the buffer's health.
@@ -50,54 +71,11 @@ type status struct {
 	Started time.Time `json:"started"`
 }
 
-// meta is the retained message that says what the gateway reads.
-type meta struct {
-	V       int    `json:"v"`
-	Gateway string `json:"gateway"`
-	Session uint64 `json:"session"`
-	Sources []any  `json:"sources"`
-}
-
-type canMeta struct {
-	Source    string `json:"source"`
-	Type      string `json:"type"`
-	Interface string `json:"interface"`
-}
-
-type modbusMeta struct {
-	Source  string       `json:"source"`
-	Type    string       `json:"type"`
-	Port    string       `json:"port"`
-	Devices []deviceMeta `json:"devices"`
-}
-
-type deviceMeta struct {
-	Device string      `json:"device"`
-	UnitID uint8       `json:"unit_id"`
-	Values []valueMeta `json:"values"`
-}
-
-type valueMeta struct {
-	Name string `json:"name"`
-	Type string `json:"type"`
-	Unit string `json:"unit,omitempty"`
-}
-
-func metaOfCAN(c *config.CAN) canMeta {
-	return canMeta{Source: c.Name, Type: "can", Interface: c.Bus.Interface}
-}
-
-func metaOfModbus(c *modbus.LineConfig) modbusMeta {
-	m := modbusMeta{Source: c.Name, Type: "modbus", Port: c.Port, Devices: []deviceMeta{}}
-	for _, d := range c.Devices {
-		dm := deviceMeta{Device: d.Name, UnitID: d.UnitID, Values: []valueMeta{}}
-		for _, r := range d.Registers {
-			dm.Values = append(dm.Values, valueMeta{r.Name, r.Type.String(), r.Unit})
-		}
-		m.Devices = append(m.Devices, dm)
-	}
-	return m
-}
+// The configuration's words for what the uplink can do.
+var (
+	protocols    = map[string]uplink.Protocol{"3.1.1": uplink.Protocol311, "5": uplink.Protocol5}
+	compressions = map[string]uplink.Compression{"none": uplink.CompressNone, "gzip": uplink.CompressGzip, "zstd": uplink.CompressZstd}
+)
 
 // uplinkConfig adds to the configured uplink what the gateway says of itself.
 func (g *Gateway) uplinkConfig(root string) uplink.Config {
@@ -111,6 +89,12 @@ func (g *Gateway) uplinkConfig(root string) uplink.Config {
 		KeepAlive:  u.KeepAlive,
 		AckTimeout: u.AckTimeout,
 		InFlight:   u.InFlight,
+
+		Protocol:    protocols[u.Protocol],
+		Compress:    compressions[u.Compress],
+		Verify:      u.VerifyPublish,
+		MaxRate:     int(u.MaxRate),
+		MaxMessages: u.MaxMessages,
 	}
 	state := func(s string) uplink.Retained {
 		return g.retained(root+"/status", status{V: payload.Version, State: s, Gateway: g.cfg.Gateway.ID,
@@ -119,11 +103,7 @@ func (g *Gateway) uplinkConfig(root string) uplink.Config {
 	will := state("offline")
 	cfg.Will = &will
 	cfg.Birth = func() []uplink.Retained {
-		m := meta{V: payload.Version, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session, Sources: []any{}}
-		for _, s := range g.sources {
-			m.Sources = append(m.Sources, s.meta)
-		}
-		return []uplink.Retained{state("online"), g.retained(root+"/meta", m)}
+		return []uplink.Retained{state("online"), g.meta(root + "/meta")}
 	}
 	cfg.Goodbye = func() []uplink.Retained { return []uplink.Retained{state("offline")} }
 	return cfg

@@ -65,7 +65,7 @@ func (t topicTemplate) render(gateway, source string, k payload.Keys) string {
 		case "id":
 			b.WriteString(topicLevel(k.ID))
 		case "name":
-			b.WriteString(topicLevel(k.Device + k.ID))
+			b.WriteString(topicLevel(k.Name))
 		}
 	}
 	return b.String()

@@ -13,13 +13,13 @@ func TestTopic(t *testing.T) {
 		"{source}/data":                      {"s_1/data", "fieldferry/gw"},
 		"a/b":                                {"a/b", "a"},
 		"a/b{source}":                        {"a/bs_1", "a"},
-		"fieldferry/{gateway}/all/{name}/up": {"fieldferry/gw/all/dev123/up", "fieldferry/gw/all"},
+		"fieldferry/{gateway}/all/{name}/up": {"fieldferry/gw/all/EEC1/up", "fieldferry/gw/all"},
 	} {
 		tpl, err := parseTopic(template)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := tpl.render("gw", "s/1", payload.Keys{Device: "dev", ID: "123"}); got != want.topic {
+		if got := tpl.render("gw", "s/1", payload.Keys{Device: "dev", ID: "123", Name: "EEC1"}); got != want.topic {
 			t.Errorf("%s: %q, want %q", template, got, want.topic)
 		}
 		if got := tpl.root("gw"); got != want.root {

@@ -38,6 +38,9 @@ func (q *pumpQueue) Acked(Message) {
 	}
 }
 
+func (q *pumpQueue) Refused(m Message, _ string) { q.Acked(m) }
+func (q *pumpQueue) Limit(int)                   {}
+
 func (q *pumpQueue) Rewind() { q.handed = q.acked }
 
 // BenchmarkUplink sends through the whole uplink to the embedded broker. It
@@ -81,7 +84,10 @@ func (p *freePublisher) lost() <-chan struct{}         { return p.lostCh }
 func (p *freePublisher) err() error                    { return nil }
 func (p *freePublisher) close(bool)                    {}
 
-func (p *freePublisher) publish(string, []byte, bool) token {
+func (p *freePublisher) limits() limits              { return limits{} }
+func (p *freePublisher) confirm(packet) <-chan error { return nil }
+
+func (p *freePublisher) publish(packet) token {
 	p.slots <- struct{}{}
 	return ackedToken
 }

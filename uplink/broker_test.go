@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -116,7 +117,7 @@ type mosquitto struct {
 	ended chan struct{} // cmd has ended
 }
 
-func newMosquitto(t *testing.T) *mosquitto {
+func newMosquitto(t *testing.T, extra ...string) *mosquitto {
 	t.Helper()
 	bin, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -139,7 +140,7 @@ func newMosquitto(t *testing.T) *mosquitto {
 		}
 		conf := "listener " + port + " 127.0.0.1\nallow_anonymous true\npersistence false\n" +
 			// A subscriber slower than the publisher must not lose anything.
-			"max_inflight_messages 0\nmax_queued_messages 0\n"
+			"max_inflight_messages 0\nmax_queued_messages 0\n" + strings.Join(extra, "\n") + "\n"
 		if err := os.WriteFile(m.conf, []byte(conf), 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -20,7 +20,11 @@ type newPublisherFunc func(cfg *Config, s Server, t timing) publisher
 // every transport.
 func TestPublisherConformance(t *testing.T) {
 	publishers := map[string]newPublisherFunc{
-		"paho": func(cfg *Config, s Server, t timing) publisher {
+		"mqtt 5": func(cfg *Config, s Server, t timing) publisher {
+			var up, down atomic.Uint64
+			return newPaho5Publisher(cfg, s, dialer{write: t.write, user: time.Minute, up: &up, down: &down, now: time.Now}, t)
+		},
+		"mqtt 3.1.1": func(cfg *Config, s Server, t timing) publisher {
 			var up, down atomic.Uint64
 			return newPahoPublisher(cfg, s, dialer{write: t.write, user: time.Minute, up: &up, down: &down, now: time.Now}, t)
 		},
@@ -35,7 +39,7 @@ func TestPublisherConformance(t *testing.T) {
 	for name, newPublisher := range publishers {
 		for scheme, transport := range transports {
 			t.Run(name+"/"+scheme, func(t *testing.T) {
-				suite := &publisherSuite{newPublisher: newPublisher, scheme: scheme, transport: transport, tls: client}
+				suite := &publisherSuite{v5: name == "mqtt 5", newPublisher: newPublisher, scheme: scheme, transport: transport, tls: client}
 				suite.run(t)
 			})
 		}
@@ -44,6 +48,7 @@ func TestPublisherConformance(t *testing.T) {
 
 // publisherSuite says what the uplink relies on in a publisher.
 type publisherSuite struct {
+	v5           bool
 	newPublisher newPublisherFunc
 	scheme       string
 	transport    uplinktest.Transport
@@ -100,7 +105,7 @@ func publish(t *testing.T, p publisher, payload string, retained bool) token {
 	case <-time.After(patience):
 		t.Fatal("no permission to publish came")
 	}
-	return p.publish("suite/topic", []byte(payload), retained)
+	return p.publish(packet{topic: "suite/topic", payload: []byte(payload), retained: retained})
 }
 
 func settled(t *testing.T, tok token) error {
@@ -211,7 +216,11 @@ func (s *publisherSuite) permissions(t *testing.T) {
 }
 
 func (s *publisherSuite) connectSaysWhy(t *testing.T) {
-	for code, reason := range map[byte]Reason{4: ReasonUser, 2: ReasonClientID} {
+	codes := map[byte]Reason{4: ReasonUser, 2: ReasonClientID}
+	if s.v5 {
+		codes = map[byte]Reason{0x86: ReasonUser, 0x85: ReasonClientID, 0x84: ReasonVersion, 0x9D: ReasonMoved}
+	}
+	for code, reason := range codes {
 		b := s.broker(t, uplinktest.Fault{Refuse: code})
 		err := s.publisher(t, b, fast()).connect(t.Context())
 		var e *Error

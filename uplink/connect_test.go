@@ -283,8 +283,8 @@ func TestEveryReasonHasWords(t *testing.T) {
 		}
 		seen[r.String()] = true
 	}
-	if len(reasons) != int(ReasonLost)+1 {
-		t.Errorf("%d reasons have words, there are %d", len(reasons), ReasonLost+1)
+	if len(reasons) != int(ReasonGoodbye)+1 {
+		t.Errorf("%d reasons have words, there are %d", len(reasons), ReasonGoodbye+1)
 	}
 	if got := Reason(200).String(); got != "unknown" {
 		t.Errorf("a reason that does not exist is called %q", got)

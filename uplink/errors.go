@@ -31,17 +31,25 @@ const (
 	ReasonClientCert             // the broker ended the TLS handshake: client certificate missing or refused
 	ReasonTLS                    // any other failure of TLS
 	ReasonNotMQTT                // something else answered, for example a captive portal
-	ReasonProtocol               // the broker broke MQTT 3.1.1
+	ReasonProtocol               // the broker broke MQTT, or says that we did
 	ReasonNoConnack              // connected, but no answer to CONNECT
-	ReasonVersion                // CONNACK 1
-	ReasonClientID               // CONNACK 2
-	ReasonUnavailable            // CONNACK 3
-	ReasonUser                   // CONNACK 4 or 5
+	ReasonVersion                // CONNACK 1; MQTT 5: 0x84
+	ReasonClientID               // CONNACK 2; 0x85
+	ReasonUnavailable            // CONNACK 3; 0x88, 0x89, 0x8B
+	ReasonUser                   // CONNACK 4 or 5; 0x86, 0x87, 0x8A, 0x8C
 	ReasonRefused                // CONNACK with any other code
 	ReasonAckTimeout             // no PUBACK in time
 	ReasonKeepAlive              // no answer to PINGREQ
 	ReasonWriteTimeout           // the connection takes no bytes any more
 	ReasonLost                   // closed by the broker or the network
+	ReasonDenied                 // the broker does not let us publish
+	ReasonTakenOver              // another client connected with our client id
+	ReasonThrottled              // too many messages, bytes or connections for the broker
+	ReasonMoved                  // the broker sends us to another server
+	ReasonQoS                    // the broker does not take QoS 1
+	ReasonTooLarge               // a packet was larger than the broker takes
+	ReasonNotAccepted            // the broker did not accept a message, and may later
+	ReasonGoodbye                // the broker ended the connection and said so
 )
 
 // reasons has per Reason its word, what happened, and what to do.
@@ -61,7 +69,7 @@ var reasons = [...]struct{ word, text, hint string }{
 	ReasonNotMQTT:         {"not_mqtt", "what answers there is not an MQTT broker", "check the port and path, and whether a captive portal wants a login"},
 	ReasonProtocol:        {"protocol", "the broker broke the MQTT protocol", "check what listens there, and the broker's log"},
 	ReasonNoConnack:       {"no_connack", "the broker does not answer CONNECT", "check the broker's log, and whether the port expects TLS or WebSocket"},
-	ReasonVersion:         {"refused_version", "the broker does not accept MQTT 3.1.1", "enable it on the broker"},
+	ReasonVersion:         {"refused_version", "the broker does not accept this version of MQTT", "set protocol to the one it speaks, 3.1.1 or 5"},
 	ReasonClientID:        {"refused_client_id", "the broker refused the client id", "choose another client id"},
 	ReasonUnavailable:     {"refused_unavailable", "the broker says that it is not available", "check the broker"},
 	ReasonUser:            {"refused_user", "the broker refused the user name or password", "check user name and password, and the broker's access rules"},
@@ -70,6 +78,14 @@ var reasons = [...]struct{ word, text, hint string }{
 	ReasonKeepAlive:       {"keep_alive", "the broker does not answer any more", "check the network connection"},
 	ReasonWriteTimeout:    {"write_timeout", "the connection takes no data any more", "check the network connection"},
 	ReasonLost:            {"lost", "the connection was lost", "check the network and the broker's log"},
+	ReasonDenied:          {"denied", "the broker does not let this client publish", "grant the client write access to its topics"},
+	ReasonTakenOver:       {"taken_over", "another client connects with the same client id", "give every gateway a client_id of its own"},
+	ReasonThrottled:       {"throttled", "the broker has had too much of us", "set max_rate, or raise the broker's limits"},
+	ReasonMoved:           {"moved", "the broker says that another server is to be used", "change servers"},
+	ReasonQoS:             {"refused_qos", "the broker does not take messages with QoS 1", "raise the broker's highest QoS"},
+	ReasonTooLarge:        {"too_large", "a packet was larger than the broker takes", "lower batch.max_bytes, or raise the broker's limit"},
+	ReasonNotAccepted:     {"not_accepted", "the broker did not accept a message", "check the broker's log"},
+	ReasonGoodbye:         {"goodbye", "the broker ended the connection", "check the broker's log"},
 }
 
 // String is the reason as one word, for example "refused_user".
@@ -112,7 +128,8 @@ func (e *Error) Unwrap() error { return e.Err }
 // slow says that trying again soon is of no use and a burden to the broker.
 func (e *Error) slow() bool {
 	switch e.Reason {
-	case ReasonUser, ReasonClientID, ReasonVersion, ReasonClientCert:
+	case ReasonUser, ReasonClientID, ReasonVersion, ReasonClientCert,
+		ReasonDenied, ReasonTakenOver, ReasonThrottled, ReasonQoS, ReasonNotAccepted:
 		return true
 	}
 	return false

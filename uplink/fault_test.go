@@ -18,83 +18,96 @@ func honest(q *testQueue, b *uplinktest.FaultBroker) {
 	}
 }
 
+// protocols runs a test for every version of MQTT.
+func protocols(t *testing.T, test func(t *testing.T, p Protocol)) {
+	t.Helper()
+	t.Run("mqtt 3.1.1", func(t *testing.T) { test(t, Protocol311) })
+	t.Run("mqtt 5", func(t *testing.T) { test(t, Protocol5) })
+}
+
 // The worst broker: it takes everything, acknowledges nothing and hangs up.
 func TestNothingIsAckedWithoutPuback(t *testing.T) {
-	b := faultBroker(t, uplinktest.Fault{Ack: uplinktest.AckNever, DropAfter: 7})
-	q := newTestQueue(t, 20)
-	honest(q, b)
-	u, stop := run(t, Config{Servers: []string{"mqtt://" + b.Addr()}, InFlight: 10}, q, nil, nil)
-	waitFor(t, b, "10 connections came and went", func(_ []uplinktest.Received, connects, _ int) bool { return connects > 10 })
-	stop()
-	acked, most, rewinds := q.counts()
-	if acked != 0 {
-		t.Errorf("%d messages were reported as acknowledged by a broker that acknowledges nothing", acked)
-	}
-	if most > 10 || b.MaxUnacked() > 10 {
-		t.Errorf("in flight: %d handed out, %d at the broker; the window is 10", most, b.MaxUnacked())
-	}
-	if rewinds < 10 {
-		t.Errorf("Rewind was called %d times on more than 10 sessions", rewinds)
-	}
-	if s := u.Stats(); s.Acked != 0 || s.InFlight != 0 || s.Connected {
-		t.Errorf("stats after the end: %+v", s)
-	}
-	for _, r := range b.Received() {
-		if r.Dup || r.QoS != 1 {
-			t.Fatalf("a new session must send anew with QoS 1, got %+v", r)
+	protocols(t, func(t *testing.T, p Protocol) {
+		b := faultBroker(t, uplinktest.Fault{Ack: uplinktest.AckNever, DropAfter: 7})
+		q := newTestQueue(t, 20)
+		honest(q, b)
+		u, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, InFlight: 10}, q, nil, nil)
+		waitFor(t, b, "10 connections came and went", func(_ []uplinktest.Received, connects, _ int) bool { return connects > 10 })
+		stop()
+		acked, most, rewinds := q.counts()
+		if acked != 0 {
+			t.Errorf("%d messages were reported as acknowledged by a broker that acknowledges nothing", acked)
 		}
-	}
+		if most > 10 || b.MaxUnacked() > 10 {
+			t.Errorf("in flight: %d handed out, %d at the broker; the window is 10", most, b.MaxUnacked())
+		}
+		if rewinds < 10 {
+			t.Errorf("Rewind was called %d times on more than 10 sessions", rewinds)
+		}
+		if s := u.Stats(); s.Acked != 0 || s.InFlight != 0 || s.Connected {
+			t.Errorf("stats after the end: %+v", s)
+		}
+		for _, r := range b.Received() {
+			if r.Dup || r.QoS != 1 {
+				t.Fatalf("a new session must send anew with QoS 1, got %+v", r)
+			}
+		}
+	})
 }
 
 func TestFaultyBrokers(t *testing.T) {
-	const window = 16
-	none := uplinktest.Fault{}
-	tests := []struct {
-		name   string
-		faults []uplinktest.Fault
-		reason Reason // of the first loss; ReasonUnknown: there is none
-		tweak  func(*Config)
-	}{
-		{"none", []uplinktest.Fault{none}, ReasonUnknown, nil},
-		{"acknowledges twice", []uplinktest.Fault{{Ack: uplinktest.AckTwice}}, ReasonUnknown, nil},
-		{"acknowledges out of order", []uplinktest.Fault{{Ack: uplinktest.AckReversed}}, ReasonUnknown, nil},
-		{"acknowledges unknown ids", []uplinktest.Fault{{Ack: uplinktest.AckUnknown}}, ReasonUnknown, nil},
-		{"acknowledges by other packets", []uplinktest.Fault{{Ack: uplinktest.AckOther}, none}, ReasonProtocol, nil},
-		{"drops after one", []uplinktest.Fault{{DropAfter: 1}, none}, ReasonLost, nil},
-		{"drops again and again", []uplinktest.Fault{{DropAfter: 3}, {DropAfter: 30}, {DropAfter: 1}, {DropAfter: 9}, none}, ReasonLost, nil},
-		{"drops while acknowledging out of order", []uplinktest.Fault{{Ack: uplinktest.AckReversed, DropAfter: 11}, none}, ReasonLost, nil},
-		{"never acknowledges", []uplinktest.Fault{{Ack: uplinktest.AckNever}, none}, ReasonAckTimeout,
-			func(c *Config) { c.AckTimeout = 50 * time.Millisecond }},
-		{"sends garbage", []uplinktest.Fault{{GarbageAt: 5, Garbage: []byte("\xff\xfe\xfd garbage")}, none}, ReasonProtocol, nil},
-		{"sends a huge length", []uplinktest.Fault{{GarbageAt: 5, Garbage: []byte("\x40\xff\xff\xff\x7f")}, none}, ReasonProtocol, nil},
-		{"sends an endless length", []uplinktest.Fault{{GarbageAt: 5, Garbage: []byte("\x40\xff\xff\xff\xff\xff\x7f")}, none}, ReasonProtocol, nil},
-		{"sends a short PUBACK", []uplinktest.Fault{{GarbageAt: 1, Garbage: []byte("\x40\x01\x00")}, none}, ReasonProtocol, nil},
-		{"sends a PUBREC", []uplinktest.Fault{{GarbageAt: 1, Garbage: []byte("\x50\x02\x00\x01")}, none}, ReasonProtocol, nil},
-		{"becomes half open", []uplinktest.Fault{{HalfOpen: 20}, none}, ReasonAckTimeout,
-			func(c *Config) { c.AckTimeout = 50 * time.Millisecond }},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			b := faultBroker(t, tt.faults...)
-			q := newTestQueue(t, 200)
-			honest(q, b)
-			cfg := Config{Servers: []string{"mqtt://" + b.Addr()}, InFlight: window}
-			if tt.tweak != nil {
-				tt.tweak(&cfg)
-			}
-			obs := newEvents()
-			_, stop := run(t, cfg, q, obs, nil)
-			q.wait(200)
-			stop()
-			if tt.reason != ReasonUnknown {
-				if e := obs.lost(t); e.Reason != tt.reason {
-					t.Errorf("first loss: %v (%v), want reason %v", e.Reason, e, tt.reason)
+	protocols(t, func(t *testing.T, p Protocol) {
+		const window = 16
+		none := uplinktest.Fault{}
+		tests := []struct {
+			name   string
+			faults []uplinktest.Fault
+			reason Reason // of the first loss; ReasonUnknown: there is none
+			tweak  func(*Config)
+		}{
+			{"none", []uplinktest.Fault{none}, ReasonUnknown, nil},
+			{"acknowledges twice", []uplinktest.Fault{{Ack: uplinktest.AckTwice}}, ReasonUnknown, nil},
+			{"acknowledges out of order", []uplinktest.Fault{{Ack: uplinktest.AckReversed}}, ReasonUnknown, nil},
+			{"acknowledges unknown ids", []uplinktest.Fault{{Ack: uplinktest.AckUnknown}}, ReasonUnknown, nil},
+			{"acknowledges by other packets", []uplinktest.Fault{{Ack: uplinktest.AckOther}, none}, ReasonProtocol, nil},
+			{"drops after one", []uplinktest.Fault{{DropAfter: 1}, none}, ReasonLost, nil},
+			{"drops again and again", []uplinktest.Fault{{DropAfter: 3}, {DropAfter: 30}, {DropAfter: 1}, {DropAfter: 9}, none}, ReasonLost, nil},
+			{"drops while acknowledging out of order", []uplinktest.Fault{{Ack: uplinktest.AckReversed, DropAfter: 11}, none}, ReasonLost, nil},
+			{"never acknowledges", []uplinktest.Fault{{Ack: uplinktest.AckNever}, none}, ReasonAckTimeout,
+				func(c *Config) { c.AckTimeout = 50 * time.Millisecond }},
+			{"sends garbage", []uplinktest.Fault{{GarbageAt: 5, Garbage: []byte("\xff\xfe\xfd garbage")}, none}, ReasonProtocol, nil},
+			{"sends a huge length", []uplinktest.Fault{{GarbageAt: 5, Garbage: []byte("\x40\xff\xff\xff\x7f")}, none}, ReasonProtocol, nil},
+			{"sends an endless length", []uplinktest.Fault{{GarbageAt: 5, Garbage: []byte("\x40\xff\xff\xff\xff\xff\x7f")}, none}, ReasonProtocol, nil},
+			{"sends a short PUBACK", []uplinktest.Fault{{GarbageAt: 1, Garbage: []byte("\x40\x01\x00")}, none}, ReasonProtocol, nil},
+			{"sends a PUBREC", []uplinktest.Fault{{GarbageAt: 1, Garbage: []byte("\x50\x02\x00\x01")}, none}, ReasonProtocol, nil},
+			{"sends PUBACKs with broken properties", []uplinktest.Fault{{GarbageAt: 3, Garbage: []byte("\x40\x06\x00\x03\x00\x02\xff\xff")}, none}, ReasonProtocol, nil},
+			{"sends AUTH", []uplinktest.Fault{{GarbageAt: 3, Garbage: []byte("\xf0\x00")}, none}, ReasonProtocol, nil},
+			{"becomes half open", []uplinktest.Fault{{HalfOpen: 20}, none}, ReasonAckTimeout,
+				func(c *Config) { c.AckTimeout = 50 * time.Millisecond }},
+		}
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				t.Parallel()
+				b := faultBroker(t, tt.faults...)
+				q := newTestQueue(t, 200)
+				honest(q, b)
+				cfg := Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, InFlight: window}
+				if tt.tweak != nil {
+					tt.tweak(&cfg)
 				}
-			}
-			checkRecord(t, b, 200, window)
-		})
-	}
+				obs := newEvents()
+				_, stop := run(t, cfg, q, obs, nil)
+				q.wait(200)
+				stop()
+				if tt.reason != ReasonUnknown {
+					if e := obs.lost(t); e.Reason != tt.reason {
+						t.Errorf("first loss: %v (%v), want reason %v", e.Reason, e, tt.reason)
+					}
+				}
+				checkRecord(t, b, 200, window)
+			})
+		}
+	})
 }
 
 // checkRecord checks what the broker got: every message acknowledged at least
@@ -123,84 +136,92 @@ func checkRecord(t *testing.T, b *uplinktest.FaultBroker, n, window int) {
 }
 
 func TestLateAcks(t *testing.T) {
-	b := faultBroker(t, uplinktest.Fault{Ack: uplinktest.AckLate})
-	q := newTestQueue(t, 25)
-	honest(q, b)
-	u, stop := run(t, Config{Servers: []string{"mqtt://" + b.Addr()}, InFlight: 10}, q, nil, nil)
-	for sent := 10; sent <= 25; sent = min(sent+10, 25) {
-		waitFor(t, b, fmt.Sprintf("%d messages came", sent), func(got []uplinktest.Received, _, _ int) bool { return len(got) >= sent })
-		if got := len(b.Received()); got != sent {
-			t.Fatalf("%d messages came, the window allows %d", got, sent)
+	protocols(t, func(t *testing.T, p Protocol) {
+		b := faultBroker(t, uplinktest.Fault{Ack: uplinktest.AckLate})
+		q := newTestQueue(t, 25)
+		honest(q, b)
+		u, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, InFlight: 10}, q, nil, nil)
+		for sent := 10; sent <= 25; sent = min(sent+10, 25) {
+			waitFor(t, b, fmt.Sprintf("%d messages came", sent), func(got []uplinktest.Received, _, _ int) bool { return len(got) >= sent })
+			if got := len(b.Received()); got != sent {
+				t.Fatalf("%d messages came, the window allows %d", got, sent)
+			}
+			if acked, _, _ := q.counts(); acked != sent-10 && sent != 25 {
+				t.Fatalf("%d messages were reported as acknowledged, want %d", acked, sent-10)
+			}
+			if s := u.Stats(); s.InFlight == 0 {
+				t.Error("stats say that nothing is in flight")
+			}
+			b.Release()
+			q.wait(sent)
+			if sent == 25 {
+				break
+			}
 		}
-		if acked, _, _ := q.counts(); acked != sent-10 && sent != 25 {
-			t.Fatalf("%d messages were reported as acknowledged, want %d", acked, sent-10)
+		stop()
+		if got := len(b.Received()); got != 25 {
+			t.Errorf("%d messages came, want 25 without repetition", got)
 		}
-		if s := u.Stats(); s.InFlight == 0 {
-			t.Error("stats say that nothing is in flight")
-		}
-		b.Release()
-		q.wait(sent)
-		if sent == 25 {
-			break
-		}
-	}
-	stop()
-	if got := len(b.Received()); got != 25 {
-		t.Errorf("%d messages came, want 25 without repetition", got)
-	}
+	})
 }
 
 // A connection that takes no bytes any more must be given up although nothing
 // fails: the peer's kernel still acknowledges, or nobody does.
 func TestHalfOpenWithFullBuffers(t *testing.T) {
-	b := faultBroker(t, uplinktest.Fault{HalfOpen: 1}, uplinktest.Fault{})
-	q := newTestQueue(t, 0)
-	big := make([]byte, 1<<20)
-	for i := range 40 {
-		q.msgs = append(q.msgs, Message{Topic: "test/big", Payload: big, Token: uint64(i + 1)})
-	}
-	obs := newEvents()
-	_, stop := run(t, Config{Servers: []string{"mqtt://" + b.Addr()}, InFlight: 40}, q, obs,
-		func(u *Uplink) { u.time.write = 100 * time.Millisecond })
-	if e := obs.lost(t); e.Reason != ReasonWriteTimeout {
-		t.Errorf("lost by %v, want %v", e, ReasonWriteTimeout)
-	}
-	q.wait(40)
-	stop()
+	protocols(t, func(t *testing.T, p Protocol) {
+		b := faultBroker(t, uplinktest.Fault{HalfOpen: 1}, uplinktest.Fault{})
+		q := newTestQueue(t, 0)
+		big := make([]byte, 1<<20)
+		for i := range 40 {
+			q.msgs = append(q.msgs, Message{Topic: "test/big", Payload: big, Token: uint64(i + 1)})
+		}
+		obs := newEvents()
+		_, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, InFlight: 40}, q, obs,
+			func(u *Uplink) { u.time.write = 100 * time.Millisecond })
+		if e := obs.lost(t); e.Reason != ReasonWriteTimeout {
+			t.Errorf("lost by %v, want %v", e, ReasonWriteTimeout)
+		}
+		q.wait(40)
+		stop()
+	})
 }
 
 func TestKeepAliveFindsSilentBroker(t *testing.T) {
-	b := faultBroker(t, uplinktest.Fault{IgnorePings: true}, uplinktest.Fault{})
-	q := newTestQueue(t, 1)
-	obs := newEvents()
-	_, stop := run(t, Config{Servers: []string{"mqtt://" + b.Addr()}, KeepAlive: time.Second}, q, obs, nil)
-	if e := obs.lost(t); e.Reason != ReasonKeepAlive {
-		t.Errorf("lost by %v, want %v", e, ReasonKeepAlive)
-	}
-	stop()
+	protocols(t, func(t *testing.T, p Protocol) {
+		b := faultBroker(t, uplinktest.Fault{IgnorePings: true}, uplinktest.Fault{})
+		q := newTestQueue(t, 1)
+		obs := newEvents()
+		_, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, KeepAlive: time.Second}, q, obs, nil)
+		if e := obs.lost(t); e.Reason != ReasonKeepAlive {
+			t.Errorf("lost by %v, want %v", e, ReasonKeepAlive)
+		}
+		stop()
+	})
 }
 
 // Stopping must be prompt whatever the broker does.
 func TestStopIsPrompt(t *testing.T) {
-	for name, fault := range map[string]uplinktest.Fault{
-		"no CONNACK":   {NoConnack: true},
-		"never acks":   {Ack: uplinktest.AckNever},
-		"half open":    {HalfOpen: 1},
-		"idle":         {},
-		"refused":      {Refuse: 5},
-		"keeps losing": {DropAfter: 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := faultBroker(t, fault)
-			q := newTestQueue(t, 30)
-			_, stop := run(t, Config{Servers: []string{"mqtt://" + b.Addr()}, AckTimeout: time.Hour}, q, nil, func(u *Uplink) {
-				u.time.connect = time.Hour
-				u.time.write = time.Hour
-				u.time.retryMin, u.time.retryMax = time.Hour, time.Hour
+	protocols(t, func(t *testing.T, p Protocol) {
+		for name, fault := range map[string]uplinktest.Fault{
+			"no CONNACK":   {NoConnack: true},
+			"never acks":   {Ack: uplinktest.AckNever},
+			"half open":    {HalfOpen: 1},
+			"idle":         {},
+			"refused":      {Refuse: 0x85},
+			"keeps losing": {DropAfter: 1},
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				b := faultBroker(t, fault)
+				q := newTestQueue(t, 30)
+				_, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, AckTimeout: time.Hour}, q, nil, func(u *Uplink) {
+					u.time.connect = time.Hour
+					u.time.write = time.Hour
+					u.time.retryMin, u.time.retryMax = time.Hour, time.Hour
+				})
+				waitFor(t, b, "it connected", func(_ []uplinktest.Received, connects, _ int) bool { return connects > 0 })
+				stop() // fails the test if it takes longer than patience, far below an hour
 			})
-			waitFor(t, b, "it connected", func(_ []uplinktest.Received, connects, _ int) bool { return connects > 0 })
-			stop() // fails the test if it takes longer than patience, far below an hour
-		})
-	}
+		}
+	})
 }

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -13,11 +14,22 @@ import (
 
 // MQTT 3.1.1, 2.2.1: packet types in the upper half of the first byte.
 const (
-	typeConnack  = 2
-	typePublish  = 3
-	typePuback   = 4
-	typePingresp = 13
+	typeConnect = 1
+	typeConnack = 2
+	typePublish = 3
+	typePuback  = 4
+
+	typeSubscribe = 8
+	typeSuback    = 9
+	typePingreq   = 12
+	typePingresp  = 13
+
+	typeDisconnect = 14 // from a broker: MQTT 5 only
 )
+
+// maxAnswer is the longest answer of an MQTT 5 broker that is read: reason
+// strings and user properties are at its discretion.
+const maxAnswer = 64 * 1024
 
 // guard stands between paho and the connection and lets through only what a
 // publisher may get from a broker. paho allocates whatever length a packet
@@ -27,18 +39,28 @@ const (
 // A PUBACK passes only for a PUBLISH that was written before and not yet
 // acknowledged. The first thing that goes wrong is kept as the cause.
 type guard struct {
-	net.Conn // TLS, WebSocket or link
-	link     *link
-	r        *bufio.Reader
-	packet   [4]byte // the packet being handed out; none that may pass is longer
-	rest     []byte  // what of it was not read yet
-	accepted bool    // CONNACK passed
+	net.Conn      // TLS, WebSocket or link
+	v5       bool // MQTT 5, else 3.1.1
+	// keepAlive goes into CONNECT instead of what paho knows, if not 0.
+	keepAlive time.Duration
+	link      *link
+	r         *bufio.Reader
+	packet    [5]byte // the packet being handed out; none of MQTT 3.1.1 that may pass is longer
+	long      []byte  // the same for MQTT 5
+	rest      []byte  // what of it was not read yet
+	accepted  bool    // CONNACK passed
 
 	wmu   sync.Mutex    // paho pings from a goroutine of its own
 	slots chan struct{} // gets one for every PUBLISH written without error
 
 	sent   [65536 / 32]atomic.Uint32 // bit set of packet ids written and not acknowledged
 	strays atomic.Uint64             // packets not passed on
+
+	subscribed atomic.Uint32        // packet id of the SUBSCRIBE not answered; 0: none
+	echo       atomic.Pointer[echo] // the message that is to come back; nil: none
+
+	born        time.Time
+	heard, said instant // when the last packet came and went, for the pulse
 
 	cause    atomic.Pointer[Error]
 	failOnce sync.Once
@@ -55,7 +77,7 @@ var (
 )
 
 func newGuard(conn net.Conn, l *link, slots chan struct{}, onFail func()) *guard {
-	return &guard{Conn: conn, link: l, r: bufio.NewReaderSize(conn, 1024), slots: slots, onFail: onFail}
+	return &guard{Conn: conn, link: l, r: bufio.NewReaderSize(conn, 1024), slots: slots, onFail: onFail, born: time.Now()}
 }
 
 // Read hands out the next bytes of packets that may pass.
@@ -77,24 +99,29 @@ func (g *guard) next() error {
 		return err
 	}
 	if !g.accepted {
+		if g.v5 {
+			return g.connack5(first)
+		}
 		return g.connack(first)
 	}
 	length, err := g.length()
 	if err != nil {
 		return err
 	}
+	g.heard.set(g.born)
 	switch {
+	case g.v5 && first == typePuback<<4 && length >= 2:
+		return g.puback5(length)
+	case g.v5 && first == typeDisconnect<<4:
+		return g.disconnect5(length)
 	case first == typePuback<<4 && length == 2:
 		return g.puback()
 	case first == typePingresp<<4 && length == 0:
-		g.packet[0], g.packet[1] = first, 0
-		g.rest = g.packet[:2]
-		return nil
+		return nil // the pulse knows by now
+	case first == typeSuback<<4 && length == 3:
+		return g.suback()
 	case first>>4 == typePublish:
-		// Some brokers subscribe their clients to something by themselves.
-		g.strays.Add(1)
-		_, err = g.r.Discard(length)
-		return err
+		return g.publish(first, length)
 	}
 	return reasonError(ReasonProtocol, fmt.Errorf("unexpected packet: first byte 0x%02x, length %d", first, length))
 }
@@ -114,7 +141,7 @@ func (g *guard) connack(first byte) error {
 	if g.packet[1] != 2 {
 		return reasonError(ReasonNotMQTT, errNoConnack)
 	}
-	if err := refusal(g.packet[3]); err != nil {
+	if err := connackError(g.packet[3]); err != nil {
 		return err
 	}
 	g.accepted = true
@@ -122,8 +149,8 @@ func (g *guard) connack(first byte) error {
 	return nil
 }
 
-// refusal is the error for a CONNACK return code, nil for 0 (MQTT 3.1.1, 3.2.2.3).
-func refusal(code byte) error {
+// connackError is the error for a CONNACK return code, nil for 0 (MQTT 3.1.1, 3.2.2.3).
+func connackError(code byte) error {
 	err := fmt.Errorf("CONNACK return code %d", code)
 	switch code {
 	case 0:
@@ -161,14 +188,63 @@ func (g *guard) puback() error {
 	if _, err := io.ReadFull(g.r, g.packet[2:4]); err != nil {
 		return err
 	}
-	id := uint16(g.packet[2])<<8 | uint16(g.packet[3])
+	if g.expected(g.packet[2], g.packet[3]) {
+		g.rest = g.packet[:4]
+	}
+	return nil
+}
+
+// echo is a message of our own that the broker is to send back.
+type echo struct {
+	topic   string
+	payload []byte
+	back    chan struct{} // closed when it came
+}
+
+// publish looks at a message from the broker, and keeps it from paho.
+func (g *guard) publish(first byte, length int) error {
+	e := g.echo.Load()
+	// Not retained: it was sent because it came now. QoS 0: as subscribed.
+	if e == nil || first != typePublish<<4 || length != 2+len(e.topic)+len(e.payload) {
+		// Some brokers subscribe their clients to something by themselves.
+		g.strays.Add(1)
+		_, err := g.r.Discard(length)
+		return err
+	}
+	body := make([]byte, length)
+	if _, err := io.ReadFull(g.r, body); err != nil {
+		return err
+	}
+	if string(body[2:2+len(e.topic)]) == e.topic && bytes.Equal(body[2+len(e.topic):], e.payload) &&
+		g.echo.CompareAndSwap(e, nil) {
+		close(e.back)
+	}
+	return nil
+}
+
+// suback passes the answer to the one SUBSCRIBE there is.
+func (g *guard) suback() error {
+	g.packet[0], g.packet[1] = typeSuback<<4, 3
+	if _, err := io.ReadFull(g.r, g.packet[2:5]); err != nil {
+		return err
+	}
+	id := uint32(g.packet[2])<<8 | uint32(g.packet[3])
+	if id == 0 || !g.subscribed.CompareAndSwap(id, 0) {
+		return reasonError(ReasonProtocol, fmt.Errorf("SUBACK for packet id %d, which was not asked for", id))
+	}
+	g.rest = g.packet[:5]
+	return nil
+}
+
+// expected says whether a PUBACK for this id may come, and that it came.
+func (g *guard) expected(high, low byte) bool {
+	id := uint16(high)<<8 | uint16(low)
 	bit := uint32(1) << (id % 32)
 	if g.sent[id/32].And(^bit)&bit == 0 {
 		g.strays.Add(1) // twice, or never sent
-		return nil
+		return false
 	}
-	g.rest = g.packet[:4]
-	return nil
+	return true
 }
 
 // Write writes one packet; paho always hands over whole ones.
@@ -176,14 +252,37 @@ func (g *guard) Write(p []byte) (int, error) {
 	g.wmu.Lock()
 	defer g.wmu.Unlock()
 	publish := len(p) > 0 && p[0]>>4 == typePublish
+	if g.keepAlive > 0 && len(p) > connectKeepAlive+1 && p[0]>>4 == typeConnect {
+		p = withKeepAlive(p, g.keepAlive)
+	}
 	if publish {
 		if id, ok := publishID(p); ok {
 			g.sent[id/32].Or(1 << (id % 32)) // before the PUBACK can come
 		}
+	} else if len(p) > 0 && p[0]>>4 == typeSubscribe {
+		if i := lengthEnd(p); i+2 <= len(p) {
+			g.subscribed.Store(uint32(p[i])<<8 | uint32(p[i+1]))
+		}
 	}
 	n, err := g.Conn.Write(p)
+	g.said.set(g.born)
 	if err != nil {
-		return n, g.fail(writeError(err))
+		e := writeError(err)
+		if len(p) > 0 && p[0]>>4 == typeConnect && e.Reason == ReasonLost {
+			// TLS 1.3 refuses a client certificate after the handshake: the alert
+			// may be here already. Nobody else reads before CONNECT is out.
+			_ = g.Conn.SetReadDeadline(time.Now().Add(closeTimeout))
+			if _, rerr := g.r.ReadByte(); rerr != nil {
+				e = readError(rerr, false)
+			}
+		}
+		if g.v5 && e.Reason == ReasonLost {
+			// The broker may have said why before it hung up: whoever reads gets
+			// there, or to the end, within the time.
+			time.AfterFunc(closeTimeout, func() { _ = g.fail(e) })
+			return n, e
+		}
+		return n, g.fail(e)
 	}
 	if publish {
 		select {
@@ -194,16 +293,38 @@ func (g *guard) Write(p []byte) (int, error) {
 	return n, nil
 }
 
+// connectKeepAlive is where the keep alive of a CONNECT is, behind the fixed
+// header: protocol name, level and flags come first (MQTT 3.1.1, 3.1.2).
+const connectKeepAlive = 8
+
+// withKeepAlive is a CONNECT with another keep alive: paho would send pings of
+// its own for one that it knows of.
+func withKeepAlive(p []byte, keepAlive time.Duration) []byte {
+	at := lengthEnd(p) + connectKeepAlive
+	if at+2 > len(p) {
+		return p
+	}
+	p = append([]byte(nil), p...)
+	seconds := keepAlive / time.Second
+	p[at], p[at+1] = byte(seconds>>8), byte(seconds) //nolint:gosec // MaxKeepAlive bounds it
+	return p
+}
+
+// lengthEnd is where the fixed header of a packet ends.
+func lengthEnd(p []byte) int {
+	i := 1
+	for i < len(p) && i < 5 && p[i] >= 0x80 {
+		i++
+	}
+	return i + 1
+}
+
 // publishID is the packet id of a PUBLISH with QoS > 0 (MQTT 3.1.1, 3.3.2).
 func publishID(p []byte) (uint16, bool) {
 	if p[0]&0x06 == 0 {
 		return 0, false
 	}
-	i := 1
-	for i < len(p) && i < 5 && p[i] >= 0x80 {
-		i++
-	}
-	i++ // the topic's length is here
+	i := lengthEnd(p) // the topic's length is here
 	if i+2 > len(p) {
 		return 0, false
 	}

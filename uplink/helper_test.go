@@ -33,6 +33,8 @@ type testQueue struct {
 	handed  int
 	acked   int
 	rewinds int
+	refused []string
+	limits  []int
 	most    int // handed out and not acknowledged, at most
 	changed chan struct{}
 }
@@ -111,6 +113,26 @@ func (q *testQueue) Acked(m Message) {
 	q.change()
 }
 
+func (q *testQueue) Refused(m Message, reason string) {
+	defer q.enter("Refused")()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.acked >= q.handed || m.Token != q.msgs[q.acked].Token {
+		q.t.Errorf("Refused(%d), which is not the oldest handed out", m.Token)
+		return
+	}
+	q.refused = append(q.refused, fmt.Sprintf("%s: %s", m.Payload, reason))
+	q.acked++
+	q.change()
+}
+
+func (q *testQueue) Limit(bytes int) {
+	defer q.enter("Limit")()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.limits = append(q.limits, bytes)
+}
+
 func (q *testQueue) Rewind() {
 	defer q.enter("Rewind")()
 	q.mu.Lock()
@@ -154,7 +176,8 @@ func (q *testQueue) counts() (acked, most, rewinds int) {
 
 // events is an Observer that keeps what it was told.
 type events struct {
-	ch chan event
+	ch       chan event
+	accepted atomic.Int32
 }
 
 type event struct {
@@ -166,6 +189,8 @@ type event struct {
 func newEvents() *events { return &events{ch: make(chan event, 10000)} }
 
 func (e *events) Connected(server string) { e.put(event{server: server, connected: true}) }
+
+func (e *events) Accepted(string) { e.accepted.Add(1) }
 
 func (e *events) Disconnected(server string, err error) { e.put(event{server: server, err: err}) }
 

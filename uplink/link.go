@@ -24,6 +24,18 @@ type link struct {
 	timeout  time.Duration
 	budget   int // bytes that may be read until the handshakes are over; negative: no limit
 	up, down *atomic.Uint64
+	written  atomic.Uint64
+}
+
+// taken is how many bytes the other end has acknowledged, 0 if the system does
+// not say.
+func (l *link) taken() uint64 {
+	if waiting, ok := unacknowledged(l.TCPConn); ok {
+		if written := l.written.Load(); written > waiting {
+			return written - waiting
+		}
+	}
+	return 0
 }
 
 // handshakeBytes is more than any TLS and WebSocket handshake needs.
@@ -40,7 +52,8 @@ func (l *link) Write(p []byte) (int, error) {
 		}
 		n, err := l.TCPConn.Write(p[done:])
 		done += n
-		l.up.Add(uint64(n)) //nolint:gosec // n is never negative
+		l.up.Add(uint64(n))      //nolint:gosec // n is never negative
+		l.written.Add(uint64(n)) //nolint:gosec // n is never negative
 		if err == nil || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return done, err
 		}

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"net"
 	"syscall"
 	"time"
 
@@ -21,4 +22,18 @@ func setSocketOptions(c syscall.RawConn, user time.Duration) error {
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(user.Milliseconds()))
 		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentBytes)
 	})
+}
+
+// unacknowledged is how many bytes written to c the other end has not
+// acknowledged yet (tcp(7), SIOCOUTQ).
+func unacknowledged(c *net.TCPConn) (bytes uint64, ok bool) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	n := 0
+	if cerr := raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.TIOCOUTQ) }); cerr != nil || err != nil || n < 0 {
+		return 0, false
+	}
+	return uint64(n), true
 }

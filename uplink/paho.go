@@ -31,10 +31,14 @@ type pahoPublisher struct {
 
 	lostOnce sync.Once
 	lostCh   chan struct{}
+
+	goneOnce sync.Once
+	gone     chan struct{}  // closed by close
+	beside   sync.WaitGroup // goroutines of confirm and the pulse
 }
 
 func newPahoPublisher(cfg *Config, s Server, d dialer, t timing) *pahoPublisher {
-	p := &pahoPublisher{cfg: cfg, server: s, dialer: d, time: t, lostCh: make(chan struct{})}
+	p := &pahoPublisher{cfg: cfg, server: s, dialer: d, time: t, lostCh: make(chan struct{}), gone: make(chan struct{})}
 	// Two permissions: one packet being written, one waiting for it inside
 	// paho. With more, Publish would block where nothing can interrupt it.
 	p.slots = make(chan struct{}, 2)
@@ -45,7 +49,6 @@ func newPahoPublisher(cfg *Config, s Server, d dialer, t timing) *pahoPublisher 
 
 // options are made anew for every connection, so that credentials are read anew.
 func (p *pahoPublisher) options(ctx context.Context) (*mqtt.ClientOptions, error) {
-	keepAlive := p.cfg.KeepAlive
 	o := mqtt.NewClientOptions()
 	o.Servers = []*url.URL{{Scheme: p.server.Scheme, Host: p.server.Address()}}
 	o.SetClientID(p.cfg.ClientID)
@@ -54,15 +57,14 @@ func (p *pahoPublisher) options(ctx context.Context) (*mqtt.ClientOptions, error
 	o.SetAutoReconnect(false)
 	o.SetConnectRetry(false)
 	o.SetStore(noStore{})
-	o.SetKeepAlive(keepAlive)
-	o.SetPingTimeout(pingTimeout(keepAlive))
+	o.SetKeepAlive(0) // see pulse
 	o.SetConnectTimeout(p.time.connect)
 	o.SetWriteTimeout(handover)
 	o.SetOrderMatters(true)
 	if w := p.cfg.Will; w != nil {
 		o.SetBinaryWill(w.Topic, w.Payload, 1, true)
 	}
-	user, password, err := p.credentials()
+	user, password, err := p.cfg.credentials(p.server)
 	if err != nil {
 		return nil, reasonError(ReasonSecret, err)
 	}
@@ -71,30 +73,6 @@ func (p *pahoPublisher) options(ctx context.Context) (*mqtt.ClientOptions, error
 	o.SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return p.open(ctx) })
 	o.SetConnectionLostHandler(func(mqtt.Client, error) { p.setLost() })
 	return o, nil
-}
-
-// pingTimeout keeps the time to find an idle link dead, KeepAlive plus this
-// plus paho's checking interval, below 2 x KeepAlive.
-func pingTimeout(keepAlive time.Duration) time.Duration {
-	return min(max(keepAlive/4, 500*time.Millisecond), 10*time.Second)
-}
-
-func (p *pahoPublisher) credentials() (user, password string, err error) {
-	user = p.cfg.Username
-	if user == "" && p.server.user != nil {
-		user = p.server.user.Username()
-		password, _ = p.server.user.Password()
-	}
-	if p.cfg.Password != nil {
-		given, err := p.cfg.Password()
-		if err != nil {
-			return "", "", err
-		}
-		if given != "" {
-			password = given
-		}
-	}
-	return user, password, nil
 }
 
 // open is called by paho, in a goroutine of its own.
@@ -108,6 +86,7 @@ func (p *pahoPublisher) open(ctx context.Context) (net.Conn, error) {
 		// ever not, the session must end all the same.
 		time.AfterFunc(closeTimeout, p.setLost)
 	})
+	g.keepAlive = p.cfg.KeepAlive
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -131,6 +110,7 @@ func (p *pahoPublisher) connect(ctx context.Context) error {
 	<-t.Done()
 	stopped := stop()
 	if err = t.Error(); err == nil && stopped {
+		p.beside.Go(p.keepPulse)
 		return nil
 	}
 	if err == nil { // it did connect, but ctx has ended
@@ -168,12 +148,47 @@ func (p *pahoPublisher) cause() error {
 
 func (p *pahoPublisher) ready() <-chan struct{} { return p.slots }
 
-func (p *pahoPublisher) publish(topic string, payload []byte, retained bool) token {
+func (p *pahoPublisher) limits() limits { return limits{} }
+
+func (p *pahoPublisher) publish(m packet) token {
 	if !p.guard.begin() {
 		return notSent{}
 	}
 	defer p.guard.end()
-	return p.client.Publish(topic, 1, retained, payload)
+	return p.client.Publish(m.topic, 1, m.retained, m.payload)
+}
+
+var errNoSubscription = errors.New("it refuses the subscription to the client's own status topic")
+
+// confirm subscribes to the message's topic, to see it come back.
+func (p *pahoPublisher) confirm(m packet) <-chan error {
+	result := make(chan error, 1)
+	e := &echo{topic: m.topic, payload: m.payload, back: make(chan struct{})}
+	p.guard.echo.Store(e)
+	if !p.guard.begin() {
+		return result // the connection has ended, which is said elsewhere
+	}
+	sub := p.client.Subscribe(m.topic, 0, nil)
+	p.guard.end()
+	p.beside.Go(func() {
+		select {
+		case <-sub.Done():
+			if t, ok := sub.(*mqtt.SubscribeToken); sub.Error() == nil && (!ok || t.Result()[m.topic] <= 2) { // MQTT 3.1.1, 3.9.3
+				break
+			}
+			result <- errNoSubscription
+			return
+		case <-e.back: // some brokers answer the subscription last
+		case <-p.gone:
+			return
+		}
+		select {
+		case <-e.back:
+			result <- nil
+		case <-p.gone:
+		}
+	})
+	return result
 }
 
 func (p *pahoPublisher) setLost() { p.lostOnce.Do(func() { close(p.lostCh) }) }
@@ -184,9 +199,27 @@ func (p *pahoPublisher) err() error {
 	if cause := p.cause(); cause != nil {
 		return cause
 	}
-	// The connection itself had no error: paho has given it up, which it
-	// does only when PINGRESP is missing.
-	return reasonError(ReasonKeepAlive, nil)
+	// The connection itself had no error: paho has given it up.
+	return reasonError(ReasonLost, nil)
+}
+
+// keepPulse pings until the connection ends, or ends it.
+func (p *pahoPublisher) keepPulse() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	go func() {
+		select {
+		case <-p.gone:
+		case <-p.lostCh:
+		case <-ctx.Done():
+		}
+		cancel()
+	}()
+	keep := pulse{guard: p.guard, keepAlive: p.cfg.KeepAlive, taken: p.guard.link.taken, dead: func() {
+		_ = p.guard.fail(reasonError(ReasonKeepAlive, nil))
+		p.guard.link.kill()
+	}}
+	keep.run(ctx)
 }
 
 func (p *pahoPublisher) close(polite bool) {
@@ -196,6 +229,8 @@ func (p *pahoPublisher) close(polite bool) {
 	p.kill()
 	// Waits until paho's goroutines have ended, in vain at most this long.
 	p.client.Disconnect(uint(handover.Milliseconds()))
+	p.goneOnce.Do(func() { close(p.gone) })
+	p.beside.Wait()
 }
 
 // notSent is the token of a message for a connection that has ended.

@@ -15,23 +15,45 @@ type publisher interface {
 	// an error (with its Reason) in bounded time, promptly when ctx ends.
 	// Nothing is left behind after an error.
 	connect(ctx context.Context) error
+	// limits are what the broker announced.
+	limits() limits
 	// ready gives one permission to publish for every value received.
 	ready() <-chan struct{}
 	// publish sends one message with QoS 1. It needs a permission and does
 	// not wait for the network. Messages are sent in the order of the calls.
-	publish(topic string, payload []byte, retained bool) token
+	publish(m packet) token
+	// confirm makes the broker show that it lets m, published next, through
+	// to subscribers: the channel gets nil when it does, or why that cannot be
+	// found out. A nil channel means that the acknowledgement says it.
+	confirm(m packet) <-chan error
 	// lost is closed when the connection has ended by itself. Tokens whose
 	// acknowledgement came before are settled by then.
 	lost() <-chan struct{}
 	// err is why the connection ended, with its Reason.
 	err() error
 	// close ends the connection in bounded time, with DISCONNECT if polite.
-	// Tokens not settled are settled with an error, or never.
+	// Tokens not settled are settled with an error, or never. Closing again
+	// does nothing.
 	close(polite bool)
 }
 
+// packet is one PUBLISH with QoS 1.
+type packet struct {
+	topic       string
+	payload     []byte
+	contentType string // MQTT 5 only; may be empty
+	retained    bool
+}
+
+// limits are what a broker announced; 0 means that it said nothing.
+type limits struct {
+	inFlight int // MQTT 5: receive maximum
+	packet   int // MQTT 5: maximum packet size, in bytes
+}
+
 // token is the fate of one message: settled when Done is closed, and then
-// acknowledged by the broker if and only if Error is nil.
+// acknowledged by the broker if and only if Error is nil. A *[refusal] means
+// that the broker has answered and not taken it.
 type token interface {
 	Done() <-chan struct{}
 	Error() error
@@ -41,8 +63,12 @@ type token interface {
 type timing struct {
 	connect   time.Duration // from the name lookup to CONNACK
 	write     time.Duration // for the connection to take one byte
+	confirm   time.Duration // for the first birth to be let through
 	farewell  time.Duration // for what is in flight and the goodbye at a clean end
 	stable    time.Duration // a connection that lived so long was a good one
+	patient   time.Duration // an attempt younger than this goes on when the network changes
+	networkUp time.Duration // longest pause after the network came back
+	lookBack  time.Duration // how often a preferred server is tried
 	retryMin  time.Duration // first pause after a failure
 	retryMax  time.Duration
 	refuseMin time.Duration // the same when the broker refused us
@@ -62,8 +88,12 @@ func defaultTiming() timing {
 	return timing{
 		connect:   20 * time.Second,
 		write:     10 * time.Second,
+		confirm:   20 * time.Second,
 		farewell:  1200 * time.Millisecond,
 		stable:    time.Minute,
+		patient:   time.Second,
+		networkUp: 500 * time.Millisecond,
+		lookBack:  5 * time.Minute,
 		retryMin:  time.Second,
 		retryMax:  30 * time.Second,
 		refuseMin: 15 * time.Second,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -30,11 +31,21 @@ type Uplink struct {
 	now     func() time.Time
 	random  func() float64 // [0, 1)
 	connect func(s Server) publisher
-	running atomic.Bool
-	report  reporter
+	again   chan struct{} // Reconnect was called
+	// networkUp says that an address or a route has come.
+	networkUp chan struct{}
+	reachable func(ctx context.Context, s Server) bool
+	watch     func(ctx context.Context) // signals networkUp
+	contested contest
+	running   atomic.Bool
+	report    reporter
+	suspect   suspect
+	pace      pace
+	zip       encoder
 
 	up, down           atomic.Uint64
 	sent, acked        atomic.Uint64
+	refused            atomic.Uint64
 	connects, failures atomic.Uint64
 	inFlight           atomic.Int64
 	mu                 sync.Mutex // guards what follows
@@ -66,8 +77,11 @@ func New(cfg Config, q Queue, obs Observer, log *slog.Logger) (*Uplink, error) {
 		time: defaultTiming(), now: time.Now, random: rand.Float64,
 	}
 	u.since = u.now()
+	u.pace = newPace(&cfg)
 	u.report.log = log
-	u.connect = u.newPublisher
+	u.connect, u.reachable = u.newPublisher, u.reach
+	u.watch = u.watchNetwork
+	u.again, u.networkUp = make(chan struct{}, 1), make(chan struct{}, 1)
 	return u, nil
 }
 
@@ -97,6 +111,9 @@ func (c *Config) normalize() ([]Server, error) {
 	}
 	if len(c.Username) > maxTopic {
 		bad("the user name is longer than %d bytes", maxTopic)
+	}
+	if c.Protocol != Protocol311 && c.Protocol != Protocol5 {
+		bad("unknown protocol %d", c.Protocol)
 	}
 	c.checkTimes(bad)
 	if c.InFlight == 0 {
@@ -134,17 +151,44 @@ func (c *Config) checkTimes(bad func(string, ...any)) {
 	}
 }
 
+// credentials are those for a server, read anew.
+func (c *Config) credentials(s Server) (user, password string, err error) {
+	user = c.Username
+	if user == "" && s.user != nil {
+		user = s.user.Username()
+		password, _ = s.user.Password()
+	}
+	if c.Password != nil {
+		given, err := c.Password()
+		if err != nil {
+			return "", "", err
+		}
+		if given != "" {
+			password = given
+		}
+	}
+	return user, password, nil
+}
+
 // nobody is the Observer when there is none.
 type nobody struct{}
 
 func (nobody) Connected(string)           {}
+func (nobody) Accepted(string)            {}
 func (nobody) Disconnected(string, error) {}
 
-func (u *Uplink) newPublisher(s Server) publisher {
-	d := dialer{
+func (u *Uplink) dialer() *dialer {
+	return &dialer{
 		write: u.time.write,
 		user:  min(u.cfg.AckTimeout, 2*u.cfg.KeepAlive),
 		up:    &u.up, down: &u.down, now: u.now,
+	}
+}
+
+func (u *Uplink) newPublisher(s Server) publisher {
+	d := *u.dialer()
+	if u.cfg.Protocol == Protocol5 {
+		return newPaho5Publisher(&u.cfg, s, d, u.time)
 	}
 	return newPahoPublisher(&u.cfg, s, d, u.time)
 }
@@ -160,6 +204,11 @@ func (u *Uplink) Run(ctx context.Context) error {
 		return errRunning
 	}
 	defer u.running.Store(false)
+	var network sync.WaitGroup
+	watching, stop := context.WithCancel(ctx)
+	network.Go(func() { u.watch(watching) })
+	defer network.Wait()
+	defer stop()
 	var b backoff
 	start := 0 // the server to begin with
 	for ctx.Err() == nil {
@@ -168,20 +217,55 @@ func (u *Uplink) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		pause := b.next(end, &u.time, u.random())
-		u.log.Debug("uplink pauses before it connects again", "pause", pause)
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
+		u.pause(ctx, &b, end)
 	}
 	return nil
+}
+
+// pause waits before the next round. News of the network ends it, unless the
+// broker was reached and did not want us.
+func (u *Uplink) pause(ctx context.Context, b *backoff, end outcome) {
+	pause := b.next(end, &u.time, u.random())
+	u.log.Debug("uplink pauses before it connects again", "pause", pause)
+	up := u.networkUp
+	if end.slow {
+		up = nil
+	}
+	select {
+	case <-ctx.Done():
+	case <-u.again:
+	case <-up:
+		*b = backoff{}
+		// A fleet behind one mast would connect in step. And routes and
+		// addresses come in pieces.
+		sleep(ctx, time.Duration(u.random()*float64(u.time.networkUp)))
+	case <-time.After(pause):
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// Reconnect ends the connection in the orderly way and makes a new one, as
+// for a certificate that was renewed. Without a connection it tries at once.
+func (u *Uplink) Reconnect() {
+	select {
+	case u.again <- struct{}{}:
+	default:
+	}
 }
 
 // outcome is how a round went.
 type outcome struct {
 	good bool // messages were acknowledged, or the connection lived long
-	slow bool // every server refused us
+	slow bool // the servers refused us, or somebody takes our sessions over
+	left bool // the connection was ended from here, to make another one
 	next int  // the server to begin the next round with
 }
 
@@ -193,7 +277,7 @@ func (u *Uplink) round(ctx context.Context, start int) outcome {
 		k := (start + i) % len(u.servers)
 		srv := u.servers[k]
 		pub := u.connect(srv)
-		if err := pub.connect(ctx); err != nil {
+		if err := u.attempt(ctx, pub); err != nil {
 			if ctx.Err() != nil {
 				return outcome{}
 			}
@@ -202,20 +286,150 @@ func (u *Uplink) round(ctx context.Context, start int) outcome {
 			u.disconnected(e)
 			continue
 		}
-		begin := u.now()
-		u.connected(srv.String(), begin)
-		s := newSession(u, pub, srv.String())
-		if err := s.run(ctx); err != nil {
-			u.disconnected(asError(srv.String(), err))
-		} else {
-			u.stopped(srv.String())
-		}
-		if s.proved || u.now().Sub(begin) >= u.time.stable {
-			return outcome{good: true} // the first server is the preferred one
-		}
-		return outcome{next: (k + 1) % len(u.servers)}
+		return u.session(ctx, k, pub)
 	}
 	return outcome{slow: slow}
+}
+
+// attempt is connect, given up early when there is news of the network: what
+// was sent into the old one may never be answered.
+func (u *Uplink) attempt(ctx context.Context, pub publisher) error {
+	drain(u.networkUp)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	begin := u.now()
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-u.networkUp:
+				if u.now().Sub(begin) >= u.time.patient {
+					u.networkSignal() // for the pause
+					cancel()
+					return
+				}
+			}
+		}
+	}()
+	err := pub.connect(ctx)
+	cancel()
+	<-watching
+	return err
+}
+
+func drain(c <-chan struct{}) {
+	select {
+	case <-c:
+	default:
+	}
+}
+
+// session is one connection to server k.
+func (u *Uplink) session(ctx context.Context, k int, pub publisher) outcome {
+	name := u.servers[k].String()
+	begin := u.now()
+	leaving, leave := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { u.beside(leaving, leave, k) })
+	s := newSession(u, pub, name)
+	err := s.run(leaving)
+	leave()
+	beside.Wait()
+	if err == nil {
+		u.stopped(name)
+		return outcome{good: true, left: true}
+	}
+	e := asError(name, err)
+	lived := u.now().Sub(begin)
+	if u.contested.ended(e, lived, s.proved) {
+		e.Reason = ReasonTakenOver
+	}
+	u.disconnected(e)
+	end := outcome{slow: e.slow(), good: s.proved || lived >= u.time.stable || s.trial == inTest}
+	if !end.good { // the first server is the preferred one
+		end.next = (k + 1) % len(u.servers)
+	}
+	return end
+}
+
+// beside waits while a session lasts, and ends it for a new one: when asked
+// to, or when a server that is preferred to number k can be reached again.
+func (u *Uplink) beside(ctx context.Context, leave func(), k int) {
+	var look <-chan time.Time
+	if k > 0 {
+		ticker := time.NewTicker(u.time.lookBack)
+		defer ticker.Stop()
+		look = ticker.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-u.again:
+			u.log.Info("uplink connects anew")
+			leave()
+			return
+		case <-look:
+			for _, s := range u.servers[:k] {
+				if u.reachable(ctx, s) {
+					u.log.Info("uplink returns to a server that is preferred", "server", s.String())
+					leave()
+					return
+				}
+			}
+		}
+	}
+}
+
+// reach opens a connection up to where MQTT begins, and closes it: a CONNECT
+// would take over the session that works.
+func (u *Uplink) reach(ctx context.Context, s Server) bool {
+	ctx, cancel := context.WithTimeout(ctx, u.time.connect)
+	defer cancel()
+	_, l, err := u.dialer().dial(ctx, s, u.cfg.TLS)
+	if err != nil {
+		u.log.Debug("a preferred server cannot be reached", "server", s.String(), "error", err)
+		return false
+	}
+	l.kill()
+	return true
+}
+
+// contest finds out that another client takes over our sessions. Under MQTT 5
+// the broker says so. Under 3.1.1 it closes the connection without a word, as
+// the other one connects again at once: connections that worked and were
+// closed in an orderly way soon after, several in a row.
+type contest struct {
+	short int
+}
+
+const (
+	contestLife  = 3 * time.Second
+	contestCount = 5
+)
+
+// ended takes account of a session, and says whether it was taken over.
+func (c *contest) ended(e *Error, lived time.Duration, proved bool) bool {
+	if e.Reason == ReasonTakenOver {
+		return true
+	}
+	if e.Reason != ReasonLost || !errors.Is(e, io.EOF) || lived > contestLife || !proved {
+		c.short = 0
+		return false
+	}
+	c.short++
+	return c.short >= contestCount
+}
+
+// networkSignal says that an address or a route has come.
+func (u *Uplink) networkSignal() {
+	select {
+	case u.networkUp <- struct{}{}:
+	default:
+	}
 }
 
 // backoff is the pause between rounds: doubled after each bad one, and taken
@@ -231,7 +445,9 @@ func (b *backoff) next(end outcome, t *timing, random float64) time.Duration {
 		low, high = t.refuseMin, t.refuseMax
 	}
 	switch {
-	case end.good:
+	case end.left:
+		b.step = 0
+	case end.good && !end.slow:
 		b.step = low
 	default:
 		b.step = min(max(2*b.step, low), high)

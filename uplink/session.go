@@ -24,7 +24,11 @@ type session struct {
 	count  int
 	taken  uint64 // of settled, how many run has taken out of the window
 	slot   bool   // a permission to publish is held
-	proved bool   // a message of the queue was acknowledged
+	proved bool   // a message of the queue was settled
+
+	largest int         // bytes of a message, see limit
+	trial   trial       // how far it came with a trial
+	timer   *time.Timer // for the pace; nil until it is needed
 
 	tokens  chan token    // to watch, in order of sending; never full
 	settled atomic.Uint64 // acknowledged, all before them as well
@@ -34,85 +38,42 @@ type session struct {
 	quit    chan struct{}
 	done    chan struct{} // watch has ended
 
-	mu    sync.Mutex
-	wake  *wakeContext // the context of the Next under way or to come
-	inUse bool         // Next is under way
+	mu      sync.Mutex
+	refused map[uint64]string // by position among the settled: refused for ever, and why
+	wake    *wakeContext      // the context of the Next under way or to come
+	inUse   bool              // Next is under way
 }
 
 // flight is one message in the window.
 type flight struct {
 	msg   Message
 	queue bool // from the queue, not a birth or goodbye
-}
-
-// wakeContext is a context that ends when run is wanted. Its channel is made
-// only for a Next that waits, and the context anew only after such a one was
-// woken: the steady state allocates nothing.
-type wakeContext struct {
-	context.Context // Deadline and Value of the parent
-
-	mu    sync.Mutex
-	over  bool
-	ended chan struct{} // nil: nobody has asked for it
-}
-
-func (w *wakeContext) Done() <-chan struct{} {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.ended == nil {
-		w.ended = make(chan struct{})
-		if w.over {
-			close(w.ended)
-		}
-	}
-	return w.ended
-}
-
-func (w *wakeContext) Err() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.over {
-		return context.Canceled
-	}
-	return nil
-}
-
-func (w *wakeContext) end() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if !w.over && w.ended != nil {
-		close(w.ended)
-	}
-	w.over = true
-}
-
-// renew makes it as new, or returns false if somebody may still look at it.
-func (w *wakeContext) renew() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.over && w.ended != nil {
-		return false
-	}
-	w.over = false
-	return true
+	at    time.Time
 }
 
 func newSession(u *Uplink, pub publisher, server string) *session {
+	window := u.cfg.InFlight
+	if announced := pub.limits().inFlight; announced > 0 {
+		window = min(window, announced)
+	}
 	return &session{
-		u:      u,
-		pub:    pub,
-		server: server,
-		ring:   make([]flight, u.cfg.InFlight),
-		tokens: make(chan token, u.cfg.InFlight),
-		signal: make(chan struct{}, 1),
-		failed: make(chan struct{}),
-		quit:   make(chan struct{}),
-		done:   make(chan struct{}),
+		u:       u,
+		pub:     pub,
+		server:  server,
+		ring:    make([]flight, window),
+		tokens:  make(chan token, window),
+		signal:  make(chan struct{}, 1),
+		failed:  make(chan struct{}),
+		quit:    make(chan struct{}),
+		done:    make(chan struct{}),
+		refused: make(map[uint64]string),
 	}
 }
 
 // run lasts until the connection ends (then with why) or ctx does (then nil).
 func (s *session) run(ctx context.Context) error {
+	s.largest = s.limit()
+	s.u.queue.Limit(s.largest)
 	go s.watch(ctx)
 	err := s.deliver(ctx)
 	if err == nil {
@@ -123,32 +84,11 @@ func (s *session) run(ctx context.Context) error {
 	<-s.done
 	s.collect()
 	s.u.inFlight.Store(0)
+	if err != nil {
+		err = s.judge(asError(s.server, err))
+	}
 	s.u.queue.Rewind()
 	return err
-}
-
-// deliver returns nil when ctx has ended.
-func (s *session) deliver(ctx context.Context) error {
-	if s.u.cfg.Birth != nil {
-		for _, r := range s.u.cfg.Birth() {
-			if ok, err := s.await(ctx.Done(), nil); !ok {
-				return err
-			}
-			s.send(Message{Topic: r.Topic, Payload: r.Payload}, true, false)
-		}
-	}
-	for {
-		if ok, err := s.await(ctx.Done(), nil); !ok {
-			return err
-		}
-		m, err := s.next(ctx)
-		switch {
-		case err == nil:
-			s.send(m, false, true)
-		case !errors.Is(err, errWanted):
-			return err
-		}
-	}
 }
 
 // await waits until a message can be sent: room in the window, and a
@@ -169,10 +109,16 @@ func (s *session) await(stop <-chan struct{}, limit <-chan time.Time) (bool, err
 		if s.slot || s.count == len(s.ring) {
 			ready = nil
 		}
+		var paced <-chan time.Time
 		if s.slot && s.count < len(s.ring) {
-			return true, nil
+			pause := s.u.pace.wait(s.u.now())
+			if pause == 0 {
+				return true, nil
+			}
+			paced = s.after(pause)
 		}
 		select {
+		case <-paced:
 		case <-ready:
 			s.slot = true
 		case <-s.signal:
@@ -182,6 +128,16 @@ func (s *session) await(stop <-chan struct{}, limit <-chan time.Time) (bool, err
 			return false, nil
 		}
 	}
+}
+
+// after is like time.After, with one timer for the session.
+func (s *session) after(d time.Duration) <-chan time.Time {
+	if s.timer == nil {
+		s.timer = time.NewTimer(d)
+	} else {
+		s.timer.Reset(d)
+	}
+	return s.timer.C
 }
 
 // errWanted says that run has something else to do than to wait for a message.
@@ -231,13 +187,17 @@ func (s *session) rouse() {
 // send publishes m; await has returned true before.
 func (s *session) send(m Message, retained, queue bool) {
 	s.slot = false
-	s.ring[(s.head+s.count)%len(s.ring)] = flight{msg: m, queue: queue}
+	f := flight{msg: m, queue: queue, at: s.u.now()}
+	s.ring[(s.head+s.count)%len(s.ring)] = f
 	s.count++
 	s.u.inFlight.Store(int64(s.count))
+	p := packet{topic: m.Topic, payload: m.Payload, retained: retained}
 	if queue {
 		s.u.sent.Add(1)
+		p = s.u.encode(m)
 	}
-	s.tokens <- s.pub.publish(m.Topic, m.Payload, retained)
+	s.u.pace.took(p.topic, p.payload)
+	s.tokens <- s.pub.publish(p)
 }
 
 // collect takes what is settled out of the window and reports it.
@@ -247,17 +207,37 @@ func (s *session) collect() {
 		s.ring[s.head] = flight{}
 		s.head = (s.head + 1) % len(s.ring)
 		s.count--
-		if !f.queue {
+		refused, is := s.verdict(s.taken)
+		switch {
+		case is && f.queue:
+			s.park(f.msg, refused)
+			s.proved = true
+			continue
+		case is:
+			s.u.log.Warn("the broker will never take a message of the gateway about itself", "topic", f.msg.Topic, "reason", refused)
+			continue
+		case !f.queue:
 			continue
 		}
 		s.u.acked.Add(1)
+		s.u.suspect.acked()
 		s.u.queue.Acked(f.msg)
 		if !s.proved {
 			s.proved = true
 			s.u.report.works(s.server, s.u.now())
+			s.u.obs.Accepted(s.server)
 		}
 	}
 	s.u.inFlight.Store(int64(s.count))
+}
+
+// verdict is why the message at a position was refused for ever, if it was.
+func (s *session) verdict(position uint64) (string, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	why, is := s.refused[position]
+	delete(s.refused, position)
+	return why, is
 }
 
 // farewell gives what is in flight, and the goodbyes, a little time.
@@ -305,9 +285,17 @@ func (s *session) watch(ctx context.Context) {
 			// whatever came before it was progress.
 			timer.Reset(s.u.cfg.AckTimeout)
 		case <-settled:
-			if t.Error() != nil {
-				s.lose(t)
-				return
+			if err := t.Error(); err != nil {
+				var r *refusal
+				if !errors.As(err, &r) {
+					s.lose(t)
+					return
+				}
+				if !r.forEver() {
+					s.fail(r.asError())
+					return
+				}
+				s.refuse(r)
 			}
 			t = nil
 			s.settle()
@@ -325,6 +313,13 @@ func (s *session) watch(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// refuse notes a verdict for the message that is settled next.
+func (s *session) refuse(r *refusal) {
+	s.mu.Lock()
+	s.refused[s.settled.Load()] = r.Error()
+	s.mu.Unlock()
 }
 
 func (s *session) settle() {
@@ -350,27 +345,38 @@ func (s *session) lose(t token) {
 	case <-s.quit:
 		err = context.Canceled
 	}
-	s.drain(t)
+	// A broker may hang up on a message it has just refused: its answer says more.
+	if r := s.drain(t); r != nil {
+		err = r.asError()
+	}
 	s.fail(err)
 }
 
-// drain settles what was acknowledged before the end: t, then the tokens.
-func (s *session) drain(t token) {
+// drain settles what was acknowledged before the end: t, then the tokens. It
+// returns the refusal that stopped it, if one did.
+func (s *session) drain(t token) *refusal {
 	for {
 		if t == nil {
 			select {
 			case t = <-s.tokens:
 			default:
-				return
+				return nil
 			}
 		}
 		select {
 		case <-t.Done():
 		default:
-			return
+			return nil
 		}
-		if t.Error() != nil {
-			return
+		if err := t.Error(); err != nil {
+			var r *refusal
+			if !errors.As(err, &r) {
+				return nil
+			}
+			if !r.forEver() {
+				return r
+			}
+			s.refuse(r)
 		}
 		s.settled.Add(1)
 		t = nil

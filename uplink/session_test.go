@@ -19,13 +19,19 @@ type fakePublisher struct {
 	connectFor time.Duration // how long connect takes
 	ackAfter   time.Duration // negative: never
 	lostAfter  int           // not 0: the connection is lost at that publish
-	slots      chan struct{}
-	lostCh     chan struct{}
-	mu         sync.Mutex
-	published  []string
-	tokens     []*fakeToken
-	polite     bool
-	closed     bool
+	announced  limits
+	lostBy     error         // nil: something
+	lifetime   time.Duration // not 0: the connection is lost so long after connect
+	// birthAckAfter is ackAfter of retained messages, if not 0.
+	birthAckAfter time.Duration
+	confirmed     chan error
+	slots         chan struct{}
+	lostCh        chan struct{}
+	mu            sync.Mutex
+	published     []string
+	tokens        []*fakeToken
+	polite        bool
+	closed        bool
 }
 
 type fakeToken struct {
@@ -43,34 +49,55 @@ func (p *fakePublisher) connect(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-time.After(p.connectFor):
+		if p.lifetime > 0 {
+			time.AfterFunc(p.lifetime, func() { close(p.lostCh) })
+		}
 		return p.connectErr
 	}
 }
 
 func (p *fakePublisher) ready() <-chan struct{} { return p.slots }
 
-func (p *fakePublisher) publish(topic string, payload []byte, retained bool) token {
+func (p *fakePublisher) limits() limits { return p.announced }
+
+func (p *fakePublisher) confirm(packet) <-chan error {
+	if p.confirmed == nil {
+		return nil
+	}
+	return p.confirmed
+}
+
+func (p *fakePublisher) publish(m packet) token {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.published = append(p.published, fmt.Sprintf("%s=%s %v", topic, payload, retained))
+	p.published = append(p.published, fmt.Sprintf("%s=%s %v", m.topic, m.payload, m.retained))
 	t := &fakeToken{done: make(chan struct{})}
 	p.tokens = append(p.tokens, t)
 	if len(p.published) == p.lostAfter {
 		close(p.lostCh)
 		return t
 	}
+	after := p.ackAfter
+	if m.retained && p.birthAckAfter != 0 {
+		after = p.birthAckAfter
+	}
 	switch {
-	case p.ackAfter == 0:
+	case after == 0:
 		close(t.done)
-	case p.ackAfter > 0:
-		time.AfterFunc(p.ackAfter, func() { close(t.done) })
+	case after > 0:
+		time.AfterFunc(after, func() { close(t.done) })
 	}
 	p.slots <- struct{}{}
 	return t
 }
 
 func (p *fakePublisher) lost() <-chan struct{} { return p.lostCh }
-func (p *fakePublisher) err() error            { return reasonError(ReasonLost, errors.New("fake")) }
+func (p *fakePublisher) err() error {
+	if p.lostBy != nil {
+		return reasonError(ReasonLost, p.lostBy)
+	}
+	return reasonError(ReasonLost, errors.New("fake"))
+}
 
 func (p *fakePublisher) close(polite bool) {
 	p.mu.Lock()
@@ -96,6 +123,7 @@ func simulate(t *testing.T, cfg Config, q Queue, obs Observer, log *slog.Logger,
 		t.Fatal(err)
 	}
 	attempt := 0
+	u.watch = func(context.Context) {}
 	u.connect = func(s Server) publisher {
 		attempt++
 		return script(attempt-1, s)

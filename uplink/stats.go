@@ -12,10 +12,11 @@ type Stats struct {
 	Since       time.Time // when it was connected or disconnected
 	Sent        uint64    // messages of the queue handed to a connection, repetitions included
 	Acked       uint64    // messages of the queue acknowledged
+	Refused     uint64    // messages of the queue given up, see Queue.Refused
 	InFlight    int       // messages waiting for their PUBACK, births included
 	BytesUp     uint64    // bytes written to connections, TLS included, TCP and IP not
 	BytesDown   uint64
-	Connects    uint64 // connections that a broker accepted
+	Connects    uint64 // connections that a broker accepted, and passed the check of Config.Verify
 	Failures    uint64 // attempts and connections that ended with an error
 	LastError   string // the last of them, without secrets; empty: none yet
 	LastReason  Reason
@@ -31,6 +32,7 @@ func (u *Uplink) Stats() Stats {
 		Server:      u.server,
 		Since:       u.since,
 		Acked:       u.acked.Load(), // before Sent, so that it is never more
+		Refused:     u.refused.Load(),
 		Sent:        u.sent.Load(),
 		InFlight:    int(u.inFlight.Load()),
 		BytesUp:     u.up.Load(),
@@ -50,6 +52,14 @@ func (u *Uplink) connected(server string, now time.Time) {
 	u.mu.Unlock()
 	u.report.connected(server)
 	u.obs.Connected(server)
+}
+
+// accepts is called when nothing is in the way of publishing any more.
+func (u *Uplink) accepts(server string, verified bool) {
+	u.connected(server, u.now())
+	if verified {
+		u.obs.Accepted(server)
+	}
 }
 
 func (u *Uplink) disconnected(e *Error) {
@@ -80,6 +90,7 @@ type reporter struct {
 	seen  map[failure]bool // logged since the last recovery
 	count uint64           // failures since then
 	first time.Time
+	blind bool // unverified was reported
 }
 
 type failure struct {
@@ -112,6 +123,14 @@ func (r *reporter) connected(server string) {
 	} else {
 		r.log.Debug("uplink connected", "server", server)
 	}
+}
+
+// unverified is called when a broker cannot show whether it lets us publish.
+func (r *reporter) unverified(server string, err error) {
+	if !r.blind {
+		r.log.Warn("the broker does not let itself be checked for whether it lets this client publish", "server", server, "error", err)
+	}
+	r.blind = true
 }
 
 // works is called at the first acknowledgement of a connection for a message

@@ -41,6 +41,15 @@ type Queue interface {
 	// the order in which Next handed them out. It may still be called for a
 	// short while after the context of Run has ended, never after Run returned.
 	Acked(m Message)
+	// Refused says that no broker will ever take m, and why in a few words: m
+	// is not handed out again, and its records have to be accounted for. It is
+	// called in order with, and instead of, Acked.
+	Refused(m Message, reason string)
+	// Limit says how many bytes topic and payload of the messages from now on
+	// may have together; 0 means that nothing is known to be too much. It is
+	// called at the begin of a session. A message that cannot be made small
+	// enough is handed out nevertheless, and refused.
+	Limit(bytes int)
 	// Rewind says that what was handed out and not acknowledged was not
 	// delivered: Next begins again with the first of it. It is called at the
 	// end of every session, also when nothing is outstanding.
@@ -50,13 +59,26 @@ type Queue interface {
 // Observer is told how the uplink fares. Calls must not block. They come from
 // the goroutine of Run. Server names are without user and password.
 type Observer interface {
-	// Connected says that a broker accepted the connection.
+	// Connected says that a broker accepted the connection, and, with
+	// Config.Verify, that it lets this client publish.
 	Connected(server string)
+	// Accepted says that the broker takes what is published: it has passed
+	// the check of Config.Verify, or acknowledged a message of the queue.
+	Accepted(server string)
 	// Disconnected says why there is no connection (any longer); it is
 	// called after every failed attempt and every loss, and with a nil err
 	// after a clean end. An err that is not nil is an *[Error].
 	Disconnected(server string, err error)
 }
+
+// Protocol is the version of MQTT.
+type Protocol uint8
+
+// The versions.
+const (
+	Protocol311 Protocol = iota // 3.1.1
+	Protocol5                   // 5: the broker says what it thinks of a message
+)
 
 // Retained is a message a broker keeps for later subscribers.
 type Retained struct {
@@ -66,15 +88,24 @@ type Retained struct {
 
 // Config says which broker to use and how.
 type Config struct {
-	Servers    []string                    // URLs tried in order: mqtt, mqtts, ws, wss; see ParseServer
-	ClientID   string                      // 1 to 65535 bytes
-	Username   string                      // empty: that of the server's URL, if any
-	Password   func() (string, error)      // asked at every connect; nil: none
-	TLS        func() (*tls.Config, error) // asked at every connect; nil: system roots
-	KeepAlive  time.Duration               // 1 s to 65535 s, in whole seconds (rounded up); 0 means 30 s
-	AckTimeout time.Duration               // how long the oldest message in flight may wait; 0 means 2 x KeepAlive
-	InFlight   int                         // messages waiting for their PUBACK, 1 to 65000; 0 means 100
-	Will       *Retained                   // last will, retained
-	Birth      func() []Retained           // published retained after every connect, before the queue
-	Goodbye    func() []Retained           // published retained before a clean end
+	Protocol    Protocol
+	Servers     []string                    // URLs tried in order: mqtt, mqtts, ws, wss; see ParseServer
+	ClientID    string                      // 1 to 65535 bytes
+	Username    string                      // empty: that of the server's URL, if any
+	Password    func() (string, error)      // asked at every connect; nil: none
+	TLS         func() (*tls.Config, error) // asked at every connect; nil: system roots
+	KeepAlive   time.Duration               // 1 s to 65535 s, in whole seconds (rounded up); 0 means 30 s
+	AckTimeout  time.Duration               // how long the oldest message in flight may wait; 0 means 2 x KeepAlive
+	InFlight    int                         // messages waiting for their PUBACK, 1 to 65000; 0 means 100
+	MaxRate     int                         // bytes a second of messages with their headers; 0: no limit
+	MaxMessages int                         // messages a second; 0: no limit
+	Compress    Compression                 // of the messages of the queue
+	// Verify makes sure at every connect that the broker lets this client
+	// publish, with the first of Birth, before anything of the queue is sent. A
+	// broker of MQTT 3.1.1 acknowledges what its access rules throw away, so
+	// the message has to come back to a subscription for its topic.
+	Verify  bool
+	Will    *Retained         // last will, retained
+	Birth   func() []Retained // published retained after every connect, before the queue
+	Goodbye func() []Retained // published retained before a clean end
 }

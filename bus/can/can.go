@@ -26,11 +26,18 @@
 // wake-up per tick. Times are the kernel's, and so are the counts of what was
 // dropped, so gathering falsifies neither.
 //
+// # What is known of the link
+//
+// With [Config].Link the interface is brought up by netlink (package
+// [fieldferry/bus/can/link]) and kept up. Without it the link is only looked
+// at: a controller that is bus-off already when Run begins sends no error
+// frame about it, so its state is asked for.
+//
 // # Caveats
 //
-// The package never writes to a bus. Error frames are counted and reported as
-// events; they are never handed over as data. A controller that is already
-// bus-off when Run begins is silent about it: no error frame comes. Linux only.
+// The package never writes to a bus; sending is [fieldferry/bus/can/send].
+// Error frames are counted and reported as events; they are never handed over
+// as data. Linux only.
 package can
 
 import (
@@ -38,6 +45,7 @@ import (
 	"time"
 
 	"fieldferry/bus"
+	"fieldferry/bus/can/link"
 )
 
 // MaxDataLen is the longest payload of a CAN FD frame, in bytes.
@@ -63,6 +71,10 @@ type Frame struct {
 	Flags Flags            //
 	Len   uint8            // data length in bytes: 0 to 8, with FD to 64
 	Data  [MaxDataLen]byte // the first Len bytes count, the rest is zero
+
+	// Suppressed is how many frames of this id a [Limit] has kept back since
+	// the one handed over before.
+	Suppressed uint32
 }
 
 // Filter passes frames whose arbitration id matches under a mask, as the
@@ -81,7 +93,12 @@ type Config struct {
 	// "?time=log", joined by "&"), or "sim:NAME" for a simulation.
 	Interface string
 	// Filters are applied in the kernel, at most 512; none means every frame.
+	// A frame passes when one of them passes it, with Join when all do.
 	Filters []Filter
+	Join    bool
+	// ErrorClasses are the classes of error frames to be read (CAN_ERR_*);
+	// 0 means all. Those that tell the controller's state are always read.
+	ErrorClasses uint32
 	// FD accepts CAN FD frames too.
 	FD bool
 	// Tick is how long frames are gathered while they keep coming; 0 means
@@ -90,6 +107,36 @@ type Config struct {
 	// ReceiveBuffer is the socket buffer asked for, in bytes; 0 means 4 MiB.
 	// Without CAP_NET_ADMIN the kernel grants at most net.core.rmem_max.
 	ReceiveBuffer int
+	// Timestamps says where the times of frames come from, if there.
+	Timestamps Timestamps
+	// Link is what the interface is brought up with and kept at. nil: the
+	// link is never changed.
+	Link *link.Settings
+	// Bitrate and DataBitrate (bit/s) are what [Stats].Load is reckoned with
+	// if the interface does not tell.
+	Bitrate, DataBitrate uint32
+	// Limit keeps frames back, for each id by itself. Limits are those of
+	// single messages, which count instead of it: the first whose ID matches
+	// under its Mask.
+	Limit  Limit
+	Limits []MessageLimit
+}
+
+// Timestamps is a source of times.
+type Timestamps uint8
+
+// The sources of times. Where one is not there, the next is used, in the
+// order hardware, kernel, receive.
+const (
+	TimesKernel   Timestamps = iota // when the kernel got the frame from the driver
+	TimesHardware                   // when the controller got it, by its clock, brought onto the machine's
+	TimesReceive                    // when it was read
+)
+
+// ErrorHandler is what a [Handler] may be besides, to see error frames too. It
+// is called as Frames is, after the frames before it.
+type ErrorHandler interface {
+	ErrorFrame(f *Frame)
 }
 
 // ErrEnd is what [Bus.Run] returns when a replayed log has been played to its
@@ -112,10 +159,22 @@ type Handler interface {
 // Stats are the counters of a bus since the process started.
 type Stats struct {
 	Frames      uint64            // handed over
+	Suppressed  uint64            // kept back by a Limit
 	Lost        uint64            // dropped by the kernel before they were read
 	ErrorFrames uint64            // reports of the controller; never handed over
 	Errors      map[string]uint64 // error frames by class; a frame may have several
 	Malformed   uint64            // faulty lines of a log, or frames of a size that no CAN frame has
-	Timestamps  string            // "kernel", "receive", or "log"; empty before the first frame
+	Timestamps  string            // "hardware", "kernel", "receive", or "log"; empty before the first is expected
 	Up          bool              // the interface is up, or the replay or simulation runs
+	Restarts    uint64            // how often the controller was restarted after bus-off by this process
+
+	// Of the link, as last seen; 0 and empty if it does not tell.
+	Bitrate, DataBitrate uint32 // bit/s
+	State                string // "error-active", ..., as link.State names it
+
+	// Load is the share of the bus that the frames of the last full second
+	// took, in percent: all that pass the filters, whether a Limit keeps them
+	// back or not. See [FrameBits] for stuff bits. -1: the bit rate is not known.
+	Load float64
+	Rate uint64 // frames in the last full second
 }

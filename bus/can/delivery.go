@@ -11,10 +11,11 @@ import (
 const batchLen = 64
 
 // Where the times of frames come from, as [Stats].Timestamps says it.
-var stampNames = [...]string{"", "kernel", "receive", "log"}
+var stampNames = [...]string{"", "hardware", "kernel", "receive", "log"}
 
 const (
-	stampNone = iota
+	stampNone = iota // the next three in the order of Timestamps' preference
+	stampHardware
 	stampKernel
 	stampReceive
 	stampLog
@@ -23,6 +24,7 @@ const (
 // counters back [Stats]. They are of types that are aligned on 32-bit ARM.
 type counters struct {
 	frames, lost, errorFrames, malformed atomic.Uint64
+	suppressed, restarts                 atomic.Uint64
 	classes                              [len(errorClasses)]atomic.Uint64
 	otherClass                           atomic.Uint64
 	stamps                               atomic.Uint32
@@ -32,6 +34,8 @@ type counters struct {
 func (c *counters) stats() Stats {
 	s := Stats{
 		Frames:      c.frames.Load(),
+		Suppressed:  c.suppressed.Load(),
+		Restarts:    c.restarts.Load(),
 		Lost:        c.lost.Load(),
 		ErrorFrames: c.errorFrames.Load(),
 		Errors:      map[string]uint64{},
@@ -53,10 +57,18 @@ func (c *counters) stats() Stats {
 // delivery hands what a source yields to the handler, in the order of the
 // wire: frames in batches, losses and events between them where they happened.
 type delivery struct {
-	b     *Bus
-	h     Handler
-	n     int
-	batch [batchLen]Frame
+	b      *Bus
+	h      Handler
+	errors ErrorHandler // nil: the handler does not want them
+	failed Frame        // the error frame at hand
+	n      int
+	batch  [batchLen]Frame
+}
+
+func newDelivery(b *Bus, h Handler) *delivery {
+	d := &delivery{b: b, h: h}
+	d.errors, _ = h.(ErrorHandler)
+	return d
 }
 
 // slot returns the place of the next frame. It counts only after keep.
@@ -72,18 +84,16 @@ func (d *delivery) slot() *Frame {
 func (d *delivery) keep(own bool) {
 	f := &d.batch[d.n]
 	if f.Flags&ErrorFrame != 0 {
-		g := *f // an event flushes the batch the slot is in
-		d.errorFrame(&g)
+		d.failed = *f // an event flushes the batch the slot is in
+		d.errorFrame(&d.failed)
 		return
 	}
-	d.n++
-	if c := &d.b.cond; c.busOff && !own && f.Time-c.busOffAt >= int64(recovered) {
-		d.n--
+	if c := &d.b.cond; c.busOff.raised && !own && f.Time-c.busOffAt >= int64(recovered) {
 		g := *f
-		d.condition(bus.BusOff, false, &g, "frame")
+		d.condition(bus.BusOff, false, cause{at: g.Time, by: "frame"})
 		d.batch[d.n] = g
-		d.n++
 	}
+	d.n++
 }
 
 // flush hands over what has gathered.
@@ -91,10 +101,17 @@ func (d *delivery) flush() {
 	if d.n == 0 {
 		return
 	}
-	n := d.n
+	batch := d.batch[:d.n]
 	d.n = 0
-	d.b.count.frames.Add(uint64(n))
-	d.h.Frames(d.batch[:n])
+	passed := d.b.traffic.take(batch)
+	if n := len(batch) - len(passed); n > 0 {
+		d.b.count.suppressed.Add(uint64(n))
+		if len(passed) == 0 {
+			return
+		}
+	}
+	d.b.count.frames.Add(uint64(len(passed)))
+	d.h.Frames(passed)
 }
 
 // lost notes frames that the kernel dropped after those gathered so far.
@@ -107,16 +124,16 @@ func (d *delivery) lost(n uint64) {
 // link follows the interface. reason says what happened to it.
 func (d *delivery) link(up bool, reason string) {
 	d.b.count.up.Store(up)
-	if d.b.cond.linkDown != up { // as known already
+	c := &d.b.cond.linkDown
+	if c.raised != up { // as known already
 		return
 	}
-	detail := map[string]any{"interface": d.b.cfg.Interface}
-	if reason != "" {
-		detail["reason"] = reason
-	}
-	d.event(bus.LinkDown, !up, time.Now(), detail)
+	why := cause{at: time.Now().UnixNano(), reason: reason}
 	if up {
+		d.report(c, bus.LinkDown, false, why)
 		// The controller was started anew, and says nothing about it.
-		d.recovered(nil, "link up")
+		d.recovered(cause{at: why.at, by: "link up"})
+		return
 	}
+	d.report(c, bus.LinkDown, true, why)
 }

@@ -19,6 +19,7 @@ func TestErrorFrameEvents(t *testing.T) {
 	const (
 		raise, lower  = " raised", " cleared"
 		off, passive  = bus.BusOff, bus.ErrorPassive
+		warn          = bus.ErrorWarning
 		busOff        = "20000040#0000000000000000"
 		restarted     = "20000100#0000000000000000"
 		warning       = "20000004#0008000000000000"
@@ -33,7 +34,10 @@ func TestErrorFrameEvents(t *testing.T) {
 		"restart without bus off":          {[]string{restarted, active}, nil},
 		"bus off ends with error active":   {[]string{busOff, active}, []string{off + raise, off + lower}},
 		"passive of either side":           {[]string{txPassive, rxPassive, active}, []string{passive + raise, passive + lower}},
-		"passive to warning":               {[]string{warning, txPassive, warning, warning}, []string{passive + raise, passive + lower}},
+		"passive to warning":               {[]string{warning, txPassive, warning, warning}, []string{warn + raise, passive + raise, passive + lower}},
+		"warning to active":                {[]string{warning, warning, active, active}, []string{warn + raise, warn + lower}},
+		"again and again is one more":      {[]string{busOff, restarted, busOff, restarted, busOff, restarted, "001#"}, []string{off + raise, off + lower, off + raise, "001#"}},
+		"and ends when it stays away":      {[]string{busOff, restarted, busOff, restarted, "001#", "minute", "002#", busOff, restarted}, []string{off + raise, off + lower, off + raise, "001#", off + lower, "002#", off + raise, off + lower}},
 		"overflow says nothing":            {[]string{txPassive, overflow}, []string{passive + raise}},
 		"several classes in one":           {[]string{passiveAndBus, restarted}, []string{off + raise, passive + raise, off + lower, passive + lower}},
 		"passive, off, restart":            {[]string{txPassive, busOff, restarted}, []string{passive + raise, off + raise, off + lower, passive + lower}},
@@ -55,6 +59,9 @@ func TestErrorFrameEvents(t *testing.T) {
 					d.Link(s == "+")
 				case "sleep":
 					now += int64(time.Second)
+				case "minute":
+					now += int64(time.Minute)
+					d.Settle(now)
 				default:
 					own := s[0] == '~'
 					if own {

@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"fieldferry/bus/can/link"
 )
 
 // RunFD runs the receive loop on any descriptor that yields a frame in each
@@ -17,7 +19,7 @@ func (b *Bus) RunFD(ctx context.Context, fd int, h Handler) error {
 		return err
 	}
 	defer r.close()
-	d := &delivery{b: b, h: h}
+	d := newDelivery(b, h)
 	err = b.receive(ctx, r, d)
 	d.flush()
 	return err
@@ -34,7 +36,7 @@ func NewStepper(b *Bus, fd int, h Handler) *Stepper {
 	if err != nil {
 		panic(err)
 	}
-	return &Stepper{r, &delivery{b: b, h: h}}
+	return &Stepper{r, newDelivery(b, h)}
 }
 
 // Step waits for frames and hands them over.
@@ -59,7 +61,7 @@ type OneByOne struct {
 }
 
 func NewOneByOne(b *Bus, fd int, h Handler) *OneByOne {
-	return &OneByOne{file: os.NewFile(uintptr(fd), "test"), d: &delivery{b: b, h: h}}
+	return &OneByOne{file: os.NewFile(uintptr(fd), "test"), d: newDelivery(b, h)}
 }
 
 func (s *OneByOne) Step() {
@@ -88,10 +90,11 @@ func (s *Stepper) Close() { s.r.close() }
 // Deliverer hands frames to a handler as a source does.
 type Deliverer struct{ d *delivery }
 
-func NewDeliverer(b *Bus, h Handler) Deliverer { return Deliverer{&delivery{b: b, h: h}} }
+func NewDeliverer(b *Bus, h Handler) Deliverer { return Deliverer{newDelivery(b, h)} }
 
 func (d Deliverer) Frame(f Frame, own bool) { *d.d.slot() = f; d.d.keep(own) }
 func (d Deliverer) Link(up bool)            { d.d.link(up, "test") }
+func (d Deliverer) Settle(now int64)        { d.d.flush(); d.d.settle(now) }
 func (d Deliverer) Flush()                  { d.d.flush() }
 
 // DropCounter follows the kernel's counter of dropped frames.
@@ -102,10 +105,15 @@ func (c *DropCounter) New(count uint32) uint64 { return c.r.newDrops(count) }
 var (
 	AskForOverflows = askForOverflows
 	AskForStamps    = askForStamps
-	ParseControl    = parseControl
 	DecodeWire      = decodeWire
 	ErrClosed       = errClosed
 )
+
+// ParseControl returns what the kernel tells beside a frame.
+func ParseControl(b []byte) (stamp, hardware int64, drops uint32, hasDrops bool) {
+	c := parseControl(b)
+	return c.stamp, c.hardware, c.drops, c.hasDrops
+}
 
 func (f Filter) Match(id uint32) bool { return f.match(id) }
 
@@ -125,3 +133,32 @@ func EngineFrames(n int) []Frame {
 	}
 	return frames
 }
+
+// StatsAt and TrafficAt are Stats and Traffic at another time.
+func (b *Bus) StatsAt(now int64) Stats {
+	s := b.count.stats()
+	b.traffic.stats(&s, now)
+	return s
+}
+
+func (b *Bus) TrafficAt(now int64) []IDTraffic { return b.traffic.ids(now) }
+
+// HardwareClock brings a controller's times onto the machine's clock.
+type HardwareClock struct{ c hardwareClock }
+
+func (c *HardwareClock) ToMachine(hardware, told int64) int64 { return c.c.toMachine(hardware, told) }
+
+func (c *Config) KernelFilters() []Filter { return c.kernelFilters() }
+
+// Links puts functions in the place of the kernel.
+func (b *Bus) Links(get func(string) (link.Info, error), up func(string, link.Settings) (link.Info, error), restart func(string) error) {
+	b.links = links{get, up, restart}
+}
+
+func (b *Bus) BringUp() error { return b.bringUp() }
+
+// Begin asks for the state of the controller as at the start of reading.
+func (d Deliverer) Begin() { d.d.follow(d.d.b.ask()) }
+
+// Attend does what the receive loop does whenever it comes by.
+func (d Deliverer) Attend() { d.d.attend(&receiver{link: &netdev{}}) }

@@ -40,6 +40,48 @@ func ParseFilter(s string) (Filter, error) {
 	return f, f.check()
 }
 
+// FilterSet is what a list of filters in candump's notation asks for.
+type FilterSet struct {
+	Filters      []Filter
+	Join         bool   // a frame passes when all filters pass it
+	ErrorClasses uint32 // CAN_ERR_*; meaningful with Errors
+	Errors       bool   // the list has a mask for error frames
+}
+
+// ParseFilters reads filters as [ParseFilter] does, besides "#MASK", the
+// classes of error frames, and "j", which joins the filters.
+func ParseFilters(list []string) (FilterSet, error) {
+	var set FilterSet
+	for _, text := range list {
+		switch {
+		case text == "j" || text == "J":
+			set.Join = true
+		case strings.HasPrefix(text, "#"):
+			mask, err := parseHex32(text[1:])
+			if err != nil {
+				return set, fmt.Errorf("can: filter %q: error classes: %w", text, err)
+			}
+			set.Errors = true
+			set.ErrorClasses |= mask & unix.CAN_ERR_MASK
+		default:
+			f, err := ParseFilter(text)
+			if err != nil {
+				return set, err
+			}
+			set.Filters = append(set.Filters, f)
+		}
+	}
+	return set, nil
+}
+
+// AddTo puts the set into a configuration.
+func (s FilterSet) AddTo(c *Config) {
+	c.Filters, c.Join = s.Filters, s.Join
+	if s.Errors {
+		c.ErrorClasses = s.ErrorClasses | stateClasses
+	}
+}
+
 func parseHex32(s string) (uint32, error) {
 	if len(s) < 1 || len(s) > 8 {
 		return 0, fmt.Errorf("%q has %d digits; use 1 to 8 hexadecimal digits", s, len(s))
@@ -79,17 +121,36 @@ func (f Filter) check() error {
 // match does what the kernel's can_rx_register makes of the filter, for
 // sources that have no kernel below them. id carries the flag bits.
 func (f Filter) match(id uint32) bool {
-	mask := f.Mask
-	if mask&unix.CAN_EFF_FLAG != 0 && f.ID&unix.CAN_EFF_FLAG == 0 {
-		mask &= unix.CAN_SFF_MASK | unix.CAN_EFF_FLAG | unix.CAN_RTR_FLAG
-	}
+	mask := f.effective()
 	return (id&mask == f.ID&mask) != f.Invert
 }
 
-func passes(filters []Filter, f *Frame) bool {
+// effective is the mask as the kernel uses it: of a filter for standard frames
+// only, the bits of an extended id do not count.
+func (f Filter) effective() uint32 {
+	if f.Mask&unix.CAN_EFF_FLAG != 0 && f.ID&unix.CAN_EFF_FLAG == 0 {
+		return f.Mask & (unix.CAN_SFF_MASK | unix.CAN_EFF_FLAG | unix.CAN_RTR_FLAG)
+	}
+	return f.Mask
+}
+
+// passes does what the kernel does with a list of filters.
+func passes(filters []Filter, join bool, f *Frame) bool {
 	if len(filters) == 0 {
 		return true
 	}
+	id := f.key()
+	for i := range filters {
+		if filters[i].match(id) != join {
+			return !join
+		}
+	}
+	return join
+}
+
+// key is the arbitration id with the flags that tell frames apart, as the
+// kernel has it: CAN_EFF_FLAG and CAN_RTR_FLAG.
+func (f *Frame) key() uint32 {
 	id := f.ID
 	if f.Flags&Extended != 0 {
 		id |= unix.CAN_EFF_FLAG
@@ -97,10 +158,40 @@ func passes(filters []Filter, f *Frame) bool {
 	if f.Flags&Remote != 0 {
 		id |= unix.CAN_RTR_FLAG
 	}
-	for i := range filters {
-		if filters[i].match(id) {
-			return true
-		}
-	}
-	return false
+	return id
 }
+
+// joined says that frames that pass the kernel's filters must be looked at again.
+func (c *Config) joined() bool { return c.Join && len(c.Filters) > 1 }
+
+// kernelFilters are the filters to give to the socket.
+//
+// The kernel can join filters itself (CAN_RAW_JOIN_FILTERS), but it counts
+// matches, and an error frame matches only the one filter for error frames: a
+// socket with two or more joined filters gets none. So filters that pass are
+// made one for the kernel, and all are looked at again here: those that keep
+// out, and those that only together pass nothing.
+func (c *Config) kernelFilters() []Filter {
+	if !c.joined() {
+		return c.Filters
+	}
+	var all Filter
+	for _, f := range c.Filters {
+		if f.Invert {
+			continue
+		}
+		mask := f.effective()
+		if all.ID&all.Mask&mask != f.ID&mask&all.Mask {
+			return []Filter{none} // no frame can match both
+		}
+		all.ID |= f.ID & mask
+		all.Mask |= mask
+	}
+	if all.Mask == 0 {
+		return nil
+	}
+	return []Filter{all}
+}
+
+// none passes nothing: no id has a bit outside of its mask.
+var none = Filter{ID: 0, Mask: 0, Invert: true}

@@ -93,7 +93,7 @@ func (b *Bus) stamp(now, start time.Time, due time.Duration, logTime int64) int6
 
 // accepts does what the kernel does for a socket.
 func (b *Bus) accepts(f *Frame) bool {
-	return (b.cfg.FD || f.Flags&FD == 0) && passes(b.cfg.Filters, f)
+	return (b.cfg.FD || f.Flags&FD == 0) && passes(b.cfg.Filters, b.cfg.Join, f)
 }
 
 // runReplay plays a log.

@@ -37,6 +37,7 @@ func (b *Bus) receive(ctx context.Context, r *receiver, d *delivery) error {
 				return err
 			}
 			d.flush()
+			d.attend(r)
 			if n < batchLen {
 				timer.Reset(b.cfg.Tick)
 				select {
@@ -55,7 +56,8 @@ func (b *Bus) receive(ctx context.Context, r *receiver, d *delivery) error {
 			}
 		}
 		d.drops(r)
-		if b.cond.linkDown {
+		d.attend(r)
+		if b.cond.linkDown.raised {
 			if err := d.checkLink(r); err != nil {
 				return err
 			}
@@ -64,12 +66,15 @@ func (b *Bus) receive(ctx context.Context, r *receiver, d *delivery) error {
 	return d.drain(r)
 }
 
-// waitFrames waits for frames, and while the interface is down only until it
-// is time to look at it again.
+// waitFrames waits for frames; while the interface is down, or its controller
+// in trouble, only until it is time to look at it again.
 func (b *Bus) waitFrames(ctx context.Context, r *receiver) (int, error) {
 	var deadline time.Time
-	if b.cond.linkDown && r.link != nil {
+	switch {
+	case b.cond.linkDown.raised && r.link != nil:
 		deadline = time.Now().Add(linkPoll)
+	case b.cond.restless():
+		deadline = time.Now().Add(lookInterval)
 	}
 	if err := r.gate.SetReadDeadline(deadline); err != nil {
 		return 0, err
@@ -137,8 +142,15 @@ func (d *delivery) checkLink(r *receiver) error {
 	if err != nil {
 		return r.link.lost(err)
 	}
-	if up {
+	switch {
+	case up:
+		c := d.b.ask()
 		d.link(true, "")
+		d.follow(c)
+	case d.b.cfg.Link != nil && time.Since(d.b.ctl.raisedAt) >= upAgain:
+		if err := d.b.bringUp(); err != nil {
+			d.b.say("the link is down and cannot be brought up", err)
+		}
 	}
 	return nil
 }
@@ -149,30 +161,39 @@ func (d *delivery) frames(r *receiver, n int) error {
 		return nil
 	}
 	var now int64
-	stamps := uint32(stampKernel)
+	stamps := uint32(stampHardware)
+	again := d.b.cfg.joined()
 	for i := range n {
 		raw, control, flags := r.take(i)
 		if len(raw) == 0 {
 			return errClosed
 		}
-		stamp, drops, hasDrops := parseControl(control)
-		if hasDrops {
+		c := parseControl(control)
+		if c.hasDrops {
 			// The counter is of the moment the frame was queued: what was
 			// lost, was lost before it.
-			if lost := r.newDrops(drops); lost > 0 {
+			if lost := r.newDrops(c.drops); lost > 0 {
 				d.lost(lost)
 			}
 		}
-		if stamp <= 0 {
+		if c.stamp <= 0 {
 			if now == 0 {
 				now = time.Now().UnixNano()
 			}
-			stamp, stamps = now, stampReceive
+			c.stamp, stamps = now, max(stamps, stampReceive)
+		}
+		if c.hardware > 0 {
+			c.stamp = r.clock.toMachine(c.hardware, c.stamp)
+		} else {
+			stamps = max(stamps, stampKernel)
 		}
 		f := d.slot()
-		f.Time = stamp
+		f.Time = c.stamp
 		if flags&unix.MSG_TRUNC != 0 || !decodeWire(f, raw) {
 			d.b.count.malformed.Add(1)
+			continue
+		}
+		if again && f.Flags&ErrorFrame == 0 && !passes(d.b.cfg.Filters, true, f) {
 			continue
 		}
 		d.keep(flags&unix.MSG_DONTROUTE != 0)

@@ -40,7 +40,7 @@ func udp(t testing.TB, receiveBuffer int) (fd int, s *cantest.Sender) {
 	} else {
 		must(t, err)
 	}
-	can.AskForStamps(fd)
+	can.AskForStamps(fd, can.TimesKernel)
 	if receiveBuffer > 0 {
 		must(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer))
 	}
@@ -195,6 +195,20 @@ func TestReceiveTimestamps(t *testing.T) {
 			t.Errorf("times are said to be from %q", got)
 		}
 	})
+	t.Run("hardware that is not there", func(t *testing.T) {
+		fd, s := udp(t, 0)
+		can.AskForStamps(fd, can.TimesHardware)
+		b := newBus(t, can.Config{Timestamps: can.TimesHardware})
+		var rec cantest.Recorder
+		before := time.Now().UnixNano()
+		r := start(t, func(ctx context.Context) error { return b.RunFD(ctx, fd, &rec) })
+		must(t, s.Send(counterFrame(0)))
+		must(t, rec.WaitFrames(testContext(t), 1))
+		r.stop()
+		if got := rec.All()[0].Time; got < before || got > time.Now().UnixNano() || b.Stats().Timestamps != "kernel" {
+			t.Errorf("time %d, said to be from %q", got, b.Stats().Timestamps)
+		}
+	})
 	t.Run("receive", func(t *testing.T) {
 		fd, s := seqpacket(t)
 		defer func() { _ = s.Close() }()
@@ -326,8 +340,59 @@ func TestParseControl(t *testing.T) {
 		"header only":    {stamp[:unix.CmsgLen(0)], 0, 0, false},
 		"short of stamp": {cmsg(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, words(4, 1)), 0, 0, false},
 	} {
-		if s, d, has := can.ParseControl(c.b); s != c.stamp || d != c.drops || has != c.hasDrops {
+		if s, _, d, has := can.ParseControl(c.b); s != c.stamp || d != c.drops || has != c.hasDrops {
 			t.Errorf("%s: %d %d %v", name, s, d, has)
+		}
+	}
+}
+
+func TestParseHardwareTime(t *testing.T) {
+	const sec, nsec = 5, 123_456_789
+	kernel := cmsg(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, words(8, 1_800_000_000, 0))
+	for name, b := range map[string][]byte{
+		"new":         cmsg(unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, words(8, 1, 2, 3, 4, sec, nsec)),
+		"old, 64 bit": cmsg(unix.SOL_SOCKET, unix.SO_TIMESTAMPING, words(8, 1, 2, 3, 4, sec, nsec)),
+		"old, 32 bit": cmsg(unix.SOL_SOCKET, unix.SO_TIMESTAMPING, words(4, 1, 2, 3, 4, sec, nsec)),
+	} {
+		if s, hw, _, _ := can.ParseControl(slices.Concat(kernel, b)); s != 1_800_000_000*1e9 || hw != sec*1e9+nsec {
+			t.Errorf("%s: kernel %d, hardware %d", name, s, hw)
+		}
+	}
+	short := cmsg(unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, words(8, 1, 2, 3, 4, sec))
+	if _, hw, _, _ := can.ParseControl(short); hw != 0 {
+		t.Errorf("of a message that is too short: %d", hw)
+	}
+}
+
+// TestHardwareClock: a controller's clock that began a while ago and drifts,
+// with frames told late by an amount that varies. The distances of frames
+// stay the controller's, and no time is later than the frame was told.
+func TestHardwareClock(t *testing.T) {
+	const start, drift = int64(1_800_000_000e9), 50e-6
+	var c can.HardwareClock
+	for i := range int64(60_000) {
+		wire := i * 1e6 // one frame a millisecond, for a minute
+		hardware := 7e9 + wire + int64(float64(wire)*drift)
+		late := i * 7919 % 1000 * 1000 // up to 1 ms
+		told := start + wire + late
+		got := c.ToMachine(hardware, told)
+		if got > told {
+			t.Fatalf("frame %d: has time %d ns after it was told", i, got-told)
+		}
+		// Settled after some frames; a stretch of 10 s drifts by half a millisecond.
+		if off := got - (start + wire); i > 1000 && (off < -600e3 || off > 600e3) {
+			t.Fatalf("frame %d: off by %d ns", i, off)
+		}
+	}
+	for _, step := range []struct {
+		what           string
+		hardware, told int64
+	}{
+		{"the machine's clock is set", 70e9, start + 3600e9},
+		{"the controller begins from zero", 1, start + 3601e9},
+	} {
+		if got := c.ToMachine(step.hardware, step.told); got != step.told {
+			t.Errorf("%s: off by %d ns", step.what, got-step.told)
 		}
 	}
 }

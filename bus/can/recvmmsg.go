@@ -17,11 +17,11 @@ type mmsghdr struct {
 	len uint32
 }
 
-// The buffers of one frame. The control messages are a timespec and a u32,
-// 56 bytes on 64-bit machines.
+// The buffers of one frame. The control messages are a timespec, three more
+// with the controller's time, and a u32: 120 bytes on 64-bit machines.
 const (
 	frameBuf   = fdMTU
-	controlBuf = 128
+	controlBuf = 192
 )
 
 // receiver takes frames from a descriptor that yields one in each datagram:
@@ -38,8 +38,9 @@ type receiver struct {
 	epfd  int
 	armed bool
 	raw   syscall.RawConn
-	link  *link // nil if there is no interface to look at
+	link  *netdev // nil if there is no interface to look at
 	drops uint32
+	clock hardwareClock
 	msgs  [batchLen]mmsghdr
 	iovs  [batchLen]unix.Iovec
 	bufs  [batchLen][frameBuf]byte
@@ -167,9 +168,16 @@ const (
 	cmsgDataOff = (cmsgHdrLen + wordLen - 1) &^ (wordLen - 1)
 )
 
-// parseControl reads the kernel's time stamp (0 if there is none) and its
-// counter of dropped frames.
-func parseControl(b []byte) (stamp int64, drops uint32, hasDrops bool) {
+// control is what the kernel tells beside a frame.
+type control struct {
+	stamp    int64 // when the kernel got it, ns since 1970; 0: not told
+	hardware int64 // when the controller got it, ns by its own clock; 0: not told
+	drops    uint32
+	hasDrops bool
+}
+
+// parseControl reads control messages.
+func parseControl(b []byte) (c control) {
 	for len(b) >= cmsgDataOff {
 		n := int(word(b))
 		if n < cmsgDataOff || n > len(b) {
@@ -179,16 +187,7 @@ func parseControl(b []byte) (stamp int64, drops uint32, hasDrops bool) {
 		level := binary.NativeEndian.Uint32(b[wordLen:])
 		kind := binary.NativeEndian.Uint32(b[wordLen+4:])
 		if level == unix.SOL_SOCKET {
-			switch {
-			case kind == unix.SO_RXQ_OVFL && len(data) >= 4:
-				drops, hasDrops = binary.NativeEndian.Uint32(data), true
-			// SO_TIMESTAMPNS_NEW has 64 bit on every machine, the old one a
-			// timespec of two words: 32-bit seconds on 32-bit ARM.
-			case (kind == unix.SO_TIMESTAMPNS_NEW || kind == unix.SO_TIMESTAMPNS) && len(data) >= 16:
-				stamp = int64(binary.NativeEndian.Uint64(data))*1e9 + int64(binary.NativeEndian.Uint64(data[8:]))
-			case kind == unix.SO_TIMESTAMPNS && len(data) >= 8:
-				stamp = int64(int32(binary.NativeEndian.Uint32(data)))*1e9 + int64(binary.NativeEndian.Uint32(data[4:]))
-			}
+			c.take(kind, data)
 		}
 		next := (n + wordLen - 1) &^ (wordLen - 1)
 		if next >= len(b) {
@@ -197,6 +196,32 @@ func parseControl(b []byte) (stamp int64, drops uint32, hasDrops bool) {
 		b = b[next:]
 	}
 	return
+}
+
+// take reads one control message. The _NEW ones have times of 64 bit on every
+// machine, the old ones of a word: 32-bit seconds on 32-bit ARM.
+func (c *control) take(kind uint32, data []byte) {
+	const hardware = 2 // struct scm_timestamping: by software, deprecated, by hardware
+	switch {
+	case kind == unix.SO_RXQ_OVFL && len(data) >= 4:
+		c.drops, c.hasDrops = binary.NativeEndian.Uint32(data), true
+	case (kind == unix.SO_TIMESTAMPNS_NEW || kind == unix.SO_TIMESTAMPNS) && len(data) >= 16:
+		c.stamp = timespec64(data)
+	case kind == unix.SO_TIMESTAMPNS && len(data) >= 8:
+		c.stamp = timespec32(data)
+	case (kind == unix.SO_TIMESTAMPING_NEW || kind == unix.SO_TIMESTAMPING) && len(data) >= 3*16:
+		c.hardware = timespec64(data[hardware*16:])
+	case kind == unix.SO_TIMESTAMPING && len(data) >= 3*8:
+		c.hardware = timespec32(data[hardware*8:])
+	}
+}
+
+func timespec64(b []byte) int64 {
+	return int64(binary.NativeEndian.Uint64(b))*1e9 + int64(binary.NativeEndian.Uint64(b[8:]))
+}
+
+func timespec32(b []byte) int64 {
+	return int64(int32(binary.NativeEndian.Uint32(b)))*1e9 + int64(binary.NativeEndian.Uint32(b[4:]))
 }
 
 func word(b []byte) uint64 {

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"sync/atomic"
 	"time"
+
+	"fieldferry/bus/can/link"
 )
 
 // The defaults and limits of a [Config].
@@ -22,12 +24,17 @@ type Bus struct {
 	cfg     Config
 	src     Source
 	log     *slog.Logger
+	links   links
 	count   counters
+	traffic traffic
 	running atomic.Bool
 
 	// Below: of the goroutine in Run.
 	cond         conditions
+	ctl          controller
 	warnedBuffer bool
+	warnedFD     bool
+	warnedStamps bool
 }
 
 // New checks cfg and returns a bus that does nothing until [Bus.Run]. It does
@@ -47,6 +54,12 @@ func New(cfg Config, log *slog.Logger) (*Bus, error) {
 	if cfg.ReceiveBuffer < 0 || cfg.ReceiveBuffer > MaxReceiveBuffer {
 		problems = append(problems, fmt.Errorf("can: receive buffer of %d bytes: use 0 (%d) to %d", cfg.ReceiveBuffer, DefaultReceiveBuffer, MaxReceiveBuffer))
 	}
+	problems = append(problems, cfg.checkLink(src.Kind), cfg.Limit.check())
+	for _, l := range cfg.Limits {
+		if err := l.Limit.check(); err != nil {
+			problems = append(problems, fmt.Errorf("id %X: %w", l.ID, err))
+		}
+	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
@@ -60,7 +73,26 @@ func New(cfg Config, log *slog.Logger) (*Bus, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Filters = append([]Filter(nil), cfg.Filters...)
-	return &Bus{cfg: cfg, src: src, log: log.With("interface", cfg.Interface)}, nil
+	cfg.Limits = append([]MessageLimit(nil), cfg.Limits...)
+	b := &Bus{cfg: cfg, src: src, log: log.With("interface", cfg.Interface)}
+	b.links = links{link.Get, link.Up, link.Restart}
+	b.traffic.init(&b.cfg)
+	return b, nil
+}
+
+// checkLink says what is wrong with the settings of a link.
+func (c *Config) checkLink(kind SourceKind) error {
+	switch {
+	case c.Timestamps > TimesReceive:
+		return fmt.Errorf("can: timestamps: there is no source %d", c.Timestamps)
+	case c.Link == nil:
+		return nil
+	case kind != Device:
+		return fmt.Errorf("can: interface %q has no link to bring up; leave the bit rate out", c.Interface)
+	case c.Link.Bitrate == 0:
+		return errors.New("can: a link cannot be brought up without a bit rate")
+	}
+	return nil
 }
 
 // Run reads the bus and hands what it reads to h until ctx ends; then it hands
@@ -76,7 +108,7 @@ func (b *Bus) Run(ctx context.Context, h Handler) error {
 	}
 	defer b.running.Store(false)
 	defer b.count.up.Store(false)
-	d := &delivery{b: b, h: h}
+	d := newDelivery(b, h)
 	var err error
 	switch b.src.Kind {
 	case Replay:
@@ -94,4 +126,12 @@ func (b *Bus) Run(ctx context.Context, h Handler) error {
 }
 
 // Stats returns the counters. It may be called from any goroutine.
-func (b *Bus) Stats() Stats { return b.count.stats() }
+func (b *Bus) Stats() Stats {
+	s := b.count.stats()
+	b.traffic.stats(&s, time.Now().UnixNano())
+	return s
+}
+
+// Traffic returns what each id contributes to the traffic. It may be called
+// from any goroutine; it copies a table, so not for every frame.
+func (b *Bus) Traffic() []IDTraffic { return b.traffic.ids(time.Now().UnixNano()) }

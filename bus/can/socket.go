@@ -12,7 +12,11 @@ import (
 // runDevice opens the device and reads it. Whatever keeps it from being read
 // is one condition: the link is down.
 func (b *Bus) runDevice(ctx context.Context, d *delivery) error {
-	r, err := b.openSocket()
+	err := b.bringUp()
+	var r *receiver
+	if err == nil {
+		r, err = b.openSocket()
+	}
 	if err != nil {
 		if ctx.Err() == nil {
 			d.link(false, downReason(err, "missing"))
@@ -22,7 +26,10 @@ func (b *Bus) runDevice(ctx context.Context, d *delivery) error {
 	defer r.close()
 	up, err := r.link.up()
 	if err == nil {
-		d.link(up, "down")
+		c := b.ask()
+		if d.link(up, "down"); up {
+			d.follow(c)
+		}
 		err = b.receive(ctx, r, d)
 	}
 	d.flush()
@@ -52,7 +59,7 @@ func (b *Bus) openSocket() (*receiver, error) {
 	case err != nil:
 		return nil, fmt.Errorf("can: %s: opening a socket: %w", name, err)
 	}
-	l := &link{fd: fd, name: name}
+	l := &netdev{fd: fd, name: name}
 	if err := b.setUp(l); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
@@ -66,16 +73,16 @@ func (b *Bus) openSocket() (*receiver, error) {
 }
 
 // setUp sets the options of the socket and binds it.
-func (b *Bus) setUp(l *link) error {
+func (b *Bus) setUp(l *netdev) error {
 	fail := func(what string, err error) error {
 		return fmt.Errorf("can: %s: %s: %w", l.name, what, err)
 	}
 	if err := l.find(); err != nil {
 		return err
 	}
-	if len(b.cfg.Filters) > 0 {
-		filters := make([]unix.CanFilter, len(b.cfg.Filters))
-		for i, f := range b.cfg.Filters {
+	if list := b.cfg.kernelFilters(); len(list) > 0 {
+		filters := make([]unix.CanFilter, len(list))
+		for i, f := range list {
 			filters[i] = unix.CanFilter{Id: f.ID, Mask: f.Mask}
 			if f.Invert {
 				filters[i].Id |= unix.CAN_INV_FILTER
@@ -85,7 +92,11 @@ func (b *Bus) setUp(l *link) error {
 			return fail("setting filters", err)
 		}
 	}
-	if err := unix.SetsockoptInt(l.fd, unix.SOL_CAN_RAW, unix.CAN_RAW_ERR_FILTER, unix.CAN_ERR_MASK); err != nil {
+	classes := uint32(unix.CAN_ERR_MASK)
+	if b.cfg.ErrorClasses != 0 {
+		classes = b.cfg.ErrorClasses&unix.CAN_ERR_MASK | stateClasses
+	}
+	if err := unix.SetsockoptInt(l.fd, unix.SOL_CAN_RAW, unix.CAN_RAW_ERR_FILTER, int(classes)); err != nil {
 		return fail("asking for error frames", err)
 	}
 	if b.cfg.FD {
@@ -96,7 +107,9 @@ func (b *Bus) setUp(l *link) error {
 	if err := askForOverflows(l.fd); err != nil {
 		return fail("asking for the count of dropped frames", err)
 	}
-	askForStamps(l.fd)
+	b.compareFD(l)
+	b.compareStamps(l)
+	askForStamps(l.fd, b.cfg.Timestamps)
 	b.growBuffer(l.fd)
 	if err := unix.Bind(l.fd, &unix.SockaddrCAN{Ifindex: l.index}); err != nil {
 		return fail("binding; is it a CAN interface?", err)
@@ -109,12 +122,57 @@ func askForOverflows(fd int) error {
 }
 
 // askForStamps asks for the kernel's times, in the layout that survives 2038
-// on 32-bit machines if the kernel has it (since Linux 5.1). Without either,
-// frames carry the time they were read.
-func askForStamps(fd int) {
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, 1) != nil {
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+// on 32-bit machines if the kernel has it (since Linux 5.1), and for the
+// controller's besides if they are wanted. Without any, frames carry the time
+// they were read.
+func askForStamps(fd int, from Timestamps) {
+	if from == TimesReceive {
+		return
 	}
+	const hardware = unix.SOF_TIMESTAMPING_RX_HARDWARE | unix.SOF_TIMESTAMPING_RAW_HARDWARE
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS_NEW, 1) == nil {
+		if from == TimesHardware {
+			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING_NEW, hardware)
+		}
+		return
+	}
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	if from == TimesHardware {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPING, hardware)
+	}
+}
+
+// compareStamps notes where times will come from, and warns when the
+// controller's are asked for and it has none.
+func (b *Bus) compareStamps(l *netdev) {
+	stamps := [...]uint32{TimesKernel: stampKernel, TimesHardware: stampHardware, TimesReceive: stampReceive}[b.cfg.Timestamps]
+	if b.cfg.Timestamps == TimesHardware {
+		const needed = unix.SOF_TIMESTAMPING_RX_HARDWARE | unix.SOF_TIMESTAMPING_RAW_HARDWARE
+		info, err := unix.IoctlGetEthtoolTsInfo(l.fd, l.name)
+		if err != nil || info.So_timestamping&needed != needed {
+			stamps = stampKernel
+			if !b.warnedStamps {
+				b.warnedStamps = true
+				b.log.Warn("the interface has no time stamps of the controller; the kernel's are used")
+			}
+		}
+	}
+	b.count.stamps.Store(stamps)
+}
+
+// compareFD warns when the interface and the configuration differ about CAN
+// FD: its frames would be missing without a word.
+func (b *Bus) compareFD(l *netdev) {
+	mtu, err := l.ask(unix.SIOCGIFMTU)
+	if err != nil || (mtu >= fdMTU) == b.cfg.FD || b.warnedFD {
+		return
+	}
+	b.warnedFD = true
+	if b.cfg.FD {
+		b.log.Warn("CAN FD frames are asked for, but the interface carries classic CAN only: set it up with fd on and a dbitrate", "mtu", mtu)
+		return
+	}
+	b.log.Warn("the interface carries CAN FD, but CAN FD frames are not asked for and are passed over: set fd: true", "mtu", mtu)
 }
 
 // growBuffer asks for the receive buffer. Only CAP_NET_ADMIN gets past
@@ -132,15 +190,15 @@ func (b *Bus) growBuffer(fd int) {
 	}
 }
 
-// link is the network interface a socket is bound to.
-type link struct {
+// netdev is the network interface a socket is bound to.
+type netdev struct {
 	fd    int
 	name  string
 	index int
 }
 
 // find looks the interface up by its name.
-func (l *link) find() error {
+func (l *netdev) find() error {
 	index, err := l.ask(unix.SIOCGIFINDEX)
 	if err != nil {
 		return l.lost(err)
@@ -151,7 +209,7 @@ func (l *link) find() error {
 
 // up reports whether the interface is up. It is an error if the name no longer
 // belongs to the interface the socket is bound to.
-func (l *link) up() (bool, error) {
+func (l *netdev) up() (bool, error) {
 	index, err := l.ask(unix.SIOCGIFINDEX)
 	if err != nil {
 		return false, err
@@ -163,7 +221,7 @@ func (l *link) up() (bool, error) {
 	return flags&unix.IFF_UP != 0, err
 }
 
-func (l *link) ask(request uint) (uint32, error) {
+func (l *netdev) ask(request uint) (uint32, error) {
 	ifr, err := unix.NewIfreq(l.name)
 	if err != nil {
 		return 0, err
@@ -178,7 +236,7 @@ func (l *link) ask(request uint) (uint32, error) {
 }
 
 // lost says what an error of the socket or the interface means.
-func (l *link) lost(err error) error {
+func (l *netdev) lost(err error) error {
 	var errno syscall.Errno
 	if errors.As(err, &errno) && (errno == unix.ENODEV || errno == unix.ENXIO) {
 		return fmt.Errorf("can: %s: there is no such interface; plug the adapter in, or correct the name: %w", l.name, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"fieldferry/bus/modbus/rtu"
@@ -57,6 +58,9 @@ func (cfg LineConfig) Validate() error {
 	if c.Port == "" {
 		fail("port: missing; name a serial device, such as /dev/ttyS1 or one of /dev/serial/by-id")
 	}
+	if _, err := ParseEndpoint(c.Port); c.Port != "" && err != nil {
+		errs = append(errs, err)
+	}
 	if c.BaudRate < 50 || c.BaudRate > 20_000_000 {
 		fail("baud rate %d: out of range", c.BaudRate)
 	}
@@ -85,15 +89,19 @@ func (cfg LineConfig) Validate() error {
 			fail("device %d: its name %q is missing or used twice", i+1, d.Name)
 		}
 		names[d.Name] = true
-		for _, err := range d.validate() {
+		for _, err := range d.validate(strings.HasPrefix(c.Port, tcpScheme)) {
 			errs = append(errs, fmt.Errorf("device %s: %w", d.Name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (d *Device) validate() (errs []error) {
-	if d.UnitID < 1 || d.UnitID > 247 {
+func (d *Device) validate(tcp bool) (errs []error) {
+	if d.Timeout < 0 || d.Timeout > time.Minute {
+		errs = append(errs, fmt.Errorf("timeout %v: use a time up to 1m, such as 300ms", d.Timeout))
+	}
+	// On TCP 0 and 255 mean the far end itself.
+	if (d.UnitID < 1 || d.UnitID > 247) && !(tcp && (d.UnitID == 0 || d.UnitID == 255)) {
 		errs = append(errs, fmt.Errorf("unit id %d: use 1 to 247", d.UnitID))
 	}
 	if d.MaxRegisters < 1 || d.MaxRegisters > rtu.MaxRegisters {
@@ -117,7 +125,7 @@ func (d *Device) validate() (errs []error) {
 }
 
 func (r *Register) validate(maxRegisters int) error {
-	width := r.Type.Registers()
+	width := r.Width()
 	switch {
 	case int(r.Table) >= len(tableNames):
 		return fmt.Errorf("%v: unknown", r.Table)
@@ -133,6 +141,14 @@ func (r *Register) validate(maxRegisters int) error {
 		return fmt.Errorf("type %v: takes %d registers, but one request reads at most %d", r.Type, width, maxRegisters)
 	case math.IsNaN(r.Scale) || math.IsInf(r.Scale, 0) || math.IsNaN(r.Offset) || math.IsInf(r.Offset, 0):
 		return fmt.Errorf("scale %v and offset %v: use numbers", r.Scale, r.Offset)
+	case r.Type == String && (r.Length < 1 || r.Length > 2*rtu.MaxRegisters):
+		return fmt.Errorf("length %d: a string has 1 to %d characters", r.Length, 2*rtu.MaxRegisters)
+	case r.BitLow < 0 || r.BitCount < 0 || r.BitLow+max(r.BitCount, 1) > 16*min(width, 4):
+		return fmt.Errorf("bits %d to %d: a %v has bits 0 to %d", r.BitLow, r.BitLow+max(r.BitCount, 1)-1, r.Type, 16*min(width, 4)-1)
+	case r.HasScaleRegister && r.Table.Bits():
+		return fmt.Errorf("scale register: a %v cannot be scaled", r.Table)
+	case r.Limit.Deadband < 0 || math.IsNaN(r.Limit.Deadband) || r.Limit.MinInterval < 0 || r.Limit.MaxInterval < 0:
+		return fmt.Errorf("deadband and limits of the rate: use positive numbers")
 	case r.Interval < time.Millisecond:
 		return fmt.Errorf("interval %v: use 1ms or more, such as 1s", r.Interval)
 	}

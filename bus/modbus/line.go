@@ -20,7 +20,11 @@ const (
 	offlineAfter = 3 // polls without an answer
 	firstProbe   = 5 * time.Second
 	longestProbe = time.Minute
-	refusedRetry = time.Minute // a register the device refuses is asked for this rarely
+	firstBusy    = 500 * time.Millisecond // exception 6
+	longestBusy  = 30 * time.Second
+	acknowledged = 100 * time.Millisecond // exception 5: the wait before asking again
+	mostPatience = 5                      // times a request is asked again after exception 5
+	refusedRetry = time.Minute            // a register the device refuses is asked for this rarely
 	// suspectMisses bounds the search for registers a device passes over in
 	// silence; it may as well have gone again.
 	suspectMisses = 6
@@ -30,8 +34,8 @@ const (
 type Line struct {
 	cfg     LineConfig
 	log     *slog.Logger
-	open    func() (rtu.Port, error)
-	wire    *rtu.Transporter
+	open    func(context.Context) (rtu.Port, error)
+	wire    Master
 	devices []*device
 
 	// of the present Run
@@ -58,6 +62,7 @@ type Stats struct {
 type device struct {
 	cfg     *Device
 	client  gomodbus.Client
+	cost    cost
 	points  []point // in table and address order
 	groups  []group // by interval
 	cuts    []bool  // cuts[i]: no request may span points i and i+1
@@ -74,36 +79,47 @@ type device struct {
 	turn     int  // which request goes first
 	seen     struct{ answered, missed bool }
 	replied  time.Time
-	silent   []int // points that timed out alone, until something answers
+	silent   []int  // points that timed out alone, until something answers
+	fault    string // the first since it last answered: why it is offline
+	most     int    // registers it gives at once, as far as learned; 0: no less than configured
+
+	busyUntil time.Time // it asked for patience
+	busyFor   time.Duration
 }
 
 // NewLine checks cfg and makes a line; it does no I/O. log may be nil.
 func NewLine(cfg LineConfig, log *slog.Logger) (*Line, error) {
-	port := rtu.PortConfig{Path: cfg.Port, RS485: rtu.RS485(cfg.RS485), Mode: cfg.withDefaults().mode()}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return newLine(cfg, log, func() (rtu.Port, error) {
-		p, err := rtu.Open(port)
+	endpoint, err := ParseEndpoint(cfg.Port)
+	if err != nil {
+		return nil, fmt.Errorf("modbus line %s: %w", cfg.Name, err)
+	}
+	port := rtu.PortConfig{RS485: rtu.RS485(cfg.RS485), Mode: cfg.withDefaults().mode()}
+	return newLine(cfg, endpoint, log, func(ctx context.Context) (rtu.Port, error) {
+		p, err := endpoint.Open(ctx, port)
 		if err != nil {
 			return nil, err
 		}
-		for _, what := range p.Adjusted() {
-			log.Warn("serial port not as configured", "port", port.Path, "what", what)
+		if serial, ok := p.(*rtu.SerialPort); ok {
+			for _, what := range serial.Adjusted() {
+				log.Warn("serial port not as configured", "port", cfg.Port, "what", what)
+			}
 		}
 		return p, nil
 	})
 }
 
-func newLine(cfg LineConfig, log *slog.Logger, open func() (rtu.Port, error)) (*Line, error) {
+func newLine(cfg LineConfig, endpoint Endpoint, log *slog.Logger, open func(context.Context) (rtu.Port, error)) (*Line, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("modbus line %s: %w", cfg.Name, err)
 	}
 	cfg = cfg.withDefaults()
 	l := &Line{cfg: cfg, log: log.With("line", cfg.Name), open: open, ctx: context.Background()}
-	l.wire = rtu.NewTransporter(rtu.Config{Mode: cfg.mode(), Timeout: cfg.Timeout, Turnaround: cfg.Turnaround})
+	l.wire = endpoint.NewMaster(rtu.Config{Mode: cfg.mode(), Timeout: cfg.Timeout, Turnaround: cfg.Turnaround})
 	for i := range l.cfg.Devices {
-		d := newDevice(&l.cfg.Devices[i])
+		d := newDevice(&l.cfg.Devices[i], endpoint.costOf(cfg))
 		// goburrow's handler serves as packager only: it opens nothing, and
 		// its unit id is a plain field, hence one per device.
 		packager := gomodbus.NewRTUClientHandler("")
@@ -150,7 +166,10 @@ func (l *Line) Run(ctx context.Context, handler Handler) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	port, err := l.open()
+	port, err := l.open(ctx)
+	if err != nil && ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		err = fmt.Errorf("modbus line %s: %w", l.cfg.Name, &rtu.PortLostError{Op: "open", Err: err})
 		l.portLost(err)
@@ -267,6 +286,9 @@ func (d *device) nextDue(now time.Time) (due, deadline time.Time) {
 	if d.offline {
 		return d.probeAt, d.probeAt.Add(d.backoff)
 	}
+	if d.busyUntil.After(now) {
+		return d.busyUntil, d.busyUntil.Add(d.groups[0].interval)
+	}
 	for i, g := range d.groups {
 		end := g.due.Add(g.interval)
 		switch {
@@ -304,7 +326,7 @@ func (d *device) takeDue(now time.Time) (due []int, overruns uint64) {
 // answered notes that the device is alive.
 func (l *Line) answered(d *device) {
 	d.seen.answered = true
-	d.failures, d.inRow = 0, 0
+	d.failures, d.inRow, d.fault = 0, 0, ""
 	for _, i := range d.silent {
 		l.refuse(d, i, "timeout: the device answers, but not for this register")
 	}
@@ -319,7 +341,8 @@ func (l *Line) answered(d *device) {
 }
 
 // silence notes that a poll of the device brought no answer at all.
-func (l *Line) silence(d *device, why string) {
+func (l *Line) silence(d *device) {
+	why := d.fault
 	d.failures++
 	d.turn++
 	now := time.Now()

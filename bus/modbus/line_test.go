@@ -96,7 +96,7 @@ type bench struct {
 func newBench(t *testing.T, cfg LineConfig, units map[byte]*modbustest.Unit) *bench {
 	b := &bench{t: t, book: &book{}, units: units, slave: modbustest.NewSlave(units)}
 	cfg.Name, cfg.Port = "line1", "memory"
-	line, err := newLine(cfg, discard, func() (rtu.Port, error) {
+	line, err := newLine(cfg, Endpoint{}, discard, func(context.Context) (rtu.Port, error) {
 		master, far := modbustest.NewWire()
 		b.far = far
 		go b.slave.Run(t.Context(), spy{far, b})
@@ -318,7 +318,7 @@ func TestSilentlyRefusedBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{t: t, book: &book{}}
 		line, err := newLine(LineConfig{Name: "l", Port: "memory", Devices: []Device{{Name: "d", UnitID: 1, MaxGap: 4, Registers: registers(10, 11, 12, 13, 14)}}},
-			discard, func() (rtu.Port, error) {
+			Endpoint{}, discard, func(context.Context) (rtu.Port, error) {
 				master, far := modbustest.NewWire()
 				go modbustest.Serve(t.Context(), far, func(_ int, q []byte) []modbustest.Step {
 					first, n := int(q[3]), int(q[5])
@@ -380,7 +380,7 @@ func TestPortLostIsRaisedAndClearedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{t: t, book: &book{}, slave: modbustest.NewSlave(map[byte]*modbustest.Unit{1: {Holding: words(0, 2)}})}
 		missing := 3
-		line, err := newLine(LineConfig{Name: "l", Port: "memory", Devices: []Device{{Name: "d", UnitID: 1, Registers: registers(0)}}}, discard, func() (rtu.Port, error) {
+		line, err := newLine(LineConfig{Name: "l", Port: "memory", Devices: []Device{{Name: "d", UnitID: 1, Registers: registers(0)}}}, Endpoint{}, discard, func(context.Context) (rtu.Port, error) {
 			if missing > 0 {
 				missing--
 				return nil, syscall.ENOENT

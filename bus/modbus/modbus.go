@@ -57,7 +57,14 @@ const (
 	Int64
 	Float32
 	Float64
-	Bool // a coil or discrete input; of a register: not zero
+	Bool    // a coil or discrete input; of a register: not zero
+	Bit     // one bit of a register: Register.BitLow
+	Int8    // one byte of a register: Register.HighByte
+	Uint8   // likewise
+	Float16 // IEEE 754 half precision
+	String  // Register.Length characters, two in a register
+	BCD16   // four decimal digits
+	BCD32   // eight decimal digits
 )
 
 // LineConfig says which line to poll, how it is set, and what is on it.
@@ -85,9 +92,10 @@ type RS485 struct {
 // Device is one unit on a line.
 type Device struct {
 	Name         string
-	UnitID       uint8 // 1 to 247
-	MaxGap       int   // unused registers or bits a merged read may cross
-	MaxRegisters int   // registers in one request, 1 to 125
+	UnitID       uint8         // 1 to 247
+	MaxGap       int           // unused registers or bits a merged read may cross
+	MaxRegisters int           // registers in one request, 1 to 125
+	Timeout      time.Duration // of its own; 0 means the line's
 	Registers    []Register
 }
 
@@ -103,6 +111,37 @@ type Register struct {
 	Unit      string // physical unit, for people
 	Interval  time.Duration
 	OnChange  bool // publish only when the value differs from the last one published
+
+	Length   int  // String: characters; a register holds two
+	HighByte bool // Int8, Uint8: the high byte of the register
+	// BitLow and BitCount pick a field of a Bit or an unsigned value, 0 being
+	// the least significant bit; BitCount 0 means the whole value.
+	BitLow, BitCount int
+	Invalid          Invalid
+	// ScaleRegister is the address in the same table of a power of ten, int16,
+	// that the value is multiplied by, as SunSpec has it; -1 or 0 with
+	// HasScaleRegister false means none.
+	ScaleRegister    uint16
+	HasScaleRegister bool
+	Enum             map[int64]string // labels of values
+	Flags            map[int]string   // labels of bits
+	Limit            Limit
+}
+
+// Invalid are the raw values by which a device says that it has none.
+type Invalid struct {
+	NaN    bool
+	Bits   []uint64  // raw integers or bit patterns, as wide as the type
+	Floats []float64 // values before scaling
+}
+
+// Limit holds back values that say little new. Failures and the first value
+// after one always go out.
+type Limit struct {
+	Deadband    float64       // a change of no more than this is none
+	Percent     bool          // Deadband is in percent of the value published last
+	MinInterval time.Duration // at least so long between two values
+	MaxInterval time.Duration // after so long a value goes out although it did not change
 }
 
 // Value is a value read from one register. Kind tells which field counts.
@@ -112,6 +151,11 @@ type Value struct {
 	Uint  uint64  // KindUint; KindBool: 0 or 1
 	Int   int64   // KindInt
 	Float float64 // KindFloat
+	Text  string  // KindText
+	// Label is the word for the value, empty if it has none. Flags are the
+	// words for its bits that are set; nil means that the value has no flags.
+	Label string
+	Flags []string
 }
 
 // Kind is the sort of a [Value].
@@ -123,6 +167,7 @@ const (
 	KindInt
 	KindFloat
 	KindBool
+	KindText
 )
 
 // Failure is a register that could not be read, and why.

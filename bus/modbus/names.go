@@ -9,7 +9,8 @@ import (
 var (
 	tableNames     = []string{"holding", "input", "coil", "discrete"}
 	byteOrderNames = []string{"ABCD", "DCBA", "BADC", "CDAB"}
-	typeNames      = []string{"uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64", "bool"}
+	typeNames      = []string{"uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64", "bool",
+		"bit", "int8", "uint8", "float16", "string", "bcd16", "bcd32"}
 )
 
 func name[T ~uint8](names []string, v T, what string) string {
@@ -48,16 +49,32 @@ func ParseByteOrder(s string) (ByteOrder, error) {
 // ParseType reads the name of a type, such as float32.
 func ParseType(s string) (Type, error) { return parse[Type](typeNames, s, "type") }
 
-// Registers is how many registers a value of the type takes: 1, 2 or 4.
+// Registers is how many registers a value of the type takes: 1, 2 or 4. That
+// of a String depends on its length, see [Register.Width].
 func (t Type) Registers() int {
 	switch t {
-	case Uint32, Int32, Float32:
+	case Uint32, Int32, Float32, BCD32:
 		return 2
 	case Uint64, Int64, Float64:
 		return 4
 	default:
 		return 1
 	}
+}
+
+// Types are the names of all types, in the order of the documentation.
+func Types() []string {
+	return []string{"bool", "bit", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
+		"float16", "float32", "float64", "string", "bcd16", "bcd32"}
+}
+
+// Width is how many registers the value takes; a coil or discrete input takes
+// one bit.
+func (r *Register) Width() int {
+	if r.Type == String {
+		return max(1, (r.Length+1)/2)
+	}
+	return r.Type.Registers()
 }
 
 // Bits reports whether the table holds single bits instead of registers.

@@ -17,7 +17,7 @@ type PlanReport struct {
 	// are the most it can be: intervals that fall due together share requests.
 	RequestsPerSecond float64
 	Load              float64 // share of the line's time, 1 is all of it
-	Warnings          []string
+	Warnings          []string // what is wrong; what to do
 }
 
 // PlanRequest is one request of the plan.
@@ -40,8 +40,12 @@ func Plan(cfg LineConfig) PlanReport {
 	cfg = cfg.withDefaults()
 	var report PlanReport
 	mode := cfg.mode()
+	endpoint, _ := ParseEndpoint(cfg.Port)
+	if endpoint.Framing != Serial {
+		mode.BaudRate = 0
+	}
 	for i := range cfg.Devices {
-		d := newDevice(&cfg.Devices[i])
+		d := newDevice(&cfg.Devices[i], endpoint.costOf(cfg))
 		for _, g := range d.groups {
 			for _, b := range d.merge(g.members) {
 				request := d.planRequest(b, g.interval, mode, cfg.Turnaround)
@@ -49,10 +53,10 @@ func Plan(cfg LineConfig) PlanReport {
 				report.RequestsPerSecond += float64(time.Second) / float64(g.interval)
 				report.Load += float64(request.Wire) / float64(g.interval)
 				reply := time.Duration(rtu.ReplyLen(b.table.Function(), b.count)) * mode.CharTime()
-				if reply+mode.Silence() > cfg.Timeout {
+				if timeout := cmp.Or(d.cfg.Timeout, cfg.Timeout); reply+mode.Silence() > timeout {
 					report.Warnings = append(report.Warnings, fmt.Sprintf(
 						"device %s: a reply with %d %s takes %v at %d baud, but the timeout is %v; set a longer timeout or a smaller max_registers",
-						d.cfg.Name, b.count, unitsOf(b.table), reply.Round(time.Millisecond), cfg.BaudRate, cfg.Timeout))
+						d.cfg.Name, b.count, unitsOf(b.table), reply.Round(time.Millisecond), cfg.BaudRate, timeout))
 				}
 			}
 		}
@@ -63,7 +67,7 @@ func Plan(cfg LineConfig) PlanReport {
 			"the line would be busy for %.0f %% of the time: it cannot keep the intervals; use longer intervals, a higher baud rate or fewer registers", report.Load*100))
 	case report.Load > 0.8:
 		report.Warnings = append(report.Warnings, fmt.Sprintf(
-			"the line is busy for %.0f %% of the time before any device has taken time to answer", report.Load*100))
+			"the line is busy for %.0f %% of the time before any device has taken time to answer; use longer intervals or a higher baud rate", report.Load*100))
 	}
 	return report
 }
@@ -117,16 +121,55 @@ func (d *device) fits(b *block, i int) bool {
 	p := &d.points[i]
 	end := b.first + b.count
 	return b.table == p.reg.Table &&
-		p.first-end <= d.cfg.MaxGap &&
+		d.worthReading(p.first-end, b.table) &&
 		max(end, p.first+p.width)-b.first <= d.limit(b.table) &&
 		!slices.Contains(d.cuts[b.members[len(b.members)-1]:i], true)
 }
 
 func (d *device) limit(t Table) int {
-	if t.Bits() {
+	switch {
+	case t.Bits():
 		return rtu.MaxBits
+	case d.most > 0:
+		return min(d.most, d.cfg.MaxRegisters)
 	}
 	return d.cfg.MaxRegisters
+}
+
+// cost is what reading takes on the wire.
+type cost struct {
+	register time.Duration // one more register in a reply
+	request  time.Duration // one more request
+}
+
+// leastAnswer is the least time a device takes to answer, in the comparison
+// of a gap with a request.
+const leastAnswer = 2 * time.Millisecond
+
+// costOf works out the costs on the line of cfg.
+func (e Endpoint) costOf(cfg LineConfig) cost {
+	if e.Framing != Serial {
+		return cost{request: leastAnswer} // what is on the line behind is not known
+	}
+	mode := cfg.withDefaults().mode()
+	none := mode.WireTime(rtu.ReadHoldingRegisters, 0)
+	return cost{register: 2 * mode.CharTime(), request: none + cfg.Turnaround + leastAnswer}
+}
+
+// worthReading reports whether reading across a gap is allowed and cheaper
+// than a second request.
+func (d *device) worthReading(gap int, t Table) bool {
+	if gap <= 0 {
+		return true
+	}
+	if gap > d.cfg.MaxGap {
+		return false
+	}
+	took := time.Duration(gap) * d.cost.register
+	if t.Bits() {
+		took /= 16
+	}
+	return took < d.cost.request
 }
 
 // sub is the part of b that members make up.
@@ -144,12 +187,17 @@ type point struct {
 	reg          *Register
 	first, width int
 	convert      conversion
+	hidden       bool // a scale register: read, but not published
+	scaleBy      int  // the point with the power of ten, -1 for none
+	power        int  // that scaled belongs to
+	scaled       conversion
 
 	refused  string    // why it cannot be read by itself; empty if it can
 	retry    time.Time // when a refused point is asked for again
 	told     Value     // last published, for OnChange
 	toldFail string
 	hasTold  bool
+	toldAt   time.Time
 }
 
 // group is the points of a device that share an interval.
@@ -159,19 +207,16 @@ type group struct {
 	members  []int // in address order
 }
 
-func newDevice(cfg *Device) *device {
-	d := &device{cfg: cfg}
+func newDevice(cfg *Device, cost cost) *device {
+	d := &device{cfg: cfg, cost: cost}
 	for i := range cfg.Registers {
-		r := &cfg.Registers[i]
-		width := r.Type.Registers()
-		if r.Table.Bits() {
-			width = 1
-		}
-		d.points = append(d.points, point{reg: r, first: int(r.Address), width: width, convert: newConversion(r)})
+		d.points = append(d.points, newPoint(&cfg.Registers[i]))
 	}
+	d.addScaleRegisters()
 	slices.SortStableFunc(d.points, func(a, b point) int {
 		return cmp.Or(cmp.Compare(a.reg.Table, b.reg.Table), cmp.Compare(a.first, b.first), cmp.Compare(a.width, b.width))
 	})
+	d.linkScaleRegisters()
 	d.cuts = make([]bool, len(d.points))
 	d.results = make([]result, len(d.points))
 	for i := range d.points {
@@ -185,4 +230,51 @@ func newDevice(cfg *Device) *device {
 	}
 	slices.SortFunc(d.groups, func(a, b group) int { return cmp.Compare(a.interval, b.interval) })
 	return d
+}
+
+func newPoint(r *Register) point {
+	width := r.Width()
+	if r.Table.Bits() {
+		width = 1
+	}
+	return point{reg: r, first: int(r.Address), width: width, convert: newConversion(r), scaleBy: -1}
+}
+
+// scaleKey is what makes a scale register: it is read as often as the values
+// it scales.
+func scaleKey(table Table, address uint16, interval time.Duration) string {
+	return fmt.Sprintf("%v %d %v", table, address, interval)
+}
+
+// addScaleRegisters adds points for the scale registers the values name.
+func (d *device) addScaleRegisters() {
+	known := map[string]bool{}
+	for i := range d.cfg.Registers {
+		r := &d.cfg.Registers[i]
+		key := scaleKey(r.Table, r.ScaleRegister, r.Interval)
+		if !r.HasScaleRegister || known[key] {
+			continue
+		}
+		known[key] = true
+		p := newPoint(&Register{
+			Name: "(scale factor)", Table: r.Table, Address: r.ScaleRegister, Type: Int16, ByteOrder: r.ByteOrder,
+			Interval: r.Interval, Invalid: Invalid{Bits: []uint64{0x8000}},
+		})
+		p.hidden = true
+		d.points = append(d.points, p)
+	}
+}
+
+func (d *device) linkScaleRegisters() {
+	at := map[string]int{}
+	for i, p := range d.points {
+		if p.hidden {
+			at[scaleKey(p.reg.Table, p.reg.Address, p.reg.Interval)] = i
+		}
+	}
+	for i := range d.points {
+		if r := d.points[i].reg; r.HasScaleRegister {
+			d.points[i].scaleBy = at[scaleKey(r.Table, r.ScaleRegister, r.Interval)]
+		}
+	}
 }

@@ -90,7 +90,7 @@ func BenchmarkPlan200Scattered(b *testing.B) {
 	for i := range 200 {
 		r = append(r, Register{Name: fmt.Sprint(i), Address: uint16(i * i % 5003), Type: Type(i % 3)})
 	}
-	d := newDevice(&Device{Name: "d", UnitID: 1, MaxGap: 8, MaxRegisters: 125, Registers: r})
+	d := newDevice(&Device{Name: "d", UnitID: 1, MaxGap: 8, MaxRegisters: 125, Registers: r}, Endpoint{}.costOf(LineConfig{}))
 	var all []int
 	for i := range d.points {
 		all = append(all, i)

@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"time"
@@ -13,6 +14,8 @@ type result struct {
 	done  bool
 	value Value
 	fail  string
+	none  bool    // fail is what the device says of the value, not of the request
+	raw   [8]byte // as it came, for a value with a scale register
 }
 
 // errHeld means that a request was not sent, because the reply to an earlier
@@ -28,22 +31,20 @@ func (l *Line) poll(d *device, now time.Time) error {
 	d.seen.answered, d.seen.missed = false, false
 	d.silent = d.silent[:0]
 	err := l.readAll(d, d.wanted(due, now))
-	why := ""
 	for _, i := range due {
 		r := &d.results[i]
-		if !r.done {
-			r.done, r.fail = true, "not asked: the device did not answer an earlier request"
-			if err != nil {
-				r.fail = err.Error()
-			}
-		} else if why == "" {
-			why = r.fail
+		if r.done {
+			continue
+		}
+		r.done, r.fail = true, "not asked: the device did not answer an earlier request"
+		if err != nil {
+			r.fail = err.Error()
 		}
 	}
 	switch {
 	case err != nil || d.seen.answered:
 	case d.seen.missed:
-		l.silence(d, why)
+		l.silence(d)
 	case d.offline: // nothing could be asked yet
 		d.probeAt = time.Now().Add(time.Second)
 	}
@@ -180,12 +181,29 @@ func (l *Line) bisect(d *device, b block) error {
 	// Each half can be read, the whole cannot: a hole between them, or more
 	// registers than the device gives at once.
 	last := b.members[half-1]
+	if !refusedLeft && !refusedRight && left.first+left.count >= right.first && d.clean(b) && !b.table.Bits() && b.count <= d.limit(b.table) {
+		// There is no hole between them, so that it is their number.
+		d.most = max(left.count, right.count)
+		l.log.Info("fewer registers at once are read from now on, the device refuses more", "device", d.cfg.Name,
+			"refused", b.count, "registers", d.most)
+		return nil
+	}
 	if !refusedLeft && !refusedRight && d.results[last].fail == "" && d.results[b.members[half]].fail == "" && !d.cuts[last] {
 		d.cuts[last] = true
 		l.log.Info("registers are read apart from now on, the device refuses them together", "device", d.cfg.Name,
 			"table", b.table.String(), "left", d.points[last].reg.Name, "right", d.points[b.members[half]].reg.Name)
 	}
 	return nil
+}
+
+// clean reports whether all members of b were read.
+func (d *device) clean(b block) bool {
+	for _, i := range b.members {
+		if r := &d.results[i]; !r.done || r.fail != "" && !r.none {
+			return false
+		}
+	}
+	return true
 }
 
 // refuse remembers that a point cannot be read, so that it no longer spoils
@@ -260,29 +278,64 @@ func (l *Line) request(d *device, b block) ([]byte, error) {
 	if l.hold(d, b) > 0 {
 		return nil, errHeld
 	}
+	l.wire.SetTimeout(cmp.Or(d.cfg.Timeout, l.cfg.Timeout))
 	tries := 1 + l.cfg.Retries
 	if d.failures > 0 || d.suspect {
 		tries = 1
 	}
-	for try := 1; ; try++ {
-		l.again = try > 1
+	for try, patience := 1, 0; ; try++ {
+		l.again = try > 1 || patience > 0
 		data, err := d.ask(b)
 		var exception *rtu.ExceptionError
-		refused := errors.As(err, &exception)
+		code := byte(0)
+		if errors.As(err, &exception) {
+			code = exception.Code
+		}
 		switch {
-		case err == nil, refused && exception.Code != 10 && exception.Code != 11:
+		case code == 5 && patience < mostPatience: // it works on it
+			patience++
+			try--
+			if err := l.wire.Listen(l.ctx, acknowledged); err != nil {
+				return nil, err
+			}
+			continue
+		case code == 10, code == 11: // a gateway says that it does not reach the device
+			d.failures = max(d.failures, offlineAfter-1)
+			l.miss(d, err)
+			return nil, err
+		case err == nil, exception != nil:
 			d.replied = time.Now()
+			d.patience(code)
 			l.answered(d)
 			return data, err
 		case isPortLost(err):
 			return nil, err
-		case try >= tries || refused:
-			d.seen.missed = true
-			d.inRow++
+		case try >= tries:
+			l.miss(d, err)
 			return nil, err
 		}
 		l.count(func(s *Stats) { s.Retries++ })
 	}
+}
+
+// miss notes a request that the device has not answered, in all its tries.
+func (l *Line) miss(d *device, err error) {
+	d.seen.missed = true
+	d.inRow++
+	if d.fault == "" {
+		d.fault = err.Error()
+	}
+}
+
+// patience leaves a device that says it is busy (exception 6) alone, longer
+// each time.
+func (d *device) patience(code byte) {
+	if code != 6 {
+		d.busyFor = 0
+		return
+	}
+	d.busyFor = min(max(2*d.busyFor, firstBusy), longestBusy)
+	d.busyUntil = time.Now().Add(d.busyFor)
 }
 
 // ask reads a block with goburrow's client and checks the length, which it
@@ -309,13 +362,45 @@ func (d *device) take(b block, data []byte) {
 	for _, i := range b.members {
 		p := &d.points[i]
 		at := p.first - b.first
+		r := result{done: true}
 		if b.table.Bits() {
 			bit := [2]byte{0, data[at/8] >> (at % 8) & 1}
-			d.results[i] = result{done: true, value: p.convert.value(bit[:])}
+			r.value, r.fail = p.convert.value(bit[:])
 		} else {
-			d.results[i] = result{done: true, value: p.convert.value(data[2*at : 2*(at+p.width)])}
+			raw := data[2*at : 2*(at+p.width)]
+			copy(r.raw[:], raw)
+			r.value, r.fail = p.convert.value(raw)
 		}
+		r.none = r.fail != ""
+		d.results[i] = r
 		p.refused = ""
+	}
+}
+
+// largestPower is the largest power of ten a scale register may hold; SunSpec
+// allows -10 to 10.
+const largestPower = 10
+
+// scale applies the scale registers, which came in requests of their own.
+func (d *device) scale(due []int) {
+	for _, i := range due {
+		p, r := &d.points[i], &d.results[i]
+		if p.scaleBy < 0 || r.fail != "" {
+			continue
+		}
+		by := &d.results[p.scaleBy]
+		switch power := int(by.value.Int); {
+		case by.fail != "":
+			r.fail = "scale factor: " + by.fail
+		case power < -largestPower || power > largestPower:
+			r.fail = fmt.Sprintf("scale factor: 10^%d is out of range", power)
+		case power != p.power || p.scaled.reg == nil:
+			p.power, p.scaled = power, p.convert.times(power)
+			fallthrough
+		default:
+			r.value, r.fail = p.scaled.value(r.raw[:2*p.width])
+		}
+		r.none = r.fail != ""
 	}
 }
 
@@ -325,18 +410,20 @@ func (d *device) fail(b block, err error) {
 	}
 }
 
-// deliver hands the results of a poll over, without what OnChange holds back.
+// deliver hands the results of a poll over, without what is held back.
 func (l *Line) deliver(d *device, due []int) {
+	d.scale(due)
+	now := time.Now()
 	reading := Reading{Time: d.replied, Device: d.cfg.Name}
 	if !d.seen.answered {
-		reading.Time = time.Now()
+		reading.Time = now
 	}
 	for _, i := range due {
 		p, r := &d.points[i], &d.results[i]
-		if p.reg.OnChange && p.hasTold && r.fail == p.toldFail && (r.fail != "" || r.value.same(p.told)) {
+		if p.hidden || !p.tells(r, now) {
 			continue
 		}
-		p.hasTold, p.told, p.toldFail = true, r.value, r.fail
+		p.hasTold, p.told, p.toldFail, p.toldAt = true, r.value, r.fail, now
 		if r.fail != "" {
 			reading.Failures = append(reading.Failures, Failure{Name: p.reg.Name, Err: r.fail})
 		} else {
@@ -347,4 +434,23 @@ func (l *Line) deliver(d *device, due []int) {
 		l.handler.Reading(&reading)
 	}
 	l.count(func(*Stats) {})
+}
+
+// tells reports whether a result is worth publishing.
+func (p *point) tells(r *result, now time.Time) bool {
+	limit := &p.reg.Limit
+	onChange := p.reg.OnChange || limit.Deadband > 0
+	if !p.hasTold || (r.fail == "") != (p.toldFail == "") {
+		return true
+	}
+	since := now.Sub(p.toldAt)
+	switch {
+	case since < limit.MinInterval:
+		return false
+	case limit.MaxInterval > 0 && since >= limit.MaxInterval, !onChange:
+		return true
+	case r.fail != "":
+		return r.fail != p.toldFail
+	}
+	return !r.value.near(p.told, limit)
 }

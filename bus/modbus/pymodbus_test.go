@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -69,8 +70,35 @@ func (u *until) Event(e bus.Event) { u.book.Event(e) }
 // TestAgainstPymodbus polls a slave written by others.
 func TestAgainstPymodbus(t *testing.T) {
 	python := needPymodbus(t)
+	pollPeer(t, func(port string) *exec.Cmd { return exec.Command(python, "testdata/pymodbus_server.py", port) })
+}
+
+// TestAgainstLibmodbus polls a slave written by yet others.
+func TestAgainstLibmodbus(t *testing.T) {
+	gcc, err := exec.LookPath("gcc")
+	server := filepath.Join(t.TempDir(), "server")
+	why := "gcc is not installed"
+	if err == nil {
+		out, err := exec.Command(gcc, "-o", server, "testdata/libmodbus_server.c", "-lmodbus").CombinedOutput()
+		why = ""
+		if err != nil {
+			why = string(out)
+		}
+	}
+	if why != "" {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("gcc and libmodbus-dev are needed: %s", why)
+		}
+		t.Skipf("gcc and libmodbus-dev cannot be used: %s", why)
+	}
+	pollPeer(t, func(port string) *exec.Cmd { return exec.Command(server, port) })
+}
+
+// pollPeer polls a program that answers as the files of testdata describe.
+func pollPeer(t *testing.T, command func(port string) *exec.Cmd) {
+	t.Helper()
 	ours, theirs := relay(t)
-	server := exec.Command(python, "testdata/pymodbus_server.py", theirs)
+	server := command(theirs)
 	var said bytes.Buffer
 	server.Stderr = &said
 	if err := server.Start(); err != nil {

@@ -1,80 +1,243 @@
 package modbus
 
 import (
+	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"math"
 	"math/bits"
 	"strconv"
 	"strings"
 )
 
-// Decode makes a value of the words of one register, which must be
-// r.Type.Registers() long (a bit is a word of 0 or 1). It needs no line.
-func (r *Register) Decode(words []uint16) Value {
-	var b [8]byte
-	for i, w := range words[:r.Type.Registers()] {
-		binary.BigEndian.PutUint16(b[2*i:], w)
+// Decode makes a value of the words of one register, which must be r.Width()
+// long (a bit is a word of 0 or 1). It needs no line, and leaves the scale
+// register out. The error says why there is no value.
+func (r *Register) Decode(words []uint16) (Value, error) {
+	if len(words) != r.Width() {
+		return Value{Name: r.Name}, fmt.Errorf("a %v takes %d words, not %d", r.Type, r.Width(), len(words))
+	}
+	p := make([]byte, 0, 8)
+	for _, w := range words {
+		p = binary.BigEndian.AppendUint16(p, w)
 	}
 	c := newConversion(r)
-	return c.value(b[:2*r.Type.Registers()])
+	v, fail := c.value(p)
+	if fail != "" {
+		return v, errors.New(fail)
+	}
+	return v, nil
 }
+
+// notAvailable is the failure of a value by which the device says that it has
+// none.
+const notAvailable = "not available"
 
 // conversion is a register's decoding, worked out once.
 type conversion struct {
 	name          string
 	kind          Type
 	order         ByteOrder
+	reg           *Register
 	plain         bool // scale 1, offset 0: integers stay integers
 	scale, offset float64
 	decimal       bool // scale and offset are short decimal fractions:
 	mul, add, exp int64
+	mask          uint64 // of a field of bits, 0 for the whole value
 }
 
 func newConversion(r *Register) conversion {
-	c := conversion{name: r.Name, kind: r.Type, order: r.ByteOrder, scale: r.Scale, offset: r.Offset}
+	c := conversion{name: r.Name, kind: r.Type, order: r.ByteOrder, reg: r, offset: r.Offset}
+	if n := r.BitCount; n > 0 || r.Type == Bit {
+		c.mask = ^uint64(0) >> (64 - max(n, 1))
+	}
+	c.setScale(r.Scale)
+	return c
+}
+
+func (c *conversion) setScale(scale float64) {
+	c.scale = scale
 	if c.scale == 0 {
 		c.scale = 1
 	}
 	c.plain = c.scale == 1 && c.offset == 0
 	c.mul, c.add, c.exp, c.decimal = commonDecimal(c.scale, c.offset)
-	return c
 }
 
-// value decodes the bytes of one value as they came off the wire.
-func (c *conversion) value(p []byte) Value {
+// times returns the conversion with its scale multiplied by a power of ten.
+func (c *conversion) times(power int) conversion {
+	n := *c
+	scale := c.scale * math.Pow10(power)
+	if m, exp, ok := decimal(c.scale, 64); ok { // exact, where c.scale*10^power is not
+		if f, err := strconv.ParseFloat(fmt.Sprintf("%de%d", m, exp+int64(power)), 64); err == nil {
+			scale = f
+		}
+	}
+	n.setScale(scale)
+	return n
+}
+
+// value decodes the bytes of one value as they came off the wire; fail says
+// why it has none.
+func (c *conversion) value(p []byte) (v Value, fail string) {
+	v.Name = c.name
+	if c.kind == String {
+		v.Kind, v.Text = KindText, textOf(p, c.reg.Length, c.order)
+		return v, ""
+	}
 	var raw [8]byte
 	n := copy(raw[:], p)
 	reorder(raw[:n], c.order)
-	v := Value{Name: c.name}
+	u := unsigned(raw[:n])
+	if c.kind == Int8 || c.kind == Uint8 {
+		if c.reg.HighByte {
+			u >>= 8
+		}
+		u, n = u&0xFF, 1
+	}
+	if c.invalid(u, 8*n) {
+		return v, notAvailable
+	}
+	if c.mask != 0 {
+		u = u >> c.reg.BitLow & c.mask
+	}
 	switch c.kind {
-	case Bool:
+	case Bool, Bit:
 		v.Kind = KindBool
-		if raw[0]|raw[1] != 0 {
+		if u != 0 {
 			v.Uint = 1
 		}
-		return v
-	case Uint16, Uint32, Uint64:
-		u := unsigned(raw[:n])
-		if c.plain {
-			v.Kind, v.Uint = KindUint, u
-			return v
+		v.Label = c.reg.Enum[int64(v.Uint)]
+	case BCD16, BCD32:
+		d, ok := fromBCD(u)
+		if !ok {
+			return v, fmt.Sprintf("not a BCD number: 0x%0*X", 2*n, u)
 		}
-		v.Float = c.fromUint(u)
-	case Int16, Int32, Int64:
-		i := int64(unsigned(raw[:n])<<(64-8*n)) >> (64 - 8*n)
-		if c.plain {
-			v.Kind, v.Int = KindInt, i
-			return v
+		c.setUint(&v, d)
+	case Uint8, Uint16, Uint32, Uint64:
+		c.setUint(&v, u)
+	case Int8, Int16, Int32, Int64:
+		i := int64(u<<(64-8*n)) >> (64 - 8*n)
+		if v.Kind, v.Int = KindInt, i; !c.plain {
+			v.Kind, v.Int, v.Float = KindFloat, 0, c.fromInt(i)
 		}
-		v.Float = c.fromInt(i)
-	case Float32:
-		v.Float = c.fromFloat(float64(math.Float32frombits(uint32(unsigned(raw[:n])))), 32)
-	case Float64:
-		v.Float = c.fromFloat(math.Float64frombits(unsigned(raw[:n])), 64)
+		v.Label = c.reg.Enum[i]
+	default:
+		v.Kind, v.Float = KindFloat, c.fromFloat(floatOf(u, n), max(8*n, 32))
 	}
-	v.Kind = KindFloat
-	return v
+	return v, ""
 }
+
+func (c *conversion) setUint(v *Value, u uint64) {
+	if v.Kind, v.Uint = KindUint, u; !c.plain {
+		v.Kind, v.Uint, v.Float = KindFloat, 0, c.fromUint(u)
+	}
+	if u <= math.MaxInt64 {
+		v.Label = c.reg.Enum[int64(u)]
+	}
+	if c.reg.Flags == nil {
+		return
+	}
+	v.Flags = []string{}
+	for rest := u; rest != 0; rest &= rest - 1 {
+		if label, ok := c.reg.Flags[bits.TrailingZeros64(rest)]; ok {
+			v.Flags = append(v.Flags, label)
+		}
+	}
+}
+
+// invalid reports whether the raw value says that there is none.
+func (c *conversion) invalid(u uint64, size int) bool {
+	i := &c.reg.Invalid
+	for _, b := range i.Bits {
+		if u == b&(^uint64(0)>>(64-size)) {
+			return true
+		}
+	}
+	if !i.NaN && len(i.Floats) == 0 {
+		return false
+	}
+	f := math.NaN()
+	switch c.kind {
+	case Float16, Float32, Float64:
+		f = floatOf(u, size/8)
+		if i.NaN && math.IsNaN(f) {
+			return true
+		}
+	default:
+		return false
+	}
+	for _, x := range i.Floats {
+		if f == x || size == 32 && float32(f) == float32(x) {
+			return true
+		}
+	}
+	return false
+}
+
+func floatOf(u uint64, size int) float64 {
+	switch size {
+	case 2:
+		return half(uint16(u))
+	case 4:
+		return float64(math.Float32frombits(uint32(u)))
+	default:
+		return math.Float64frombits(u)
+	}
+}
+
+// half is an IEEE 754 half precision number.
+func half(u uint16) float64 {
+	exp, fraction := int(u>>10&0x1F), float64(u&0x3FF)
+	var f float64
+	switch exp {
+	case 0:
+		f = math.Ldexp(fraction, -24)
+	case 0x1F:
+		f = math.Inf(1)
+		if fraction != 0 {
+			f = math.NaN()
+		}
+	default:
+		f = math.Ldexp(1024+fraction, exp-25)
+	}
+	if u>>15 != 0 {
+		return -f
+	}
+	return f
+}
+
+func fromBCD(u uint64) (d uint64, ok bool) {
+	for shift := 60; shift >= 0; shift -= 4 {
+		digit := u >> shift & 0xF
+		if digit > 9 {
+			return 0, false
+		}
+		d = d*10 + digit
+	}
+	return d, true
+}
+
+// textOf is a string without what it is padded with. A device that has none
+// fills it with zeros, spaces or 0xFF.
+func textOf(p []byte, length int, order ByteOrder) string {
+	b := append([]byte(nil), p...)
+	reorder(b, order)
+	b = b[:min(length, len(b))]
+	if i := bytes.IndexByte(b, 0); i >= 0 {
+		b = b[:i]
+	}
+	for len(b) > 0 && padding(b[len(b)-1]) {
+		b = b[:len(b)-1]
+	}
+	for len(b) > 0 && padding(b[0]) {
+		b = b[1:]
+	}
+	return strings.ToValidUTF8(string(b), "\uFFFD")
+}
+
+func padding(b byte) bool { return b == ' ' || b == '\t' || b == '\r' || b == '\n' || b == 0xFF }
 
 func unsigned(p []byte) (u uint64) {
 	for _, b := range p {
@@ -97,122 +260,32 @@ func reorder(p []byte, order ByteOrder) {
 	}
 }
 
-func (c *conversion) fromUint(u uint64) float64 {
-	if u <= math.MaxInt64 {
-		return c.fromInt(int64(u))
-	}
-	return float64(u)*c.scale + c.offset
-}
-
-// fromInt scales without spurious digits: 2301 at 0.1 is 230.1, the float
-// nearest to it, and not the 230.10000000000002 of a multiplication by the
-// float nearest to 0.1. Numerator and power of ten are exact, so the division
-// rounds once.
-func (c *conversion) fromInt(i int64) float64 {
-	if c.decimal {
-		if f, ok := scaled(i, c.mul, c.add, c.exp); ok {
-			return f
-		}
-	}
-	return float64(i)*c.scale + c.offset
-}
-
-// fromFloat takes a float for the shortest decimal that reads back as it, so
-// that a float32 of 230.1 does not become 230.10000610351562.
-func (c *conversion) fromFloat(f float64, size int) float64 {
-	if math.IsNaN(f) || math.IsInf(f, 0) || f == 0 {
-		return f*c.scale + c.offset
-	}
-	if c.plain {
-		if size == 64 {
-			return f
-		}
-		short, err := strconv.ParseFloat(strconv.FormatFloat(f, 'g', -1, 32), 64)
-		if err != nil {
-			return f
-		}
-		return short
-	}
-	if m, exp, ok := decimal(f, size); ok && c.decimal {
-		if exp <= 0 {
-			if x, ok := scaled(m, c.mul, c.add, c.exp-exp, -exp); ok {
-				return x
-			}
-		}
-	}
-	return f*c.scale + c.offset
-}
-
-// scaled is (i*mul + add*10^shift) / 10^exp, if every step is exact up to the division.
-func scaled(i, mul, add, exp int64, shift ...int64) (float64, bool) {
-	const exact = 1 << 53
-	hi, lo := bits.Mul64(magnitude(i), magnitude(mul))
-	if hi != 0 || lo > exact || exp < 0 || exp > 22 {
-		return 0, false
-	}
-	if len(shift) > 0 {
-		for range shift[0] {
-			if magnitude(add) > exact/10 {
-				return 0, false
-			}
-			add *= 10
-		}
-	}
-	numerator := i*mul + add
-	if magnitude(numerator) > exact {
-		return 0, false
-	}
-	return float64(numerator) / math.Pow10(int(exp)), true
-}
-
-func magnitude(i int64) uint64 {
-	if i < 0 {
-		return -uint64(i)
-	}
-	return uint64(i)
-}
-
-// decimal splits f into m * 10^exp with the fewest digits that read back as f.
-func decimal(f float64, size int) (m, exp int64, ok bool) {
-	text := strconv.FormatFloat(f, 'e', -1, size)
-	digits, power, found := strings.Cut(text, "e")
-	if !found {
-		return 0, 0, false
-	}
-	exp, err := strconv.ParseInt(power, 10, 32)
-	if err != nil {
-		return 0, 0, false
-	}
-	whole, fraction, _ := strings.Cut(digits, ".")
-	m, err = strconv.ParseInt(whole+fraction, 10, 64)
-	return m, exp - int64(len(fraction)), err == nil
-}
-
-// commonDecimal writes scale and offset as mul/10^exp and add/10^exp.
-func commonDecimal(scale, offset float64) (mul, add, exp int64, ok bool) {
-	mul, mexp, ok1 := decimal(scale, 64)
-	add, aexp, ok2 := decimal(offset, 64)
-	if !ok1 || !ok2 || mexp < -22 || aexp < -22 || mexp > 15 || aexp > 15 {
-		return 0, 0, 0, false
-	}
-	exp = max(0, -mexp, -aexp)
-	mul, ok1 = timesPow10(mul, mexp+exp)
-	add, ok2 = timesPow10(add, aexp+exp)
-	return mul, add, exp, ok1 && ok2
-}
-
-func timesPow10(m, exp int64) (int64, bool) {
-	for range exp {
-		if magnitude(m) > 1<<53/10 {
-			return 0, false
-		}
-		m *= 10
-	}
-	return m, true
-}
-
 // same reports whether two values would be published alike; NaN is like NaN.
 func (v Value) same(w Value) bool {
-	return v.Name == w.Name && v.Kind == w.Kind && v.Uint == w.Uint && v.Int == w.Int &&
+	return v.Name == w.Name && v.Kind == w.Kind && v.Uint == w.Uint && v.Int == w.Int && v.Text == w.Text &&
 		math.Float64bits(v.Float) == math.Float64bits(w.Float)
+}
+
+// near reports whether v is not worth publishing after w.
+func (v Value) near(w Value, limit *Limit) bool {
+	if limit.Deadband <= 0 || v.Kind == KindBool || v.Kind == KindText || v.Label != w.Label {
+		return v.same(w)
+	}
+	was, band := w.number(), limit.Deadband
+	if limit.Percent {
+		band *= math.Abs(was) / 100
+	}
+	// Written so that NaN is a change unless it was NaN before.
+	return math.Abs(v.number()-was) <= band || v.same(w)
+}
+
+func (v Value) number() float64 {
+	switch v.Kind {
+	case KindInt:
+		return float64(v.Int)
+	case KindFloat:
+		return v.Float
+	default:
+		return float64(v.Uint)
+	}
 }

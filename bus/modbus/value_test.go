@@ -48,7 +48,10 @@ func TestDecode(t *testing.T) {
 		{"bool of a register", Register{Type: Bool}, []uint16{0x0100}, true},
 		{"bool of zero", Register{Type: Bool}, []uint16{0}, false},
 	} {
-		v := c.r.Decode(c.words)
+		v, err := c.r.Decode(c.words)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
 		var got any
 		switch v.Kind {
 		case KindUint:
@@ -65,7 +68,7 @@ func TestDecode(t *testing.T) {
 		}
 	}
 	nan := Register{Type: Float32}
-	if v := nan.Decode([]uint16{0x7FC0, 0}); !math.IsNaN(v.Float) {
+	if v, err := nan.Decode([]uint16{0x7FC0, 0}); err != nil || !math.IsNaN(v.Float) {
 		t.Errorf("NaN became %v", v.Float)
 	}
 }
@@ -77,7 +80,7 @@ func TestNoSpuriousDigits(t *testing.T) {
 		c := newConversion(&Register{Type: Uint16, Scale: scale})
 		allowed := len(strings.Split(text(scale), ".")[1])
 		for raw := range 65536 {
-			v := c.value([]byte{byte(raw >> 8), byte(raw)})
+			v, _ := c.value([]byte{byte(raw >> 8), byte(raw)})
 			if _, digits, _ := strings.Cut(text(v.Float), "."); len(digits) > allowed {
 				t.Fatalf("%d at %v is %v", raw, scale, text(v.Float))
 			}

@@ -154,14 +154,14 @@ func (a *app) printDamage(r *buffer.Report) {
 }
 
 func (a *app) bufferInfo(path string, asJSON bool) error {
-	bar := a.newBar("reading")
+	bar := a.newBar("reading", bytesText)
 	r, err := buffer.Inspect(path, bar.show)
 	bar.clear()
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		err = a.printJSON(bufferReport(&r))
+		err = a.printIndented(bufferReport(&r))
 	} else {
 		a.printBuffer(&r)
 	}
@@ -169,14 +169,14 @@ func (a *app) bufferInfo(path string, asJSON bool) error {
 }
 
 func (a *app) bufferVerify(path string, asJSON bool) error {
-	bar := a.newBar("verifying")
+	bar := a.newBar("verifying", bytesText)
 	r, err := buffer.Verify(path, bar.show)
 	bar.clear()
 	if err != nil {
 		return err
 	}
 	if asJSON {
-		return errors.Join(a.printJSON(bufferReport(&r)), damaged(&r))
+		return errors.Join(a.printIndented(bufferReport(&r)), damaged(&r))
 	}
 	lost := uint64(0)
 	for _, s := range r.Sources {
@@ -192,7 +192,7 @@ func (a *app) bufferVerify(path string, asJSON bool) error {
 	return damaged(&r)
 }
 
-func (a *app) printJSON(v any) error {
+func (a *app) printIndented(v any) error {
 	e := json.NewEncoder(a.stdout)
 	e.SetIndent("", "  ")
 	return e.Encode(v)

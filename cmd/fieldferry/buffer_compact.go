@@ -2,10 +2,7 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
-	"strings"
-	"time"
 
 	"fieldferry/buffer"
 
@@ -30,7 +27,7 @@ No record is evicted, and power may fail at any time. It begins a session.`,
 }
 
 func (a *app) bufferCompact(dir string, dropBad, asJSON bool) error {
-	bar := a.newBar("compacting")
+	bar := a.newBar("compacting", bytesText)
 	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	c, err := buffer.Compact(dir, dropBad, bar.show, log)
 	bar.clear()
@@ -38,7 +35,7 @@ func (a *app) bufferCompact(dir string, dropBad, asJSON bool) error {
 		return err
 	}
 	if asJSON {
-		return a.printJSON(struct {
+		return a.printIndented(struct {
 			BytesBefore    int64    `json:"bytes_before"`
 			BytesAfter     int64    `json:"bytes_after"`
 			SegmentsBefore int      `json:"segments_before"`
@@ -56,41 +53,4 @@ func (a *app) bufferCompact(dir string, dropBad, asJSON bool) error {
 	fmt.Fprintf(a.stdout, "%s: %s in %d segments, before %s in %d\n", dir,
 		bytesText(c.BytesAfter), c.SegmentsAfter, bytesText(c.BytesBefore), c.SegmentsBefore)
 	return nil
-}
-
-// bar shows on a terminal how far something has come that takes long.
-type bar struct {
-	out   io.Writer
-	what  string
-	begun time.Time
-	shown time.Time
-}
-
-// barAfter is how long something has to take to be worth a bar.
-const barAfter = time.Second
-
-func (a *app) newBar(what string) *bar {
-	b := &bar{out: io.Discard, what: what, begun: time.Now()}
-	if isTerminal(a.stderr) {
-		b.out = a.stderr
-	}
-	return b
-}
-
-func (b *bar) show(done, total int64) {
-	now := time.Now()
-	if now.Sub(b.begun) < barAfter || now.Sub(b.shown) < 100*time.Millisecond || total <= 0 {
-		return
-	}
-	b.shown = now
-	const width = 30
-	n := int(min(done, total) * width / total)
-	fmt.Fprintf(b.out, "\r%s [%s%s] %3d %% of %s", b.what, strings.Repeat("#", n), strings.Repeat(".", width-n), done*100/total, bytesText(total))
-}
-
-// clear removes the bar from the screen.
-func (b *bar) clear() {
-	if !b.shown.IsZero() {
-		fmt.Fprint(b.out, "\r\x1b[K")
-	}
 }

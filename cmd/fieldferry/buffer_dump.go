@@ -38,8 +38,8 @@ exit code is 1 when there is damage.`,
 	return c
 }
 
-// dumper prints records.
-type dumper struct {
+// recordDumper prints records.
+type recordDumper struct {
 	out     *bufio.Writer
 	json    bool
 	encoder payload.Encoder
@@ -54,14 +54,14 @@ type dumpLine struct {
 	Record  json.RawMessage `json:"record"`
 }
 
-func (d *dumper) print(r buffer.Record) error {
+func (d *recordDumper) print(r buffer.Record) error {
 	var err error
 	switch {
 	case r.Lost > 0:
 		d.record = d.encoder.AppendLoss(d.record[:0], r.Seq, r.Seq+r.Lost-1, r.Time, r.Reason.String())
 	default:
 		// The buffer may hold what another program stored in it.
-		if d.record, err = d.encoder.AppendRecord(d.record[:0], r.Seq, r.Time, r.Data); err != nil || !json.Valid(d.record) {
+		if d.record, err = d.encoder.AppendRecord(d.record[:0], r.Seq, r.Time, r.Data, nil); err != nil || !json.Valid(d.record) {
 			d.record = fmt.Appendf(d.record[:0], `{"seq":%d,"ts":%q,"type":"unknown","hex":%q}`, r.Seq, stampText(r.Time), hex.EncodeToString(r.Data))
 		}
 	}
@@ -77,8 +77,8 @@ func (d *dumper) print(r buffer.Record) error {
 }
 
 func (a *app) bufferDump(path string, all, asJSON bool) error {
-	d := dumper{out: bufio.NewWriterSize(a.stdout, 64<<10), json: asJSON}
-	bar := a.newBar("reading")
+	d := recordDumper{out: bufio.NewWriterSize(a.stdout, 64<<10), json: asJSON}
+	bar := a.newBar("reading", bytesText)
 	if isTerminal(a.stdout) {
 		bar.out = io.Discard // the records show that it goes on
 	}

@@ -32,6 +32,8 @@ check refuses. The exit code is 2 when there is an error; warnings are none.`,
 		RunE: func(*cobra.Command, []string) error { return a.check(opts, asJSON) },
 	}
 	opts.addFlags(c)
+	opts.details = true
+	c.Flags().BoolVar(&opts.strict, "strict", false, "refuse DBC files with a faulty statement")
 	c.Flags().BoolVar(&asJSON, "json", false, "print problems and poll plans as JSON")
 	return c
 }
@@ -86,7 +88,7 @@ func (a *app) check(opts configOptions, asJSON bool) error {
 	}
 	warnings := ""
 	if n := len(problems); n > 0 {
-		warnings = fmt.Sprintf(", %d warnings", n)
+		warnings = fmt.Sprintf(", warnings: %d", n)
 	}
 	sources := len(cfg.CAN) + len(cfg.Modbus)
 	_, err = fmt.Fprintf(a.stdout, "%s: ok, %d sources%s\n", opts.path, sources, warnings)
@@ -105,9 +107,6 @@ func (a *app) printPlan(line *modbus.LineConfig) {
 	}
 	w.Flush()
 	fmt.Fprintf(a.stdout, "  at most %.1f requests/s, %.1f %% of the line, without the time devices take to answer\n", plan.RequestsPerSecond, plan.Load*100)
-	for _, warning := range plan.Warnings {
-		fmt.Fprintf(a.stderr, "line %s: warning: %s\n", line.Name, warning)
-	}
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

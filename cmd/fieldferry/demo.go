@@ -1,3 +1,5 @@
+//go:build !arm
+
 package main
 
 import (
@@ -61,7 +63,7 @@ type demo struct {
 	mu     sync.Mutex
 	ledger payload.Ledger
 	cut    bool
-	latest string // the last Modbus record at the broker, in words
+	latest map[string]string // the last record of each type at the broker, in words
 }
 
 func (a *app) demo(ctx context.Context, o demoOptions) error {
@@ -69,7 +71,7 @@ func (a *app) demo(ctx context.Context, o demoOptions) error {
 	if o.duration == 0 && !screen.live {
 		o.duration = demoUnattended
 	}
-	d := &demo{opts: o, began: time.Now()}
+	d := &demo{opts: o, began: time.Now(), latest: map[string]string{}}
 	defer d.close()
 	if err := d.prepare(); err != nil {
 		return err
@@ -128,6 +130,9 @@ func (d *demo) prepare() (err error) {
 	if d.link, err = uplinktest.NewLink(d.broker.Addr()); err != nil {
 		return fmt.Errorf("start the demo's link: %w", err)
 	}
+	if err = os.WriteFile(filepath.Join(d.dir, "engine.dbc"), demoDBC, 0o600); err != nil {
+		return err
+	}
 	text := fmt.Sprintf(demoConfig, d.slaves.pty.Path, filepath.Join(d.dir, "buffer"), d.link.Addr())
 	return os.WriteFile(filepath.Join(d.dir, "fieldferry.yaml"), []byte(text), 0o600)
 }
@@ -157,8 +162,8 @@ func (d *demo) count(topic string, data []byte) {
 	defer d.mu.Unlock()
 	entries, _ := d.ledger.Add(m)
 	for i, e := range entries {
-		if e.Type == "modbus" {
-			d.latest = topic + "  " + describe(m.Records[i], e)
+		if e.Type == "modbus" || e.Type == "can" {
+			d.latest[e.Type] = topic + "  " + describe(m.Records[i], e)
 		}
 	}
 }

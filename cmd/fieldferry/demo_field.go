@@ -1,7 +1,10 @@
+//go:build !arm
+
 package main
 
 import (
 	"context"
+	_ "embed"
 	"math"
 	"time"
 
@@ -9,6 +12,11 @@ import (
 )
 
 const demoGateway = "demo"
+
+// demoDBC describes the simulated engine's messages.
+//
+//go:embed demo.dbc
+var demoDBC []byte
 
 // demoConfig is the configuration of the demo: the port of the slaves, the
 // buffer's directory, the address of the link.
@@ -18,6 +26,7 @@ gateway: {id: ` + demoGateway + `}
 can:
   - interface: sim:engine
     name: engine
+    dbc: [engine.dbc]
 modbus:
   - name: line1
     port: %s

@@ -1,16 +1,15 @@
+//go:build !arm
+
 package main
 
 import (
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"fieldferry/gateway"
-
-	"golang.org/x/sys/unix"
 )
 
 // barScale is how many records a full bar stands for, at least: what the demo
@@ -36,15 +35,6 @@ func newScreen(out io.Writer) *screen {
 		s.refresh = 250 * time.Millisecond
 	}
 	return s
-}
-
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }
 
 // color wraps s for a terminal and leaves it alone elsewhere.
@@ -81,7 +71,7 @@ func (s *screen) erase() {
 func (s *screen) show(d *demo, st gateway.Stats) {
 	s.measure(st)
 	d.mu.Lock()
-	delivered, cut, latest := d.ledger.Records, d.cut, d.latest
+	delivered, cut, latest := d.ledger.Records, d.cut, [2]string{d.latest["can"], d.latest["modbus"]}
 	d.mu.Unlock()
 	s.peak = max(s.peak, st.Buffer.Pending)
 	if s.live {
@@ -112,7 +102,7 @@ func (s *screen) measure(st gateway.Stats) {
 	s.lastAt = now
 }
 
-func (s *screen) draw(d *demo, st gateway.Stats, delivered uint64, cut bool, latest string) {
+func (s *screen) draw(d *demo, st gateway.Stats, delivered uint64, cut bool, latest [2]string) {
 	var b strings.Builder
 	uplinkText := s.color("32", "connected")
 	if !st.Uplink.Connected {
@@ -128,7 +118,7 @@ func (s *screen) draw(d *demo, st gateway.Stats, delivered uint64, cut bool, lat
 	fmt.Fprintf(&b, "\n  buffer     %s %d records waiting, %s on disk\n",
 		s.bar(st.Buffer.Pending, s.peak, 30), st.Buffer.Pending, bytesText(st.Buffer.DiskBytes))
 	fmt.Fprintf(&b, "  uplink     %s, %d messages in flight\n", uplinkText, st.Uplink.InFlight)
-	fmt.Fprintf(&b, "  delivered  %d\n  latest     %.95s\n  time       %.0f s\n", delivered, latest, time.Since(d.began).Seconds())
+	fmt.Fprintf(&b, "  delivered  %d\n  latest     %.95s\n             %.95s\n  time       %.0f s\n", delivered, latest[0], latest[1], time.Since(d.began).Seconds())
 	s.erase()
 	s.lines = strings.Count(b.String(), "\n")
 	fmt.Fprint(s.out, b.String())
@@ -148,18 +138,4 @@ func (s *screen) end(d *demo, v verdict, st gateway.Stats) {
 		fmt.Fprintf(s.out, "  kept         %s\n", d.dir)
 	}
 	fmt.Fprintf(s.out, "\ndelivered %d records, lost %d, duplicates %d\n", v.delivered, v.lost, v.duplicates)
-}
-
-// bytesText is a size for people.
-func bytesText(n int64) string {
-	switch {
-	case n < 1<<10:
-		return fmt.Sprintf("%d B", n)
-	case n < 1<<20:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	case n < 1<<30:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	default:
-		return fmt.Sprintf("%.2f GiB", float64(n)/(1<<30))
-	}
 }

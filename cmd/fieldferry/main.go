@@ -22,6 +22,7 @@ const (
 
 // app is what a verb may know of the world outside.
 type app struct {
+	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) (string, bool)
 	hostname       func() (string, error)
@@ -51,7 +52,7 @@ func usageError(format string, args ...any) error {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	a := &app{stdout: os.Stdout, stderr: os.Stderr, getenv: os.LookupEnv, hostname: os.Hostname}
+	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.LookupEnv, hostname: os.Hostname}
 	code := a.main(ctx, os.Args[1:])
 	stop()
 	os.Exit(code)
@@ -106,6 +107,9 @@ Exit codes: 0 ok, 1 failed at run time, 2 wrong usage or configuration.`,
 		a.newCheckCommand(),
 		a.newDemoCommand(),
 		a.newWatchCommand(),
+		a.newCANCommand(),
+		a.newDecodeCommand(),
+		a.newModbusCommand(),
 		a.newBufferCommand(),
 		a.newVersionCommand(),
 	)

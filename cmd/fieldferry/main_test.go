@@ -150,26 +150,23 @@ func TestRunTellsSystemdAndStops(t *testing.T) {
 	}
 }
 
-// The demo loses nothing over a cut, says so in its last line, and leaves
-// what it was asked to leave.
-func TestDemo(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "demo")
-	r := fieldferry(t.Context(), nil, "demo", "--for", "3s", "--dir", dir)
-	if r.code != 0 || !regexp.MustCompile(`\ndelivered [1-9]\d\d+ records, lost 0, duplicates \d+\n$`).MatchString(r.stdout) {
+func TestDecode(t *testing.T) {
+	log := write(t, "drive.log", "(1436509052.249713) vcan0 0CF00400#F17D7D6419000000\nnoise\n(1436509052.250000) vcan0 123#R\n")
+	r := fieldferry(t.Context(), nil, "decode", "--dbc", "demo.dbc", log)
+	want := `{"ts":1436509052.249713,"bus":"vcan0","id":"0CF00400","name":"EEC1","signals":{"EngineSpeed":812.5,"DriverDemandTorque":0,"ActualTorque":0}}
+{"ts":1436509052.250000,"bus":"vcan0","id":"123","data":"","rtr":true}
+`
+	if r.code != 0 || r.stdout != want || !strings.Contains(r.stderr, log+": line 2") {
 		t.Errorf("code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
-	for _, want := range []string{"the uplink is CUT", "the uplink is back"} {
-		if !strings.Contains(r.stdout, want) {
-			t.Errorf("no %q in\n%s", want, r.stdout)
-		}
+	faulty := write(t, "faulty.dbc", "VERSION \"\"\nBO_ 291 M: 8 E\n SG_ S : x|8@1+ (1,0) [0|0] \"\" E\n")
+	if r := fieldferry(t.Context(), nil, "decode", "--dbc", faulty, log); r.code != 0 || !strings.Contains(r.stderr, faulty+":3:") {
+		t.Errorf("code %d\n%s", r.code, r.stderr)
 	}
-	if strings.Contains(r.stdout, "\x1b") {
-		t.Error("control sequences although nobody watches")
+	if r := fieldferry(t.Context(), nil, "decode", "--strict", "--dbc", faulty, log); r.code != 2 {
+		t.Errorf("strict: code %d\n%s", r.code, r.stderr)
 	}
-	if info := fieldferry(t.Context(), nil, "buffer", "info", filepath.Join(dir, "buffer")); info.code != 0 {
-		t.Errorf("buffer info: %d %s", info.code, info.stderr)
-	}
-	if check := fieldferry(t.Context(), nil, "check", "-c", filepath.Join(dir, "fieldferry.yaml")); check.code != 0 {
-		t.Errorf("check: %s", check.stderr)
+	if r := fieldferry(t.Context(), nil, "decode", log); r.code != 2 || !strings.Contains(r.stderr, "--dbc is missing") {
+		t.Errorf("without DBC: code %d\n%s", r.code, r.stderr)
 	}
 }

@@ -14,8 +14,10 @@ const defaultConfig = "/etc/fieldferry/fieldferry.yaml"
 
 // configOptions are the flags of every verb that reads a configuration.
 type configOptions struct {
-	path string
-	set  []string
+	path    string
+	set     []string
+	strict  bool // see [config.Options]
+	details bool
 }
 
 func (o *configOptions) addFlags(c *cobra.Command) {
@@ -41,7 +43,7 @@ func (a *app) loadQuietly(o configOptions) (*config.Config, []config.Problem) {
 	if err != nil {
 		host = "" // then the file must name the gateway
 	}
-	return config.Load(o.path, config.Options{Set: o.set, Getenv: a.getenv, Hostname: host})
+	return config.Load(o.path, config.Options{Set: o.set, Getenv: a.getenv, Hostname: host, Strict: o.strict, Details: o.details})
 }
 
 func (a *app) newRunCommand() *cobra.Command {

@@ -107,6 +107,11 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 		return
 	}
 	now := time.Now()
+	data, err := uplink.Expand(data)
+	if err != nil {
+		fmt.Fprintf(w.err, "%s: %v\n", printable(topic), err)
+		return
+	}
 	m, err := payload.Parse(data)
 	if err != nil {
 		if !strings.HasSuffix(topic, "/status") && !strings.HasSuffix(topic, "/meta") {
@@ -168,16 +173,19 @@ func describe(raw json.RawMessage, e payload.Entry) string {
 		return printable(strings.TrimSpace(fmt.Sprintf("event %s %s %s %s", ev.Event, ev.State, ev.Subject, ev.Detail)))
 	}
 	var r struct {
-		ID, Data, Device string
-		RTR              bool
-		Values           json.RawMessage
-		Errors           map[string]string
+		ID, Data, Device, Name string
+		RTR                    bool
+		Values, Signals        json.RawMessage
+		Errors                 map[string]string
 	}
 	_ = json.Unmarshal(raw, &r)
 	switch e.Type {
 	case "can":
 		if r.RTR {
 			return printable(r.ID) + "#R"
+		}
+		if r.Name != "" {
+			return printable(fmt.Sprintf("%s %s", r.Name, r.Signals))
 		}
 		return printable(r.ID + "#" + r.Data)
 	case "modbus":
@@ -217,14 +225,4 @@ func (w *watcher) summary() error {
 	}
 	fmt.Fprintf(w.out, "records %d gaps %d duplicates %d\n", l.Records, missing, l.Duplicates)
 	return nil
-}
-
-// printable keeps what came from outside from playing tricks on a terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 {
-			return '\uFFFD'
-		}
-		return r
-	}, s)
 }

@@ -15,7 +15,8 @@ func (l *loader) can(v value, taken sources) []CAN {
 }
 
 func (l *loader) canSource(v value, taken sources) CAN {
-	f := v.fields("interface", "name", "filters", "fd")
+	f := v.fields("interface", "name", "filters", "join_filters", "fd", "timestamps", "bitrate", "dbitrate", "sample_point",
+		"dsample_point", "listen_only", "triple_sampling", "loopback", "one_shot", "restart_ms", "txqueuelen", "limit", "messages", "dbc", "match", "raw")
 	if !v.is(object) {
 		return CAN{}
 	}
@@ -36,8 +37,18 @@ func (l *loader) canSource(v value, taken sources) CAN {
 	if c.Bus.Interface != "" || f.at("name").has {
 		taken.add(c.Name, name)
 	}
-	c.Bus.Filters = f.at("filters").canFilters()
+	f.at("filters").canFilters(&c.Bus)
+	c.Bus.Join = f.at("join_filters").boolean(c.Bus.Join)
 	c.Bus.FD = f.at("fd").boolean(false)
+	c.Bus.Timestamps = map[string]can.Timestamps{"kernel": can.TimesKernel, "hardware": can.TimesHardware,
+		"receive": can.TimesReceive}[f.at("timestamps").choice("kernel", "hardware", "receive")]
+	f.canLink(&c.Bus)
+	c.DBC = f.canDBC()
+	f.canLimits(&c)
+	c.DecodedOnly = !f.at("raw").boolean(true)
+	if c.DecodedOnly && c.DBC == nil {
+		f.at("raw").fail("sends only frames that a DBC file describes, but there is none", "add dbc: [FILE], or remove it")
+	}
 	return c
 }
 
@@ -66,23 +77,20 @@ func (v value) canInterface() string {
 // maxFilters is CAN_RAW_FILTER_MAX.
 const maxFilters = 512
 
-func (v value) canFilters() []can.Filter {
+func (v value) canFilters(bus *can.Config) {
 	items := v.list()
 	if len(items) > maxFilters {
 		v.fail(fmt.Sprintf("%d filters are more than the %d the kernel takes", len(items), maxFilters), "use masks that cover several ids")
 	}
-	var out []can.Filter
+	var set can.FilterSet
 	for _, item := range items {
 		text := item.text("")
 		if text == "" {
 			continue
 		}
-		filter, what := parseFilter(text)
-		if what != "" {
+		if what := parseFilter(text, &set); what != "" {
 			item.fail(shown(text)+" "+what, `write id:mask or id~mask in hexadecimal, such as "100:7F0" or "0CF00400:1FFFFFFF"`)
-			continue
 		}
-		out = append(out, filter)
 	}
-	return out
+	set.AddTo(bus)
 }

@@ -11,35 +11,47 @@ import (
 const (
 	canEFF = 1 << 31 // extended frame format
 	canERR = 1 << 29 // error frames; they have a filter of their own
+
+	canErrorMask = 1<<29 - 1 // the classes of error frames
 )
 
-// parseFilter reads a filter as candump writes it: id:mask passes, id~mask
-// keeps out; eight digits of id mean an extended id. It returns what is wrong.
-func parseFilter(text string) (f can.Filter, what string) {
+// parseFilter reads a filter as candump writes it into set: id:mask passes,
+// id~mask keeps out; eight digits of id mean an extended id. #mask is the
+// classes of error frames, j joins the filters. It returns what is wrong.
+func parseFilter(text string, set *can.FilterSet) (what string) {
+	if strings.EqualFold(text, "j") {
+		set.Join = true
+		return ""
+	}
+	if classes, ok := strings.CutPrefix(text, "#"); ok {
+		mask, ok := hex32(classes)
+		if !ok {
+			return "has no mask of one to eight hexadecimal digits"
+		}
+		set.Errors = true
+		set.ErrorClasses |= mask & canErrorMask
+		return ""
+	}
 	sep := strings.IndexAny(text, ":~")
-	switch {
-	case strings.HasPrefix(text, "#"):
-		return f, "asks for error frames, which are always read and counted"
-	case strings.EqualFold(text, "j"):
-		return f, "joins filters, which is not in this version"
-	case sep < 0:
-		return f, "has no mask"
+	if sep < 0 {
+		return "has no mask"
 	}
 	id, okID := hex32(text[:sep])
 	mask, okMask := hex32(text[sep+1:])
 	switch {
 	case !okID:
-		return f, "has no id of one to eight hexadecimal digits"
+		return "has no id of one to eight hexadecimal digits"
 	case !okMask:
-		return f, "has no mask of one to eight hexadecimal digits"
+		return "has no mask of one to eight hexadecimal digits"
 	}
 	if id&canERR != 0 {
-		return f, "has the flag 20000000 in its id, which no data frame has"
+		return "has the flag 20000000 in its id, which no data frame has"
 	}
 	if sep == 8 {
 		id |= canEFF
 	}
-	return can.Filter{ID: id, Mask: mask &^ canERR, Invert: text[sep] == '~'}, ""
+	set.Filters = append(set.Filters, can.Filter{ID: id, Mask: mask &^ canERR, Invert: text[sep] == '~'})
+	return ""
 }
 
 func hex32(text string) (uint32, bool) {

@@ -1,12 +1,14 @@
 package config
 
 import (
+	"fmt"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"fieldferry/buffer"
 	"fieldferry/bus/can"
+	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/modbus"
 )
 
@@ -31,6 +33,9 @@ type Gateway struct {
 type CAN struct {
 	Name string // source name; default: the interface
 	Bus  can.Config
+	DBC  *dbc.Database // describes the frames; nil: nothing does
+	// DecodedOnly sends only frames that DBC describes, without their data.
+	DecodedOnly bool
 }
 
 // Uplink is the broker and how it is used. The files it names are read again
@@ -48,7 +53,13 @@ type Uplink struct {
 	Batch        Batch
 	InFlight     int    // messages that may wait for their PUBACK
 	Format       string // "json"
-	Compress     string // "none"
+	Compress     string // "none", "gzip" or "zstd"
+	Protocol     string // "3.1.1" or "5"
+	// VerifyPublish makes sure at every connect that the broker lets the
+	// gateway publish; default: on, but with a preset that has no use for it.
+	VerifyPublish bool
+	MaxRate       int64 // bytes a second; 0: no limit
+	MaxMessages   int   // messages a second; 0: no limit
 }
 
 // Batch says when records are sent together: whichever limit is met first.
@@ -69,6 +80,10 @@ type Options struct {
 	// DiskSize returns the bytes of the file system that holds path, which
 	// may not exist yet; nil: asked of the kernel.
 	DiskSize func(path string) (int64, error)
+	// Strict takes a DBC file with a faulty statement for an error.
+	Strict bool
+	// Details reports everything odd in DBC files, not just how much.
+	Details bool
 	// Now is the time certificates are judged by; zero: not judged.
 	Now time.Time
 }
@@ -118,11 +133,17 @@ func (l *loader) load(data []byte) (*Config, []Problem) {
 			cfg = l.config(value{l, "", root, true})
 		}
 	}
-	problems := sorted(l.problems)
-	if HasErrors(problems) {
-		return nil, problems
+	if HasErrors(l.problems) || HasErrors(l.foreign) {
+		return nil, append(sorted(l.problems), l.foreign...)
 	}
-	return cfg, problems
+	for i := range cfg.Modbus {
+		path := fmt.Sprintf("modbus[%d]", i)
+		for _, warning := range modbus.Plan(cfg.Modbus[i]).Warnings {
+			what, fix, _ := strings.Cut(warning, "; ")
+			l.problems = append(l.problems, cfg.Problem(path, what, fix, true))
+		}
+	}
+	return cfg, append(sorted(l.problems), l.foreign...)
 }
 
 func (l *loader) config(root value) *Config {
@@ -136,11 +157,12 @@ func (l *loader) config(root value) *Config {
 		return nil
 	}
 	root.expandAll()
-	f := root.fields("gateway", "can", "modbus", "buffer", "uplink")
+	f := root.fields("gateway", "can", "modbus", "templates", "buffer", "uplink")
 	cfg := &Config{file: l.file, places: l.places}
 	cfg.Gateway = l.gateway(f.at("gateway"))
 	sources := sources{}
 	cfg.CAN = l.can(f.at("can"), sources)
+	l.templates = f.at("templates").file("")
 	cfg.Modbus = l.modbus(f.at("modbus"), sources)
 	if !f.at("can").has && !f.at("modbus").has {
 		l.failAt(place{1, 1}, "", "nothing configured to read", "add can: or modbus:")

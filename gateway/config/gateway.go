@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -81,9 +82,16 @@ func (v value) label(def string) string {
 // sources are the source names given so far.
 type sources map[string]value
 
-// add reports a name that another source has.
+// reservedSources are the levels of a topic that the gateway itself uses.
+var reservedSources = []string{"gateway", "status", "meta"}
+
+// add reports a name that another source has, or the gateway itself.
 func (s sources) add(name string, v value) {
 	if name == "" {
+		return
+	}
+	if slices.Contains(reservedSources, name) {
+		v.fail(fmt.Sprintf("the name %s is taken by the gateway's own messages", shown(name)), "give the source another name")
 		return
 	}
 	if first, ok := s[name]; ok {

@@ -125,7 +125,7 @@ func largeSite() string {
 	var b strings.Builder
 	b.WriteString("uplink: {servers: [mqtt://localhost]}\nmodbus:\n")
 	for line := range 4 {
-		fmt.Fprintf(&b, "  - port: /dev/ttyS%d\n    devices:\n", line)
+		fmt.Fprintf(&b, "  - port: /dev/ttyS%d\n    interval: 10s\n    devices:\n", line)
 		for dev := range 20 {
 			fmt.Fprintf(&b, "      - name: meter%d\n        unit_id: %d\n        registers:\n", dev, dev+1)
 			for r := range 40 {

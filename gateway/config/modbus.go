@@ -22,6 +22,8 @@ const (
 	defaultInterval     = time.Second
 )
 
+var timeoutSpan = span{low: 10 * time.Millisecond, high: time.Minute, example: "300ms"}
+
 // inherited are the settings a register takes from its device, and a device
 // from its line, unless it has its own.
 type inherited struct {
@@ -31,6 +33,8 @@ type inherited struct {
 	maxRegisters int
 	addressBase  int64
 	modicon      bool
+	wire         bool // said so: an address like 40001 is meant as it is
+	tcp          bool // Modbus TCP, where 0 and 255 mean the far end itself
 }
 
 var inheritedKeys = []string{"interval", "byte_order", "max_gap", "max_registers", "address_base", "address_format"}
@@ -60,7 +64,7 @@ func (l *loader) line(v value, taken sources, ports ports) modbus.LineConfig {
 		DataBits:   f.at("data_bits").dataBits(),
 		Parity:     f.at("parity").choice(defaultParity, "N", "O")[0],
 		StopBits:   int(f.at("stop_bits").integer(1, 2, 1)),
-		Timeout:    f.at("timeout").duration(span{low: 10 * time.Millisecond, high: time.Minute, example: "300ms"}, defaultTimeout),
+		Timeout:    f.at("timeout").duration(timeoutSpan, defaultTimeout),
 		Retries:    int(f.at("retries").integer(0, 10, defaultRetries)),
 		Turnaround: f.at("turnaround").duration(span{low: time.Microsecond, high: 10 * time.Second, zero: true, example: "5ms"}, 0),
 		RS485:      f.at("rs485").rs485(),
@@ -77,6 +81,7 @@ func (l *loader) line(v value, taken sources, ports ports) modbus.LineConfig {
 	ports.add(c.Port, port)
 	in := inherited{
 		interval: defaultInterval, maxGap: defaultMaxGap, maxRegisters: defaultMaxRegisters,
+		tcp: strings.HasPrefix(c.Port, "tcp://"),
 	}.from(f)
 	c.Devices = l.devices(f.need("devices", "list what is on the line under devices:"), in)
 	return c
@@ -91,6 +96,7 @@ func (in inherited) from(f fields) inherited {
 	in.addressBase = f.at("address_base").integer(0, 1, in.addressBase)
 	if format := f.at("address_format"); format.has {
 		in.modicon = format.choice("wire", "modicon") == "modicon"
+		in.wire = !in.modicon
 	}
 	if in.modicon && in.addressBase == 1 && (f.at("address_base").has || f.at("address_format").has) {
 		v := f.at("address_format")
@@ -102,20 +108,15 @@ func (in inherited) from(f fields) inherited {
 	return in
 }
 
-// byteOrders by the names of the configuration.
-var byteOrders = map[string]modbus.ByteOrder{
-	"ABCD": modbus.ABCD, "DCBA": modbus.DCBA, "BADC": modbus.BADC, "CDAB": modbus.CDAB,
-}
-
 func (v value) byteOrder(def modbus.ByteOrder) modbus.ByteOrder {
 	if !v.is(scalar) {
 		return def
 	}
-	if o, ok := byteOrders[v.n.text]; ok {
+	if o, err := modbus.ParseByteOrder(v.n.text); err == nil {
 		return o
 	}
 	fix := "write ABCD (most significant byte first), CDAB (words reversed), BADC (bytes swapped) or DCBA (both)"
-	if _, ok := byteOrders[strings.ToUpper(v.n.text)]; ok {
+	if _, err := modbus.ParseByteOrder(strings.ToUpper(v.n.text)); err == nil {
 		fix = "write " + strings.ToUpper(v.n.text)
 	}
 	v.fail(shown(v.n.text)+" is no byte order", fix)
@@ -152,16 +153,25 @@ func (l *loader) devices(v value, in inherited) []modbus.Device {
 	return out
 }
 
-var deviceKeys = append([]string{"name", "unit_id", "registers"}, inheritedKeys...)
+var deviceKeys = append([]string{"name", "unit_id", "template", "registers", "timeout"}, inheritedKeys...)
 
 func (l *loader) device(v value, in inherited, names map[string]value, units map[uint8]value) (modbus.Device, []placed) {
 	f := v.fields(deviceKeys...)
 	if !v.is(object) {
 		return modbus.Device{}, nil
 	}
+	t := f.fromTemplate()
+	timeout := time.Duration(0)
+	if t != nil {
+		in = in.from(t.root)
+		timeout = t.root.at("timeout").duration(timeoutSpan, 0)
+	}
 	in = in.from(f)
 	name, unit := f.need("name", "write name: meter"), f.need("unit_id", "write unit_id: 1")
-	d := modbus.Device{Name: name.level(""), UnitID: unit.unitID(), MaxGap: in.maxGap, MaxRegisters: in.maxRegisters}
+	d := modbus.Device{
+		Name: name.level(""), UnitID: unit.unitID(in.tcp), MaxGap: in.maxGap, MaxRegisters: in.maxRegisters,
+		Timeout: f.at("timeout").duration(timeoutSpan, timeout),
+	}
 	if first, ok := names[d.Name]; ok && d.Name != "" {
 		name.fail(fmt.Sprintf("another device %s of this line has the name %s", first.where(), shown(d.Name)), "give it a name of its own")
 	} else {
@@ -172,25 +182,39 @@ func (l *loader) device(v value, in inherited, names map[string]value, units map
 	} else {
 		units[d.UnitID] = unit
 	}
-	registers := f.need("registers", "list what to read under registers:")
-	if registers.has && registers.n.kind == list && len(registers.n.items) == 0 {
-		registers.fail("the device has no register", "add one, or remove the device")
-	}
 	outputs := map[string]value{}
 	var polled []placed
-	for _, item := range registers.list() {
-		r := l.register(item, in, outputs)
-		d.Registers = append(d.Registers, r.Register)
-		if r.width > 0 {
-			r.unit = d.UnitID
-			polled = append(polled, r)
+	add := func(l *loader, list []value) {
+		for _, item := range list {
+			r := l.register(item, in, outputs)
+			d.Registers = append(d.Registers, r.Register)
+			if r.width > 0 {
+				r.unit = d.UnitID
+				polled = append(polled, r)
+			}
 		}
 	}
+	registers := f.at("registers")
+	if t == nil && !f.at("template").has {
+		registers = f.need("registers", "list what to read under registers:, or name a template:")
+	}
+	if t == nil && registers.has && registers.n.kind == list && len(registers.n.items) == 0 {
+		registers.fail("the device has no register", "add one, or remove the device")
+	}
+	own := registers.list()
+	if t != nil {
+		add(t.l, t.registers(own))
+		l.problems = append(l.problems, t.l.problems...)
+	}
+	add(l, own)
 	return d, polled
 }
 
-func (v value) unitID() uint8 {
+func (v value) unitID(tcp bool) uint8 {
 	n := v.integer(0, math.MaxInt32, -1)
+	if tcp && (n == 0 || n == 255) {
+		return uint8(n)
+	}
 	const fix = "write the device's unit id, 1 to 247"
 	switch {
 	case n < 0: // absent, or reported

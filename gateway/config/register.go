@@ -6,35 +6,15 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"fieldferry/bus/modbus"
 )
 
-// registerType is a type by its name in the configuration.
-type registerType struct {
-	name  string
-	typ   modbus.Type
-	width int // registers; 0: the type is not in this version
-}
-
-// registerTypes in the order of the documentation.
-var registerTypes = []registerType{
-	{"bool", modbus.Bool, 1},
-	{"bit", 0, 0},
-	{"int8", 0, 0},
-	{"uint8", 0, 0},
-	{"int16", modbus.Int16, 1},
-	{"uint16", modbus.Uint16, 1},
-	{"int32", modbus.Int32, 2},
-	{"uint32", modbus.Uint32, 2},
-	{"int64", modbus.Int64, 4},
-	{"uint64", modbus.Uint64, 4},
-	{"float16", 0, 0},
-	{"float32", modbus.Float32, 2},
-	{"float64", modbus.Float64, 4},
-	{"string", 0, 0},
-	{"bcd16", 0, 0},
-	{"bcd32", 0, 0},
+// typeWords are what other programs call a type.
+var typeWords = map[string]string{
+	"float": "float32", "real": "float32", "double": "float64", "int": "int16", "uint": "uint16", "short": "int16", "word": "uint16",
+	"dint": "int32", "udint": "uint32", "dword": "uint32", "long": "int32", "boolean": "bool", "byte": "uint8", "bcd": "bcd16",
 }
 
 // tables by their names in the configuration, with the first digit of their
@@ -71,6 +51,7 @@ type placed struct {
 var registerKeys = []string{
 	"name", "register", "address", "type", "scale", "offset", "unit", "on_change",
 	"interval", "byte_order", "address_base", "address_format",
+	"bit", "bits", "byte", "length", "enum", "flags", "invalid", "scale_register", "deadband", "min_interval", "max_interval",
 }
 
 func (l *loader) register(v value, in inherited, outputs map[string]value) placed {
@@ -90,10 +71,16 @@ func (l *loader) register(v value, in inherited, outputs map[string]value) place
 	var addressOK, typeOK bool
 	p.Table, p.Address, addressOK = f.address(in)
 	typeOK = p.setType(f)
-	p.setScale(f)
 	p.ByteOrder, p.Interval = in.byteOrder, in.interval
 	p.Unit = f.at("unit").label("")
-	p.OnChange = f.at("on_change").boolean(false)
+	if typeOK {
+		p.setParts(f)
+		p.setScale(f)
+		p.setInvalid(f.at("invalid"))
+		p.setScaleRegister(f.at("scale_register"), in)
+		p.setLabels(f)
+		p.setLimit(f)
+	}
 	if !addressOK || !typeOK {
 		p.width = 0
 		return p
@@ -130,23 +117,16 @@ func (p *placed) setType(f fields) bool {
 	if !v.is(scalar) {
 		return false
 	}
-	var available []string
-	for _, t := range registerTypes {
-		if t.name == v.n.text && t.width == 0 {
-			v.fail("the type "+t.name+" is not in this version", "remove the register, or read it as uint16")
-			return false
-		}
-		if t.width > 0 {
-			available = append(available, t.name)
-		}
-		if t.name == v.n.text {
-			p.Type, p.typ, p.width = t.typ, t.name, t.width
-		}
-	}
-	if p.width == 0 {
-		v.choice(available...)
+	t, err := modbus.ParseType(v.n.text)
+	if ours := typeWords[strings.ToLower(v.n.text)]; err != nil && ours != "" {
+		v.fail(shown(v.n.text)+" is not known", "write "+ours)
 		return false
 	}
+	if err != nil {
+		v.choice(modbus.Types()...)
+		return false
+	}
+	p.Type, p.typ, p.width = t, v.n.text, t.Registers()
 	if bit && p.Type != modbus.Bool {
 		v.fail(fmt.Sprintf("a %s is one bit and cannot be %s", tableName(p.Table), p.typ), "write type: bool, or register: holding or input")
 		return false
@@ -161,10 +141,10 @@ func (p *placed) setScale(f fields) {
 		scale.fail("zero would make every value the same", "write a number such as 0.1, or remove the key")
 		p.Scale = 1
 	}
-	if p.typ == "bool" {
+	if p.typ == "bool" || p.typ == "bit" || p.typ == "string" {
 		for _, v := range []value{scale, offset} {
 			if v.has {
-				v.fail("a bool has no scale or offset", "remove the key, or read it as uint16")
+				v.fail(p.a()+" has no scale or offset", "remove the key, or read it as uint16")
 			}
 		}
 	}
@@ -197,7 +177,9 @@ func (f fields) address(in inherited) (modbus.Table, uint16, bool) {
 	if !v.has || v.n.bad || len(v.l.problems) > before {
 		return table, 0, false
 	}
-	v.warnModicon(table, n)
+	if !in.wire {
+		v.warnModicon(table, n)
+	}
 	return table, uint16(n - in.addressBase), ok
 }
 
@@ -241,18 +223,23 @@ func (v value) modicon(register value, table modbus.Table, tableOK bool) (modbus
 	return table, 0, false
 }
 
+// isPart says that others may read the same register too.
+func (p *placed) isPart() bool {
+	return p.Type == modbus.Bit || p.BitCount > 0 || p.Type == modbus.Int8 || p.Type == modbus.Uint8
+}
+
 // warnOverlaps names registers of one unit and table that share addresses but
 // not type and place: one of them is likely wrong. A bool reads what a number
 // may hold too, so it is left out.
 func warnOverlaps(registers []placed) {
-	registers = slices.DeleteFunc(registers, func(p placed) bool { return p.typ == "bool" })
+	registers = slices.DeleteFunc(registers, func(p placed) bool { return p.typ == "bool" || p.isPart() })
 	slices.SortStableFunc(registers, func(a, b placed) int {
 		return cmp.Or(cmp.Compare(a.unit, b.unit), cmp.Compare(a.Table, b.Table), cmp.Compare(a.Address, b.Address))
 	})
 	end := func(p placed) int { return int(p.Address) + p.width }
 	for i := 1; i < len(registers); i++ {
 		p := registers[i]
-		// A value is at most 4 registers wide: only a few can reach to p.
+		// A number is at most 4 registers wide: only a few can reach to p.
 		for j := i - 1; j >= 0; j-- {
 			q := registers[j]
 			if q.unit != p.unit || q.Table != p.Table || int(q.Address)+4 <= int(p.Address) {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"fieldferry/bus/modbus"
 )
 
 // usualRates are the rates devices are documented with.
@@ -48,12 +50,6 @@ func (v value) dataBits() int {
 // adapter can be plugged in later.
 func (v value) serialPort() string {
 	text := v.text("")
-	for _, scheme := range []string{"tcp://", "rtu+tcp://", "udp://"} {
-		if strings.HasPrefix(text, scheme) {
-			v.fail(fmt.Sprintf("Modbus over %s is not in this version", strings.TrimSuffix(scheme, "://")), "name a serial port such as /dev/ttyS1")
-			return ""
-		}
-	}
 	switch {
 	case text == "":
 		return ""
@@ -61,8 +57,11 @@ func (v value) serialPort() string {
 		v.fail(shown(text)+" "+labelTrouble(text), "name a serial port such as /dev/ttyS1")
 		return ""
 	case strings.Contains(text, "://"):
-		v.fail(shown(text)+" is no serial port", "name a serial port such as /dev/ttyS1")
-		return ""
+		if _, err := modbus.ParseEndpoint(text); err != nil {
+			v.fail(shown(text)+" is no port", "write a serial device such as /dev/ttyS1, tcp://HOST:502 or rtu+tcp://HOST:PORT")
+			return ""
+		}
+		return text
 	}
 	path := v.l.resolve(text)
 	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeCharDevice == 0 {
@@ -80,7 +79,10 @@ func (p ports) add(path string, v value) {
 	if path == "" {
 		return
 	}
-	real := filepath.Clean(path)
+	real := path
+	if !strings.Contains(path, "://") {
+		real = filepath.Clean(path)
+	}
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		real = target
 	}
@@ -90,7 +92,7 @@ func (p ports) add(path string, v value) {
 		return
 	}
 	what := fmt.Sprintf("the port is that of %s %s", strings.TrimSuffix(first.path, ".port"), first.where())
-	if real != filepath.Clean(path) {
+	if real != path && real != filepath.Clean(path) {
 		what += fmt.Sprintf(": %s leads to %s", path, real)
 	}
 	v.fail(what, "put the devices of one port under one line")

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -29,6 +30,19 @@ func nearest(word string, candidates []string) string {
 		if len(word) >= 4 && (strings.HasPrefix(c, word) || strings.HasPrefix(word, c) && len(c) >= 4) {
 			return c
 		}
+	}
+	return ""
+}
+
+// nearestName is nearest for names whose letters may be of either case.
+func nearestName(word string, names []string) string {
+	lower := make([]string, len(names))
+	for i, name := range names {
+		lower[i] = strings.ToLower(name)
+	}
+	near := nearest(strings.ToLower(word), lower)
+	if i := slices.Index(lower, near); i >= 0 {
+		return names[i]
 	}
 	return ""
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	yaml "github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
@@ -68,11 +67,19 @@ func (l *loader) parse(text string) (root *node) {
 	return &node{kind: nothing, at: place{1, 1}}
 }
 
+// parserError is what the parser's errors are. The package that exports the
+// type would bring its encoder and decoder along.
+type parserError interface {
+	error
+	GetToken() *token.Token
+	GetMessage() string
+}
+
 // syntax reports the parser's error without its excerpt of the source, which
 // may show a secret.
 func (l *loader) syntax(text string, err error) {
 	at, what, fix := place{1, 1}, "not YAML", "correct the YAML here or just above"
-	var ye yaml.Error
+	var ye parserError
 	if errors.As(err, &ye) {
 		what = ye.GetMessage()
 		if t := ye.GetToken(); t != nil {

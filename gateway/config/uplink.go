@@ -23,14 +23,21 @@ const maxString = 65535
 
 func (l *loader) uplink(v value, gateway Gateway) Uplink {
 	f := v.fields("servers", "client_id", "username", "password", "password_file", "tls",
-		"keep_alive", "ack_timeout", "topic", "batch", "in_flight")
+		"keep_alive", "ack_timeout", "topic", "batch", "in_flight",
+		"preset", "protocol", "verify_publish", "compress", "max_rate", "max_messages")
+	p := presets[f.at("preset").choice("none", presetAWS)]
 	u := Uplink{
 		ClientID: f.at("client_id").mqttString(gateway.ID),
 		Username: f.at("username").mqttString(""),
 		Topic:    f.at("topic").topic(),
 		InFlight: int(f.at("in_flight").integer(1, 65535, defaultInFlight)),
 		Format:   "json",
-		Compress: "none",
+		Compress: f.at("compress").choice("none", "gzip", "zstd"),
+		Protocol: f.at("protocol").choice("3.1.1", "5"),
+
+		VerifyPublish: f.at("verify_publish").boolean(!p.tells),
+		MaxRate:       f.at("max_rate").rate(64, 1<<30),
+		MaxMessages:   int(f.at("max_messages").integer(1, 1_000_000, 0)),
 	}
 	// MQTT 3.1.1, 3.1.2.10: seconds in 16 bits.
 	u.KeepAlive = f.at("keep_alive").duration(span{
@@ -38,6 +45,7 @@ func (l *loader) uplink(v value, gateway Gateway) Uplink {
 	}, defaultKeepAlive)
 	u.AckTimeout = f.at("ack_timeout").duration(span{low: time.Second, high: 48 * time.Hour, example: "60s"}, 2*u.KeepAlive)
 	l.batch(f.at("batch"), &u.Batch)
+	l.preset(f, p, &u)
 	l.password(f, &u)
 	if t := f.at("tls"); t.has {
 		u.TLS = l.tls(t)

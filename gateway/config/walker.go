@@ -12,7 +12,10 @@ type loader struct {
 	public   bool   // everybody on the machine may read the file
 	opts     Options
 	problems []Problem
-	places   map[string]place // of maps, by key path
+	foreign  []Problem // in other files
+
+	templates string           // directory of the site's own device templates
+	places    map[string]place // of maps, by key path
 }
 
 func (l *loader) report(at place, set bool, path, what, fix string, warning bool) {

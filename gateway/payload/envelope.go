@@ -1,10 +1,6 @@
 package payload
 
-import (
-	"fmt"
-
-	"fieldferry/bus/can"
-)
+import "fmt"
 
 // Version is the "v" member of every envelope.
 const Version = 1
@@ -13,39 +9,46 @@ const Version = 1
 // concurrent use; its zero value is ready.
 type Encoder struct {
 	stamp stamper
-	frame can.Frame
 }
 
 // AppendRecord appends one record as a JSON object. Time is in nanoseconds
-// since 1970. An unreadable body appends nothing and returns [ErrBody].
-func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte) ([]byte, error) {
+// since 1970. Frames are decoded by d, which may be nil. An unreadable body
+// appends nothing and returns [ErrBody].
+func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte, d *Decoding) ([]byte, error) {
 	if len(body) == 0 {
 		return dst, fmt.Errorf("%w: it is empty", ErrBody)
 	}
 	switch body[0] {
-	case typeCAN:
-		if err := parseFrame(body, &e.frame); err != nil {
+	case typeCAN, typeLimited:
+		f, err := parseFrame(body)
+		if err != nil {
 			return dst, err
 		}
-		dst = appendFrameJSON(e.head(dst, seq, time), &e.frame)
+		dst = appendFrameJSON(e.head(dst, seq, time, `","type":"can","id":"`), &f, d)
+	case typePacket:
+		out, err := appendPacketJSON(e.head(dst, seq, time, `","type":"can","id":"`), body, d)
+		if err != nil {
+			return dst, err
+		}
+		dst = out
 	case typeModbus:
-		dst = append(e.head(dst, seq, time), `"type":"modbus",`...)
-		dst = append(dst, body[1:]...)
+		dst = append(e.head(dst, seq, time, `","type":"modbus",`), body[1:]...)
 	case typeEvent:
-		dst = append(e.head(dst, seq, time), `"type":"event",`...)
-		dst = append(dst, body[1:]...)
+		dst = append(e.head(dst, seq, time, `","type":"event",`), body[1:]...)
 	default:
 		return dst, fmt.Errorf("%w: type %q", ErrBody, body[0])
 	}
 	return append(dst, '}'), nil
 }
 
-func (e *Encoder) head(dst []byte, seq uint64, time int64) []byte {
+// head appends the number and the time of a record, and the rest of its head
+// from the quote that ends the time.
+func (e *Encoder) head(dst []byte, seq uint64, time int64, rest string) []byte {
 	dst = append(dst, `{"seq":`...)
 	dst = appendUint(dst, seq)
 	dst = append(dst, `,"ts":"`...)
 	dst = e.stamp.append(dst, time)
-	return append(dst, '"', ',')
+	return append(dst, rest...)
 }
 
 // AppendLoss appends a loss record: the sequence numbers from to to, both

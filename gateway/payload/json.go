@@ -2,6 +2,7 @@ package payload
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -18,10 +19,23 @@ const upperHex = "0123456789ABCDEF"
 
 func appendUint(dst []byte, v uint64) []byte { return strconv.AppendUint(dst, v, 10) }
 
+// hexPairs are the bytes in upper-case hex, and decimalPairs the numbers below
+// 100: two digits at a time cost half of what single ones do.
+var hexPairs, decimalPairs = pairs(upperHex), pairs(upperHex[:10])
+
+func pairs(digits string) (p [256][2]byte) {
+	for i := range len(digits) * len(digits) {
+		p[i] = [2]byte{digits[i/len(digits)], digits[i%len(digits)]}
+	}
+	return p
+}
+
 // appendHex appends bytes as upper-case hex.
 func appendHex(dst, data []byte) []byte {
-	for _, b := range data {
-		dst = append(dst, upperHex[b>>4], upperHex[b&15])
+	n := len(dst)
+	dst = slices.Grow(dst, 2*len(data))[:n+2*len(data)]
+	for i, b := range data {
+		*(*[2]byte)(dst[n+2*i:]) = hexPairs[b]
 	}
 	return dst
 }
@@ -29,42 +43,60 @@ func appendHex(dst, data []byte) []byte {
 // appendID appends an arbitration id as candump writes it: 3 digits standard,
 // 8 digits extended.
 func appendID(dst []byte, id uint32, extended bool) []byte {
-	shift := 8
-	if extended {
-		shift = 28
+	low := &hexPairs[byte(id)]
+	if !extended {
+		return append(dst, upperHex[id>>8&15], low[0], low[1])
 	}
-	for ; shift >= 0; shift -= 4 {
-		dst = append(dst, upperHex[id>>shift&15])
+	a, b, c := &hexPairs[id>>24], &hexPairs[byte(id>>16)], &hexPairs[byte(id>>8)]
+	return append(dst, a[0], a[1], b[0], b[1], c[0], c[1], low[0], low[1])
+}
+
+// appendFrameJSON appends what follows the id's opening quote in a CAN record.
+func appendFrameJSON(dst []byte, f *frameBody, d *Decoding) []byte {
+	extended := f.flags&can.Extended != 0
+	dst = appendID(dst, f.id, extended)
+	m := d.lookup(f.id, f.flags)
+	withData := m == nil || !d.OmitData
+	switch {
+	case extended && withData:
+		dst = append(dst, `","ext":true,"data":"`...)
+	case extended:
+		dst = append(dst, `","ext":true`...)
+	case withData:
+		dst = append(dst, `","data":"`...)
+	default:
+		dst = append(dst, '"')
+	}
+	if withData {
+		dst = append(appendHex(dst, f.data), '"')
+	}
+	if f.flags&(can.Remote|can.FD) != 0 {
+		dst = appendFlags(dst, f)
+	}
+	if f.suppressed > 0 {
+		dst = append(dst, `,"suppressed":`...)
+		dst = appendUint(dst, uint64(f.suppressed))
+	}
+	if m != nil {
+		dst = d.appendSignals(dst, m, f.id, f.data)
 	}
 	return dst
 }
 
-// appendFrameJSON appends the members of a CAN record.
-func appendFrameJSON(dst []byte, f *can.Frame) []byte {
-	dst = append(dst, `"type":"can","id":"`...)
-	extended := f.Flags&can.Extended != 0
-	dst = appendID(dst, f.ID, extended)
-	if extended {
-		dst = append(dst, `","ext":true,"data":"`...)
-	} else {
-		dst = append(dst, `","data":"`...)
-	}
-	if f.Flags&can.Remote != 0 {
-		dst = append(dst, `","rtr":true`...)
-		if f.Len > 0 {
+func appendFlags(dst []byte, f *frameBody) []byte {
+	switch {
+	case f.flags&can.Remote != 0:
+		dst = append(dst, `,"rtr":true`...)
+		if f.asked > 0 {
 			dst = append(dst, `,"dlc":`...)
-			dst = appendUint(dst, uint64(f.Len))
+			dst = appendUint(dst, uint64(f.asked))
 		}
-		return dst
-	}
-	dst = appendHex(dst, f.Data[:f.Len])
-	dst = append(dst, '"')
-	if f.Flags&can.FD != 0 {
+	case f.flags&can.FD != 0:
 		dst = append(dst, `,"fd":true`...)
-		if f.Flags&can.BitRateSwitch != 0 {
+		if f.flags&can.BitRateSwitch != 0 {
 			dst = append(dst, `,"brs":true`...)
 		}
-		if f.Flags&can.ErrorState != 0 {
+		if f.flags&can.ErrorState != 0 {
 			dst = append(dst, `,"esi":true`...)
 		}
 	}
@@ -75,7 +107,38 @@ func appendFrameJSON(dst []byte, f *can.Frame) []byte {
 // JSON number would not be exact; floats in the shortest form that reads back
 // the same.
 func appendValue(dst []byte, v *modbus.Value) []byte {
+	if v.Label == "" && v.Flags == nil {
+		return appendPlain(dst, v)
+	}
+	dst = appendPlain(append(dst, `{"value":`...), v)
+	if v.Label != "" {
+		dst = appendString(append(dst, `,"label":`...), v.Label)
+	}
+	if v.Flags != nil {
+		dst = append(dst, `,"flags":[`...)
+		for i, f := range v.Flags {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = appendString(dst, f)
+		}
+		dst = append(dst, ']')
+	}
+	return append(dst, '}')
+}
+
+// AppendValue appends a value as JSON; one that is no finite number as null.
+func AppendValue(dst []byte, v *modbus.Value) []byte {
+	if v.Kind == modbus.KindFloat && notFinite(v.Float) {
+		return append(dst, "null"...)
+	}
+	return appendValue(dst, v)
+}
+
+func appendPlain(dst []byte, v *modbus.Value) []byte {
 	switch v.Kind {
+	case modbus.KindText:
+		return appendString(dst, v.Text)
 	case modbus.KindBool:
 		return strconv.AppendBool(dst, v.Uint != 0)
 	case modbus.KindInt:
@@ -160,26 +223,21 @@ func appendString(dst []byte, s string) []byte {
 // stamper appends times as RFC 3339 with nanoseconds, in UTC. It remembers
 // the second, which neighbours share.
 type stamper struct {
-	second int64
-	text   [20]byte // "2026-11-20T14:00:00."
+	begin int64    // of the second, in nanoseconds
+	text  [20]byte // "2026-11-20T14:00:00."
 }
 
 func (s *stamper) append(dst []byte, ns int64) []byte {
-	sec, frac := ns/1e9, ns%1e9
-	if frac < 0 {
-		sec, frac = sec-1, frac+1e9
-	}
-	if sec != s.second || s.text[0] == 0 {
-		s.second = sec
-		t := time.Unix(sec, 0).UTC()
+	frac := uint64(ns - s.begin)
+	if frac >= 1e9 || s.text[0] == 0 {
+		t := time.Unix(0, ns).UTC()
+		frac = uint64(t.Nanosecond())
+		s.begin = ns - int64(frac) // may wrap round for a time in 1677: so does the difference
 		copy(s.text[:], t.AppendFormat(s.text[:0], "2006-01-02T15:04:05."))
 	}
+	n := uint32(frac) // 32 bits: divisions of 64 are slow on ARMv7
+	high, low := n/10000, n%10000
+	a, b, c, d := &decimalPairs[high/1000], &decimalPairs[high/10%100], &decimalPairs[low/100], &decimalPairs[low%100]
 	dst = append(dst, s.text[:]...)
-	var digits [9]byte
-	for i := 8; i >= 0; i-- {
-		digits[i] = byte('0' + frac%10)
-		frac /= 10
-	}
-	dst = append(dst, digits[:]...)
-	return append(dst, 'Z')
+	return append(dst, a[0], a[1], b[0], b[1], '0'+byte(high%10), c[0], c[1], d[0], d[1], 'Z')
 }

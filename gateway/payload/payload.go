@@ -30,19 +30,30 @@ import (
 
 // The types of a body, its first byte.
 const (
-	typeCAN    = 'c' // flags, 4 bytes of arbitration id little-endian, data (remote: length asked for)
-	typeModbus = 'm' // JSON members
-	typeEvent  = 'e' // JSON members
+	typeCAN     = 'c' // flags, 4 bytes of arbitration id little-endian, data (remote: length asked for)
+	typeLimited = 's' // 4 bytes count of suppressed frames little-endian, then as typeCAN without its type
+	typePacket  = 'p' // 4 bytes of arbitration id little-endian, data
+	typeModbus  = 'm' // JSON members
+	typeEvent   = 'e' // JSON members
 )
 
 // ErrBody says that a body is not one this version can read.
 var ErrBody = errors.New("record has an unknown form")
 
-const canHeader = 6
+const (
+	canHeader     = 6
+	limitedHeader = 5
+)
 
 // AppendFrame appends the body of a CAN frame.
 func AppendFrame(dst []byte, f *can.Frame) []byte {
-	dst = append(dst, typeCAN, byte(f.Flags))
+	if f.Suppressed > 0 {
+		dst = append(dst, typeLimited)
+		dst = binary.LittleEndian.AppendUint32(dst, f.Suppressed)
+	} else {
+		dst = append(dst, typeCAN)
+	}
+	dst = append(dst, byte(f.Flags))
 	dst = binary.LittleEndian.AppendUint32(dst, f.ID)
 	if f.Flags&can.Remote != 0 {
 		return append(dst, f.Len)
@@ -50,22 +61,31 @@ func AppendFrame(dst []byte, f *can.Frame) []byte {
 	return append(dst, f.Data[:min(int(f.Len), can.MaxDataLen)]...)
 }
 
+// frameBody is the body of a frame, taken apart.
+type frameBody struct {
+	id, suppressed uint32
+	flags          can.Flags
+	asked          uint8  // a remote frame's length
+	data           []byte // part of the body
+}
+
 // parseFrame is the inverse of AppendFrame, but for the time.
-func parseFrame(body []byte, f *can.Frame) error {
+func parseFrame(body []byte) (f frameBody, err error) {
+	if len(body) > limitedHeader && body[0] == typeLimited {
+		f.suppressed = binary.LittleEndian.Uint32(body[1:])
+		body = body[limitedHeader-1:] // its last byte stands for the type
+	}
 	if len(body) < canHeader || len(body) > canHeader+can.MaxDataLen {
-		return fmt.Errorf("%w: a CAN frame of %d bytes", ErrBody, len(body))
+		return f, fmt.Errorf("%w: a CAN frame of %d bytes", ErrBody, len(body))
 	}
-	*f = can.Frame{Flags: can.Flags(body[1]), ID: binary.LittleEndian.Uint32(body[2:])}
-	data := body[canHeader:]
-	if f.Flags&can.Remote != 0 {
-		if len(data) != 1 {
-			return fmt.Errorf("%w: a remote frame of %d bytes", ErrBody, len(body))
+	f.flags, f.id, f.data = can.Flags(body[1]), binary.LittleEndian.Uint32(body[2:]), body[canHeader:]
+	if f.flags&can.Remote != 0 {
+		if len(f.data) != 1 {
+			return f, fmt.Errorf("%w: a remote frame of %d bytes", ErrBody, len(body))
 		}
-		f.Len = data[0]
-		return nil
+		f.asked, f.data = f.data[0], nil
 	}
-	f.Len = uint8(copy(f.Data[:], data))
-	return nil
+	return f, nil
 }
 
 // AppendReading appends the body of what one poll of a Modbus device yielded.
@@ -150,26 +170,40 @@ func AppendEvent(dst []byte, id uint64, e bus.Event) []byte {
 type Keys struct {
 	Device string // Modbus device, else empty
 	ID     string // CAN arbitration id in hex, else empty
+	Name   string // of the message or device, else empty
 }
 
 // KeysOf finds the keys of a body. A body it cannot read has none.
-func KeysOf(body []byte) Keys {
+func KeysOf(body []byte, d *Decoding) Keys {
 	if len(body) == 0 {
 		return Keys{}
 	}
 	switch body[0] {
-	case typeCAN:
-		var f can.Frame
-		if parseFrame(body, &f) == nil {
-			return Keys{ID: string(appendID(nil, f.ID, f.Flags&can.Extended != 0))}
+	case typeCAN, typeLimited:
+		if f, err := parseFrame(body); err == nil {
+			return keysOfID(f.id, f.flags, d)
+		}
+	case typePacket:
+		if len(body) >= packetHeader {
+			return keysOfID(binary.LittleEndian.Uint32(body[1:])&can.MaxExtendedID, can.Extended, d)
 		}
 	case typeModbus:
 		var m struct{ Device string }
 		if json.Unmarshal(object(body[1:]), &m) == nil {
-			return Keys{Device: m.Device}
+			return Keys{Device: m.Device, Name: m.Device}
 		}
 	}
 	return Keys{}
+}
+
+func keysOfID(id uint32, flags can.Flags, d *Decoding) Keys {
+	k := Keys{ID: string(appendID(nil, id, flags&can.Extended != 0))}
+	if k.Name = k.ID; d != nil {
+		if m := d.lookup(id, flags); m != nil {
+			k.Name = m.Name
+		}
+	}
+	return k
 }
 
 func object(members []byte) []byte {

@@ -1,8 +1,11 @@
 package payload
 
 import (
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"math"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +26,8 @@ func frame(id uint32, flags can.Flags, data ...byte) *can.Frame {
 func TestFrameRecord(t *testing.T) {
 	remote := frame(0x123, can.Remote)
 	remote.Len = 8
+	limited, limitedRemote := frame(0x0CF00400, can.Extended, 0xff), *remote
+	limited.Suppressed, limitedRemote.Suppressed = 1<<32-1, 3
 	for name, c := range map[string]struct {
 		frame *can.Frame
 		want  string
@@ -33,13 +38,15 @@ func TestFrameRecord(t *testing.T) {
 		"extended, low number": {frame(0x12, can.Extended), `"type":"can","id":"00000012","ext":true,"data":""`},
 		"empty":                {frame(0, 0), `"type":"can","id":"000","data":""`},
 		"remote":               {frame(0x123, can.Remote), `"type":"can","id":"123","data":"","rtr":true`},
+		"limited":              {limited, `"type":"can","id":"0CF00400","ext":true,"data":"FF","suppressed":4294967295`},
+		"limited remote":       {&limitedRemote, `"type":"can","id":"123","data":"","rtr":true,"dlc":8,"suppressed":3`},
 		"remote with length":   {remote, `"type":"can","id":"123","data":"","rtr":true,"dlc":8`},
 		"fd": {frame(0x1, can.FD|can.BitRateSwitch|can.ErrorState, make([]byte, 12)...),
 			`"type":"can","id":"001","data":"000000000000000000000000","fd":true,"brs":true,"esi":true`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var e Encoder
-			got, err := e.AppendRecord(nil, 1001, when.UnixNano(), AppendFrame(nil, c.frame))
+			got, err := e.AppendRecord(nil, 1001, when.UnixNano(), AppendFrame(nil, c.frame), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -63,7 +70,7 @@ func TestReadingRecord(t *testing.T) {
 		{Name: "tiny", Kind: modbus.KindFloat, Float: 1e-9},
 	}, Failures: []modbus.Failure{{Name: "energy", Err: "exception 2: illegal data address"}}}
 	var e Encoder
-	got, err := e.AppendRecord(nil, 7, when.UnixNano(), AppendReading(nil, r))
+	got, err := e.AppendRecord(nil, 7, when.UnixNano(), AppendReading(nil, r), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +84,7 @@ func TestReadingRecord(t *testing.T) {
 	if !json.Valid(got) {
 		t.Error("not JSON")
 	}
-	if k := KeysOf(AppendReading(nil, r)); k.Device != `meter "A"` {
+	if k := KeysOf(AppendReading(nil, r), nil); k.Device != `meter "A"` {
 		t.Errorf("device %q", k.Device)
 	}
 }
@@ -86,7 +93,7 @@ func TestEventAndLossRecord(t *testing.T) {
 	var e Encoder
 	body := AppendEvent(nil, 17, bus.Event{Code: "slave_offline", Subject: "meter", State: bus.Raised,
 		Detail: map[string]any{"unit_id": 3}})
-	got, err := e.AppendRecord(nil, 9, 0, body)
+	got, err := e.AppendRecord(nil, 9, 0, body, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,8 +148,8 @@ func FuzzBody(f *testing.F) {
 	f.Add([]byte{typeCAN})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var e Encoder
-		out, err := e.AppendRecord(nil, 1, 0, body)
-		KeysOf(body)
+		out, err := e.AppendRecord(nil, 1, 0, body, nil)
+		KeysOf(body, nil)
 		if err != nil && len(out) != 0 {
 			t.Error("an unreadable body left something behind")
 		}
@@ -159,7 +166,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 	ns := when.UnixNano()
 	if n := testing.AllocsPerRun(1000, func() {
 		body = AppendFrame(body[:0], f)
-		out, _ = e.AppendRecord(out[:0], 1, ns, body)
+		out, _ = e.AppendRecord(out[:0], 1, ns, body, nil)
 		ns += 100
 	}); n != 0 {
 		t.Errorf("%v allocations per record", n)
@@ -173,12 +180,24 @@ func BenchmarkRecord(b *testing.B) {
 	ns := when.UnixNano()
 	b.ReportAllocs()
 	for i := range b.N {
-		out, _ = e.AppendRecord(out[:0], uint64(i), ns+int64(i)*100_000, body)
+		out, _ = e.AppendRecord(out[:0], uint64(i), ns+int64(i)*100_000, body, nil)
 	}
 }
 
-// The yardstick for BenchmarkRecord: the same record by encoding/json from a struct.
+// The yardstick for BenchmarkRecord: the same text as one writes it first, with
+// encoding/json, fmt and encoding/hex.
 func BenchmarkRecordByEncodingJSON(b *testing.B) {
+	f := frame(0x0CF00400, can.Extended, 1, 2, 3, 4, 5, 6, 7, 8)
+	ns := when.UnixNano()
+	b.ReportAllocs()
+	for i := range b.N {
+		if _, err := plainJSON(uint64(i), ns+int64(i)*100_000, f); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func plainJSON(seq uint64, ns int64, f *can.Frame) ([]byte, error) {
 	type record struct {
 		Seq  uint64 `json:"seq"`
 		TS   string `json:"ts"`
@@ -187,11 +206,51 @@ func BenchmarkRecordByEncodingJSON(b *testing.B) {
 		Ext  bool   `json:"ext,omitempty"`
 		Data string `json:"data"`
 	}
-	f := frame(0x0CF00400, can.Extended, 1, 2, 3, 4, 5, 6, 7, 8)
-	ns := when.UnixNano()
-	b.ReportAllocs()
-	for i := range b.N {
-		_, _ = json.Marshal(record{uint64(i), time.Unix(0, ns+int64(i)*100_000).UTC().Format(time.RFC3339Nano), "can",
-			string(appendID(nil, f.ID, true)), true, string(appendHex(nil, f.Data[:f.Len]))})
+	r := record{Seq: seq, TS: time.Unix(0, ns).UTC().Format(time.RFC3339Nano), Type: "can",
+		Data: strings.ToUpper(hex.EncodeToString(f.Data[:f.Len]))}
+	if r.Ext = f.Flags&can.Extended != 0; r.Ext {
+		r.ID = fmt.Sprintf("%08X", f.ID)
+	} else {
+		r.ID = fmt.Sprintf("%03X", f.ID)
+	}
+	return json.Marshal(r)
+}
+
+// The yardstick and what it measures make the same text.
+func TestRecordIsThatOfEncodingJSON(t *testing.T) {
+	var e Encoder
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 1000 {
+		f := frame(r.Uint32N(can.MaxID+1), 0, make([]byte, r.IntN(9))...)
+		if r.IntN(2) == 0 {
+			f.ID, f.Flags = r.Uint32N(can.MaxExtendedID+1), can.Extended
+		}
+		for i := range f.Len {
+			f.Data[i] = byte(r.Uint32())
+		}
+		seq, ns := r.Uint64()>>r.IntN(64), r.Int64N(1<<62)
+		ns -= ns%10 - 1 // RFC3339Nano leaves out zeros at the end
+		want, err := plainJSON(seq, ns, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := e.AppendRecord(nil, seq, ns, AppendFrame(nil, f), nil); err != nil || string(got) != string(want) {
+			t.Fatalf("%v\ngot  %s\nwant %s", err, got, want)
+		}
+	}
+}
+
+func TestLabelledValues(t *testing.T) {
+	for want, v := range map[string]modbus.Value{
+		`{"value":1,"label":"on"}`:               {Uint: 1, Label: "on"},
+		`{"value":true,"label":"open"}`:          {Kind: modbus.KindBool, Uint: 1, Label: "open"},
+		`{"value":5,"flags":["run","fault \""]}`: {Uint: 5, Flags: []string{"run", `fault "`}},
+		`{"value":0,"flags":[]}`:                 {Flags: []string{}},
+		`"SN 42\n"`:                              {Kind: modbus.KindText, Text: "SN 42\n"},
+		`null`:                                   {Kind: modbus.KindFloat, Float: math.NaN()},
+	} {
+		if got := string(AppendValue(nil, &v)); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
 	}
 }

@@ -123,11 +123,12 @@ type subscriber struct {
 	mu       sync.Mutex
 	payloads [][]byte
 	changed  chan struct{}
+	ended    chan struct{}
 }
 
 func (m *mosquitto) subscribe(t testing.TB, topic string) *subscriber {
 	t.Helper()
-	s := &subscriber{changed: make(chan struct{}, 1)}
+	s := &subscriber{changed: make(chan struct{}, 1), ended: make(chan struct{})}
 	cmd := exec.Command(need(t, "mosquitto_sub", "mosquitto-clients"), "-h", "127.0.0.1", "-p", fmt.Sprint(m.port),
 		"-i", "witness", "-c", "-q", "1", "-k", "5", "-t", topic)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -138,11 +139,10 @@ func (m *mosquitto) subscribe(t testing.TB, topic string) *subscriber {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan struct{})
-	go func() { defer close(ended); s.read(out) }()
+	go func() { defer close(s.ended); s.read(out) }()
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		<-ended
+		<-s.ended
 		_ = cmd.Wait()
 	})
 	// The broker must have saved the subscription before anybody publishes,
@@ -153,7 +153,7 @@ func (m *mosquitto) subscribe(t testing.TB, topic string) *subscriber {
 			return s
 		}
 		select {
-		case <-ended:
+		case <-s.ended:
 			t.Fatal("mosquitto_sub ended")
 		default:
 		}

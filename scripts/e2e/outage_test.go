@@ -82,6 +82,8 @@ func (b *bench) await(what string, ok func() bool) {
 		}
 		select {
 		case <-b.witness.changed:
+		case <-b.witness.ended:
+			b.t.Fatalf("%s: mosquitto_sub has ended", what)
 		case <-limit.C:
 			b.t.Fatalf("%s: still waiting; so far %s", what, b.account)
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -41,7 +42,9 @@ var rooms = map[string]room{
 	},
 	"uplink": {
 		modules: map[string]string{
-			"github.com/eclipse/paho.mqtt.golang": "MQTT",
+			"github.com/eclipse/paho.mqtt.golang": "MQTT 3.1.1",
+			"github.com/eclipse/paho.golang":      "MQTT 5",
+			"github.com/mdlayher/netlink":         "news of the network",
 			"github.com/gorilla/websocket":        "MQTT over WebSocket",
 			"github.com/klauspost/compress":       "payloads on the wire",
 		},
@@ -223,6 +226,35 @@ func TestVerdict(t *testing.T) {
 			t.Errorf("%s imports %s (test: %v): got %q, want %q", c.from, c.to, c.test, got, c.want)
 		}
 	}
+}
+
+// The promise "nothing is ever written to a CAN bus" is one of structure: what
+// makes the daemon does not hold the code that sends. The verbs that send are
+// of the same program, but a person calls them.
+func TestDaemonCannotSendOnCAN(t *testing.T) {
+	const sending = module + "/bus/can/send"
+	seen := false
+	for _, p := range packages(t, "-deps", "./gateway/...", "./bus/can") {
+		if p.ImportPath == sending || strings.HasSuffix(p.ImportPath, "/cantest") {
+			t.Errorf("the gateway depends on %s", p.ImportPath)
+		}
+		seen = seen || p.ImportPath == module+"/bus/can"
+	}
+	if !seen {
+		t.Error("the gateway reads no CAN bus: the test looks at the wrong packages")
+	}
+	writes := []string{"Write", "Writev", "Pwrite", "Sendto", "Sendmsg", "SendmsgN", "Send"}
+	files(t, ".go", func(path string, content []byte) {
+		rel, _ := filepath.Rel(root, path)
+		if filepath.Dir(rel) != "bus/can" || strings.HasSuffix(rel, "_test.go") {
+			return
+		}
+		eachSelector(t, path, content, func(pkg, name string) {
+			if pkg == "unix" && (slices.Contains(writes, name) || strings.HasPrefix(name, "SYS_WRITE") || strings.HasPrefix(name, "SYS_SEND")) {
+				t.Errorf("%s uses unix.%s: only bus/can/send writes to a bus", rel, name)
+			}
+		})
+	})
 }
 
 // What a room imports brings more along; nothing of it may turn the arrow round.

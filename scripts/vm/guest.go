@@ -4,8 +4,8 @@
 //
 // # Nouns
 //
-// A [Kind] is what is booted: Debian's user-mode-linux kernel or its ARMv7
-// kernel under QEMU. A [Guest] is one booted kernel with nothing in it but
+// A [Kind] is what is booted: Debian's user-mode-linux kernel or its ARMv7 or
+// ARMv8 kernel under QEMU. A [Guest] is one booted kernel with nothing in it but
 // the files of its [Config] and the program of scripts/vm/vminit as its first
 // process. A [Process] is one program running in it, started over a channel
 // that is independent of the guest's network.

@@ -25,8 +25,11 @@ func (g *Guest) pack(ctx context.Context, k kernel) error {
 	switch g.config.Kind {
 	case UML:
 		plan.Channel = "/dev/ttyS0"
-	case ARM:
+	case ARM, ARM64:
 		names = append([]string{"virtio_pci", "virtio_console"}, names...)
+		if g.config.Kind == ARM64 {
+			names = append(names, "kvaser_pci")
+		}
 		if g.config.Network {
 			names = append(names, "virtio_net")
 		}
@@ -80,13 +83,17 @@ func (g *Guest) commandLine(k kernel) []string {
 	}
 	// highmem=off: the kernel is one without LPAE and sees no PCI otherwise.
 	// accel=tcg: a /dev/kvm that is there may still not work for this guest.
-	argv := []string{
-		"qemu-system-arm", "-M", "virt,highmem=off", "-accel", "tcg", "-cpu", "cortex-a7", "-m", memory,
+	machine := []string{"qemu-system-arm", "-M", "virt,highmem=off", "-cpu", "cortex-a7"}
+	if g.config.Kind == ARM64 {
+		machine = []string{"qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53", "-object", "can-bus,id=bus0",
+			"-device", "kvaser_pci,canbus=bus0", "-device", "kvaser_pci,canbus=bus0"}
+	}
+	argv := append(machine, "-accel", "tcg", "-m", memory,
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", "stdio",
 		"-kernel", k.image, "-initrd", g.initramfs(), "-append", "console=ttyAMA0 quiet panic=-1 rdinit=/init",
-		"-device", "virtio-serial-pci,romfile=", "-chardev", "socket,id=channel,fd=" + channelFD,
-		"-device", "virtserialport,chardev=channel,name=" + wire.PortName,
-	}
+		"-device", "virtio-serial-pci,romfile=", "-chardev", "socket,id=channel,fd="+channelFD,
+		"-device", "virtserialport,chardev=channel,name="+wire.PortName,
+	)
 	if g.config.Network {
 		argv = append(argv, "-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile=")
 	}

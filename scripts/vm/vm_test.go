@@ -22,7 +22,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // kinds are the guests the tests boot: user-mode-linux, and with
-// VM_KINDS=uml,arm the ARM one too.
+// VM_KINDS=uml,arm,arm64 the ARM ones too.
 func kinds() []Kind {
 	var ks []Kind
 	for k := range strings.SplitSeq(os.Getenv("VM_KINDS"), ",") {

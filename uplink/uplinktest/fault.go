@@ -1,15 +1,8 @@
 package uplinktest
 
 import (
-	"bufio"
 	"context"
-	"errors"
-	"net"
-	"os"
 	"sync"
-	"time"
-
-	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // Ack is what a [FaultBroker] does with a PUBLISH.
@@ -38,6 +31,29 @@ type Fault struct {
 	Garbage     []byte // sent instead of the PUBACK for PUBLISH number GarbageAt
 	GarbageAt   int    // counted from 1; 0: no garbage
 	IgnorePings bool   // no PINGRESP
+
+	// Poison cuts the connection at a message with this text in its payload,
+	// MaxPayload at a payload of more bytes than this; both without a word.
+	Poison     string
+	MaxPayload int
+	TakeOver   bool // end the connection after the first acknowledgement, as for a session taken over
+
+	// What access rules of a broker of MQTT 3.1.1 do: it acknowledges what it
+	// then throws away, and refuses subscriptions.
+	Swallow          bool
+	RefuseSubscribe  bool
+	IgnoreSubscribes bool // no SUBACK either
+
+	// MQTT 5 only.
+	Reason          byte   // not 0: PUBACK with this code
+	ReasonText      string // only for payloads with this text
+	Disconnect      byte   // not 0: DISCONNECT with this code instead of an acknowledgement
+	DisconnectAt    int    // at that PUBLISH, counted from 1
+	ReceiveMaximum  uint16 // announced, and kept: a client that sends more is cut off
+	MaximumPacket   uint32 // likewise
+	ServerKeepAlive uint16
+	NoRetain        bool // retained messages are a protocol error
+	MaximumQoS0     bool
 }
 
 // Received is a PUBLISH that a [FaultBroker] has read.
@@ -49,7 +65,9 @@ type Received struct {
 	Retain  bool
 	Dup     bool
 	QoS     byte
-	Acked   bool // a PUBACK was sent, or at least begun to be sent
+	Acked   bool // a PUBACK was sent, or at least begun to be sent, that says the message was taken
+
+	ContentType string // MQTT 5
 }
 
 // Connect is a CONNECT that a [FaultBroker] has read.
@@ -81,6 +99,7 @@ type FaultBroker struct {
 	received    []Received
 	held        []held
 	unacked     map[int]int // per connection
+	broken      []string
 	maxUnacked  int
 	disconnects int
 }
@@ -166,6 +185,13 @@ func (b *FaultBroker) Acked(payload string) bool {
 	return false
 }
 
+// Violations are what clients did that MQTT or the broker's limits forbid.
+func (b *FaultBroker) Violations() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string(nil), b.broken...)
+}
+
 // Wait waits until cond holds, which is asked again after every change. The
 // broker's methods must not be called in cond.
 func (b *FaultBroker) Wait(ctx context.Context, cond func(received []Received, connects, open int) bool) error {
@@ -199,195 +225,4 @@ func (b *FaultBroker) Release() {
 func (b *FaultBroker) change() {
 	close(b.changed)
 	b.changed = make(chan struct{})
-}
-
-// faultConn is one connection.
-type faultConn struct {
-	net.Conn
-	number int
-	fault  Fault
-	r      *bufio.Reader
-	seen   int    // PUBLISH packets
-	group  []held // of AckReversed
-}
-
-func (b *FaultBroker) serve(conn net.Conn) {
-	c := &faultConn{Conn: conn, r: bufio.NewReader(conn)}
-	b.mu.Lock()
-	if n := len(b.faults); n > 0 {
-		c.fault = b.faults[min(b.conns, n-1)]
-	}
-	b.conns++
-	b.open++
-	b.change()
-	b.mu.Unlock()
-	defer func() {
-		b.mu.Lock()
-		b.open--
-		b.change()
-		b.mu.Unlock()
-	}()
-	if b.accept(c) {
-		for b.step(c) {
-		}
-	}
-}
-
-// accept reads CONNECT and answers it. It returns false when that was all.
-func (b *FaultBroker) accept(c *faultConn) bool {
-	first, err := packets.ReadPacket(c.r)
-	p, ok := first.(*packets.ConnectPacket)
-	if err != nil || !ok {
-		return false
-	}
-	b.mu.Lock()
-	c.number = len(b.connects)
-	b.connects = append(b.connects, Connect{
-		ClientID: p.ClientIdentifier, Username: p.Username, Password: string(p.Password),
-		Clean: p.CleanSession, KeepAlive: p.Keepalive, Version: p.ProtocolVersion,
-		WillTopic: p.WillTopic, WillPayload: string(p.WillMessage), WillRetain: p.WillRetain, WillQoS: p.WillQos,
-	})
-	b.change()
-	b.mu.Unlock()
-	switch {
-	case c.fault.NoConnack:
-		b.hold(c)
-		return false
-	case c.fault.Connack != nil:
-		_, _ = c.Write(c.fault.Connack)
-		_, _ = c.r.WriteTo(discard{}) // until the client goes
-		return false
-	}
-	ack := packets.NewControlPacket(packets.Connack).(*packets.ConnackPacket)
-	ack.ReturnCode = c.fault.Refuse
-	return ack.Write(c) == nil && c.fault.Refuse == 0
-}
-
-// hold keeps the connection without reading, until the broker is closed.
-func (b *FaultBroker) hold(*faultConn) { <-b.done }
-
-type discard struct{}
-
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
-
-// step handles one packet. It returns false at the end of the connection.
-func (b *FaultBroker) step(c *faultConn) bool {
-	if len(c.group) > 0 && !b.more(c) {
-		return true
-	}
-	packet, err := packets.ReadPacket(c.r)
-	if err != nil {
-		return false
-	}
-	switch p := packet.(type) {
-	case *packets.PublishPacket:
-		return b.publish(c, p)
-	case *packets.PingreqPacket:
-		if c.fault.IgnorePings {
-			return true
-		}
-		return packets.NewControlPacket(packets.Pingresp).Write(c) == nil
-	case *packets.DisconnectPacket:
-		b.mu.Lock()
-		b.disconnects++
-		b.change()
-		b.mu.Unlock()
-		return false
-	}
-	return true
-}
-
-// more waits a moment for another packet; if none comes, an incomplete group
-// is acknowledged as it is, or the last messages would wait for ever.
-func (b *FaultBroker) more(c *faultConn) bool {
-	_ = c.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-	_, err := c.r.Peek(1)
-	_ = c.SetReadDeadline(time.Time{})
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		b.ackGroup(c)
-		return false
-	}
-	return true
-}
-
-func (b *FaultBroker) publish(c *faultConn, p *packets.PublishPacket) bool {
-	c.seen++
-	b.mu.Lock()
-	h := held{conn: c, id: p.MessageID, index: len(b.received)}
-	b.received = append(b.received, Received{
-		Conn: c.number, ID: p.MessageID, Topic: p.TopicName, Payload: string(p.Payload),
-		Retain: p.Retain, Dup: p.Dup, QoS: p.Qos,
-	})
-	b.unacked[c.number]++
-	b.maxUnacked = max(b.maxUnacked, b.unacked[c.number])
-	if c.fault.Ack == AckLate {
-		b.held = append(b.held, h)
-	}
-	b.change()
-	b.mu.Unlock()
-	switch {
-	case c.seen == c.fault.DropAfter:
-		return false
-	case c.seen == c.fault.HalfOpen:
-		b.hold(c)
-		return false
-	case c.seen == c.fault.GarbageAt:
-		_, err := c.Write(c.fault.Garbage)
-		return err == nil
-	}
-	return b.answer(c, h)
-}
-
-func (b *FaultBroker) answer(c *faultConn, h held) bool {
-	switch c.fault.Ack {
-	case AckNow:
-		return b.ack(c, h.id, h.index)
-	case AckTwice:
-		return b.ack(c, h.id, h.index) && puback(c, h.id)
-	case AckUnknown:
-		far := h.id + 32768
-		return puback(c, far) && puback(c, 0) && puback(c, far-1) && b.ack(c, h.id, h.index)
-	case AckReversed:
-		if c.group = append(c.group, h); len(c.group) == 4 {
-			b.ackGroup(c)
-		}
-	case AckOther:
-		return wrongAcks(c, h.id)
-	}
-	return true
-}
-
-func (b *FaultBroker) ackGroup(c *faultConn) {
-	for i := len(c.group) - 1; i >= 0; i-- {
-		b.ack(c, c.group[i].id, c.group[i].index)
-	}
-	c.group = c.group[:0]
-}
-
-// ack records first and sends then: a client that has seen the PUBACK must
-// find it recorded.
-func (b *FaultBroker) ack(c *faultConn, id uint16, index int) bool {
-	b.mu.Lock()
-	b.received[index].Acked = true
-	b.unacked[c.number]--
-	b.change()
-	b.mu.Unlock()
-	return puback(c, id)
-}
-
-func puback(c *faultConn, id uint16) bool {
-	p := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
-	p.MessageID = id
-	return p.Write(c) == nil
-}
-
-// wrongAcks sends everything that has a packet id but is not a PUBACK.
-func wrongAcks(c *faultConn, id uint16) bool {
-	high, low := byte(id>>8), byte(id)
-	_, err := c.Write([]byte{
-		0x70, 2, high, low, // PUBCOMP
-		0xB0, 2, high, low, // UNSUBACK
-		0x90, 3, high, low, 1, // SUBACK
-	})
-	return err == nil
 }

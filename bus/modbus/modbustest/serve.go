@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"fieldferry/bus/modbus/rtu"
 )
 
@@ -52,11 +54,7 @@ func Serve(ctx context.Context, line io.ReadWriteCloser, answer func(n int, requ
 func play(ctx context.Context, line io.ReadWriteCloser, writing *sync.Mutex, steps []Step) {
 	start := time.Now()
 	for _, s := range steps {
-		timer := time.NewTimer(s.At - time.Since(start))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !wait(ctx, line, start.Add(s.At)) {
 			return
 		}
 		if s.Unplug != nil {
@@ -75,6 +73,32 @@ func play(ctx context.Context, line io.ReadWriteCloser, writing *sync.Mutex, ste
 		}
 	}
 }
+
+// wait waits until t. On a real terminal the last part is waited for by the
+// kernel, whose timers are finer than those of Go's poller.
+func wait(ctx context.Context, line io.ReadWriteCloser, t time.Time) bool {
+	d := time.Until(t)
+	_, real := line.(*PTY)
+	if real {
+		d -= fineWait
+	}
+	if d > 0 || !real {
+		timer := time.NewTimer(d)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		}
+	}
+	if rest := time.Until(t); real && rest > 0 {
+		ts := unix.NsecToTimespec(int64(rest))
+		_ = unix.Nanosleep(&ts, nil)
+	}
+	return ctx.Err() == nil
+}
+
+const fineWait = 3 * time.Millisecond
 
 // requestFramer cuts requests out of a stream by their CRC, as a slave that
 // cannot measure t3.5 must.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"math"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -23,6 +24,10 @@ type Unit struct {
 	Update func(u *Unit, elapsed time.Duration)
 	// Silent makes the unit not answer, as when it has no power.
 	Silent bool
+	// Most is how many registers the unit gives at once; 0 means 125. More are
+	// answered with exception 3.
+	Most   int
+	Faults Faults
 }
 
 // SetFloat32 puts v into table from address on, high word first.
@@ -41,10 +46,19 @@ type Slave struct {
 	mu       sync.Mutex
 	units    map[byte]*Unit
 	requests uint64
+	rnd      *rand.Rand
+
+	// Pace is the line whose character times and silences replies keep to: a
+	// reply is there when its last character would be. The zero Mode takes no
+	// time. Set it before Run.
+	Pace rtu.Mode
 }
 
 // NewSlave makes a slave for units by their unit ids.
-func NewSlave(units map[byte]*Unit) *Slave { return &Slave{units: units} }
+// Its faults are the same in every run.
+func NewSlave(units map[byte]*Unit) *Slave {
+	return &Slave{units: units, rnd: rand.New(rand.NewPCG(1, 2))}
+}
 
 // Do calls f while no request is being answered, so that it may change a unit.
 func (s *Slave) Do(f func(units map[byte]*Unit)) {
@@ -68,8 +82,27 @@ func (s *Slave) Run(ctx context.Context, line io.ReadWriteCloser) {
 		if reply == nil {
 			return nil
 		}
-		return []Step{{At: delay, Send: reply}}
+		delay += s.wireTime(len(request) + len(reply))
+		return s.faulty(request, reply, delay)
 	})
+}
+
+// wireTime is how long both frames and the silence between them take.
+func (s *Slave) wireTime(chars int) time.Duration {
+	if s.Pace.BaudRate == 0 {
+		return 0
+	}
+	return time.Duration(chars)*s.Pace.CharTime() + s.Pace.Silence()
+}
+
+func (s *Slave) faulty(request, reply []byte, delay time.Duration) []Step {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := Faults{}
+	if u := s.units[request[0]]; u != nil {
+		f = u.Faults
+	}
+	return f.steps(request, reply, delay, s.rnd)
 }
 
 func (s *Slave) answer(request []byte, elapsed time.Duration) ([]byte, time.Duration) {
@@ -97,7 +130,11 @@ func (u *Unit) reply(request []byte) []byte {
 		if function == rtu.ReadInputRegisters {
 			table = u.Input
 		}
-		words, code := lookup(table, address, count, rtu.MaxRegisters)
+		most := u.Most
+		if most == 0 {
+			most = rtu.MaxRegisters
+		}
+		words, code := lookup(table, address, count, most)
 		if code != 0 {
 			return Exception(request, code)
 		}
@@ -112,6 +149,14 @@ func (u *Unit) reply(request []byte) []byte {
 			return Exception(request, code)
 		}
 		return BitReply(request, bits...)
+	case rtu.WriteSingleCoil:
+		if _, ok := u.Coils[address]; !ok {
+			return Exception(request, 2)
+		}
+		u.Coils[address] = count != 0
+		return request
+	case rtu.WriteCoils, rtu.WriteRegisters:
+		return u.writeMany(request)
 	case rtu.WriteSingleRegister:
 		if _, ok := u.Holding[address]; !ok {
 			return Exception(request, 2)
@@ -121,6 +166,31 @@ func (u *Unit) reply(request []byte) []byte {
 	default:
 		return Exception(request, 1)
 	}
+}
+
+// writeMany takes functions 15 and 16.
+func (u *Unit) writeMany(request []byte) []byte {
+	address, count := binary.BigEndian.Uint16(request[2:]), binary.BigEndian.Uint16(request[4:])
+	data := request[7 : len(request)-2]
+	bits := request[1] == rtu.WriteCoils
+	if want := 2 * int(count); count == 0 || !bits && len(data) != want || bits && len(data) != (int(count)+7)/8 {
+		return Exception(request, 3)
+	}
+	for i := range count {
+		_, isRegister := u.Holding[address+i]
+		_, isCoil := u.Coils[address+i]
+		if bits && !isCoil || !bits && !isRegister {
+			return Exception(request, 2)
+		}
+	}
+	for i := range count {
+		if bits {
+			u.Coils[address+i] = data[i/8]>>(i%8)&1 != 0
+		} else {
+			u.Holding[address+i] = binary.BigEndian.Uint16(data[2*i:])
+		}
+	}
+	return rtu.AppendCRC(append([]byte(nil), request[:6]...))
 }
 
 func lookup[T any](table map[uint16]T, address, count uint16, limit int) (values []T, code byte) {

@@ -37,20 +37,29 @@ func (d *debt) unit() byte { return d.request[0] }
 // debts are the replies the units still owe. A unit answers in order, so a
 // right reply to a later request of another shape settles its earlier debts.
 type debts struct {
+	// careful takes a frame like one that has just come for its copy, which
+	// pays nothing.
+	careful bool
 	least   time.Duration // least term of a debt
 	slowest [256]time.Duration
 	list    []*debt
 }
 
-func (d *debts) term(unit byte) time.Duration { return max(d.least, d.slowest[unit]*3/2) }
+// longestTerm bounds the term of a debt, and with it how long a request waits.
+const longestTerm = 10 * time.Second
+
+func (d *debts) term(unit byte) time.Duration {
+	return max(d.least, min(d.slowest[unit]*3/2, longestTerm))
+}
 
 func (d *debts) learn(unit byte, took time.Duration) {
 	d.slowest[unit] = min(max(d.slowest[unit], took), longestAnswer)
 }
 
-func (d *debts) add(request []byte, sent, now time.Time) {
-	if request[0] == 0 {
-		return
+// add notes a request without a reply, and returns nil for one without debt.
+func (d *debts) add(request []byte, sent, now time.Time) *debt {
+	if request[0] == 0 || len(request) < requestLen {
+		return nil
 	}
 	d.expire(now)
 	if len(d.list) == maxDebts {
@@ -59,15 +68,16 @@ func (d *debts) add(request []byte, sent, now time.Time) {
 	n := &debt{shape: shapeOf(request), sent: sent, until: sent.Add(d.term(request[0]))}
 	copy(n.request[:], request)
 	if n.reader.Reset(request) != nil {
-		return
+		return nil
 	}
 	d.list = append(d.list, n)
+	return n
 }
 
 func (d *debts) drop(i int) { d.list = append(d.list[:i], d.list[i+1:]...) }
 
-// expire marks the debts whose term is over. One of each shape stays for a
-// while, so that the next reply of that shape is looked at twice.
+// expire marks the debts whose term is over. They stay for a while, so that
+// the next reply of that shape is looked at twice.
 func (d *debts) expire(now time.Time) {
 	for i := 0; i < len(d.list); {
 		o := d.list[i]
@@ -76,7 +86,7 @@ func (d *debts) expire(now time.Time) {
 			continue
 		}
 		o.over = true
-		if d.olderAlike(i) || now.Sub(o.until) > longestAnswer {
+		if now.Sub(o.until) > longestAnswer {
 			d.drop(i)
 		} else {
 			i++
@@ -105,6 +115,16 @@ func (d *debts) sameShape(request []byte, now time.Time) (n int) {
 	return n
 }
 
+// sameFunction counts the debts whose exception would look like one to request.
+func (d *debts) sameFunction(request []byte) (n int) {
+	for _, o := range d.list {
+		if o.unit() == request[0] && o.request[1] == request[1] && !o.over {
+			n++
+		}
+	}
+	return n
+}
+
 // hold is how long request must wait for late replies of its shape. Asking the
 // same again at once need not wait for the reply to the first try.
 func (d *debts) hold(request []byte, again bool, now time.Time) (wait time.Duration) {
@@ -124,21 +144,27 @@ func (d *debts) hold(request []byte, again bool, now time.Time) (wait time.Durat
 // in progress (nil if there is none), and returns how many it found. The
 // oldest debt of a shape is paid first.
 // fresh says that p has just arrived, so that it tells how slow the unit is.
-func (d *debts) observe(p, request []byte, fresh bool, now time.Time) (paid int) {
+func (d *debts) observe(p, request []byte, fresh bool, now time.Time, recent *recent) (paid int) {
 	for i := 0; i < len(d.list); i++ {
 		o := d.list[i]
 		if d.olderAlike(i) || request != nil && o.unit() == request[0] && o.shape == shapeOf(request) {
 			continue
 		}
-		if o.reader.Push(p) {
-			if fresh {
-				d.learn(o.unit(), now.Sub(o.sent))
-			}
-			d.drop(i)
-			// What a slow answer says of this unit holds for its other debts.
-			d.extend(now)
-			return 1
+		if !o.reader.Push(p) {
+			continue
 		}
+		if d.careful && recent.has(o.reader.First(), now) {
+			_ = o.reader.Reset(o.request[:])
+			continue
+		}
+		if fresh {
+			d.learn(o.unit(), now.Sub(o.sent))
+		}
+		recent.keep(o.request[:], o.reader.First(), now) // a copy of it may follow
+		d.drop(i)
+		// What a slow answer says of this unit holds for its other debts.
+		d.extend(now)
+		return 1
 	}
 	return 0
 }
@@ -164,8 +190,11 @@ func (d *debts) olderAlike(i int) bool {
 // the unit owed is paid. Otherwise the reply may be the owed one, and what is
 // then still to come is the reply to this request: the debts stay for
 // its term.
-func (d *debts) settle(request []byte, sent time.Time, matches int) {
+func (d *debts) settle(request []byte, sent time.Time, matches int, differ bool) {
 	unit, alike := request[0], 0
+	if d.careful && !differ {
+		matches = 1
+	}
 	for _, o := range d.list {
 		if o.unit() == unit && o.shape == shapeOf(request) && !o.over {
 			alike++
@@ -177,6 +206,7 @@ func (d *debts) settle(request []byte, sent time.Time, matches int) {
 			continue
 		}
 		switch {
+		case o.sent.After(sent): // another master's, asked since
 		case alike == 0 || o.shape == shapeOf(request) && matches > 1:
 			d.drop(i)
 			i--

@@ -52,9 +52,15 @@ func (e *MismatchError) Error() string { return "wrong reply: " + e.Reason }
 type BusyError struct {
 	Waited time.Duration
 	Bytes  int // bytes that were heard meanwhile
+	// OtherMaster means that requests of another master were heard which the
+	// replies could not be told apart from.
+	OtherMaster bool
 }
 
 func (e *BusyError) Error() string {
+	if e.OtherMaster {
+		return fmt.Sprintf("line busy: another master keeps asking the same device for as much, for %v", e.Waited.Round(time.Millisecond))
+	}
 	return fmt.Sprintf("line busy: %d bytes nobody asked for within %v; a device babbles or there is a second master", e.Bytes, e.Waited)
 }
 

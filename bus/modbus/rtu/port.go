@@ -3,7 +3,6 @@ package rtu
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
@@ -100,22 +99,12 @@ func (p *SerialPort) ReadAvailable(b []byte) (n int, err error) {
 	if err := p.file.SetReadDeadline(time.Time{}); err != nil {
 		return 0, err
 	}
-	cerr := p.raw.Read(func(fd uintptr) bool {
-		n, err = retry(func() (int, error) { return unix.Read(int(fd), b) })
-		return true
-	})
-	switch {
-	case cerr != nil:
-		return 0, cerr
-	case errors.Is(err, unix.EAGAIN):
-		return 0, nil
-	case err != nil:
-		return 0, err
-	case n == 0:
-		return 0, io.EOF
-	}
-	return n, nil
+	return readAvailable(p.raw, b)
 }
+
+// WaitReadable waits for d, which should be a few milliseconds at most, or
+// until something has come.
+func (p *SerialPort) WaitReadable(d time.Duration) { waitReadable(p.raw, d) }
 
 // Close gives the device up. What was not yet sent is discarded, because a
 // driver would otherwise wait for it.

@@ -33,7 +33,8 @@ type Reader struct {
 	headLen          int
 	seen             int // bytes that were no echo
 	echoes           int
-	badCRC, tainted  bool
+	badCRC, badEcho  bool
+	tainted          bool
 	cutWant, cutHave int // a right reply that has begun
 }
 
@@ -68,7 +69,7 @@ func (r *Reader) Reset(request []byte) error {
 	r.want = ReplyLen(request[1], count)
 	r.n, r.firstLen, r.lastLen, r.matches, r.headLen = 0, 0, 0, 0, 0
 	r.seen, r.echoes, r.cutWant, r.cutHave = 0, 0, 0, 0
-	r.differ, r.badCRC, r.tainted = false, false, false
+	r.differ, r.badCRC, r.badEcho, r.tainted = false, false, false, false
 	return nil
 }
 
@@ -103,8 +104,28 @@ func (r *Reader) Tainted() bool { return r.tainted }
 // Echoes is how often our own request came back.
 func (r *Reader) Echoes() int { return r.echoes }
 
-// Damaged reports that a frame came which was the reply but for its CRC.
-func (r *Reader) Damaged() bool { return r.badCRC }
+// Damaged reports that a frame came which was the reply but for its CRC, and
+// which was not our own request come back damaged.
+func (r *Reader) Damaged() bool { return r.badCRC && !r.badEcho }
+
+// Partial reports that a right reply has begun and is not yet complete.
+func (r *Reader) Partial() bool {
+	if r.cutWant > 0 {
+		return true
+	}
+	return r.n > 0 && r.n < 3 && r.buf[0] == r.request[0]
+}
+
+// maybeEcho reports whether rest begins with most of our own request.
+func (r *Reader) maybeEcho(rest []byte) bool {
+	same := 0
+	for i := range min(len(rest), r.reqLen, requestLen) {
+		if rest[i] == r.request[i] {
+			same++
+		}
+	}
+	return same >= 5
+}
 
 // Verdict says what was wrong when no reply was complete at the deadline.
 func (r *Reader) Verdict(timeout time.Duration) error {
@@ -132,11 +153,12 @@ func (r *Reader) Verdict(timeout time.Duration) error {
 type verdict uint8
 
 const (
-	nothing verdict = iota // no frame begins here
-	wait                   // more bytes are needed to tell
-	echo                   // our own request
-	reply                  // a right reply or exception
-	foreign                // another master's request
+	nothing  verdict = iota // no frame begins here
+	wait                    // more bytes are needed to tell
+	echo                    // our own request
+	reply                   // a right reply or exception
+	foreign                 // another master's request whose reply would look like ours
+	stranger                // another master's request that is told apart by its reply's length
 )
 
 // scan looks at every offset. Only offsets that may still become a frame are
@@ -176,6 +198,8 @@ func (r *Reader) take(v verdict, frame []byte) {
 		r.echoes++
 	case foreign:
 		r.tainted = true
+		r.note(frame)
+	case stranger:
 		r.note(frame)
 	case reply:
 		if r.matches == 0 {
@@ -221,7 +245,10 @@ func (r *Reader) at(rest []byte) (length int, v verdict) {
 		return r.frame(rest, 5)
 	case function:
 		if r.count >= 0 && int(rest[2]) == r.count {
-			return r.frame(rest, r.want)
+			if length, v := r.frame(rest, r.want); v != nothing {
+				return length, v
+			}
+			// A request for an address whose high byte is the byte count begins alike.
 		}
 		return r.atRequest(rest)
 	}
@@ -238,6 +265,9 @@ func (r *Reader) atRequest(rest []byte) (int, verdict) {
 		return 0, nothing
 	}
 	if r.count >= 0 {
+		if ByteCount(rest[1], int(binary.BigEndian.Uint16(rest[4:]))) != r.count {
+			return requestLen, stranger
+		}
 		return requestLen, foreign
 	}
 	if bytes.Equal(rest[2:6], r.request[2:6]) {
@@ -255,6 +285,7 @@ func (r *Reader) frame(rest []byte, length int) (int, verdict) {
 	}
 	if !ValidCRC(rest[:length]) {
 		r.badCRC = true
+		r.badEcho = r.badEcho || r.maybeEcho(rest)
 		return 0, nothing
 	}
 	return length, reply

@@ -1,7 +1,6 @@
 package rtu
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +28,12 @@ type Config struct {
 	// LateWait is the least time for which a missing reply counts as possibly
 	// still to come; 0 means 2.5 s. Longer answers are learned.
 	LateWait time.Duration
+	// Careful holds back every reply that may be a copy of an earlier one,
+	// however often in vain. It costs time where many registers are equal.
+	Careful bool
+	// AllowWrites lets writing functions pass. Without it a Transporter
+	// cannot change anything on its line.
+	AllowWrites bool
 }
 
 const (
@@ -36,9 +41,18 @@ const (
 	// faultQuiet is the silence asked for after a fault. USB adapters hand
 	// bytes over every 16 ms, so less would not show that a frame has ended.
 	faultQuiet = 20 * time.Millisecond
-	// secondReply is how long a second reply is listened for when the first
-	// could be one that was still owed.
+	// secondReply is how long, beyond twice the unit's slowest answer, a second
+	// reply is listened for when the first could be a copy of an earlier one.
 	secondReply = 50 * time.Millisecond
+	// gapGrace is the pause within a reply after which it counts as broken off
+	// even though its deadline has passed; graceLimit bounds them all together.
+	gapGrace   = 200 * time.Millisecond
+	graceLimit = 2 * time.Second
+	// otherMasters is how much longer a request waits for the replies to other
+	// masters' requests that come up meanwhile.
+	otherMasters = 3 * time.Second
+	// busyLimit is how long a line that is never quiet is waited for.
+	busyLimit = 600 * time.Millisecond
 	// duplicateTrials is how often a reply equal to the one before is held
 	// back to see whether it was a duplicate; finding one renews the trials.
 	duplicateTrials = 8
@@ -60,21 +74,24 @@ type Stats struct {
 // Transporter sends one request at a time and returns its reply. It is not
 // safe for concurrent use. What it learns about the units outlives the port.
 type Transporter struct {
-	cfg   Config
-	char  time.Duration
-	port  Port
-	stats Stats
+	cfg     Config
+	timeout time.Duration
+	char    time.Duration
+	port    Port
+	stats   Stats
 
 	reader Reader
 	chunk  [MaxADU]byte
-	answer [MaxADU]byte // the last accepted frame
-	asked  [requestLen]byte
+	recent recent
+	tap    tap
 
 	last    time.Time // last activity on the line
 	fault   bool      // the last exchange went wrong: wait for a quiet line
 	echoing bool      // the line returns what we send
-	trials  int       // see duplicateTrials
-	debts   debts
+	// confirming: the request in progress is asked again, see errMayBeCopy
+	confirming bool
+	trials     int // see duplicateTrials
+	debts      debts
 }
 
 // NewTransporter returns a transporter without a port.
@@ -83,8 +100,15 @@ func NewTransporter(cfg Config) *Transporter {
 		cfg.LateWait = defaultLateWait
 	}
 	t := &Transporter{cfg: cfg, char: cfg.Mode.CharTime(), trials: duplicateTrials}
-	t.debts.least = max(cfg.LateWait, 3*cfg.Timeout)
+	t.debts.careful = cfg.Careful
+	t.SetTimeout(cfg.Timeout)
 	return t
+}
+
+// SetTimeout changes the timeout of the requests that follow.
+func (t *Transporter) SetTimeout(d time.Duration) {
+	t.timeout = d
+	t.debts.least = max(t.cfg.LateWait, min(3*d, d+2*time.Second))
 }
 
 // Attach makes port the line, or with nil takes it away. What is owed by the
@@ -148,13 +172,28 @@ func (t *Transporter) Resend(ctx context.Context, request []byte) ([]byte, error
 	return t.exchange(ctx, request, true)
 }
 
+// exchange sends a request and, in careful mode, sends it again when the reply
+// may be a copy of an earlier one and nothing else has come.
 func (t *Transporter) exchange(ctx context.Context, request []byte, again bool) ([]byte, error) {
+	reply, err := t.once(ctx, request, again)
+	if errors.Is(err, errMayBeCopy) {
+		t.confirming = true
+		defer func() { t.confirming = false }()
+		return t.once(ctx, request, true)
+	}
+	return reply, err
+}
+
+func (t *Transporter) once(ctx context.Context, request []byte, again bool) ([]byte, error) {
 	if t.port == nil {
 		return nil, &PortLostError{Op: "write", Err: os.ErrClosed}
 	}
 	t.reader.Echoing = t.echoing
 	if err := t.reader.Reset(request); err != nil {
 		return nil, err
+	}
+	if request[1] > ReadInputRegisters && !t.cfg.AllowWrites {
+		return nil, fmt.Errorf("%w: function %d writes", ErrRequest, request[1])
 	}
 	if ctx.Done() != nil {
 		port := t.port
@@ -168,6 +207,7 @@ func (t *Transporter) exchange(ctx context.Context, request []byte, again bool) 
 		return nil, t.failed(err)
 	}
 	t.stats.Requests++
+	t.tap.begin(request)
 	if request[0] == 0 {
 		return nil, t.failed(t.listen(ctx, t.last.Add(max(broadcastDelay, t.cfg.Turnaround))))
 	}
@@ -177,21 +217,31 @@ func (t *Transporter) exchange(ctx context.Context, request []byte, again bool) 
 // settle waits until the line is quiet and nothing is owed that could be
 // taken for the reply to request.
 func (t *Transporter) settle(ctx context.Context, request []byte, again bool) error {
+	start := time.Now()
+	limit := start.Add(t.debts.hold(request, again, start) + otherMasters)
 	for {
-		d := t.debts.hold(request, again, time.Now())
-		if d <= 0 {
-			break
-		}
-		if err := t.heard(ctx, time.Now().Add(d)); err != nil {
+		if err := t.awaitOwed(ctx, request, again, start, limit); err != nil {
 			return err
 		}
+		if err := t.awaitQuiet(ctx); err != nil {
+			return err
+		}
+		// Another master's request may have been heard meanwhile.
+		if t.debts.hold(request, again, time.Now()) <= 0 {
+			return nil
+		}
 	}
+}
+
+// awaitQuiet waits until nothing has come for as long as must be silent
+// before a request.
+func (t *Transporter) awaitQuiet(ctx context.Context) error {
 	quiet := t.cfg.Mode.Silence() + t.cfg.Turnaround
 	if t.fault {
 		quiet = max(quiet, faultQuiet)
 	}
 	start, stray := time.Now(), t.stats.StrayBytes
-	limit := start.Add(max(t.cfg.Timeout, 5*quiet))
+	limit := start.Add(max(t.timeout, busyLimit, 5*quiet))
 	for {
 		n, err := t.port.ReadAvailable(t.chunk[:])
 		if err != nil {
@@ -207,10 +257,54 @@ func (t *Transporter) settle(ctx context.Context, request []byte, again bool) er
 		if !now.Before(limit) {
 			return &BusyError{Waited: now.Sub(start), Bytes: int(t.stats.StrayBytes - stray)}
 		}
-		if err := t.heard(ctx, t.last.Add(quiet)); err != nil {
+		rest := t.last.Add(quiet).Sub(now)
+		if p, ok := t.port.(preciseWaiter); ok && rest > 0 && rest <= preciseWait && ctx.Err() == nil {
+			p.WaitReadable(rest)
+			continue
+		}
+		if err := t.heard(ctx, now.Add(rest)); err != nil {
 			return err
 		}
 	}
+}
+
+// preciseWaiter is a port that can wait shorter than Go's poller.
+type preciseWaiter interface{ WaitReadable(d time.Duration) }
+
+// preciseWait bounds what is waited without regard to the context.
+const preciseWait = 5 * time.Millisecond
+
+// awaitOwed waits until no reply is owed that could be taken for the reply to
+// request. Another master that keeps asking the same does not make it wait on.
+func (t *Transporter) awaitOwed(ctx context.Context, request []byte, again bool, start, limit time.Time) error {
+	for {
+		now := time.Now()
+		d := t.debts.hold(request, again, now)
+		if d <= 0 {
+			return nil
+		}
+		if now.After(limit) {
+			return &BusyError{Waited: now.Sub(start), OtherMaster: true}
+		}
+		if err := t.heard(ctx, now.Add(d)); err != nil {
+			return err
+		}
+	}
+}
+
+// Listen notes what comes on the line for d, such as late replies and the
+// requests of another master. It returns early with the context's error or a
+// *PortLostError.
+func (t *Transporter) Listen(ctx context.Context, d time.Duration) error {
+	if t.port == nil {
+		return &PortLostError{Op: "read", Err: os.ErrClosed}
+	}
+	if ctx.Done() != nil {
+		port := t.port
+		stop := context.AfterFunc(ctx, func() { _ = port.SetReadDeadline(time.Unix(1, 0)) })
+		defer stop()
+	}
+	return t.listen(ctx, time.Now().Add(d))
 }
 
 // heard waits until the given time or until something comes, which it notes.
@@ -264,7 +358,8 @@ func (t *Transporter) read(ctx context.Context, until time.Time) (int, error) {
 func (t *Transporter) stray(p []byte, fresh bool, now time.Time) {
 	t.stats.StrayBytes += uint64(len(p))
 	t.last = now
-	t.stats.LateReplies += uint64(t.debts.observe(p, nil, fresh, now))
+	t.stats.LateReplies += uint64(t.debts.observe(p, nil, fresh, now, &t.recent))
+	t.overhear(p, now)
 }
 
 // write sends all of request. The time it takes on the wire is reckoned, not
@@ -287,93 +382,6 @@ func (t *Transporter) write(request []byte) error {
 	}
 	t.last = now.Add(wire)
 	return nil
-}
-
-// receive reads until the reply is complete or the deadline has passed.
-func (t *Transporter) receive(ctx context.Context, request []byte) ([]byte, error) {
-	sent := t.last
-	deadline := sent.Add(t.cfg.Timeout)
-	// While a reply of the same shape is owed, a reply may be that one. The
-	// unit answers in order, so the last to come is ours.
-	others := t.debts.sameShape(request, time.Now())
-	for {
-		n, err := t.read(ctx, deadline)
-		now := time.Now()
-		if err != nil {
-			t.debts.add(request, sent, now)
-			return nil, t.failed(err)
-		}
-		if n > 0 {
-			t.last = now
-			before, _ := t.reader.Matches()
-			t.reader.Push(t.chunk[:n])
-			t.noteEcho()
-			t.stats.LateReplies += uint64(t.debts.observe(t.chunk[:n], request, true, now))
-			matches, _ := t.reader.Matches()
-			if matches == 1 && others == 0 && t.mayBeDuplicate(request) {
-				others = 1
-				t.trials--
-			}
-			if matches > others {
-				return t.accept(request, sent, others)
-			}
-			if matches > before {
-				deadline = earlier(deadline, now.Add(secondReply))
-			}
-		}
-		if !now.Before(deadline) {
-			if matches, _ := t.reader.Matches(); matches > 0 {
-				return t.accept(request, sent, others)
-			}
-			return t.missed(request, sent, now)
-		}
-	}
-}
-
-// mayBeDuplicate reports whether the frame that matches could be the previous
-// request's reply, sent twice.
-func (t *Transporter) mayBeDuplicate(request []byte) bool {
-	frame := t.reader.First()
-	return t.trials > 0 && bytes.HasPrefix(t.answer[:], frame) &&
-		t.asked[0] == request[0] && !bytes.HasPrefix(request, t.asked[:])
-}
-
-func (t *Transporter) accept(request []byte, sent time.Time, others int) ([]byte, error) {
-	now := t.last
-	matches, differ := t.reader.Matches()
-	frame := t.reader.First()
-	if others > 0 {
-		frame = t.reader.Last()
-		if matches > 1 {
-			t.trials = 1000 * duplicateTrials
-		}
-	}
-	switch {
-	case t.reader.Tainted():
-		return nil, t.failed(&MismatchError{Unit: request[0], Bytes: len(frame), Reason: "another master asks the same unit"})
-	case differ && others == 0:
-		return nil, t.failed(&MismatchError{Unit: request[0], Bytes: len(frame), Reason: "two different replies; two devices have the same unit id"})
-	}
-	t.debts.learn(request[0], now.Sub(sent))
-	frame = t.answer[:copy(t.answer[:], frame)]
-	copy(t.asked[:], request)
-	if frame[1]&exceptionBit != 0 {
-		t.stats.Exceptions++
-		return nil, &ExceptionError{Unit: request[0], Function: request[1], Code: frame[2], Doubtful: t.debts.owes(request[0], now)}
-	}
-	t.debts.settle(request, sent, matches)
-	t.stats.Replies++
-	return frame, nil
-}
-
-// missed ends an exchange without a reply.
-func (t *Transporter) missed(request []byte, sent, now time.Time) ([]byte, error) {
-	err := t.reader.Verdict(t.cfg.Timeout)
-	// A damaged reply has come; anything else may still be on its way.
-	if !t.reader.Damaged() {
-		t.debts.add(request, sent, now)
-	}
-	return nil, t.failed(err)
 }
 
 func (t *Transporter) noteEcho() {

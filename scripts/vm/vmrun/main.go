@@ -58,7 +58,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.kind, "kind", string(vm.UML), "kind of guest: uml or arm")
+	flag.StringVar(&o.kind, "kind", string(vm.UML), "kind of guest: uml, arm or arm64")
 	flag.Var(&o.tests, "test", "run the tests of this `package` (repeatable)")
 	flag.Var(&o.files, "file", "copy `SRC:DST` into the guest (repeatable)")
 	flag.Var(&o.modules, "module", "load this kernel `module` too (repeatable)")

@@ -1,0 +1,244 @@
+package dbc
+
+import (
+	"math"
+	"time"
+)
+
+// attributes are what BA_DEF_, BA_DEF_DEF_ and BA_ say about the few
+// attributes that matter here. A value may stand before its definition, so
+// all are applied at the end.
+type attributes struct {
+	enum     map[string][]string // names of the values of an ENUM
+	defaults map[string]attributeValue
+	values   []attributeRef
+}
+
+type attributeValue struct {
+	text   string
+	quoted bool
+}
+
+type attributeRef struct {
+	reference
+	name  string
+	about string // "", BO_, SG_
+	value attributeValue
+}
+
+// The attributes that matter.
+const (
+	attrProtocol    = "ProtocolType"
+	attrFrameFormat = "VFrameFormat"
+	attrCycleTime   = "GenMsgCycleTime"
+	attrStartValue  = "GenSigStartValue"
+	attrLongMessage = "SystemMessageLongSymbol"
+	attrLongSignal  = "SystemSignalLongSymbol"
+	attrLongNode    = "SystemNodeLongSymbol"
+)
+
+func matters(name string) bool {
+	switch name {
+	case attrProtocol, attrFrameFormat, attrCycleTime, attrStartValue, attrLongMessage, attrLongSignal, attrLongNode:
+		return true
+	}
+	return false
+}
+
+// attributeDefinition reads what follows BA_DEF_: [OBJECT] NAME TYPE and the
+// limits or the names of the values.
+func (p *parser) attributeDefinition() bool {
+	if w := p.peekNumber(); isKeyword(w) {
+		p.word()
+	}
+	raw, ok := p.lineString()
+	if !ok {
+		return p.fail("", "BA_DEF_: expected the attribute's name in quotation marks: it is left out")
+	}
+	name := string(raw)
+	p.space()
+	at := p.pos
+	switch t := string(p.word()); t {
+	case "ENUM":
+		if !matters(name) {
+			break
+		}
+		var values []string
+		for len(values) < 4096 {
+			v, ok := p.lineString()
+			if !ok {
+				break
+			}
+			values = append(values, p.internText(v))
+			if !p.mark(',') {
+				break
+			}
+		}
+		if p.attrs.enum == nil {
+			p.attrs.enum = make(map[string][]string)
+		}
+		p.attrs.enum[name] = values
+	case "INT", "HEX", "FLOAT", "STRING":
+	default:
+		p.add(at, Warning, "types are INT, HEX, FLOAT, STRING and ENUM", "attribute %.40q: unknown type %.20q", toUTF8(raw), t)
+	}
+	p.skip(p.pos)
+	return true
+}
+
+// attributeDefault reads what follows BA_DEF_DEF_: NAME VALUE.
+func (p *parser) attributeDefault() bool {
+	raw, ok := p.lineString()
+	if !ok {
+		return p.fail("", "BA_DEF_DEF_: expected the attribute's name in quotation marks: it is left out")
+	}
+	name := string(raw)
+	v, ok := p.attributeValue(matters(name))
+	if !ok {
+		return false
+	}
+	if matters(name) {
+		if p.attrs.defaults == nil {
+			p.attrs.defaults = make(map[string]attributeValue)
+		}
+		p.attrs.defaults[name] = v
+	}
+	return p.end("BA_DEF_DEF_")
+}
+
+// attribute reads what follows BA_: NAME [OBJECT] VALUE.
+func (p *parser) attribute() bool {
+	raw, ok := p.lineString()
+	if !ok {
+		return p.fail("", "BA_: expected the attribute's name in quotation marks: it is left out")
+	}
+	a := attributeRef{name: string(raw)}
+	if a.about, ok = p.object("BA_", &a.reference); !ok {
+		return false
+	}
+	if a.value, ok = p.attributeValue(matters(a.name)); !ok {
+		return false
+	}
+	if matters(a.name) {
+		p.details++
+		p.attrs.values = append(p.attrs.values, a)
+	}
+	return p.end("BA_")
+}
+
+func (p *parser) attributeValue(keep bool) (v attributeValue, ok bool) {
+	p.space()
+	if p.peek() == '"' {
+		raw, ok := p.text()
+		if !ok {
+			return v, p.fail("", "attribute: a text that is not closed: it is left out")
+		}
+		v.quoted = true
+		if keep {
+			v.text = p.internText(raw)
+		}
+		return v, true
+	}
+	w := p.word()
+	if len(w) == 0 || len(w) > maxNameLen {
+		return v, p.fail("", "attribute: expected a value: it is left out")
+	}
+	if keep {
+		v.text = p.intern(w)
+	}
+	return v, true
+}
+
+// applyAttributes applies the defaults first, then the values.
+func (p *parser) applyAttributes() {
+	a := &p.attrs
+	p.file.Protocol = a.defaults[attrProtocol].text
+	cycle, _ := parseNumber([]byte(a.defaults[attrCycleTime].text))
+	format, formatted := a.defaults[attrFrameFormat]
+	start, started := parseNumber([]byte(a.defaults[attrStartValue].text))
+	for _, m := range p.messages {
+		m.CycleTime = milliseconds(cycle.float)
+		if formatted {
+			m.frame = a.enumName(attrFrameFormat, format)
+		}
+		for i := range m.signals {
+			m.signals[i].Initial, m.signals[i].HasInitial = start.float, started
+		}
+	}
+	for i := range a.values {
+		p.applyAttribute(&a.values[i])
+	}
+}
+
+func (p *parser) applyAttribute(a *attributeRef) {
+	var m *rawMessage
+	var s *rawSignal
+	switch a.about {
+	case "BO_", "SG_":
+		if m, s = p.find(&a.reference, a.name); m == nil {
+			return
+		}
+	case "BU_":
+		if a.name == attrLongNode && a.value.text != "" {
+			p.longNode(a.signal, a.value.text)
+		}
+		return
+	}
+	n, isNumber := parseNumber([]byte(a.value.text))
+	switch {
+	case a.about == "" && a.name == attrProtocol:
+		p.file.Protocol = a.value.text
+	case m == nil:
+	case s == nil && a.name == attrFrameFormat:
+		m.frame, m.framed = p.attrs.enumName(attrFrameFormat, a.value), true
+	case s == nil && a.name == attrCycleTime && isNumber:
+		m.CycleTime = milliseconds(n.float)
+	case s == nil && a.name == attrLongMessage && a.value.text != "":
+		m.Name = a.value.text
+	case s != nil && a.name == attrLongSignal && a.value.text != "":
+		s.Name = a.value.text
+	case s != nil && a.name == attrStartValue && isNumber:
+		s.Initial, s.HasInitial = n.float, true
+	}
+}
+
+// enumName returns the name of an enumeration's value, which files give by
+// name or by index. Without a definition the usual one is assumed.
+func (a *attributes) enumName(attr string, v attributeValue) string {
+	n, ok := parseUint([]byte(v.text))
+	if v.quoted || !ok {
+		return v.text
+	}
+	names := a.enum[attr]
+	if len(names) == 0 && attr == attrFrameFormat {
+		names = []string{"StandardCAN", "ExtendedCAN", "reserved", frameJ1939}
+	}
+	if n >= uint64(len(names)) {
+		return ""
+	}
+	return names[n]
+}
+
+const frameJ1939 = "J1939PG"
+
+// isJ1939 decides whether a message is matched by its parameter group: its own
+// VFrameFormat says it, else the network's ProtocolType, else the default of
+// VFrameFormat. Only extended ids have a parameter group.
+func (p *parser) isJ1939(m *rawMessage) bool {
+	return m.Extended && (m.frame == frameJ1939 || !m.framed && p.file.Protocol == "J1939")
+}
+
+func milliseconds(ms float64) time.Duration {
+	if !(ms > 0 && ms < math.MaxInt32) {
+		return 0
+	}
+	return time.Duration(ms * float64(time.Millisecond))
+}
+
+// longNode renames a node everywhere.
+func (p *parser) longNode(symbol, name string) {
+	if p.longNodes == nil {
+		p.longNodes = make(map[string]string)
+	}
+	p.longNodes[symbol] = name
+}

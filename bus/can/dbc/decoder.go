@@ -1,0 +1,276 @@
+package dbc
+
+import (
+	"bytes"
+	"errors"
+	"io"
+
+	"fieldferry/bus/can"
+)
+
+// Decoder turns candump logs into JSON Lines, one for each frame:
+//
+//	{"ts":1436509052.249713,"bus":"vcan0","id":"123","name":"Engine","signals":{"Speed":812.5}}
+//	{"ts":1436509052.249714,"bus":"vcan0","id":"18FEF100","data":"FF00"}
+//
+// Frames the database does not describe, remote frames ("rtr":true, the length
+// asked for as "dlc") and error frames ("err":true) have their data and no
+// name. CAN FD frames have "fd":true, and "brs" and "esi" where set. The time
+// is the log's own number. If the database has J1939 messages, those that
+// were sent in packets are joined: a line with their id follows that of their
+// last packet.
+type Decoder struct {
+	// Malformed, if set, is told of lines that hold no frame. They are
+	// counted and passed over.
+	Malformed func(*can.LineError)
+
+	db     *Database
+	line   logLine
+	values []Value
+	out    []byte
+	buses  []busTransport
+	lineNo int64 // in this log
+	stats  DecoderStats
+}
+
+type busTransport struct {
+	name string
+	*Transport
+}
+
+// DecoderStats count what a Decoder has read.
+type DecoderStats struct {
+	Lines     int64 // of the log, empty ones too
+	Frames    int64
+	Decoded   int64 // frames described by the database
+	Packets   int64 // J1939 messages joined and described
+	Malformed int64 // lines that hold no frame
+}
+
+const (
+	readSize  = 256 << 10
+	flushSize = 256 << 10
+	maxBuses  = 16 // with a transport of their own: 2 MB
+)
+
+// NewDecoder returns a decoder of the messages of db.
+func NewDecoder(db *Database) *Decoder { return &Decoder{db: db} }
+
+// Stats returns what was counted since the beginning.
+func (d *Decoder) Stats() DecoderStats { return d.stats }
+
+// Decode reads a log to its end and writes its frames to w. What has been
+// read is written before it waits for more, so that a log can be decoded while
+// it is being recorded. The error is that of r or w.
+func (d *Decoder) Decode(r io.Reader, w io.Writer) error {
+	buf := make([]byte, readSize)
+	d.lineNo = 0
+	have, long := 0, false // bytes of an unfinished line; it is too long and already reported
+	for {
+		n, err := r.Read(buf[have:])
+		data := buf[:have+n]
+		for {
+			i := bytes.IndexByte(data[have:], '\n')
+			if i < 0 {
+				break
+			}
+			if !long {
+				d.frame(data[:have+i])
+			}
+			long = false
+			data, have = data[have+i+1:], 0
+			if len(d.out) >= flushSize {
+				if err := d.flush(w); err != nil {
+					return err
+				}
+			}
+		}
+		if len(data) > can.MaxLogLine {
+			if !long {
+				d.frame(data)
+			}
+			data, long = data[:0], true
+		}
+		have = copy(buf, data)
+		if err != nil && have > 0 && !long {
+			d.frame(buf[:have])
+		}
+		if err := d.flush(w); err != nil {
+			return err
+		}
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+func (d *Decoder) flush(w io.Writer) error {
+	if len(d.out) == 0 {
+		return nil
+	}
+	_, err := w.Write(d.out)
+	d.out = d.out[:0]
+	return err
+}
+
+// frame decodes one line.
+func (d *Decoder) frame(line []byte) {
+	d.stats.Lines++
+	d.lineNo++
+	// candump -e explains error frames on lines of their own, behind a tab.
+	if len(line) == 0 || line[0] == '\r' || line[0] == '\t' {
+		return
+	}
+	l := &d.line
+	if err := l.parse(line); err != nil {
+		d.malformed(line, err)
+		return
+	}
+	d.stats.Frames++
+	var m *Message
+	if l.flags&(can.Remote|can.ErrorFrame) == 0 {
+		m = d.db.Lookup(l.id, l.extended)
+	}
+	d.begin(l, l.id)
+	if m != nil {
+		d.stats.Decoded++
+		d.described(m, l.data[:l.length])
+	} else {
+		d.undescribed(l)
+	}
+	if l.flags&can.FD != 0 {
+		d.flags(l)
+	}
+	d.out = append(d.out, '}', '\n')
+	if l.extended && d.db.J1939() {
+		d.transport(l)
+	}
+}
+
+func (d *Decoder) malformed(line []byte, err error) {
+	if len(bytes.TrimSpace(line)) == 0 {
+		return
+	}
+	d.stats.Malformed++
+	if d.Malformed != nil {
+		d.Malformed(&can.LineError{Line: d.lineNo, Err: err})
+	}
+}
+
+// begin appends time, bus and id.
+func (d *Decoder) begin(l *logLine, id uint32) {
+	out := append(d.out, '{')
+	if l.stamp != nil {
+		out = append(out, `"ts":`...)
+		if l.quoted {
+			out = append(out, '"')
+		}
+		out = append(out, l.stamp...)
+		if l.quoted {
+			out = append(out, '"')
+		}
+		out = append(out, ',')
+	}
+	out = append(out, `"bus":`...)
+	out = appendBus(out, l.bus)
+	out = append(out, `,"id":"`...)
+	shift := 8
+	if l.extended {
+		shift = 28
+	}
+	for ; shift >= 0; shift -= 4 {
+		out = append(out, upperHex[id>>shift&15])
+	}
+	d.out = append(out, '"')
+}
+
+// appendBus appends an interface's name, which is nearly always plain.
+func appendBus(dst, name []byte) []byte {
+	for _, c := range name {
+		if c <= ' ' || c > '~' || c == '"' || c == '\\' {
+			return appendString(dst, name)
+		}
+	}
+	dst = append(append(dst, '"'), name...)
+	return append(dst, '"')
+}
+
+func (d *Decoder) described(m *Message, data []byte) {
+	d.out = m.AppendName(append(d.out, ','))
+	d.out = append(d.out, ',')
+	d.values = m.Decode(data, d.values[:0])
+	d.out = AppendSignals(d.out, d.values)
+}
+
+func (d *Decoder) undescribed(l *logLine) {
+	out := append(d.out, `,"data":"`...)
+	if l.flags&can.Remote != 0 {
+		out = append(out, `","rtr":true`...)
+		if l.length > 0 {
+			out = append(out, `,"dlc":`...)
+			out = append(out, '0'+byte(l.length))
+		}
+		d.out = out
+		return
+	}
+	for _, c := range l.data[:l.length] {
+		out = append(out, upperHex[c>>4], upperHex[c&15])
+	}
+	out = append(out, '"')
+	if l.flags&can.ErrorFrame != 0 {
+		out = append(out, `,"err":true`...)
+	}
+	d.out = out
+}
+
+func (d *Decoder) flags(l *logLine) {
+	d.out = append(d.out, `,"fd":true`...)
+	if l.flags&can.BitRateSwitch != 0 {
+		d.out = append(d.out, `,"brs":true`...)
+	}
+	if l.flags&can.ErrorState != 0 {
+		d.out = append(d.out, `,"esi":true`...)
+	}
+}
+
+// transport gives the frame to the transport protocol, and appends a line for
+// a message that it completed and the database describes.
+func (d *Decoder) transport(l *logLine) {
+	if pgn := PGN(l.id); pgn != pgnConnection && pgn != pgnTransfer {
+		return
+	}
+	t := d.transportOf(l.bus)
+	if t == nil {
+		return
+	}
+	f := can.Frame{Time: l.time(), ID: l.id, Flags: l.flags, Len: uint8(l.length), Data: l.data}
+	packet, ok := t.Feed(&f)
+	if !ok {
+		return
+	}
+	m := d.db.LookupPGN(packet.PGN, packet.Source)
+	if m == nil {
+		return
+	}
+	d.stats.Packets++
+	d.begin(l, packet.ID())
+	d.described(m, packet.Data)
+	d.out = append(d.out, '}', '\n')
+}
+
+func (d *Decoder) transportOf(bus []byte) *Transport {
+	for i := range d.buses {
+		if d.buses[i].name == string(bus) {
+			return d.buses[i].Transport
+		}
+	}
+	if len(d.buses) == maxBuses {
+		return nil
+	}
+	t := new(Transport)
+	d.buses = append(d.buses, busTransport{string(bus), t})
+	return t
+}

@@ -1,0 +1,125 @@
+package modbus
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+)
+
+// Encode makes the words that Decode makes v of, as nearly as the type can
+// hold it: for simulated devices. A bit or a byte is put into words, which
+// hold the rest of the register and are changed; others may pass nil.
+func (r *Register) Encode(v float64, words []uint16) ([]uint16, error) {
+	scale := r.Scale
+	if scale == 0 {
+		scale = 1
+	}
+	raw := (v - r.Offset) / scale
+	if len(words) != r.Width() {
+		words = make([]uint16, r.Width())
+	}
+	switch r.Type {
+	case Float32:
+		r.put(words, uint64(math.Float32bits(float32(raw))))
+		return words, nil
+	case Float64:
+		r.put(words, math.Float64bits(raw))
+		return words, nil
+	case Float16, String:
+		return nil, fmt.Errorf("a %v cannot be simulated as a number", r.Type)
+	}
+	raw = math.Round(raw)
+	low, high := r.span()
+	if math.IsNaN(raw) || raw < low || raw > high {
+		return nil, fmt.Errorf("%v is out of the range of %v: %v to %v before scaling", v, r.Type, low, high)
+	}
+	u := uint64(int64(raw))
+	if raw >= 1<<63 {
+		u = uint64(raw)
+	}
+	switch r.Type {
+	case Bool:
+		u = min(u, 1)
+	case Bit:
+		u = r.merge(words, u, 1, r.BitLow)
+	case Int8, Uint8:
+		shift := 0
+		if r.HighByte {
+			shift = 8
+		}
+		u = r.merge(words, u, 0xFF, shift)
+	case BCD16, BCD32:
+		u = toBCD(u)
+	}
+	r.put(words, u)
+	return words, nil
+}
+
+// EncodeText makes the words of a string, padded with NUL.
+func (r *Register) EncodeText(s string) []uint16 {
+	b := make([]byte, 2*r.Width())
+	copy(b[:min(r.Length, len(b))], s)
+	reorder(b, r.ByteOrder)
+	words := make([]uint16, r.Width())
+	for i := range words {
+		words[i] = binary.BigEndian.Uint16(b[2*i:])
+	}
+	return words
+}
+
+// span is what the raw value may be.
+func (r *Register) span() (low, high float64) {
+	switch r.Type {
+	case Bool, Bit:
+		return 0, 1
+	case Int8:
+		return math.MinInt8, math.MaxInt8
+	case Uint8:
+		return 0, math.MaxUint8
+	case Int16:
+		return math.MinInt16, math.MaxInt16
+	case Int32:
+		return math.MinInt32, math.MaxInt32
+	case Uint32:
+		return 0, math.MaxUint32
+	case Int64:
+		return math.MinInt64, math.Nextafter(1<<63, 0)
+	case Uint64:
+		return 0, math.Nextafter(1<<64, 0)
+	case BCD16:
+		return 0, 9999
+	case BCD32:
+		return 0, 99_999_999
+	default:
+		return 0, math.MaxUint16
+	}
+}
+
+// merge puts u into the register that words hold, which has one word.
+func (r *Register) merge(words []uint16, u, mask uint64, shift int) uint64 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], words[0])
+	reorder(b[:], r.ByteOrder)
+	old := unsigned(b[:])
+	return old&^(mask<<shift) | u&mask<<shift
+}
+
+func (r *Register) put(words []uint16, u uint64) {
+	var b [8]byte
+	n := 2 * len(words)
+	for i := range n {
+		b[i] = byte(u >> (8 * (n - 1 - i)))
+	}
+	reorder(b[:n], r.ByteOrder) // every order is its own inverse
+	for i := range words {
+		words[i] = binary.BigEndian.Uint16(b[2*i:])
+	}
+}
+
+func toBCD(u uint64) (bcd uint64) {
+	for shift := 0; u > 0; shift += 4 {
+		bcd |= u % 10 << shift
+		u /= 10
+	}
+	return bcd
+}

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"fieldferry/bus"
+	"fieldferry/bus/can"
+	"fieldferry/bus/can/dbc"
+
+	"github.com/spf13/cobra"
+)
+
+type canDumpOptions struct {
+	filters     []string
+	dbc         []string
+	match       string
+	log, asJSON bool
+	stamp       string
+	count       uint64
+	duration    time.Duration
+}
+
+func (a *app) newCANDumpCommand() *cobra.Command {
+	var o canDumpOptions
+	c := &cobra.Command{
+		Use:   "dump INTERFACE[,FILTER]...",
+		Short: "Print the frames of CAN buses as candump does",
+		Long: `dump prints what is on one or several buses, in candump's form, until Ctrl-C.
+An INTERFACE is a SocketCAN device, replay:FILE (a log of candump -l) or a
+simulation such as sim:engine. Filters are candump's, too:
+
+  ID:MASK  passes what matches, ID~MASK what does not; an id of 8 digits is extended
+  #MASK    prints error frames of these classes; #1FFFFFFF prints all
+  j        a frame passes only when all filters pass it
+
+Frames that were dropped because this program was too slow are counted on stderr.`,
+		Example: `  fieldferry can dump can0
+  fieldferry can dump can0,100:7F0,#1FFFFFFF can1 --log > drive.log
+  fieldferry can dump can0 --dbc engine.dbc`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return a.canDump(c.Context(), args, o) },
+	}
+	f := c.Flags()
+	f.StringArrayVar(&o.filters, "filter", nil, "`FILTER` for all interfaces; may be repeated")
+	f.StringArrayVar(&o.dbc, "dbc", nil, "DBC `FILE` to decode signals by; may be repeated")
+	f.StringVar(&o.match, "match", "auto", "how extended ids find their message: auto, pgn or id")
+	f.BoolVar(&o.log, "log", false, "print the form of a log (candump -l), which can be replayed")
+	f.BoolVar(&o.asJSON, "json", false, "print one JSON object a frame")
+	f.StringVarP(&o.stamp, "time", "t", "n", "print times: `a`bsolute, d: since the frame before, z: since the first, n: none")
+	f.Uint64VarP(&o.count, "count", "n", 0, "end after this many frames")
+	f.DurationVar(&o.duration, "for", 0, "end after this time, as 30s; default: until Ctrl-C")
+	return c
+}
+
+func (a *app) canDump(ctx context.Context, args []string, o canDumpOptions) error {
+	switch {
+	case o.log && o.asJSON:
+		return usageError("--log and --json: choose one")
+	case o.log && len(o.dbc) > 0:
+		return usageError("--log and --dbc: a log holds no signals; choose one")
+	case !strings.Contains("adzn", o.stamp) || len(o.stamp) != 1:
+		return usageError("--time %s: use a, d, z or n", o.stamp)
+	}
+	if o.duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.duration)
+		defer cancel()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	d := &dumper{out: bufio.NewWriter(a.stdout), err: a.stderr, opts: o, done: cancel}
+	if len(o.dbc) > 0 {
+		match, err := parseMatch(o.match)
+		if err != nil {
+			return err
+		}
+		if d.db, err = a.loadDBC(o.dbc, match, false); err != nil {
+			return err
+		}
+	}
+	type job struct {
+		bus *can.Bus
+		h   *dumpedBus
+	}
+	var jobs []job
+	for _, arg := range args {
+		h, cfg, err := d.bus(arg, o.filters)
+		if err != nil {
+			return usageError("%w", err)
+		}
+		b, err := can.New(cfg, nil)
+		if err != nil {
+			return usageError("%w", err)
+		}
+		jobs = append(jobs, job{b, h})
+	}
+	var wait sync.WaitGroup
+	errs := make([]error, len(jobs))
+	for i, j := range jobs {
+		wait.Go(func() {
+			if err := j.bus.Run(ctx, j.h); err != nil && !errors.Is(err, can.ErrEnd) {
+				errs[i] = err
+				cancel()
+			}
+		})
+	}
+	wait.Wait()
+	return errors.Join(append(errs, d.flush())...)
+}
+
+// dumper prints the frames of several buses.
+type dumper struct {
+	opts canDumpOptions
+	err  io.Writer
+	done func()
+	db   *dbc.Database // nil: none
+
+	mu     sync.Mutex
+	out    *bufio.Writer
+	failed error
+	width  int  // of the longest name so far
+	indent bool // an extended id has been seen
+	first  int64
+	printed,
+	dropped uint64
+	line   []byte
+	values []dbc.Value
+}
+
+// dumpedBus is one of the buses; it takes what is delivered.
+type dumpedBus struct {
+	*dumper
+	name    string
+	classes uint32 // of error frames to be printed
+}
+
+// bus takes an argument such as can0,123:7FF apart.
+func (d *dumper) bus(arg string, filters []string) (*dumpedBus, can.Config, error) {
+	name, list, more := strings.Cut(arg, ",")
+	all := append([]string{}, filters...)
+	if more {
+		all = append(all, strings.Split(list, ",")...)
+	}
+	cfg := can.Config{Interface: name, FD: true}
+	set, err := can.ParseFilters(all)
+	if err != nil {
+		return nil, cfg, err
+	}
+	set.AddTo(&cfg)
+	src, err := can.ParseInterface(name)
+	if err != nil {
+		return nil, cfg, err
+	}
+	h := &dumpedBus{dumper: d, name: src.String()}
+	if src.Kind == can.Sim {
+		h.name = src.Name
+	}
+	if src.Kind == can.Replay {
+		h.name = "replay"
+	}
+	if set.Errors {
+		h.classes = set.ErrorClasses
+	}
+	return h, cfg, nil
+}
+
+// Frames implements can.Handler.
+func (h *dumpedBus) Frames(batch []can.Frame) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range batch {
+		h.print(&batch[i])
+	}
+	h.keep(h.out.Flush())
+}
+
+// ErrorFrame implements can.ErrorHandler.
+func (h *dumpedBus) ErrorFrame(f *can.Frame) {
+	if f.ID&h.classes == 0 {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.print(f)
+	h.keep(h.out.Flush())
+}
+
+// Lost implements can.Handler.
+func (h *dumpedBus) Lost(frames uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.dropped += frames
+	fmt.Fprintf(h.err, "DROPCOUNT: dropped %d CAN frames on '%s' socket (total drops %d)\n", frames, h.name, h.dropped)
+}
+
+// Event implements can.Handler.
+func (h *dumpedBus) Event(e bus.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	fmt.Fprintf(h.err, "%s: %s %s\n", h.name, e.Code, e.State)
+}
+
+// keep notes the first error of the output, which ends the dump: whoever read
+// it is gone.
+func (d *dumper) keep(err error) {
+	if err != nil && d.failed == nil {
+		d.failed = err
+		d.done()
+	}
+}
+
+func (d *dumper) flush() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.keep(d.out.Flush())
+	return d.failed
+}
+
+func (h *dumpedBus) print(f *can.Frame) {
+	if h.opts.count > 0 && h.printed >= h.opts.count {
+		return
+	}
+	h.printed++
+	h.width = max(h.width, len(h.name))
+	h.indent = h.indent || f.Flags&can.Extended != 0
+	switch {
+	case h.opts.log:
+		h.line = can.AppendLog(h.line[:0], *f, strings.Repeat(" ", h.width-len(h.name))+h.name)
+	case h.opts.asJSON:
+		h.line = append(h.appendJSON(h.line[:0], f), '}', '\n')
+	default:
+		h.line = append(h.line[:0], ' ')
+		h.line = h.appendStamp(h.line, f.Time/1000)
+		h.line = fmt.Appendf(h.line, " %*s  ", h.width, h.name)
+		h.line = append(h.appendSignals(can.AppendLong(h.line, f, h.indent), f), '\n')
+	}
+	_, err := h.out.Write(h.line)
+	h.keep(err)
+	if h.printed == h.opts.count {
+		h.done()
+	}
+}
+
+// appendStamp appends a time as candump -t does. us are microseconds.
+func (d *dumper) appendStamp(dst []byte, us int64) []byte {
+	switch d.opts.stamp {
+	case "a":
+		return fmt.Appendf(dst, "(%010d.%06d) ", us/1e6, us%1e6)
+	case "d", "z":
+		if d.first == 0 {
+			d.first = us
+		}
+		diff := max(us-d.first, 0)
+		if d.opts.stamp == "d" {
+			d.first = us
+		}
+		return fmt.Appendf(dst, "(%03d.%06d) ", diff/1e6, diff%1e6)
+	}
+	return dst
+}

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"fieldferry/bus/can"
+	"fieldferry/bus/can/dbc"
+
+	"github.com/spf13/cobra"
+)
+
+type decodeOptions struct {
+	files  []string
+	match  string
+	strict bool
+}
+
+func (a *app) newDecodeCommand() *cobra.Command {
+	var o decodeOptions
+	c := &cobra.Command{
+		Use:   "decode --dbc FILE... [LOG|-]",
+		Short: "Turn a candump log into JSON Lines with decoded signals",
+		Long: `decode reads a candump log (-l, -L or -ta form) from a file or standard input and
+prints one JSON object a frame. A frame that no message of the DBC files
+describes is printed with its data and without a name.
+
+What is wrong in a DBC file is reported and left out; --strict refuses the file.`,
+		Example: `  fieldferry decode --dbc engine.dbc drive.log
+  candump -L can0 | fieldferry decode --dbc engine.dbc --dbc body.dbc`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			log := "-"
+			if len(args) == 1 {
+				log = args[0]
+			}
+			return a.decode(o, log)
+		},
+	}
+	f := c.Flags()
+	f.StringArrayVar(&o.files, "dbc", nil, "DBC `FILE`; may be repeated")
+	f.StringVar(&o.match, "match", "auto", "how extended ids find their message: auto, pgn or id")
+	f.BoolVar(&o.strict, "strict", false, "refuse a DBC file with a faulty statement")
+	return c
+}
+
+func (a *app) decode(o decodeOptions, log string) error {
+	if len(o.files) == 0 {
+		return usageError("--dbc is missing; name the file that describes the frames")
+	}
+	match, err := parseMatch(o.match)
+	if err != nil {
+		return err
+	}
+	db, err := a.loadDBC(o.files, match, o.strict)
+	if err != nil {
+		return err
+	}
+	in := a.stdin
+	if log != "-" {
+		f, err := os.Open(log)
+		if err != nil {
+			return fmt.Errorf("read the log: %w", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	d := dbc.NewDecoder(db)
+	var malformed malformedLines
+	d.Malformed = malformed.note
+	err = d.Decode(in, a.stdout)
+	malformed.report(a.stderr, log)
+	return err
+}
+
+func parseMatch(s string) (dbc.Match, error) {
+	match, ok := map[string]dbc.Match{"auto": dbc.MatchAuto, "pgn": dbc.MatchPGN, "id": dbc.MatchID}[s]
+	if !ok {
+		return match, usageError("--match %q is unknown; use auto, pgn or id", s)
+	}
+	return match, nil
+}
+
+// loadDBC reads DBC files and prints what is wrong with them.
+func (a *app) loadDBC(paths []string, match dbc.Match, strict bool) (*dbc.Database, error) {
+	var files []*dbc.File
+	for _, path := range paths {
+		file, diagnostics, err := dbc.ParseFile(path, dbc.Options{})
+		if err != nil {
+			return nil, usageError("read the DBC file: %w", err)
+		}
+		for _, d := range diagnostics {
+			fmt.Fprintln(a.stderr, d)
+		}
+		if dbc.Err(diagnostics, strict) != nil {
+			return nil, usageError("the DBC file %s is refused for the reasons above", path)
+		}
+		files = append(files, file)
+	}
+	db, conflicts := dbc.NewDatabase(match, files...)
+	for _, d := range conflicts {
+		fmt.Fprintln(a.stderr, d)
+	}
+	return db, nil
+}
+
+// malformedLines remembers the first lines that hold no frame, and how many
+// there are.
+type malformedLines struct {
+	first []string
+	n     int
+}
+
+func (m *malformedLines) note(e *can.LineError) {
+	if m.n++; len(m.first) < 3 {
+		m.first = append(m.first, e.Error())
+	}
+}
+
+func (m *malformedLines) report(w io.Writer, log string) {
+	for _, e := range m.first {
+		fmt.Fprintf(w, "%s: %s\n", log, e)
+	}
+	if rest := m.n - len(m.first); rest > 0 {
+		fmt.Fprintf(w, "%s: %d more lines hold no frame\n", log, rest)
+	}
+}

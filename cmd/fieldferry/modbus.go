@@ -1,0 +1,186 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"fieldferry/bus/modbus"
+	"fieldferry/bus/modbus/commission"
+	"fieldferry/bus/modbus/rtu"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+func (a *app) newModbusCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "modbus",
+		Short: "Commission a Modbus line: find devices, read, write and decode registers, simulate slaves",
+		Long: `The verbs for the person in front of the cabinet. They use a port by themselves:
+stop the daemon first, or it has the port.
+
+A port is a serial device (/dev/ttyS1), tcp://host:502 for Modbus TCP, or
+rtu+tcp://host:port for a serial device server.`,
+	}
+	c.AddCommand(
+		a.newModbusReadCommand(),
+		a.newModbusDecodeCommand(),
+		a.newModbusScanCommand(),
+		a.newModbusWriteCommand(),
+		a.newModbusSimulateCommand(),
+		a.newModbusTemplatesCommand(),
+	)
+	return c
+}
+
+// lineOptions are the flags that name a line and how it is set.
+type lineOptions struct {
+	port, parity        string
+	baud, stopBits      int
+	timeout, turnaround time.Duration
+	retries             int
+	rs485               bool
+}
+
+// The timeout is longer than the daemon's: a person looks for any answer.
+const commissionTimeout = time.Second
+
+func (o *lineOptions) addFlags(f *pflag.FlagSet) {
+	o.addPortFlags(f)
+	f.IntVar(&o.baud, "baud", modbus.DefaultBaudRate, "baud `RATE`")
+	f.StringVar(&o.parity, "parity", "E", "parity: `N`, E or O")
+	f.IntVar(&o.stopBits, "stop-bits", 1, "stop bits: `1` or 2")
+	f.DurationVar(&o.timeout, "timeout", commissionTimeout, "for the reply to one request, as 300ms or 2s")
+	f.IntVar(&o.retries, "retries", 1, "further tries of a failed request")
+	aliases := map[string]string{"baud-rate": "baud", "baudrate": "baud", "stopbits": "stop-bits"}
+	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if ours, ok := aliases[name]; ok {
+			name = ours
+		}
+		return pflag.NormalizedName(name)
+	})
+}
+
+func (o *lineOptions) addPortFlags(f *pflag.FlagSet) {
+	f.StringVarP(&o.port, "port", "p", "", "serial device, tcp://host:502 or rtu+tcp://host:port")
+	f.DurationVar(&o.turnaround, "turnaround", 0, "silence before each request, beyond t3.5")
+	f.BoolVar(&o.rs485, "rs485", false, "let the kernel's driver switch the direction (TIOCSRS485)")
+}
+
+func parseParity(s string) (byte, error) {
+	switch strings.ToLower(s) {
+	case "n", "none":
+		return 'N', nil
+	case "e", "even":
+		return 'E', nil
+	case "o", "odd":
+		return 'O', nil
+	}
+	return 0, usageError("parity %q is not known; use N, E or O", s)
+}
+
+// session is what the flags say, checked.
+func (o *lineOptions) session() (cfg commission.Config, err error) {
+	parity, err := parseParity(o.parity)
+	if err != nil {
+		return cfg, err
+	}
+	cfg = commission.Config{
+		Port: o.port, Timeout: o.timeout, Retries: o.retries, Turnaround: o.turnaround,
+		Mode:  rtu.Mode{BaudRate: o.baud, DataBits: 8, Parity: parity, StopBits: o.stopBits},
+		RS485: rtu.RS485{Enabled: o.rs485, RTSHighDuringSend: true},
+	}
+	switch {
+	case o.port == "":
+		err = usageError("--port is missing; give the line, as in --port /dev/ttyUSB0")
+	case o.baud < 50 || o.baud > 20_000_000:
+		err = usageError("--baud %d is out of range", o.baud)
+	case o.stopBits != 1 && o.stopBits != 2:
+		err = usageError("--stop-bits %d: use 1 or 2", o.stopBits)
+	case o.timeout < time.Millisecond || o.timeout > time.Minute:
+		err = usageError("--timeout %v: use a time from 1ms to 1m, such as 300ms", o.timeout)
+	case o.retries < 0 || o.retries > 10:
+		err = usageError("--retries %d: use 0 to 10", o.retries)
+	case o.turnaround < 0 || o.turnaround > 10*time.Second:
+		err = usageError("--turnaround %v: use a time up to 10s", o.turnaround)
+	}
+	if err == nil {
+		if _, wrong := modbus.ParseEndpoint(o.port); wrong != nil {
+			err = usageError("--port: %w", wrong)
+		}
+	}
+	return cfg, err
+}
+
+// checkUnit refuses unit ids nobody can have on the line.
+func (o *lineOptions) checkUnit(unit int) error {
+	lowest := 1
+	if strings.HasPrefix(o.port, "tcp://") {
+		lowest = 0 // the gateway itself, in some
+	}
+	if unit < lowest || unit > 255 {
+		return usageError("unit %d: use 1 to 247", unit)
+	}
+	return nil
+}
+
+// valueOptions say how words become values.
+type valueOptions struct {
+	typ, order    string
+	scale, offset float64
+	bit           int
+	highByte      bool
+}
+
+func (o *valueOptions) addFlags(f *pflag.FlagSet) {
+	f.StringVarP(&o.typ, "type", "t", "", "`TYPE` of the values: "+strings.Join(modbus.Types(), " "))
+	f.StringVar(&o.order, "byte-order", "", "`ORDER` of the bytes: ABCD, CDAB, BADC or DCBA")
+	f.Float64Var(&o.scale, "scale", 1, "multiply by this")
+	f.Float64Var(&o.offset, "offset", 0, "then add this")
+	f.IntVar(&o.bit, "bit", 0, "`BIT` of the type bit, 0 to 15")
+	f.BoolVar(&o.highByte, "high-byte", false, "int8 and uint8: the register's high byte")
+}
+
+// register is a register of that type; count words are there for it.
+func (o *valueOptions) register(count int) (modbus.Register, []modbus.ByteOrder, error) {
+	var r modbus.Register
+	typ, err := modbus.ParseType(strings.ToLower(o.typ))
+	if err != nil {
+		return r, nil, usageError("--type: %w", err)
+	}
+	orders := []modbus.ByteOrder{modbus.ABCD, modbus.CDAB, modbus.BADC, modbus.DCBA}
+	if o.order != "" {
+		order, err := modbus.ParseByteOrder(strings.ToUpper(o.order))
+		if err != nil {
+			return r, nil, usageError("--byte-order: %w", err)
+		}
+		orders = []modbus.ByteOrder{order}
+	}
+	if o.bit < 0 || o.bit > 15 {
+		return r, nil, usageError("--bit %d: a register has bits 0 to 15", o.bit)
+	}
+	r = modbus.Register{Type: typ, Scale: o.scale, Offset: o.offset, HighByte: o.highByte}
+	if o.scale == 0 {
+		return r, nil, usageError("--scale 0 would make every value the same")
+	}
+	switch typ {
+	case modbus.String:
+		r.Length = max(2*count, 1)
+	case modbus.Bit:
+		r.BitLow = o.bit
+	}
+	return r, orders, nil
+}
+
+func (a *app) printJSON(v any) error {
+	e := json.NewEncoder(a.stdout)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// warn tells the person something beside the output.
+func (a *app) warn(format string, args ...any) {
+	fmt.Fprintf(a.stderr, format+"\n", args...)
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"fieldferry/bus/modbus"
+	"fieldferry/bus/modbus/commission"
+	"fieldferry/gateway/payload"
+
+	"github.com/spf13/cobra"
+)
+
+type readOptions struct {
+	lineOptions
+	valueOptions
+	unit   int
+	pause  time.Duration
+	asJSON bool
+}
+
+func (a *app) newModbusReadCommand() *cobra.Command {
+	var o readOptions
+	c := &cobra.Command{
+		Use:   "read --port PORT --unit UNIT TABLE:ADDRESS[:COUNT]...",
+		Short: "Read registers once, in the order given",
+		Long: `read asks for each item in turn and prints what came. TABLE is holding, input,
+coil or discrete, ADDRESS the 0-based one of the wire, in decimal or hex; an
+item of another unit is written UNIT/TABLE:ADDRESS:COUNT.
+
+A reply is shown only if it can be no other request's: after a timeout read
+waits for the late reply before it asks for as many registers of that unit
+again. The exit code is 1 when an item could not be read.`,
+		Example: `  fieldferry modbus read --port /dev/ttyUSB0 --baud 9600 --parity N --unit 17 holding:352
+  fieldferry modbus read -p /dev/ttyUSB0 --unit 1 --type float32 input:0:6 2/input:0:2
+  fieldferry modbus read -p tcp://192.168.1.20 --unit 1 --json holding:0:10 coil:0:8`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error { return a.modbusRead(c.Context(), o, args) },
+	}
+	f := c.Flags()
+	o.lineOptions.addFlags(f)
+	o.valueOptions.addFlags(f)
+	f.IntVarP(&o.unit, "unit", "u", -1, "`UNIT` id of the device")
+	f.DurationVar(&o.pause, "pause", 0, "time between two items")
+	f.BoolVar(&o.asJSON, "json", false, "print one JSON object an item")
+	return c
+}
+
+// items are what the arguments ask for.
+func (o *readOptions) items(args []string) ([]commission.Item, error) {
+	var items []commission.Item
+	for _, arg := range args {
+		unit := o.unit
+		if unit < 0 && !strings.Contains(arg, "/") {
+			return nil, usageError("--unit is missing; give the device's unit id, as in --unit 17")
+		}
+		item, err := commission.ParseItem(arg, byte(max(unit, 0)))
+		if err != nil {
+			return nil, usageError("%w", err)
+		}
+		if !strings.Contains(arg, "/") {
+			err = o.checkUnit(unit)
+		} else {
+			err = o.checkUnit(int(item.Unit))
+		}
+		if err != nil {
+			return nil, err
+		}
+		if item.Count == 0 {
+			item.Count = 1
+			if o.typ != "" && !item.Table.Bits() {
+				r, _, err := o.register(1)
+				if err != nil {
+					return nil, err
+				}
+				item.Count = r.Width()
+			}
+		}
+		items = append(items, item)
+	}
+	return items, nil
+}
+
+func (a *app) modbusRead(ctx context.Context, o readOptions, args []string) error {
+	cfg, err := o.session()
+	if err != nil {
+		return err
+	}
+	items, err := o.items(args)
+	if err != nil {
+		return err
+	}
+	if o.typ != "" {
+		if _, _, err := o.register(1); err != nil {
+			return err
+		}
+	}
+	s, err := commission.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for _, what := range s.Adjusted() {
+		a.warn("%s: %s", o.port, what)
+	}
+	failed := false
+	for i, item := range items {
+		if i > 0 {
+			if err := s.Pause(ctx, o.pause); err != nil {
+				return fmt.Errorf("interrupted: %w", err)
+			}
+		}
+		r := s.Read(ctx, item)
+		failed = failed || r.Err != nil
+		if err := a.printResult(&o, &r); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("interrupted: %w", ctx.Err())
+		}
+	}
+	if failed {
+		return &exitError{code: exitFailed}
+	}
+	return nil
+}
+
+// itemJSON is an item for machines.
+type itemJSON struct {
+	Unit      byte              `json:"unit"`
+	Register  string            `json:"register"`
+	Address   uint16            `json:"address"`
+	Count     int               `json:"count"`
+	Words     []uint16          `json:"words,omitempty"`
+	Bits      []bool            `json:"bits,omitempty"`
+	Type      string            `json:"type,omitempty"`
+	ByteOrder string            `json:"byte_order,omitempty"`
+	Values    []json.RawMessage `json:"values,omitempty"`
+	Error     string            `json:"error,omitempty"`
+	Exception *byte             `json:"exception,omitempty"`
+}
+
+func (a *app) printResult(o *readOptions, r *commission.Result) error {
+	if !o.asJSON {
+		return a.printItem(o, r)
+	}
+	j := itemJSON{Unit: r.Unit, Register: r.Table.String(), Address: r.Address, Count: r.Count, Words: r.Words, Bits: r.Bits}
+	if r.Err != nil {
+		j.Error = r.Err.Error()
+		if code, ok := r.Exception(); ok {
+			j.Exception = &code
+		}
+		return a.printJSON(j)
+	}
+	if o.typ != "" && len(r.Words) > 0 {
+		register, orders, err := o.register(len(r.Words))
+		if err != nil {
+			return err
+		}
+		j.Type, j.ByteOrder = register.Type.String(), orders[0].String()
+		for _, d := range decodeAll(register, orders[:1], r.Words) {
+			j.Values = append(j.Values, d.json())
+		}
+	}
+	return a.printJSON(j)
+}
+
+func (a *app) printItem(o *readOptions, r *commission.Result) error {
+	head := fmt.Sprintf("unit %d %v", r.Unit, r.Table)
+	if r.Err != nil {
+		_, err := fmt.Fprintf(a.stdout, "%s %d:%d  error: %v\n", head, r.Address, r.Count, r.Err)
+		return err
+	}
+	for i, bit := range r.Bits {
+		if _, err := fmt.Fprintf(a.stdout, "%s %5d  %t\n", head, int(r.Address)+i, bit); err != nil {
+			return err
+		}
+	}
+	if o.typ == "" || len(r.Words) == 0 {
+		for i, w := range r.Words {
+			if _, err := fmt.Fprintf(a.stdout, "%s %5d  %5d  0x%04X  %6d\n", head, int(r.Address)+i, w, w, int16(w)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	register, orders, err := o.register(len(r.Words))
+	if err != nil {
+		return err
+	}
+	for _, d := range decodeAll(register, orders[:1], r.Words) {
+		if _, err := fmt.Fprintf(a.stdout, "%s %5d  %v %v  %s\n", head, int(r.Address)+d.at, register.Type, d.order, d.text()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decoded is a value in one byte order.
+type decoded struct {
+	at    int // its first word
+	order modbus.ByteOrder
+	value modbus.Value
+	err   error
+}
+
+// decodeAll decodes value after value, each in every order. Words that are
+// left over make an error.
+func decodeAll(r modbus.Register, orders []modbus.ByteOrder, words []uint16) (all []decoded) {
+	width := r.Width()
+	for at := 0; at < len(words); at += width {
+		part := words[at:min(at+width, len(words))]
+		for _, order := range orders {
+			r.ByteOrder = order
+			v, err := r.Decode(part)
+			all = append(all, decoded{at, order, v, err})
+		}
+	}
+	return all
+}
+
+func (d *decoded) json() json.RawMessage {
+	if d.err != nil {
+		return json.RawMessage("null")
+	}
+	return payload.AppendValue(nil, &d.value)
+}
+
+// text is the value for people.
+func (d *decoded) text() string {
+	switch {
+	case d.err != nil:
+		return "error: " + d.err.Error()
+	case d.value.Kind == modbus.KindFloat && (d.value.Float != d.value.Float || d.value.Float-d.value.Float != 0):
+		return fmt.Sprint(d.value.Float)
+	case d.value.Kind == modbus.KindText:
+		return fmt.Sprintf("%q", d.value.Text)
+	}
+	return strings.Trim(string(d.json()), `"`)
+}

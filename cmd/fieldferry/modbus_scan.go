@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"fieldferry/bus/modbus"
+	"fieldferry/bus/modbus/commission"
+	"fieldferry/bus/modbus/rtu"
+
+	"github.com/spf13/cobra"
+)
+
+type scanOptions struct {
+	lineOptions
+	bauds    []int
+	parities []string
+	stops    []int
+	units    string
+	probe    string
+	sweep    bool
+	asJSON   bool
+}
+
+// What a sweep tries: what devices leave the factory with.
+var (
+	sweepBauds    = []int{9600, 19200, 38400, 57600, 115200, 4800, 2400, 1200}
+	sweepParities = []string{"N", "E", "O"}
+)
+
+const scanTimeout = 200 * time.Millisecond
+
+func (a *app) newModbusScanCommand() *cobra.Command {
+	var o scanOptions
+	c := &cobra.Command{
+		Use:   "scan --port PORT",
+		Short: "Find the unit ids that answer, and with which settings",
+		Long: `scan asks every unit id for one register. Any answer counts, a refusal too.
+--sweep tries the usual baud rates and parities, --baud and --parity take
+lists. Ctrl-C ends it and keeps what was found. The exit code is 1 when nobody
+answered.`,
+		Example: `  fieldferry modbus scan --port /dev/ttyUSB0
+  fieldferry modbus scan --port /dev/ttyUSB0 --baud 9600,19200 --parity N,E --units 1-20
+  fieldferry modbus scan --port /dev/ttyUSB0 --sweep --units 1-32 --json`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return a.modbusScan(c.Context(), o) },
+	}
+	f := c.Flags()
+	o.addPortFlags(f)
+	f.IntSliceVar(&o.bauds, "baud", []int{modbus.DefaultBaudRate}, "baud `RATES` to try, with commas")
+	f.StringSliceVar(&o.parities, "parity", []string{"E"}, "`PARITIES` to try: N, E, O")
+	f.IntSliceVar(&o.stops, "stop-bits", []int{1}, "stop `BITS` to try: 1, 2")
+	f.BoolVar(&o.sweep, "sweep", false, "try the usual baud rates and parities")
+	f.StringVar(&o.units, "units", "1-247", "`RANGE` of unit ids, as 1-32 or 17")
+	f.StringVar(&o.probe, "probe", "holding:0", "what each unit is asked for: `TABLE:ADDRESS`")
+	f.DurationVar(&o.timeout, "timeout", scanTimeout, "for the answer of one unit")
+	f.IntVar(&o.retries, "retries", 0, "further tries of a unit that does not answer")
+	f.BoolVar(&o.asJSON, "json", false, "print one JSON object a unit")
+	return c
+}
+
+func (o *scanOptions) config() (commission.ScanConfig, error) {
+	o.baud, o.parity, o.stopBits = modbus.DefaultBaudRate, "N", 1
+	cfg := commission.ScanConfig{Port: o.port, Timeout: o.timeout, Retries: o.retries, RS485: rtu.RS485{Enabled: o.rs485, RTSHighDuringSend: true}}
+	if _, err := o.session(); err != nil {
+		return cfg, err
+	}
+	bauds, parities := o.bauds, o.parities
+	if o.sweep {
+		bauds, parities = sweepBauds, sweepParities
+	}
+	var letters []byte
+	for _, s := range parities {
+		p, err := parseParity(s)
+		if err != nil {
+			return cfg, err
+		}
+		letters = append(letters, p)
+	}
+	if slices.Min(bauds) < 50 || slices.Max(bauds) > 20_000_000 || slices.Min(o.stops) < 1 || slices.Max(o.stops) > 2 {
+		return cfg, usageError("--baud or --stop-bits is out of range")
+	}
+	cfg.Modes = commission.Modes(bauds, letters, o.stops)
+	if strings.Contains(o.port, "://") {
+		cfg.Modes = cfg.Modes[:1]
+	}
+	item, err := commission.ParseItem(o.probe, 1)
+	if err != nil {
+		return cfg, usageError("--probe: %w", err)
+	}
+	cfg.Probe = item
+	first, last, ranged := strings.Cut(o.units, "-")
+	if !ranged {
+		last = first
+	}
+	low, err1 := strconv.ParseUint(first, 10, 8)
+	high, err2 := strconv.ParseUint(last, 10, 8)
+	if err1 != nil || err2 != nil || low > high || (low == 0 && !strings.HasPrefix(o.port, "tcp://")) {
+		return cfg, usageError("--units %q: write a range such as 1-32, within 1-247", o.units)
+	}
+	cfg.First, cfg.Last = byte(low), byte(high)
+	return cfg, nil
+}
+
+// foundJSON is a unit that answered, for machines.
+type foundJSON struct {
+	Unit      byte    `json:"unit"`
+	Baud      int     `json:"baud,omitempty"`
+	Parity    string  `json:"parity,omitempty"`
+	StopBits  int     `json:"stop_bits,omitempty"`
+	Answer    string  `json:"answer"`
+	Exception *int    `json:"exception,omitempty"`
+	Ms        float64 `json:"ms"`
+	Late      bool    `json:"late,omitempty"`
+}
+
+func (a *app) modbusScan(ctx context.Context, o scanOptions) error {
+	cfg, err := o.config()
+	if err != nil {
+		return err
+	}
+	serial := !strings.Contains(o.port, "://")
+	bar := a.newBar("scan", func(n int64) string { return fmt.Sprintf("%d unit ids", n) })
+	var found []commission.Found
+	summary, err := commission.Scan(ctx, cfg, func(f commission.Found) {
+		found = append(found, f)
+		bar.clear()
+		if o.asJSON {
+			_ = a.printJSON(scanned(f, serial))
+		} else if isTerminal(a.stderr) {
+			fmt.Fprintln(a.stderr, "found", describeFound(f, serial))
+		}
+	}, func(done, all int) {
+		bar.note = fmt.Sprintf(", %d found", len(found))
+		bar.show(int64(done), int64(all))
+	})
+	bar.clear()
+	if !o.asJSON {
+		w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+		for _, f := range found {
+			fmt.Fprintln(w, describeFound(f, serial))
+		}
+		w.Flush()
+	}
+	for _, mode := range cfg.Modes {
+		if n := summary.Damaged[mode]; n > 0 {
+			a.warn("%d damaged or wrong replies at %s: somebody may be there with other settings, or two have the same unit id", n, modeText(mode))
+		}
+	}
+	ended := ""
+	if ctx.Err() != nil {
+		ended = ", interrupted"
+	}
+	a.warn("asked %d, found %d%s", summary.Asked, len(found), ended)
+	if err != nil {
+		return err
+	}
+	if len(found) == 0 {
+		return &exitError{code: exitFailed}
+	}
+	return nil
+}
+
+func modeText(m rtu.Mode) string {
+	return fmt.Sprintf("%d %d%c%d", m.BaudRate, m.DataBits, m.Parity, m.StopBits)
+}
+
+func describeFound(f commission.Found, serial bool) string {
+	settings := ""
+	if serial {
+		settings = "\t" + modeText(f.Mode)
+	}
+	return fmt.Sprintf("unit %d%s\t%.0f ms\t%s", f.Unit, settings, ms(f.Took), f.Answer)
+}
+
+func scanned(f commission.Found, serial bool) foundJSON {
+	j := foundJSON{Unit: f.Unit, Answer: f.Answer, Ms: ms(f.Took), Late: f.Late}
+	if serial {
+		j.Baud, j.Parity, j.StopBits = f.Mode.BaudRate, string(f.Mode.Parity), f.Mode.StopBits
+	}
+	if f.Exception >= 0 {
+		j.Exception = &f.Exception
+	}
+	return j
+}

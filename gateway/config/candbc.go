@@ -1,0 +1,73 @@
+package config
+
+import (
+	"fmt"
+
+	"fieldferry/bus/can/dbc"
+)
+
+// canDBC reads the DBC files of a bus and joins them. What is wrong in them is
+// a warning, because the rest of a file is of use; with Options.Strict it is
+// an error.
+func (f fields) canDBC() *dbc.Database {
+	v := f.at("dbc")
+	match := map[string]dbc.Match{"auto": dbc.MatchAuto, "pgn": dbc.MatchPGN, "id": dbc.MatchID}[f.at("match").choice("auto", "pgn", "id")]
+	if !v.has {
+		if f.at("match").has {
+			f.at("match").fail("says how to match the messages of a DBC file, but there is none", "add dbc: [FILE], or remove it")
+		}
+		return nil
+	}
+	items := []value{v}
+	if v.n.kind == list {
+		items = v.list()
+	}
+	var files []*dbc.File
+	for _, item := range items {
+		if file := item.dbcFile(); file != nil {
+			files = append(files, file)
+		}
+	}
+	if len(files) == 0 {
+		return nil
+	}
+	db, conflicts := dbc.NewDatabase(match, files...)
+	v.dbcDiagnostics("", conflicts)
+	return db
+}
+
+// dbcFile parses one file.
+func (v value) dbcFile() *dbc.File {
+	path := v.file("")
+	if path == "" {
+		return nil
+	}
+	if what, fix := regularTrouble("the DBC file", path); what != "" {
+		v.fail(what, fix)
+		return nil
+	}
+	file, diagnostics, err := dbc.ParseFile(path, dbc.Options{})
+	if err != nil {
+		v.fail(fmt.Sprintf("the DBC file %s cannot be read: %v", shown(path), err), "correct the path or the file")
+		return nil
+	}
+	v.dbcDiagnostics(path, diagnostics)
+	return file
+}
+
+// dbcDiagnostics reports what is wrong in a DBC file: in detail to a person who
+// checks, else as one line.
+func (v value) dbcDiagnostics(path string, diagnostics []dbc.Diagnostic) {
+	skipped := 0
+	for _, d := range diagnostics {
+		isError := d.Severity == dbc.Fatal || d.Severity == dbc.Error && v.l.opts.Strict
+		if isError || v.l.opts.Details {
+			v.l.foreign = append(v.l.foreign, Problem{File: d.File, Line: d.Line, Col: d.Col, What: d.What, Fix: d.Fix, Warning: !isError})
+		} else if d.Severity == dbc.Error {
+			skipped++
+		}
+	}
+	if skipped > 0 {
+		v.warn(fmt.Sprintf("%d statements of the DBC file %s cannot be used", skipped, shown(path)), "fieldferry check lists them")
+	}
+}

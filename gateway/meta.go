@@ -1,0 +1,122 @@
+package gateway
+
+import (
+	"fmt"
+
+	"fieldferry/bus/can"
+	"fieldferry/bus/modbus"
+	"fieldferry/gateway/config"
+	"fieldferry/gateway/payload"
+	"fieldferry/uplink"
+)
+
+// meta is what the gateway reads.
+type meta struct {
+	V       int    `json:"v"`
+	Gateway string `json:"gateway"`
+	Session uint64 `json:"session"`
+	Sources []any  `json:"sources"`
+}
+
+type canMeta struct {
+	Source      string `json:"source"`
+	Type        string `json:"type"`
+	Interface   string `json:"interface"`
+	Timestamps  string `json:"timestamps,omitempty"` // where times come from; not known before the first frame
+	Bitrate     uint32 `json:"bitrate,omitempty"`
+	DataBitrate uint32 `json:"dbitrate,omitempty"`
+
+	Messages []messageMeta `json:"messages,omitempty"` // of the DBC files
+	Omitted  int           `json:"messages_omitted,omitempty"`
+}
+
+type messageMeta struct {
+	Name    string       `json:"name"`
+	ID      string       `json:"id"`
+	Signals []signalMeta `json:"signals"`
+}
+
+type signalMeta struct {
+	Name   string            `json:"name"`
+	Unit   string            `json:"unit,omitempty"`
+	Labels map[string]string `json:"labels,omitempty"` // by raw value
+}
+
+type modbusMeta struct {
+	Source  string       `json:"source"`
+	Type    string       `json:"type"`
+	Port    string       `json:"port"`
+	Devices []deviceMeta `json:"devices"`
+}
+
+type deviceMeta struct {
+	Device string      `json:"device"`
+	UnitID uint8       `json:"unit_id"`
+	Values []valueMeta `json:"values"`
+}
+
+type valueMeta struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+	Unit string `json:"unit,omitempty"`
+}
+
+func metaOfCAN(c *config.CAN, st can.Stats) *canMeta {
+	m := &canMeta{Source: c.Name, Type: "can", Interface: c.Bus.Interface,
+		Timestamps: st.Timestamps, Bitrate: st.Bitrate, DataBitrate: st.DataBitrate}
+	if c.DBC == nil {
+		return m
+	}
+	for _, d := range c.DBC.Messages() {
+		digits := 3
+		if d.Extended {
+			digits = 8
+		}
+		mm := messageMeta{Name: d.Name, ID: fmt.Sprintf("%0*X", digits, d.ID), Signals: []signalMeta{}}
+		for i := range d.Signals {
+			s := &d.Signals[i]
+			sm := signalMeta{Name: s.Name, Unit: s.Unit}
+			for _, l := range s.Labels {
+				if sm.Labels == nil {
+					sm.Labels = map[string]string{}
+				}
+				sm.Labels[fmt.Sprint(l.Raw)] = l.Text
+			}
+			mm.Signals = append(mm.Signals, sm)
+		}
+		m.Messages = append(m.Messages, mm)
+	}
+	return m
+}
+
+// meta is the retained message that says what the gateway reads. What a DBC
+// file describes is left out, and counted, where the message would be longer
+// than any other may be.
+func (g *Gateway) meta(topic string) uplink.Retained {
+	m := meta{V: payload.Version, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session, Sources: []any{}}
+	for _, s := range g.sources {
+		m.Sources = append(m.Sources, s.meta())
+	}
+	r := g.retained(topic, m)
+	if int64(len(r.Payload)) <= g.cfg.Uplink.Batch.MaxBytes {
+		return r
+	}
+	for _, s := range m.Sources {
+		if c, ok := s.(*canMeta); ok {
+			c.Messages, c.Omitted = nil, len(c.Messages)
+		}
+	}
+	return g.retained(topic, m)
+}
+
+func metaOfModbus(c *modbus.LineConfig) modbusMeta {
+	m := modbusMeta{Source: c.Name, Type: "modbus", Port: c.Port, Devices: []deviceMeta{}}
+	for _, d := range c.Devices {
+		dm := deviceMeta{Device: d.Name, UnitID: d.UnitID, Values: []valueMeta{}}
+		for _, r := range d.Registers {
+			dm.Values = append(dm.Values, valueMeta{r.Name, r.Type.String(), r.Unit})
+		}
+		m.Devices = append(m.Devices, dm)
+	}
+	return m
+}

@@ -1,0 +1,104 @@
+package gateway
+
+import (
+	"time"
+
+	"fieldferry/buffer"
+	"fieldferry/uplink"
+)
+
+// reasonRejected is the word of a loss record for records whose message no
+// broker will take. The buffer does not know it: it keeps the records until
+// the loss is delivered, so that a restart loses neither.
+const reasonRejected = "rejected"
+
+// rejection is a message that was given up.
+type rejection struct {
+	source  string
+	session uint64
+	seq     uint64 // of its first record
+	count   int
+	topic   string
+	bytes   int
+	reason  string
+	untold  bool // not even the loss record was taken
+}
+
+// Limit implements [uplink.Queue].
+func (q *queue) Limit(bytes int) { q.limit = bytes }
+
+// Refused implements [uplink.Queue]: the records of the message are told as
+// lost in their stream, one loss record each, before anything else. If that
+// is refused as well, nothing is left but the alarm.
+func (q *queue) Refused(m uplink.Message, reason string) {
+	b, ok := q.inFlight[m.Token]
+	if !ok {
+		return
+	}
+	delete(q.inFlight, m.Token)
+	if q.cfg.rejected != nil {
+		q.cfg.rejected(rejection{
+			source: b.source, session: b.session, seq: b.seq, count: b.count,
+			topic: m.Topic, bytes: len(m.Payload), reason: reason, untold: b.rejects,
+		})
+	}
+	if b.rejects {
+		q.finish(b.offsets)
+		return
+	}
+	q.closeAll()
+	before := len(q.ready)
+	for _, s := range b.offsets {
+		for o := s.from; o < s.to; o++ {
+			q.rejected[o] = true
+		}
+		q.reread(s)
+	}
+	q.closeAll()
+	told := q.ready[before:]
+	for _, t := range told {
+		t.rejects = true
+	}
+	q.ready = append(append([]*batch(nil), told...), q.ready[:before]...)
+}
+
+func (q *queue) closeAll() {
+	for b := q.oldest(); b != nil; b = q.oldest() {
+		q.close(b)
+	}
+}
+
+// reread puts the records of s into batches once more. What the buffer has no
+// longer is told by the buffer.
+func (q *queue) reread(s span) {
+	var read buffer.Batch
+	for s.from < s.to {
+		next, err := q.store.Read(s.from, &read, readRecords, readBytes)
+		if err != nil {
+			q.cfg.log.Error("reading the buffer failed; the records come again after the next connection", "error", err)
+			return
+		}
+		for i := range read.Records {
+			r := &read.Records[i]
+			if r.Offset >= s.to {
+				break
+			}
+			q.finishTo(s.from, r.Offset)
+			q.add(r, time.Now())
+			s.from = r.Offset + 1
+		}
+		if next = min(next, s.to); next > s.from {
+			q.finishTo(s.from, next)
+			s.from = next
+		} else if len(read.Records) == 0 {
+			return
+		}
+	}
+}
+
+// finishTo finishes offsets there is nothing at any more.
+func (q *queue) finishTo(from, to uint64) {
+	if to > from {
+		q.finish([]span{{from, to}})
+	}
+}

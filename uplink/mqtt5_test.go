@@ -1,0 +1,236 @@
+package uplink
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"fieldferry/uplink/uplinktest"
+)
+
+func births() []Retained { return []Retained{{Topic: "test/status", Payload: []byte("online")}} }
+
+func TestRefusedForEverIsParkedInOrder(t *testing.T) {
+	for _, code := range []byte{0x90, 0x99} {
+		b := faultBroker(t, uplinktest.Fault{Reason: code, ReasonText: "message 7"}) // 7, 70 to 79
+		q := newTestQueue(t, 100)
+		u, stop := run(t, Config{Protocol: Protocol5, Servers: []string{"mqtt://" + b.Addr()}}, q, nil, nil)
+		q.wait(100)
+		stop()
+		if len(q.refused) != 11 || !strings.HasPrefix(q.refused[0], "message 7: ") || !strings.HasPrefix(q.refused[1], "message 70: ") {
+			t.Errorf("code %#x: refused %q", code, q.refused)
+		}
+		if s := u.Stats(); s.Refused != 11 || s.Acked != 89 || s.Connects != 1 {
+			t.Errorf("code %#x: stats %+v", code, s)
+		}
+	}
+}
+
+// An access rule, a quota or a broker's bad day keep the record.
+func TestRefusedForNowIsTriedAgain(t *testing.T) {
+	for code, reason := range map[byte]Reason{0x87: ReasonDenied, 0x97: ReasonThrottled, 0x80: ReasonNotAccepted, 0x83: ReasonNotAccepted, 0xEE: ReasonNotAccepted} {
+		t.Run(fmt.Sprintf("0x%02X", code), func(t *testing.T) {
+			t.Parallel()
+			bad := uplinktest.Fault{Reason: code, ReasonText: "message 5"}
+			b := faultBroker(t, bad, bad, uplinktest.Fault{})
+			q := newTestQueue(t, 20)
+			honest(q, b)
+			obs := newEvents()
+			_, stop := run(t, Config{Protocol: Protocol5, Servers: []string{"mqtt://" + b.Addr()}}, q, obs, nil)
+			if e := obs.lost(t); e.Reason != reason || !e.slow() {
+				t.Errorf("lost by %v, want %v, tried again slowly", e, reason)
+			}
+			q.wait(20)
+			stop()
+			if len(q.refused) > 0 {
+				t.Errorf("given up: %q", q.refused)
+			}
+			for i := range 20 {
+				if !b.Acked(fmt.Sprintf("message %d", i)) {
+					t.Errorf("the broker never took message %d", i)
+				}
+			}
+		})
+	}
+}
+
+func TestAnnouncedLimitsAreKept(t *testing.T) {
+	b := faultBroker(t, uplinktest.Fault{Ack: uplinktest.AckReversed, ReceiveMaximum: 4, MaximumPacket: 2000, NoRetain: true})
+	q := newTestQueue(t, 100)
+	q.msgs[50].Payload = []byte(strings.Repeat("x", 2000))
+	_, stop := run(t, Config{Protocol: Protocol5, Servers: []string{"mqtt://" + b.Addr()}, Birth: births}, q, nil, nil)
+	q.wait(100)
+	stop()
+	if v := b.Violations(); len(v) > 0 {
+		t.Errorf("the client broke the broker's limits: %q", v)
+	}
+	if len(q.refused) != 1 || !strings.HasSuffix(q.refused[0], ": too_large") {
+		t.Errorf("refused %.50q, want the one that is too large", q.refused)
+	}
+	if q.limits[0] <= 0 || q.limits[0] >= 2000 {
+		t.Errorf("the queue was told a limit of %d", q.limits[0])
+	}
+	if n := len(b.Connects()); n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
+}
+
+func TestServerKeepAliveCounts(t *testing.T) {
+	b := faultBroker(t, uplinktest.Fault{ServerKeepAlive: 1, IgnorePings: true}, uplinktest.Fault{})
+	obs := newEvents()
+	_, stop := run(t, Config{Protocol: Protocol5, Servers: []string{"mqtt://" + b.Addr()}, KeepAlive: time.Hour}, newTestQueue(t, 1), obs, nil)
+	if e := obs.lost(t); e.Reason != ReasonKeepAlive {
+		t.Errorf("lost by %v, want %v", e, ReasonKeepAlive)
+	}
+	stop()
+}
+
+func TestConnackAndDisconnectCodes(t *testing.T) {
+	tests := []struct {
+		name   string
+		fault  uplinktest.Fault
+		reason Reason
+		slow   bool
+	}{
+		{"bad user", uplinktest.Fault{Refuse: 0x86}, ReasonUser, true},
+		{"not authorised", uplinktest.Fault{Refuse: 0x87}, ReasonUser, true},
+		{"banned", uplinktest.Fault{Refuse: 0x8A}, ReasonUser, true},
+		{"client id", uplinktest.Fault{Refuse: 0x85}, ReasonClientID, true},
+		{"version", uplinktest.Fault{Refuse: 0x84}, ReasonVersion, true},
+		{"MQTT 3.1.1's version", uplinktest.Fault{Connack: []byte{0x20, 2, 0, 1}}, ReasonVersion, true},
+		{"unavailable", uplinktest.Fault{Refuse: 0x88}, ReasonUnavailable, false},
+		{"busy", uplinktest.Fault{Refuse: 0x89}, ReasonUnavailable, false},
+		{"use another server", uplinktest.Fault{Refuse: 0x9C}, ReasonMoved, false},
+		{"connection rate", uplinktest.Fault{Refuse: 0x9F}, ReasonThrottled, true},
+		{"quota", uplinktest.Fault{Refuse: 0x97}, ReasonThrottled, true},
+		{"unspecified", uplinktest.Fault{Refuse: 0x80}, ReasonRefused, false},
+		{"an unknown code", uplinktest.Fault{Refuse: 0xFF}, ReasonRefused, false},
+		{"a code that is no error", uplinktest.Fault{Refuse: 0x05}, ReasonProtocol, false},
+		{"no QoS 1", uplinktest.Fault{MaximumQoS0: true}, ReasonQoS, true},
+		{"an authentication method", uplinktest.Fault{Connack: []byte("\x20\x09\x00\x00\x06\x15\x00\x03abc")}, ReasonUnknown, false},
+		{"broken properties", uplinktest.Fault{Connack: []byte("\x20\x05\x00\x00\x02\xff\xff")}, ReasonProtocol, false},
+		{"taken over", uplinktest.Fault{Disconnect: 0x8E, DisconnectAt: 1}, ReasonTakenOver, true},
+		{"shutting down", uplinktest.Fault{Disconnect: 0x8B, DisconnectAt: 1}, ReasonUnavailable, false},
+		{"rate too high", uplinktest.Fault{Disconnect: 0x96, DisconnectAt: 1}, ReasonThrottled, true},
+		{"too large", uplinktest.Fault{Disconnect: 0x95, DisconnectAt: 1}, ReasonTooLarge, false},
+		{"not authorised any more", uplinktest.Fault{Disconnect: 0x87, DisconnectAt: 1}, ReasonDenied, true},
+		{"administrative action", uplinktest.Fault{Disconnect: 0x98, DisconnectAt: 1}, ReasonGoodbye, false},
+		{"moved", uplinktest.Fault{Disconnect: 0x9D, DisconnectAt: 1}, ReasonMoved, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := faultBroker(t, tt.fault, uplinktest.Fault{})
+			obs := newEvents()
+			q := newTestQueue(t, 3)
+			_, stop := run(t, Config{Protocol: Protocol5, Servers: []string{"mqtt://" + b.Addr()}}, q, obs, nil)
+			if tt.reason != ReasonUnknown {
+				if e := obs.lost(t); e.Reason != tt.reason || e.slow() != tt.slow {
+					t.Errorf("got %v (slow %v): %v; want %v (%v)", e.Reason, e.slow(), e, tt.reason, tt.slow)
+				}
+				q.wait(3)
+			}
+			stop()
+		})
+	}
+}
+
+// Without a check at connect, a broker of MQTT 3.1.1 acknowledges what its
+// access rules throw away.
+func TestDeniedIsFoundOut(t *testing.T) {
+	protocols(t, func(t *testing.T, p Protocol) {
+		bad := uplinktest.Fault{Swallow: true}
+		if p == Protocol5 {
+			bad = uplinktest.Fault{Reason: 0x87}
+		}
+		b := faultBroker(t, bad, bad, uplinktest.Fault{})
+		q := newTestQueue(t, 20)
+		obs := newEvents()
+		_, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, Birth: births, Verify: true}, q, obs,
+			func(u *Uplink) { u.time.confirm = 200 * time.Millisecond })
+		for range 2 {
+			if ev := obs.next(t); ev.connected {
+				t.Error("reported as connected although nothing can be published")
+			} else if e, ok := ev.err.(*Error); !ok || e.Reason != ReasonDenied || !e.slow() { //nolint:errorlint // the contract says: is one
+				t.Errorf("got %v, want %v, tried again slowly", ev.err, ReasonDenied)
+			}
+		}
+		q.wait(20)
+		stop()
+		for i, r := range b.Received() {
+			if r.Conn < 2 && r.Topic != "test/status" {
+				t.Errorf("message %d, %s, was given to a broker that throws it away", i, r.Payload)
+			}
+		}
+		if obs.accepted.Load() == 0 {
+			t.Error("the observer was not told that publishing works again")
+		}
+	})
+}
+
+func TestABrokerWithoutSubscribeRights(t *testing.T) {
+	for name, fault := range map[string]uplinktest.Fault{
+		"refuses":   {RefuseSubscribe: true},
+		"is silent": {IgnoreSubscribes: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := faultBroker(t, fault, uplinktest.Fault{})
+			q := newTestQueue(t, 5)
+			obs := newEvents()
+			_, stop := run(t, Config{Servers: []string{"mqtt://" + b.Addr()}, Birth: births, Verify: true}, q, obs,
+				func(u *Uplink) { u.time.confirm = 200 * time.Millisecond })
+			q.wait(5)
+			stop()
+			// One that refuses cannot be checked, and is given the benefit of the
+			// doubt; one that does not answer is not.
+			if got, want := len(b.Connects()), map[string]int{"refuses": 1, "is silent": 2}[name]; got != want {
+				t.Errorf("%d connections, want %d", got, want)
+			}
+		})
+	}
+}
+
+// A message that ends every connection is given up, and the queue goes on.
+func TestPoisonIsParked(t *testing.T) {
+	protocols(t, func(t *testing.T, p Protocol) {
+		t.Parallel()
+		b := faultBroker(t, uplinktest.Fault{Poison: "message 13"})
+		q := newTestQueue(t, 30)
+		honest(q, b)
+		u, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, Birth: births}, q, nil,
+			func(u *Uplink) { u.suspect.shortest = 50 * time.Millisecond })
+		q.wait(30)
+		stop()
+		if len(q.refused) != 1 || !strings.HasPrefix(q.refused[0], "message 13: ") {
+			t.Errorf("given up: %q, want message 13 only", q.refused)
+		}
+		if s := u.Stats(); s.Connects > 15 || s.Refused != 1 {
+			t.Errorf("stats %+v", s)
+		}
+		for i := range 30 {
+			if i != 13 && !b.Acked(fmt.Sprintf("message %d", i)) {
+				t.Errorf("the broker never acknowledged message %d", i)
+			}
+		}
+	})
+}
+
+// Where nothing gets through, at most one message is given up for it.
+func TestNotEverythingIsPoison(t *testing.T) {
+	bad := uplinktest.Fault{Poison: "message"}
+	b := faultBroker(t, bad)
+	q := newTestQueue(t, 10)
+	obs := newEvents()
+	_, stop := run(t, Config{Servers: []string{"mqtt://" + b.Addr()}, Birth: births}, q, obs,
+		func(u *Uplink) { u.suspect.shortest = 20 * time.Millisecond })
+	for e := obs.lost(t); e.Reason != ReasonDenied; e = obs.lost(t) {
+	}
+	b.Behave(uplinktest.Fault{})
+	q.wait(10)
+	stop()
+	if len(q.refused) != 1 {
+		t.Errorf("given up: %q, want one", q.refused)
+	}
+}

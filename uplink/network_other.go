@@ -1,0 +1,7 @@
+//go:build !linux
+
+package uplink
+
+import "context"
+
+func (u *Uplink) watchNetwork(context.Context) {}

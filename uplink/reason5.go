@@ -1,0 +1,100 @@
+package uplink
+
+import "fmt"
+
+// connackReason is the reason for a CONNACK reason code from 0x80 (MQTT 5, 3.2.2.2).
+func connackReason(code byte) Reason {
+	switch code {
+	case 0x84:
+		return ReasonVersion
+	case 0x85:
+		return ReasonClientID
+	case 0x86, 0x87, 0x8A, 0x8C: // bad user or password, not authorised, banned, authentication method
+		return ReasonUser
+	case 0x88, 0x89: // unavailable, busy
+		return ReasonUnavailable
+	case 0x97, 0x9F: // quota, connection rate
+		return ReasonThrottled
+	case 0x9B:
+		return ReasonQoS
+	case 0x9C, 0x9D:
+		return ReasonMoved
+	case 0x81, 0x82:
+		return ReasonProtocol
+	}
+	return ReasonRefused
+}
+
+// disconnectReason is the reason for a DISCONNECT from the broker (MQTT 5, 3.14.2.1).
+func disconnectReason(code byte) Reason {
+	switch code {
+	case 0x87:
+		return ReasonDenied
+	case 0x89, 0x8B: // busy, shutting down
+		return ReasonUnavailable
+	case 0x8D:
+		return ReasonKeepAlive
+	case 0x8E:
+		return ReasonTakenOver
+	case 0x95:
+		return ReasonTooLarge
+	case 0x96, 0x97, 0x9F: // message rate, quota, connection rate
+		return ReasonThrottled
+	case 0x9B:
+		return ReasonQoS
+	case 0x9C, 0x9D:
+		return ReasonMoved
+	case 0x81, 0x82, 0x93: // malformed, protocol error, receive maximum
+		return ReasonProtocol
+	}
+	return ReasonGoodbye
+}
+
+// refusal is the error of a token whose message the broker has answered, but
+// not taken: PUBACK with a reason code from 0x80 (MQTT 5, 3.4.2.1).
+type refusal struct {
+	code byte
+	said string // the broker's reason string, for people
+}
+
+// pubackCodes has the words for the codes that MQTT 5 knows.
+var pubackCodes = map[byte]string{
+	0x80: "unspecified error",
+	0x83: "implementation specific error",
+	0x87: "not authorised",
+	0x90: "topic name invalid",
+	0x91: "packet identifier in use",
+	0x95: "packet too large",
+	0x97: "quota exceeded",
+	0x99: "payload format invalid",
+}
+
+// Error is the code, in words if it is known, and what the broker said.
+func (r *refusal) Error() string {
+	s := fmt.Sprintf("PUBACK reason code 0x%02X", r.code)
+	if text := pubackCodes[r.code]; text != "" {
+		s += ", " + text
+	}
+	if r.said != "" {
+		s += fmt.Sprintf(": %q", r.said)
+	}
+	return s
+}
+
+// forEver says that the same message would be refused again, whatever
+// anybody does but change it. An access rule is not of that kind: who writes
+// it can correct it, and then the message is welcome.
+func (r *refusal) forEver() bool {
+	return r.code == 0x90 || r.code == 0x95 || r.code == 0x99
+}
+
+// asError is why the session ends when the message is to be tried again.
+func (r *refusal) asError() *Error {
+	switch r.code {
+	case 0x87:
+		return reasonError(ReasonDenied, r)
+	case 0x97:
+		return reasonError(ReasonThrottled, r)
+	}
+	return reasonError(ReasonNotAccepted, r)
+}

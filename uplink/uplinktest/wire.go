@@ -1,0 +1,242 @@
+package uplinktest
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+
+	packets5 "github.com/eclipse/paho.golang/packets"
+	"github.com/eclipse/paho.mqtt.golang/packets"
+)
+
+// wire is one version of MQTT, from the broker's end.
+type wire interface {
+	// connect reads CONNECT.
+	connect(r io.Reader) (Connect, error)
+	// read reads one of the packets below, or something else.
+	read(r io.Reader) (any, error)
+	connack(w io.Writer, f *Fault) error
+	puback(w io.Writer, id uint16, code byte) error
+	suback(w io.Writer, id uint16, code byte) error
+	pingresp(w io.Writer) error
+	forward(w io.Writer, topic, payload string) error // QoS 0
+	// disconnect does nothing where a broker has no DISCONNECT.
+	disconnect(w io.Writer, code byte) error
+}
+
+type publish struct {
+	Received
+	size int // bytes of the packet
+}
+
+type subscribe struct {
+	id    uint16
+	topic string
+}
+
+type ping struct{}
+
+type goodbye struct{}
+
+var errNotConnect = errors.New("uplinktest: the first packet is not a CONNECT")
+
+// detect finds the version out without reading: the protocol name has four
+// bytes, the level comes after it (MQTT 5, 3.1.2).
+func detect(r *bufio.Reader) (wire, error) {
+	for n := 2; n <= 5; n++ {
+		head, err := r.Peek(n)
+		if err != nil {
+			return nil, err
+		}
+		if head[0] != 0x10 {
+			return nil, errNotConnect
+		}
+		if head[n-1] >= 0x80 {
+			continue
+		}
+		if head, err = r.Peek(n + 7); err != nil {
+			return nil, err
+		}
+		if head[n+6] == 5 {
+			return wire5{}, nil
+		}
+		return wire3{}, nil
+	}
+	return nil, errNotConnect
+}
+
+// wire3 is MQTT 3.1.1.
+type wire3 struct{}
+
+func (wire3) connect(r io.Reader) (Connect, error) {
+	first, err := packets.ReadPacket(r)
+	p, ok := first.(*packets.ConnectPacket)
+	if err != nil || !ok {
+		return Connect{}, errNotConnect
+	}
+	return Connect{
+		ClientID: p.ClientIdentifier, Username: p.Username, Password: string(p.Password),
+		Clean: p.CleanSession, KeepAlive: p.Keepalive, Version: p.ProtocolVersion,
+		WillTopic: p.WillTopic, WillPayload: string(p.WillMessage), WillRetain: p.WillRetain, WillQoS: p.WillQos,
+	}, nil
+}
+
+func (wire3) read(r io.Reader) (any, error) {
+	packet, err := packets.ReadPacket(r)
+	if err != nil {
+		return nil, err
+	}
+	switch p := packet.(type) {
+	case *packets.PublishPacket:
+		return publish{Received: Received{ID: p.MessageID, Topic: p.TopicName, Payload: string(p.Payload), Retain: p.Retain, Dup: p.Dup, QoS: p.Qos}}, nil
+	case *packets.SubscribePacket:
+		if len(p.Topics) != 1 {
+			return nil, fmt.Errorf("uplinktest: SUBSCRIBE with %d topics", len(p.Topics))
+		}
+		return subscribe{p.MessageID, p.Topics[0]}, nil
+	case *packets.PingreqPacket:
+		return ping{}, nil
+	case *packets.DisconnectPacket:
+		return goodbye{}, nil
+	}
+	return packet, nil
+}
+
+func (wire3) connack(w io.Writer, f *Fault) error {
+	p := packets.NewControlPacket(packets.Connack).(*packets.ConnackPacket)
+	p.ReturnCode = f.Refuse
+	return p.Write(w)
+}
+
+func (wire3) puback(w io.Writer, id uint16, _ byte) error {
+	p := packets.NewControlPacket(packets.Puback).(*packets.PubackPacket)
+	p.MessageID = id
+	return p.Write(w)
+}
+
+func (wire3) suback(w io.Writer, id uint16, code byte) error {
+	p := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
+	p.MessageID, p.ReturnCodes = id, []byte{code}
+	return p.Write(w)
+}
+
+func (wire3) pingresp(w io.Writer) error {
+	return packets.NewControlPacket(packets.Pingresp).Write(w)
+}
+
+func (wire3) forward(w io.Writer, topic, payload string) error {
+	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
+	p.TopicName, p.Payload = topic, []byte(payload)
+	return p.Write(w)
+}
+
+func (wire3) disconnect(io.Writer, byte) error { return nil }
+
+// wire5 is MQTT 5.
+type wire5 struct{}
+
+func (wire5) connect(r io.Reader) (Connect, error) {
+	first, err := packets5.ReadPacket(r)
+	if err != nil {
+		return Connect{}, err
+	}
+	p, ok := first.Content.(*packets5.Connect)
+	if !ok {
+		return Connect{}, errNotConnect
+	}
+	return Connect{
+		ClientID: p.ClientID, Username: p.Username, Password: string(p.Password),
+		Clean: p.CleanStart, KeepAlive: p.KeepAlive, Version: p.ProtocolVersion,
+		WillTopic: p.WillTopic, WillPayload: string(p.WillMessage), WillRetain: p.WillRetain, WillQoS: p.WillQOS,
+	}, nil
+}
+
+// counter counts what is read.
+type counter struct {
+	io.Reader
+	n int
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.Reader.Read(p)
+	c.n += n
+	return n, err
+}
+
+func (wire5) read(r io.Reader) (any, error) {
+	count := &counter{Reader: r}
+	packet, err := packets5.ReadPacket(count)
+	if err != nil {
+		return nil, err
+	}
+	switch p := packet.Content.(type) {
+	case *packets5.Publish:
+		return publish{Received{ID: p.PacketID, Topic: p.Topic, Payload: string(p.Payload), Retain: p.Retain,
+			Dup: p.Duplicate, QoS: p.QoS, ContentType: p.Properties.ContentType}, count.n}, nil
+	case *packets5.Subscribe:
+		if len(p.Subscriptions) != 1 {
+			return nil, fmt.Errorf("uplinktest: SUBSCRIBE with %d topics", len(p.Subscriptions))
+		}
+		return subscribe{p.PacketID, p.Subscriptions[0].Topic}, nil
+	case *packets5.Pingreq:
+		return ping{}, nil
+	case *packets5.Disconnect:
+		return goodbye{}, nil
+	}
+	return packet, nil
+}
+
+func (wire5) connack(w io.Writer, f *Fault) error {
+	p := packets5.Connack{ReasonCode: f.Refuse, Properties: &packets5.Properties{}}
+	if f.ReceiveMaximum > 0 {
+		p.Properties.ReceiveMaximum = &f.ReceiveMaximum
+	}
+	if f.MaximumPacket > 0 {
+		p.Properties.MaximumPacketSize = &f.MaximumPacket
+	}
+	if f.ServerKeepAlive > 0 {
+		p.Properties.ServerKeepAlive = &f.ServerKeepAlive
+	}
+	no := byte(0)
+	if f.NoRetain {
+		p.Properties.RetainAvailable = &no
+	}
+	if f.MaximumQoS0 {
+		p.Properties.MaximumQOS = &no
+	}
+	_, err := p.WriteTo(w)
+	return err
+}
+
+func (wire5) puback(w io.Writer, id uint16, code byte) error {
+	p := packets5.Puback{PacketID: id, ReasonCode: code, Properties: &packets5.Properties{}}
+	if code >= 0x80 {
+		p.Properties.ReasonString = "a test"
+	}
+	_, err := p.WriteTo(w)
+	return err
+}
+
+func (wire5) suback(w io.Writer, id uint16, code byte) error {
+	p := packets5.Suback{PacketID: id, Reasons: []byte{code}, Properties: &packets5.Properties{}}
+	_, err := p.WriteTo(w)
+	return err
+}
+
+func (wire5) pingresp(w io.Writer) error {
+	_, err := packets5.NewControlPacket(packets5.PINGRESP).WriteTo(w)
+	return err
+}
+
+func (wire5) forward(w io.Writer, topic, payload string) error {
+	p := packets5.Publish{Topic: topic, Payload: []byte(payload), Properties: &packets5.Properties{}}
+	_, err := p.WriteTo(w)
+	return err
+}
+
+func (wire5) disconnect(w io.Writer, code byte) error {
+	p := packets5.Disconnect{ReasonCode: code, Properties: &packets5.Properties{}}
+	_, err := p.WriteTo(w)
+	return err
+}
