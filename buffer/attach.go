@@ -109,13 +109,14 @@ func (b *Buffer) attachLoop(first chan<- error) bool {
 		b.mu.Unlock()
 		err := b.attach()
 		b.disk.Unlock()
+		if n == 0 && err != nil && refused(err) {
+			first <- err
+			return false
+		}
+		b.settled(err) // before Open returns: it is what Stats says
 		if n == 0 {
 			first <- err
-			if err != nil && refused(err) {
-				return false
-			}
 		}
-		b.settled(err)
 		if err == nil {
 			return true
 		}
