@@ -92,7 +92,7 @@ deb: cross ## Debian packages in dist/ for armhf, arm64, amd64
 	FIELDFERRY_DEBS=$(CURDIR)/dist go test -count=1 ./scripts/deb
 
 .PHONY: vm-test
-vm-test: ## CAN tests under user-mode-linux, an ARMv7 kernel in QEMU and its CAN controllers; POWERCUTS power cuts
+vm-test: ## SocketCAN under user-mode-linux, an ARMv7 kernel and QEMU's CAN controllers, and POWERCUTS power cuts of the daemon
 	scripts/deps vm
 	VM_KINDS=uml,arm,arm64 go test -count=1 ./scripts/vm
 	VM_KINDS=uml,arm go test -count=1 -run RealInterface ./scripts/e2e
@@ -103,7 +103,7 @@ vm-test: ## CAN tests under user-mode-linux, an ARMv7 kernel in QEMU and its CAN
 
 .PHONY: bench
 bench: ## run the benchmarks (BENCH=regexp picks some)
-	@go test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT_TESTS) | grep -v 'no test files'
+	@go test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT_TESTS) ./scripts/pipeline | grep -v 'no test files'
 	@if [ '$(BENCH)' != . ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v losetup mkfs.ext4 >/dev/null; then go run ./scripts/bench; \
 	else echo "bytes on the device left out: a loop device takes root and e2fsprogs (go run ./scripts/bench)"; fi

@@ -113,8 +113,8 @@ func (b *Buffer) attachLoop(first chan<- error) bool {
 			first <- err
 			return false
 		}
-		b.settled(err) // before Open returns: it is what Stats says
-		if n == 0 {
+		b.settled(err)
+		if n == 0 { // Open returns now, and whoever has the buffer can see the fault
 			first <- err
 		}
 		if err == nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -214,8 +215,12 @@ func TestReconnect(t *testing.T) {
 			t.Fatal(err)
 		}
 		u.watch = func(context.Context) {}
+		var mu sync.Mutex
 		var pubs []*fakePublisher
+		attempts := func() int { mu.Lock(); defer mu.Unlock(); return len(pubs) }
 		u.connect = func(Server) publisher {
+			mu.Lock()
+			defer mu.Unlock()
 			p := &fakePublisher{}
 			if len(pubs) == 0 {
 				p.connectErr = reasonError(ReasonUser, nil)
@@ -227,19 +232,22 @@ func TestReconnect(t *testing.T) {
 			time.Sleep(time.Second) // of the bubble, in the long pause
 			u.Reconnect()
 			time.Sleep(time.Second)
-			if len(pubs) != 2 {
-				t.Errorf("%d attempts a second after Reconnect in a pause, want 2", len(pubs))
+			if n := attempts(); n != 2 {
+				t.Errorf("%d attempts a second after Reconnect in a pause, want 2", n)
 			}
 			u.Reconnect()
 			time.Sleep(2 * time.Second)
-			if len(pubs) != 3 || !pubs[1].polite {
-				t.Errorf("%d attempts after Reconnect of a connection, want 3", len(pubs))
+			if n := attempts(); n != 3 {
+				t.Errorf("%d attempts after Reconnect of a connection, want 3", n)
 			}
 		}()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		if err := u.Run(ctx); err != nil {
 			t.Error(err)
+		}
+		if !pubs[1].polite {
+			t.Error("the connection was not ended in the orderly way")
 		}
 	})
 }

@@ -158,7 +158,10 @@ func (p *pahoPublisher) publish(m packet) token {
 	return p.client.Publish(m.topic, 1, m.retained, m.payload)
 }
 
-var errNoSubscription = errors.New("it refuses the subscription to the client's own status topic")
+var (
+	errNoSubscription = errors.New("it refuses the subscription to the client's own status topic")
+	errNoAnswer       = errors.New("it does not answer the subscription to the client's own status topic")
+)
 
 // confirm subscribes to the message's topic, to see it come back.
 func (p *pahoPublisher) confirm(m packet) <-chan error {
@@ -171,7 +174,13 @@ func (p *pahoPublisher) confirm(m packet) <-chan error {
 	sub := p.client.Subscribe(m.topic, 0, nil)
 	p.guard.end()
 	p.beside.Go(func() {
+		// A broker that knows no subscriptions cannot show anything.
+		unanswered := time.NewTimer(p.time.confirm / 4)
+		defer unanswered.Stop()
 		select {
+		case <-unanswered.C:
+			result <- errNoAnswer
+			return
 		case <-sub.Done():
 			if t, ok := sub.(*mqtt.SubscribeToken); sub.Error() == nil && (!ok || t.Result()[m.topic] <= 2) { // MQTT 3.1.1, 3.9.3
 				break

@@ -16,7 +16,7 @@ type PlanReport struct {
 	// RequestsPerSecond and Load add up all requests at their intervals. They
 	// are the most it can be: intervals that fall due together share requests.
 	RequestsPerSecond float64
-	Load              float64 // share of the line's time, 1 is all of it
+	Load              float64  // share of the line's time, 1 is all of it
 	Warnings          []string // what is wrong; what to do
 }
 

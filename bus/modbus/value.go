@@ -158,15 +158,14 @@ func (c *conversion) invalid(u uint64, size int) bool {
 	if !i.NaN && len(i.Floats) == 0 {
 		return false
 	}
-	f := math.NaN()
 	switch c.kind {
 	case Float16, Float32, Float64:
-		f = floatOf(u, size/8)
-		if i.NaN && math.IsNaN(f) {
-			return true
-		}
 	default:
 		return false
+	}
+	f := floatOf(u, size/8)
+	if i.NaN && math.IsNaN(f) {
+		return true
 	}
 	for _, x := range i.Floats {
 		if f == x || size == 32 && float32(f) == float32(x) {

@@ -46,16 +46,14 @@ func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte, 
 func (e *Encoder) head(dst []byte, seq uint64, time int64, rest string) []byte {
 	dst = append(dst, `{"seq":`...)
 	dst = appendUint(dst, seq)
-	dst = append(dst, `,"ts":"`...)
-	dst = e.stamp.append(dst, time)
+	dst = e.stamp.append(append(dst, ','), time)
 	return append(dst, rest...)
 }
 
 // AppendLoss appends a loss record: the sequence numbers from to to, both
 // included, will not come.
 func (e *Encoder) AppendLoss(dst []byte, from, to uint64, time int64, reason string) []byte {
-	dst = append(dst, `{"ts":"`...)
-	dst = e.stamp.append(dst, time)
+	dst = e.stamp.append(append(dst, '{'), time)
 	dst = append(dst, `","type":"loss","from":`...)
 	dst = appendUint(dst, from)
 	dst = append(dst, `,"to":`...)

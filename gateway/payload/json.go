@@ -220,11 +220,11 @@ func appendString(dst []byte, s string) []byte {
 	return append(dst, '"')
 }
 
-// stamper appends times as RFC 3339 with nanoseconds, in UTC. It remembers
-// the second, which neighbours share.
+// stamper appends the member "ts", but for its closing quote: a time as RFC 3339
+// with nanoseconds, in UTC. It remembers the second, which neighbours share.
 type stamper struct {
 	begin int64    // of the second, in nanoseconds
-	text  [20]byte // "2026-11-20T14:00:00."
+	text  [26]byte // `"ts":"2026-11-20T14:00:00.`
 }
 
 func (s *stamper) append(dst []byte, ns int64) []byte {
@@ -233,7 +233,7 @@ func (s *stamper) append(dst []byte, ns int64) []byte {
 		t := time.Unix(0, ns).UTC()
 		frac = uint64(t.Nanosecond())
 		s.begin = ns - int64(frac) // may wrap round for a time in 1677: so does the difference
-		copy(s.text[:], t.AppendFormat(s.text[:0], "2006-01-02T15:04:05."))
+		t.AppendFormat(append(s.text[:0], `"ts":"`...), "2006-01-02T15:04:05.")
 	}
 	n := uint32(frac) // 32 bits: divisions of 64 are slow on ARMv7
 	high, low := n/10000, n%10000

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -195,6 +196,35 @@ func BenchmarkRecordByEncodingJSON(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// BenchmarkRecordRatio says how many times faster than by encoding/json a
+// record is made. The two take turns, so that a machine that is busy with
+// something else is so for both.
+func BenchmarkRecordRatio(b *testing.B) {
+	const turn = 1000
+	var e Encoder
+	f := frame(0x0CF00400, can.Extended, 1, 2, 3, 4, 5, 6, 7, 8)
+	body, out := AppendFrame(nil, f), make([]byte, 0, 512)
+	var own, plain []time.Duration
+	for i := uint64(0); b.Loop(); i++ {
+		begin := time.Now()
+		for j := range uint64(turn) {
+			out, _ = e.AppendRecord(out[:0], i*turn+j, when.UnixNano()+int64(j)*100_000, body, nil)
+		}
+		middle := time.Now()
+		for j := range uint64(turn) {
+			_, _ = plainJSON(i*turn+j, when.UnixNano()+int64(j)*100_000, f)
+		}
+		own, plain = append(own, middle.Sub(begin)), append(plain, time.Since(middle))
+	}
+	slices.Sort(own)
+	slices.Sort(plain)
+	a, c := own[len(own)/2], plain[len(plain)/2]
+	b.ReportMetric(float64(a.Nanoseconds())/turn, "own-ns/record")
+	b.ReportMetric(float64(c.Nanoseconds())/turn, "json-ns/record")
+	b.ReportMetric(float64(c)/float64(a), "times")
+	b.ReportMetric(0, "ns/op") // of both together: of no use
 }
 
 func plainJSON(seq uint64, ns int64, f *can.Frame) ([]byte, error) {

@@ -73,7 +73,7 @@ var rooms = map[string]room{
 		modules: map[string]string{
 			"github.com/eclipse/paho.mqtt.golang": "an independent subscriber",
 			"github.com/mochi-mqtt/server/v2":     "a broker for measurements",
-			"go.etcd.io/bbolt":                    "the naive queue that measurements compare with",
+			"go.etcd.io/bbolt":                    "the naive program of the measurements",
 		},
 		reason: "scripts are not needed at run time, and cmd is a program",
 	},
