@@ -41,7 +41,7 @@ func TestEverySystemCallMayFail(t *testing.T) {
 		}
 		t.Skipf("strace is missing or may not trace here (scripts/deps test): %v", err)
 	}
-	every := "29"
+	every := "61"
 	if testing.Short() {
 		every = "211"
 	}

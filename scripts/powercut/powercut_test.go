@@ -3,6 +3,7 @@ package powercut
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -193,16 +194,22 @@ func (r *room) live(ctx context.Context, n int) {
 func (r *room) last(ctx context.Context) {
 	d, g := r.boot(ctx)
 	r.check(ctx, g)
+	var out bytes.Buffer
+	var info struct{ Session uint64 }
+	if _, err := g.Run(ctx, vm.Command{Argv: []string{"/bin/fieldferry", "buffer", "info", "--json", "/disk/buffer"}, Output: &out}); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := json.Unmarshal(out.Bytes(), &info); err != nil {
+		r.t.Fatalf("%v\n%s", err, &out)
+	}
 	daemon := g.Start(vm.Command{Argv: []string{"/bin/fieldferry", "run", "-c", "/fieldferry.yaml"}})
-	r.mu.Lock()
-	sessions := len(r.ledger.Streams())
-	r.mu.Unlock()
 	// The buffer gives out in order: when records of this session come, all
 	// of the earlier ones have come.
+	last := payload.Stream{Gateway: "gw", Session: info.Session + 1, Source: "engine"}
 	for more := true; more; {
 		time.Sleep(100 * time.Millisecond)
 		r.mu.Lock()
-		more = len(r.ledger.Streams()) == sessions
+		more = r.ledger.Last(last) == 0
 		r.mu.Unlock()
 		if ctx.Err() != nil {
 			r.t.Fatal("the backlog does not come")
