@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -130,9 +129,7 @@ func (a *app) checkJSON(opts configOptions) error {
 			report.Lines = append(report.Lines, planJSON(&cfg.Modbus[i]))
 		}
 	}
-	e := json.NewEncoder(a.stdout)
-	e.SetIndent("", "  ")
-	if err := e.Encode(report); err != nil {
+	if err := a.printIndented(report); err != nil {
 		return err
 	}
 	if config.HasErrors(problems) {
