@@ -75,7 +75,7 @@ func (a *app) decode(o decodeOptions, log string) error {
 }
 
 func parseMatch(s string) (dbc.Match, error) {
-	match, ok := map[string]dbc.Match{"auto": dbc.MatchAuto, "pgn": dbc.MatchPGN, "id": dbc.MatchID}[s]
+	match, ok := dbc.ParseMatch(s)
 	if !ok {
 		return match, usageError("--match %q is unknown; use auto, pgn or id", s)
 	}

@@ -11,7 +11,7 @@ import (
 // an error.
 func (f fields) canDBC() *dbc.Database {
 	v := f.at("dbc")
-	match := map[string]dbc.Match{"auto": dbc.MatchAuto, "pgn": dbc.MatchPGN, "id": dbc.MatchID}[f.at("match").choice("auto", "pgn", "id")]
+	match, _ := dbc.ParseMatch(f.at("match").choice("auto", "pgn", "id")) // choice gives no other
 	if !v.has {
 		if f.at("match").has {
 			f.at("match").fail("says how to match the messages of a DBC file, but there is none", "add dbc: [FILE], or remove it")

@@ -15,6 +15,12 @@ const (
 	MatchID                // all by id
 )
 
+// ParseMatch reads the word for a way to match: auto, pgn or id.
+func ParseMatch(s string) (m Match, ok bool) {
+	m, ok = map[string]Match{"auto": MatchAuto, "pgn": MatchPGN, "id": MatchID}[s]
+	return m, ok
+}
+
 // Database finds the messages of one bus. It may be used concurrently.
 type Database struct {
 	messages []*Message
