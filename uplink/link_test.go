@@ -53,6 +53,7 @@ func TestLinks(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			protocols(t, func(t *testing.T, p Protocol) {
 				t.Parallel()
 				l, in := linked(t, tt.shape)
