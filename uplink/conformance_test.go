@@ -18,6 +18,7 @@ type newPublisherFunc func(cfg *Config, s Server, t timing) publisher
 // TestPublisherConformance runs the suite for every publisher there is, over
 // every transport.
 func TestPublisherConformance(t *testing.T) {
+	t.Parallel()
 	publishers := map[string]newPublisherFunc{
 		"mqtt 5": func(cfg *Config, s Server, t timing) publisher {
 			return newPaho5Publisher(cfg, s, newDialer(t, time.Minute), t)

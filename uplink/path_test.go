@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"context"
 	"errors"
 	"sync/atomic"
 	"testing"
@@ -34,6 +35,13 @@ func pathed(t testing.TB, s uplinktest.Shape) (*uplinktest.Path, *uplinktest.Bro
 	return p, b, far
 }
 
+// asInTheField takes the short times of tests back. The devices of other
+// tests are no news of the network.
+func asInTheField(u *Uplink) {
+	u.time = defaultTiming()
+	u.watch = func(context.Context) {}
+}
+
 // busy is what a machine that does other things may add to a time.
 const busy = 2 * time.Second
 
@@ -60,7 +68,7 @@ func TestLinkUpWithoutASignal(t *testing.T) {
 			}
 			q := newTestQueue(t, 1)
 			cfg := Config{Protocol: tt.protocol, Servers: []string{"mqtt://" + far}, KeepAlive: tt.keepAlive, Birth: births, Verify: true}
-			u, stop := run(t, cfg, q, nil, func(u *Uplink) { u.time = defaultTiming() }) // not the short one of tests
+			u, stop := run(t, cfg, q, nil, asInTheField)
 			q.wait(1)
 			p.Cut()
 			q.add(1)
@@ -84,6 +92,7 @@ func TestLinkUpWithoutASignal(t *testing.T) {
 // Where packets are lost and delayed, on fast and slow lines, all arrives, in
 // order, on one connection: it is not taken for dead.
 func TestLossyPaths(t *testing.T) {
+	t.Parallel()
 	for name, shape := range map[string]uplinktest.Shape{
 		"200 ms and 5 % loss":          {Delay: 100 * time.Millisecond, Loss: 0.05},
 		"20 kB/s, 300 ms and 2 % loss": {Delay: 150 * time.Millisecond, Loss: 0.02, Rate: 20_000},
@@ -99,7 +108,7 @@ func TestLossyPaths(t *testing.T) {
 				}
 				q := newTestQueue(t, 500)
 				u, stop := run(t, Config{Protocol: proto, Servers: []string{"mqtt://" + far}, Birth: births, Verify: true}, q, nil,
-					func(u *Uplink) { u.time = defaultTiming() })
+					asInTheField)
 				q.wait(500)
 				stop()
 				if missing := in.wait(500); len(missing) > 0 {
