@@ -203,7 +203,7 @@ func (l *Line) requeue(s *oneShot, wait time.Duration) {
 	s.notBefore = time.Now().Add(wait)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.queries = slices.Insert(l.queries, 0, s)
+	l.queries = append([]*oneShot{s}, l.queries...)
 }
 
 func wordsOf(q Query, data []byte) []uint16 {
