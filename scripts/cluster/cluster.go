@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
 // cluster is a number of nodes, each a process of its own. Its methods may be
@@ -146,20 +148,12 @@ func (n *node) url() string { return fmt.Sprintf("mqtt://%s:%d", host, n.mqtt) }
 
 var errExited = errors.New("it has ended")
 
-// ready waits until the node says that it is up and its part of JetStream is
-// what the others have.
+// ready waits until the node's part of JetStream is what the others have, and
+// it takes MQTT clients.
 func (n *node) ready(ctx context.Context) error {
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d/healthz", host, n.http), nil)
-		if err != nil {
-			return err
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err == nil {
-			_ = resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return nil
-			}
+		if n.healthy(ctx) && n.welcomes() {
+			return nil
 		}
 		n.mu.Lock()
 		exited := n.exited
@@ -172,6 +166,32 @@ func (n *node) ready(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+func (n *node) healthy(ctx context.Context) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d/healthz", host, n.http), nil)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// welcomes says whether an MQTT client can connect. The first one makes the
+// streams for all, which must have found leaders.
+func (n *node) welcomes() bool {
+	o := mqtt.NewClientOptions().AddBroker(n.url()).SetClientID("ready-" + n.name).SetAutoReconnect(false)
+	client := mqtt.NewClient(o.SetConnectTimeout(10 * time.Second).SetProtocolVersion(4))
+	token := client.Connect()
+	if !token.WaitTimeout(10*time.Second) || token.Error() != nil {
+		return false
+	}
+	client.Disconnect(100)
+	return true
 }
 
 func (c *cluster) ready(ctx context.Context) error {
