@@ -80,7 +80,7 @@ func Open(cfg *config.Config, opts Options) (*Gateway, error) {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	g := &Gateway{cfg: cfg, opts: opts, log: opts.Log, started: time.Now()}
-	g.clock = clock.New(clock.Config{Trusted: cfg.Gateway.TrustClock, Earliest: opts.Built, Machine: opts.Machine})
+	g.clock = clock.New(ClockConfig(cfg, opts))
 	store := cfg.Buffer
 	store.Clock = g.clock.Wall
 	buf, err := buffer.Open(store, g.log.With("part", "buffer"))

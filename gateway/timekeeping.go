@@ -6,7 +6,13 @@ import (
 
 	"fieldferry/bus"
 	"fieldferry/gateway/clock"
+	"fieldferry/gateway/config"
 )
+
+// ClockConfig says when a gateway trusts the clock.
+func ClockConfig(cfg *config.Config, opts Options) clock.Config {
+	return clock.Config{Trusted: cfg.Gateway.TrustClock, Earliest: opts.Built, Machine: opts.Machine}
+}
 
 // watchClock tells of the machine's clock until ctx ends.
 func (g *Gateway) watchClock(ctx context.Context) { g.clock.Watch(ctx, g.clockChanged) }
@@ -23,12 +29,13 @@ func (g *Gateway) clockChanged(c clock.Change) {
 		g.log.Info("the clock is trusted")
 		g.self.clear(clockUnsynced, nil)
 	case c.Turned:
-		g.log.Warn("the clock is not trusted: records are marked until it is, or, if it is right without a time service, "+
-			"until gateway.clock says trusted", "reason", c.Why, "error", c.Err)
 		detail := map[string]any{"reason": c.Why}
+		why := string(c.Why)
 		if c.Err != nil {
-			detail["error"] = c.Err.Error()
+			why = c.Err.Error()
+			detail["error"] = why
 		}
+		g.log.Warn("the clock is not trusted; records are marked until it is (gateway.clock: trusted if it is right without a time service)", "reason", why)
 		g.self.raise(clockUnsynced, detail)
 	}
 	// A certificate that was not yet valid may be now.

@@ -193,8 +193,8 @@ func (c *Clock) Read() Reading {
 	return Reading{v, wall}
 }
 
-// Trusted says whether the clock is right as far as can be known.
-func (r Reading) Trusted() bool { return r.view.last().why == "" }
+// Why says why the clock is not trusted; empty: it is.
+func (r Reading) Why() Reason { return r.view.last().why }
 
 // Origin is what a time of an untrusted clock was counted from.
 type Origin struct {
@@ -228,7 +228,7 @@ func (r Reading) during(t int64, other *state) *state {
 
 // Wall is the time of day in ns since 1970, 0 while it is not trusted.
 func (c *Clock) Wall() int64 {
-	if r := c.Read(); r.Trusted() {
+	if r := c.Read(); r.Why() == "" {
 		return r.wall
 	}
 	return 0
