@@ -17,7 +17,7 @@ func linkCut(t *testing.T) time.Duration {
 	t.Helper()
 	text := os.Getenv("FIELDFERRY_LINK_CUT")
 	if text == "" {
-		return 5 * time.Second
+		return 4 * time.Second
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
@@ -43,7 +43,7 @@ func TestBadLink(t *testing.T) {
 	b := &bench{t: t, dir: t.TempDir(), broker: startMosquitto(t, "0.0.0.0"), account: newAccount(t)}
 	b.witness = b.broker.subscribe(t, "site/#")
 	const period = 10 * time.Millisecond
-	count := uint64((away + 12*time.Second) / period)
+	count := uint64((away + 8*time.Second) / period)
 	writeLog(t, filepath.Join(b.dir, "drive.log"), int(count), period)
 	far, err := link.Far(b.broker.addr())
 	if err != nil {
@@ -65,7 +65,7 @@ uplink:
 	bad := uplinktest.Shape{Delay: 100 * time.Millisecond, Loss: 0.05}
 	link.Shape(bad)
 	d := startDaemon(t, b.config)
-	b.await("data over a bad link", b.has(1, "engine", 200))
+	b.await("data over a bad link", b.has(1, "engine", 100))
 
 	link.Cut()
 	time.Sleep(away) // the outage itself, nothing is synchronised by it
