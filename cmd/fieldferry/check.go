@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"fieldferry/bus/modbus"
+	"fieldferry/gateway"
+	"fieldferry/gateway/clock"
 	"fieldferry/gateway/config"
 
 	"github.com/spf13/cobra"
@@ -42,6 +44,7 @@ type checkReport struct {
 	OK       bool          `json:"ok"`
 	Problems []problemJSON `json:"problems"`
 	Lines    []lineJSON    `json:"lines"`
+	Clock    clock.Reason  `json:"clock,omitempty"` // why this machine's is not trusted
 }
 
 type problemJSON struct {
@@ -85,6 +88,9 @@ func (a *app) check(opts configOptions, asJSON bool) error {
 	for i := range cfg.Modbus {
 		a.printPlan(&cfg.Modbus[i])
 	}
+	if why := clockTrouble(cfg); why != "" {
+		fmt.Fprintf(a.stdout, "clock: not trusted on this machine (%s): records are marked until it is; if it is right without a time service, set gateway.clock: trusted\n", why)
+	}
 	warnings := ""
 	if n := len(problems); n > 0 {
 		warnings = fmt.Sprintf(", warnings: %d", n)
@@ -96,6 +102,12 @@ func (a *app) check(opts configOptions, asJSON bool) error {
 	}
 	_, err = fmt.Fprintf(a.stdout, "%s: ok, %d %s%s\n", opts.path, n, sources, warnings)
 	return err
+}
+
+// clockTrouble says why the gateway would not trust this machine's clock, or
+// returns "".
+func clockTrouble(cfg *config.Config) clock.Reason {
+	return clock.New(gateway.ClockConfig(cfg, gateway.Options{Built: readVersion().built})).Read().Why()
 }
 
 // printPlan shows how a line will be polled.
@@ -148,6 +160,7 @@ func (a *app) checkJSON(opts configOptions) error {
 		for i := range cfg.Modbus {
 			report.Lines = append(report.Lines, planJSON(&cfg.Modbus[i]))
 		}
+		report.Clock = clockTrouble(cfg)
 	}
 	if err := a.printIndented(report); err != nil {
 		return err

@@ -27,6 +27,8 @@ type Config struct {
 // Gateway is what identifies this device.
 type Gateway struct {
 	ID string // one level of a topic; default: the host name
+	// TrustClock takes the machine's clock for right whatever the kernel says.
+	TrustClock bool
 }
 
 // CAN is one CAN source.
