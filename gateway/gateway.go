@@ -28,6 +28,7 @@ import (
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/clock"
 	"fieldferry/gateway/config"
+	"fieldferry/gateway/control"
 	"fieldferry/gateway/payload"
 	"fieldferry/uplink"
 
@@ -61,6 +62,7 @@ type Gateway struct {
 	clock   *clock.Clock
 	self    *feed // the gateway's own stream
 	sources []*source
+	lines   map[string]*modbus.Line // by source name
 	started time.Time
 }
 
@@ -79,7 +81,7 @@ func Open(cfg *config.Config, opts Options) (*Gateway, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{cfg: cfg, opts: opts, log: opts.Log, started: time.Now()}
+	g := &Gateway{cfg: cfg, opts: opts, log: opts.Log, lines: map[string]*modbus.Line{}, started: time.Now()}
 	g.clock = clock.New(ClockConfig(cfg, opts))
 	store := cfg.Buffer
 	store.Clock = g.clock.Wall
@@ -165,6 +167,7 @@ func (g *Gateway) addModbus(c *modbus.LineConfig) error {
 		return fmt.Errorf("modbus %s: %w", c.Name, err)
 	}
 	f := g.newFeed(c.Name)
+	g.lines[c.Name] = l
 	g.sources = append(g.sources, &source{
 		name: c.Name, kind: "modbus", feed: f, meta: func() any { return metaOfModbus(c) },
 		run: func(ctx context.Context) error { return l.Run(ctx, f) },
@@ -190,6 +193,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	sources.Go(func() { g.watchBuffer(ctx) })
 	sources.Go(func() { g.watchSecrets(ctx) })
 	sources.Go(func() { g.watchClock(ctx) })
+	sources.Go(func() { g.serveControl(ctx) })
 	g.self.started(g.opts.Version)
 	if g.opts.Ready != nil {
 		g.opts.Ready()
@@ -201,6 +205,21 @@ func (g *Gateway) Run(ctx context.Context) error {
 	stopUplink()
 	err := group.Wait()
 	return errors.Join(err, g.buffer.Close())
+}
+
+// serveControl lets a person read through the Modbus lines, whose ports are
+// the daemon's alone.
+func (g *Gateway) serveControl(ctx context.Context) {
+	if len(g.lines) == 0 {
+		return
+	}
+	log := g.log.With("part", "control")
+	path, err := control.Path(g.cfg.Buffer.Dir)
+	if err != nil {
+		log.Warn("nobody can read Modbus lines through the daemon", "error", err)
+		return
+	}
+	supervise(ctx, log, func(ctx context.Context) error { return control.Serve(ctx, path, g.lines) })
 }
 
 // drain gives a connected uplink a moment to deliver what is left.

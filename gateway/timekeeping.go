@@ -39,7 +39,7 @@ func (g *Gateway) clockChanged(c clock.Change) {
 		g.self.raise(clockUnsynced, detail)
 	}
 	// A certificate that was not yet valid may be now.
-	if !g.uplink.Stats().Connected {
+	if (c.Stepped || c.Why == "") && !g.uplink.Stats().Connected {
 		g.uplink.Reconnect()
 	}
 }
