@@ -13,7 +13,7 @@ VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -tags nethttpomithttp2 -ldflags='-s -w'
 
 # What the everyday guest and the release guests run (scripts/vm).
-VM_TESTS := ./bus/can ./bus/can/link
+VM_TESTS := ./bus/can ./bus/can/link ./gateway ./gateway/clock
 # The rooms of the product; scripts/ holds what needs a host, and runs programs
 # whose sources the test cache does not see.
 UNIT_TESTS = $$(go list ./... | grep -v '^fieldferry/scripts')
@@ -23,7 +23,7 @@ POWERCUTS := 20
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## build and run the demo: the whole product without hardware (ARGS="--for 30s" ends it)
@@ -103,6 +103,13 @@ vm-test: ## SocketCAN under user-mode-linux, an ARMv7 kernel and QEMU's CAN cont
 	scripts/vm/suite arm $(VM_TESTS)
 	scripts/vm/suite arm64 $(VM_TESTS) ./scripts/controllers
 	POWERCUTS=$(POWERCUTS) go test -count=1 -v -timeout 60m ./scripts/powercut
+
+# A module of its own: the NATS server is no dependency of fieldferry. Half a
+# minute for one run, and as much again to build the server the first time, is
+# too long for make test.
+.PHONY: cluster-test
+cluster-test: ## nodes of a NATS cluster are killed under load (downloads nats-server)
+	cd scripts/cluster && go vet ./... && go test -count=1 -v ./...
 
 .PHONY: bench
 bench: ## run the benchmarks (BENCH=regexp picks some)
