@@ -23,7 +23,7 @@ POWERCUTS := 20
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: run
 run: build ## build and run the demo: the whole product without hardware (ARGS="--for 30s" ends it)
@@ -103,6 +103,13 @@ vm-test: ## SocketCAN under user-mode-linux, an ARMv7 kernel and QEMU's CAN cont
 	scripts/vm/suite arm $(VM_TESTS)
 	scripts/vm/suite arm64 $(VM_TESTS) ./scripts/controllers
 	POWERCUTS=$(POWERCUTS) go test -count=1 -v -timeout 60m ./scripts/powercut
+
+# A module of its own: the NATS server is no dependency of fieldferry. Half a
+# minute for one run, and as much again to build the server the first time, is
+# too long for make test.
+.PHONY: cluster-test
+cluster-test: ## nodes of a NATS cluster are killed under load (downloads nats-server)
+	cd scripts/cluster && go vet ./... && go test -count=1 -v ./...
 
 .PHONY: bench
 bench: ## run the benchmarks (BENCH=regexp picks some)

@@ -109,7 +109,7 @@ func TestEmbeddedBrokerRestarts(t *testing.T) {
 
 // mosquitto is a real broker of others.
 type mosquitto struct {
-	t    *testing.T
+	t    testing.TB
 	bin  string
 	conf string
 	addr string
@@ -118,7 +118,7 @@ type mosquitto struct {
 	ended chan struct{} // cmd has ended
 }
 
-func newMosquitto(t *testing.T, extra ...string) *mosquitto {
+func newMosquitto(t testing.TB, extra ...string) *mosquitto {
 	t.Helper()
 	bin, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -141,7 +141,10 @@ func newMosquitto(t *testing.T, extra ...string) *mosquitto {
 		}
 		conf := "listener " + port + " 127.0.0.1\nallow_anonymous true\npersistence false\n" +
 			// A subscriber slower than the publisher must not lose anything.
-			"max_inflight_messages 0\nmax_queued_messages 0\n" + strings.Join(extra, "\n") + "\n"
+			"max_queued_messages 0\n" + strings.Join(extra, "\n") + "\n"
+		if !strings.Contains(conf, "max_inflight_messages") {
+			conf += "max_inflight_messages 0\n"
+		}
 		if err := os.WriteFile(m.conf, []byte(conf), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -159,7 +162,7 @@ func isFile(path string) bool {
 	return err == nil && st.Mode().IsRegular()
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -411,32 +410,6 @@ func (u *Uplink) touch(ctx context.Context, s Server) bool {
 		l.kill()
 	}
 	return err == nil
-}
-
-// contest finds out that another client takes over our sessions. Under MQTT 5
-// the broker says so. Under 3.1.1 it closes the connection without a word, as
-// the other one connects again at once: connections that worked and were
-// closed in an orderly way soon after, several in a row.
-type contest struct {
-	short int
-}
-
-const (
-	contestLife  = 3 * time.Second
-	contestCount = 5
-)
-
-// ended takes account of a session, and says whether it was taken over.
-func (c *contest) ended(e *Error, lived time.Duration, proved bool) bool {
-	if e.Reason == ReasonTakenOver {
-		return true
-	}
-	if e.Reason != ReasonLost || !errors.Is(e, io.EOF) || lived > contestLife || !proved {
-		c.short = 0
-		return false
-	}
-	c.short++
-	return c.short >= contestCount
 }
 
 // networkSignal says that an address or a route has come.
