@@ -381,6 +381,9 @@ func (t *Transporter) write(request []byte) error {
 		sent += n
 	}
 	t.last = now.Add(wire)
+	if end := time.Now(); end.After(t.last) { // the port has waited for the last bit
+		t.last = end
+	}
 	return nil
 }
 
