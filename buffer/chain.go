@@ -138,7 +138,7 @@ func (b *Buffer) abandon() {
 
 // diskBytes is what all files take.
 func (b *Buffer) diskBytes() int64 {
-	n := int64(stateSize+pageSize) + b.badBytes
+	n := b.state.size() + pageSize + b.badBytes
 	for _, s := range b.segs {
 		n += s.size
 	}
@@ -404,7 +404,6 @@ func (b *Buffer) expire() error {
 // storeState writes the state file.
 func (b *Buffer) storeState() error {
 	b.mu.Lock()
-	b.compactLosses()
 	st := state{session: b.session, next: b.next, losses: append([]loss(nil), b.losses...)}
 	st.gone = b.gone.within(0, b.next, nil)
 	b.stateDue = 0

@@ -29,8 +29,11 @@ func (b *Buffer) quota(sources int) int64 {
 
 // reserve is the room that is kept for such a copy.
 func (b *Buffer) reserve() int64 {
-	if b.cfg.Quota < 0 || b.cfg.Overflow != DropOldest {
+	switch {
+	case b.cfg.Overflow != DropOldest:
 		return 0
+	case b.cfg.Quota < 0:
+		return newSegmentSize + chunkOverhead // of losses alone
 	}
 	return b.cfg.SegmentSize / 2
 }
@@ -63,7 +66,8 @@ func (s *segment) share(rows uint64) int64 {
 
 // choose picks the segment to take room from: the oldest one that has records
 // of sources that may be driven out. keeps says whether it has others too,
-// few enough for a copy. mu is held.
+// few enough for a copy, or losses that must stay in it. s is nil when nothing
+// but losses could go. mu is held.
 func (b *Buffer) choose(safe map[string]bool) (s *segment, keeps bool) {
 	for _, s := range b.segs {
 		kept, others := uint64(0), uint64(0)
@@ -79,8 +83,11 @@ func (b *Buffer) choose(safe map[string]bool) (s *segment, keeps bool) {
 		}
 		size := s.share(kept) + newSegmentSize + 2*pageSize
 		if kept == 0 || size <= b.reserve() {
-			return s, kept > 0
+			return s, kept > 0 || b.crowded()
 		}
+	}
+	if b.crowded() {
+		return nil, false
 	}
 	return b.segs[0], false
 }
@@ -91,7 +98,13 @@ func (b *Buffer) drive() error {
 	safe := b.protected()
 	s, keeps := b.choose(safe)
 	b.mu.Unlock()
+	if s == nil {
+		return errFull
+	}
 	if keeps {
+		if s == b.active {
+			b.roll()
+		}
 		err := b.thin(s, safe)
 		if err == nil {
 			return b.joinThin(s)
