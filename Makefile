@@ -72,16 +72,18 @@ HOT := runtime/... internal/... sync/... strconv unicode/utf8 encoding/binary bu
   fieldferry/gateway fieldferry/gateway/payload fieldferry/uplink
 SMALL := -gcflags=all=-l $(foreach p,$(HOT),-gcflags=$(p)=)
 
-# NAME:GOARCH:GOARM of each binary, and where they go.
-CROSS := armv6:arm:6 armv7:arm:7 arm64:arm64: amd64:amd64:
+# NAME:GOARCH:GOARM:PAGE of each binary, and where they go. PAGE is the largest
+# page its kernels have, to which the parts of the file are aligned; Go would
+# take 64 KiB for 32-bit ARM, which only has 4.
+CROSS := armv6:arm:6:4096 armv7:arm:7:4096 arm64:arm64::65536 amd64:amd64::4096
 DIST := dist
 
 .PHONY: cross
 cross: ## static binaries in dist/ for linux armv6, armv7, arm64, amd64
 	@for target in $(CROSS); do \
-	  IFS=: read -r name arch arm <<< "$$target"; \
+	  IFS=: read -r name arch arm page <<< "$$target"; \
 	  echo "$(DIST)/fieldferry-linux-$$name"; \
-	  GOOS=linux GOARCH=$$arch GOARM=$$arm $(GOBUILD) $(SMALL) -o $(DIST)/fieldferry-linux-$$name ./cmd/fieldferry; \
+	  GOOS=linux GOARCH=$$arch GOARM=$$arm $(GOBUILD) -ldflags="-s -w -R=$$page" $(SMALL) -o $(DIST)/fieldferry-linux-$$name ./cmd/fieldferry; \
 	done
 
 .PHONY: deb

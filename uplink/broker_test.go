@@ -65,6 +65,7 @@ func (i *inbox) missing(n int) []string {
 }
 
 func TestEmbeddedBrokerRestarts(t *testing.T) {
+	t.Parallel()
 	b := embeddedBroker(t, uplinktest.Transport{})
 	in := newInbox()
 	if err := b.Subscribe("test/#", func(_ string, p []byte) { in.put(p) }); err != nil {
@@ -245,6 +246,7 @@ func TestMosquittoDelivers(t *testing.T) {
 // that delivery goes on. What each life of the broker acknowledged is its own
 // affair; the uplink must only have reported what was acknowledged, in order.
 func TestMosquittoIsKilledAndRestarted(t *testing.T) {
+	t.Parallel()
 	m := newMosquitto(t)
 	q := newTestQueue(t, 0)
 	u, stop := run(t, Config{Servers: []string{"mqtt://" + m.addr}}, q, nil, nil)

@@ -168,6 +168,7 @@ func TestLateAcks(t *testing.T) {
 // A connection that takes no bytes any more must be given up although nothing
 // fails: the peer's kernel still acknowledges, or nobody does.
 func TestHalfOpenWithFullBuffers(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, p Protocol) {
 		b := faultBroker(t, uplinktest.Fault{HalfOpen: 1}, uplinktest.Fault{})
 		q := newTestQueue(t, 0)
@@ -187,6 +188,7 @@ func TestHalfOpenWithFullBuffers(t *testing.T) {
 }
 
 func TestKeepAliveFindsSilentBroker(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, p Protocol) {
 		b := faultBroker(t, uplinktest.Fault{IgnorePings: true}, uplinktest.Fault{})
 		q := newTestQueue(t, 1)

@@ -53,6 +53,7 @@ func TestLinks(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			protocols(t, func(t *testing.T, p Protocol) {
 				t.Parallel()
 				l, in := linked(t, tt.shape)
@@ -79,6 +80,7 @@ func TestLinks(t *testing.T) {
 // Messages that take longer than the keep alive to send: at 2 kB/s and 30 s a
 // message of 64 KiB does, here the same in small.
 func TestALinkSlowerThanTheKeepAlive(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, p Protocol) {
 		t.Parallel()
 		l, in := linked(t, uplinktest.Shape{Rate: 40_000})

@@ -77,6 +77,7 @@ func TestAnnouncedLimitsAreKept(t *testing.T) {
 }
 
 func TestServerKeepAliveCounts(t *testing.T) {
+	t.Parallel()
 	b := faultBroker(t, uplinktest.Fault{ServerKeepAlive: 1, IgnorePings: true}, uplinktest.Fault{})
 	obs := newEvents()
 	_, stop := run(t, Config{Protocol: Protocol5, Servers: []string{"mqtt://" + b.Addr()}, KeepAlive: time.Hour}, newTestQueue(t, 1), obs, nil)

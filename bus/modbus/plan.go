@@ -3,6 +3,7 @@ package modbus
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -16,7 +17,7 @@ type PlanReport struct {
 	// RequestsPerSecond and Load add up all requests at their intervals. They
 	// are the most it can be: intervals that fall due together share requests.
 	RequestsPerSecond float64
-	Load              float64  // share of the line's time, 1 is all of it
+	Load              float64  // share of a serial line's time, 1 is all of it
 	Warnings          []string // what is wrong; what to do
 }
 
@@ -30,7 +31,7 @@ type PlanRequest struct {
 	Registers []string // the values it yields
 	Interval  time.Duration
 	Bytes     int           // on the wire, both ways
-	Wire      time.Duration // request, reply, t3.5 after each, turnaround
+	Wire      time.Duration // serial line: request, reply, t3.5 after each, turnaround; else 0
 }
 
 // Plan works out the requests that cfg leads to and whether they fit on the
@@ -39,37 +40,46 @@ type PlanRequest struct {
 func Plan(cfg LineConfig) PlanReport {
 	cfg = cfg.withDefaults()
 	var report PlanReport
-	mode := cfg.mode()
 	endpoint, _ := ParseEndpoint(cfg.Port)
-	if endpoint.Framing != Serial {
-		mode.BaudRate = 0
-	}
 	for i := range cfg.Devices {
 		d := newDevice(&cfg.Devices[i], endpoint.costOf(cfg))
 		for _, g := range d.groups {
 			for _, b := range d.merge(g.members) {
-				request := d.planRequest(b, g.interval, mode, cfg.Turnaround)
+				request := d.planRequest(b, g.interval, endpoint.Framing, &cfg)
 				report.Requests = append(report.Requests, request)
 				report.RequestsPerSecond += float64(time.Second) / float64(g.interval)
 				report.Load += float64(request.Wire) / float64(g.interval)
-				reply := time.Duration(rtu.ReplyLen(b.table.Function(), b.count)) * mode.CharTime()
-				if timeout := cmp.Or(d.cfg.Timeout, cfg.Timeout); reply+mode.Silence() > timeout {
-					report.Warnings = append(report.Warnings, fmt.Sprintf(
-						"device %s: a reply with %d %s takes %v at %d baud, but the timeout is %v; set a longer timeout or a smaller max_registers",
-						d.cfg.Name, b.count, unitsOf(b.table), reply.Round(time.Millisecond), cfg.BaudRate, timeout))
+				if endpoint.Framing == Serial {
+					report.Warnings = append(report.Warnings, d.checkTimeout(b, &cfg)...)
 				}
 			}
 		}
 	}
+	const instead = "use longer intervals, a higher baud rate or fewer registers"
 	switch {
 	case report.Load > 1:
 		report.Warnings = append(report.Warnings, fmt.Sprintf(
-			"the line would be busy for %.0f %% of the time: it cannot keep the intervals; use longer intervals, a higher baud rate or fewer registers", report.Load*100))
-	case report.Load > 0.8:
+			"the line would be busy for %.0f %% of the time: it cannot keep the intervals; %s (with %.0f times as long intervals it can)",
+			report.Load*100, instead, math.Ceil(report.Load/fullLoad)))
+	case report.Load > fullLoad:
 		report.Warnings = append(report.Warnings, fmt.Sprintf(
-			"the line is busy for %.0f %% of the time before any device has taken time to answer; use longer intervals or a higher baud rate", report.Load*100))
+			"the line is busy for %.0f %% of the time before any device has taken time to answer; %s", report.Load*100, instead))
 	}
 	return report
+}
+
+// fullLoad leaves devices some time to answer.
+const fullLoad = 0.8
+
+// checkTimeout warns of a reply that takes longer than is waited for it.
+func (d *device) checkTimeout(b block, cfg *LineConfig) []string {
+	reply := time.Duration(rtu.ReplyLen(b.table.Function(), b.count)) * cfg.mode().CharTime()
+	timeout := cmp.Or(d.cfg.Timeout, cfg.Timeout)
+	if reply+cfg.mode().Silence() <= timeout {
+		return nil
+	}
+	return []string{fmt.Sprintf("device %s: a reply with %d %s takes %v at %d baud, but the timeout is %v; set a longer timeout or a smaller max_registers",
+		d.cfg.Name, b.count, unitsOf(b.table), reply.Round(time.Millisecond), cfg.BaudRate, timeout)}
 }
 
 func unitsOf(t Table) string {
@@ -79,11 +89,21 @@ func unitsOf(t Table) string {
 	return "registers"
 }
 
-func (d *device) planRequest(b block, interval time.Duration, mode rtu.Mode, turnaround time.Duration) PlanRequest {
+// moreInTCP is by how many bytes a request and its reply in MBAP framing are
+// longer than in RTU framing.
+const moreInTCP = 2 * 4
+
+func (d *device) planRequest(b block, interval time.Duration, framing Framing, cfg *LineConfig) PlanRequest {
 	function := b.table.Function()
 	r := PlanRequest{
 		Device: d.cfg.Name, UnitID: d.cfg.UnitID, Table: b.table, Address: uint16(b.first), Count: b.count,
-		Interval: interval, Bytes: 8 + rtu.ReplyLen(function, b.count), Wire: mode.WireTime(function, b.count) + turnaround,
+		Interval: interval, Bytes: 8 + rtu.ReplyLen(function, b.count),
+	}
+	switch framing {
+	case Serial:
+		r.Wire = cfg.mode().WireTime(function, b.count) + cfg.Turnaround
+	case TCP:
+		r.Bytes += moreInTCP
 	}
 	for _, i := range b.members {
 		r.Registers = append(r.Registers, d.points[i].reg.Name)
