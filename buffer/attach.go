@@ -37,18 +37,27 @@ func (b *Buffer) attach() error {
 		return err
 	}
 	if err := makeDir(b.cfg.Dir); err != nil {
-		return fmt.Errorf("creating the directory of the buffer: %w", err)
+		return hint(fmt.Errorf("creating the directory of the buffer: %w", err))
 	}
 	if r.lock, err = lockDir(b.cfg.Dir, lockWait); err != nil {
-		return err
+		return hint(err)
 	}
 	if err := r.recover(); err != nil {
 		r.release()
-		return fmt.Errorf("opening the buffer in %s: %w", b.cfg.Dir, err)
+		return hint(fmt.Errorf("opening the buffer in %s: %w", b.cfg.Dir, err))
 	}
 	b.adopt(r)
 	b.reckon()
 	return nil
+}
+
+// hint says what to do about files of another user, as a run by hand as root
+// leaves them.
+func hint(err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w; this runs as user %d: give it the directory and its files by chown", err, os.Geteuid())
+	}
+	return err
 }
 
 // makeDir creates the directory and its parents so that they outlive a power

@@ -317,6 +317,9 @@ func (s *summary) whole() (list []loss, ok bool) {
 
 // unlink takes a segment out of the chain and removes its file.
 func (b *Buffer) unlink(s *segment) error {
+	if err := b.syncNames(); err != nil {
+		return err
+	}
 	b.mu.Lock()
 	for i := range b.segs {
 		if b.segs[i] == s {
@@ -411,6 +414,9 @@ func (b *Buffer) storeState() error {
 	b.stateDue = 0
 	b.mu.Unlock()
 	err := b.hook("state")
+	if err == nil {
+		err = b.syncNames()
+	}
 	if err == nil {
 		err = b.state.write(&st)
 	}

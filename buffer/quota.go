@@ -2,6 +2,7 @@ package buffer
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"sort"
 )
@@ -109,6 +110,9 @@ func (b *Buffer) drive() error {
 		if err == nil {
 			return b.joinThin(s)
 		}
+		if b.renamed {
+			return err // it is done, and only has to last
+		}
 		b.log.Error("buffer: keeping the quiet sources of a segment failed; all of it is evicted", "file", s.path, "error", err)
 	}
 	return b.evict(s)
@@ -161,7 +165,7 @@ func (b *Buffer) thin(s *segment, safe map[string]bool) error {
 		}
 		b.settleThinning(&t, from, to)
 		b.log.Warn("buffer: the oldest segment was evicted but for its quiet sources", "file", s.path, "records", t.n)
-		return nil
+		return b.syncNames()
 	}
 }
 
@@ -192,7 +196,8 @@ func (b *Buffer) settleThinning(t *thinning, from, to uint64) {
 	b.stateSoon()
 }
 
-// exchange puts fresh in the place of s.
+// exchange puts fresh in the place of s. What follows from it may be stored
+// only after syncNames.
 func (b *Buffer) exchange(s, fresh *segment) error {
 	s.hmu.Lock()
 	defer s.hmu.Unlock()
@@ -200,13 +205,27 @@ func (b *Buffer) exchange(s, fresh *segment) error {
 		b.log.Error("buffer: closing a segment failed", "file", s.path, "error", err)
 	}
 	if err := os.Rename(fresh.path, s.path); err != nil {
+		os.Remove(fresh.path)
 		return err
 	}
+	b.renamed = true
 	b.mu.Lock()
 	s.sum, s.size, s.checked = fresh.sum, fresh.size, true
 	b.rewrites++
 	b.mu.Unlock()
-	return syncDir(b.cfg.Dir)
+	return nil
+}
+
+// syncNames makes an exchange last. When that fails it is tried again before
+// anything is stored or removed that would not fit what was there before.
+func (b *Buffer) syncNames() error {
+	if b.renamed {
+		if err := syncDir(b.cfg.Dir); err != nil {
+			return fmt.Errorf("syncing the directory of the buffer: %w", err)
+		}
+		b.renamed = false
+	}
+	return nil
 }
 
 // copyOf writes the protected records of s to a new file and finds places for

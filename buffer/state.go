@@ -251,7 +251,7 @@ func (f *stateFile) put(b []byte, generation uint64) error {
 	}
 	if int64(len(b)) > f.slot/2 && f.slot < maxStateSlot {
 		err := f.grow(b, generation)
-		if err == nil || int64(len(b)) > f.slot || !f.named() {
+		if err == nil || int64(len(b)) > f.slot || !named(f.f) {
 			return err
 		}
 	}
@@ -263,6 +263,9 @@ func (f *stateFile) put(b []byte, generation uint64) error {
 	}
 	if err := f.f.Sync(); err != nil {
 		return fmt.Errorf("syncing the state file: %w", err)
+	}
+	if !named(f.f) {
+		return fmt.Errorf("%s was removed or replaced while it was in use", f.f.Name())
 	}
 	return nil
 }
@@ -280,13 +283,6 @@ func (f *stateFile) grow(b []byte, generation uint64) error {
 		return fmt.Errorf("making the state file bigger: %w", err)
 	}
 	return f.reopen()
-}
-
-// named says whether the open file still is the one that has the name.
-func (f *stateFile) named() bool {
-	a, err := f.f.Stat()
-	b, berr := os.Stat(f.f.Name())
-	return err == nil && berr == nil && os.SameFile(a, b)
 }
 
 // reopen opens the file that has the name, and sees to it that it keeps it.
