@@ -43,3 +43,11 @@ func (g *Gateway) clockChanged(c clock.Change) {
 		g.uplink.Reconnect()
 	}
 }
+
+// startedAt is when the gateway was started, by what is known of the clock now.
+func (g *Gateway) startedAt() time.Time {
+	if g.clock.Suspect(g.started.UnixNano()) {
+		return time.Now().Add(-time.Since(g.started)).UTC()
+	}
+	return g.started.UTC()
+}

@@ -120,30 +120,64 @@ type block struct {
 	stretched    bool // reads more than its members ask for
 }
 
-// merge packs points (indices in address order) into blocks: across gaps up
-// to MaxGap, up to MaxRegisters or 2000 bits, never across what was learned to
-// be unreadable, and never through a value.
+// merge parts points (indices in address order) into the blocks that take the
+// least time on the wire: across gaps up to MaxGap, up to MaxRegisters or 2000
+// bits, never across what was learned to be unreadable, never through a value.
 func (d *device) merge(due []int) (blocks []block) {
-	for _, i := range due {
-		p := &d.points[i]
-		if n := len(blocks); n > 0 && d.fits(&blocks[n-1], i) {
-			b := &blocks[n-1]
-			b.count = max(b.first+b.count, p.first+p.width) - b.first
-			b.members = append(b.members, i)
-			continue
+	for len(due) > 0 {
+		n := d.joinable(due)
+		if b := d.sub(due[:n]); b.count <= d.limit(b.table) {
+			blocks = append(blocks, b)
+		} else {
+			blocks = append(blocks, d.part(due[:n])...)
 		}
-		blocks = append(blocks, block{table: p.reg.Table, first: p.first, count: p.width, members: []int{i}})
+		due = due[n:]
 	}
 	return blocks
 }
 
-func (d *device) fits(b *block, i int) bool {
-	p := &d.points[i]
-	end := b.first + b.count
-	return b.table == p.reg.Table &&
-		d.worthReading(p.first-end, b.table) &&
-		max(end, p.first+p.width)-b.first <= d.limit(b.table) &&
-		!slices.Contains(d.cuts[b.members[len(b.members)-1]:i], true)
+// joinable is how many of the first points belong into one block, whatever
+// their number.
+func (d *device) joinable(due []int) int {
+	table, end := d.points[due[0]].reg.Table, 0
+	for k, i := range due {
+		p := &d.points[i]
+		if k > 0 && (p.reg.Table != table || !d.worthReading(p.first-end, table) || slices.Contains(d.cuts[due[k-1]:i], true)) {
+			return k
+		}
+		end = max(end, p.first+p.width)
+	}
+	return len(due)
+}
+
+// part makes blocks of points that are too many for one, so that what need not
+// be read stands between blocks rather than in them.
+func (d *device) part(run []int) (blocks []block) {
+	type way struct {
+		took time.Duration // for the points so far
+		from int           // the first point of the last block
+	}
+	best := make([]way, len(run)+1)
+	for i := range run {
+		end := 0
+		for k := i; k >= 0; k-- {
+			p := &d.points[run[k]]
+			end = max(end, p.first+p.width)
+			count := end - p.first
+			if k < i && count > d.limit(p.reg.Table) {
+				break
+			}
+			took := best[k].took + d.cost.request + d.cost.of(count, p.reg.Table)
+			if k == i || took < best[i+1].took {
+				best[i+1] = way{took, k}
+			}
+		}
+	}
+	for i := len(run); i > 0; i = best[i].from {
+		blocks = append(blocks, d.sub(run[best[i].from:i]))
+	}
+	slices.Reverse(blocks)
+	return blocks
 }
 
 func (d *device) limit(t Table) int {
@@ -166,6 +200,14 @@ type cost struct {
 // of a gap with a request.
 const leastAnswer = 2 * time.Millisecond
 
+// of is what registers or bits take in a reply.
+func (c cost) of(n int, t Table) time.Duration {
+	if t.Bits() {
+		return time.Duration(n) * c.register / 16
+	}
+	return time.Duration(n) * c.register
+}
+
 // costOf works out the costs on the line of cfg.
 func (e Endpoint) costOf(cfg LineConfig) cost {
 	if e.Framing != Serial {
@@ -179,20 +221,10 @@ func (e Endpoint) costOf(cfg LineConfig) cost {
 // worthReading reports whether reading across a gap is allowed and cheaper
 // than a second request.
 func (d *device) worthReading(gap int, t Table) bool {
-	if gap <= 0 {
-		return true
-	}
-	if gap > d.cfg.MaxGap {
-		return false
-	}
-	took := time.Duration(gap) * d.cost.register
-	if t.Bits() {
-		took /= 16
-	}
-	return took < d.cost.request
+	return gap <= 0 || gap <= d.cfg.MaxGap && d.cost.of(gap, t) < d.cost.request
 }
 
-// sub is the part of b that members make up.
+// sub is the block that members make up.
 func (d *device) sub(members []int) block {
 	first := d.points[members[0]]
 	b := block{table: first.reg.Table, first: first.first, members: members}

@@ -24,11 +24,11 @@ type Change struct {
 	Turned   bool          // trust has changed
 }
 
-// Watch tells of every change until ctx ends. Calls of tell come from one
-// goroutine, in order.
+// Watch tells of every change since New until ctx ends. Calls of tell come
+// from one goroutine, in order.
 func (c *Clock) Watch(ctx context.Context, tell func(Change)) {
 	v := c.look()
-	told := *v.last()
+	told := v.states[0]
 	tell(Change{Why: told.why, Err: told.err, Turned: true})
 	for ctx.Err() == nil {
 		for i := range v.states {
