@@ -113,6 +113,9 @@ func NewLine(cfg LineConfig, log *slog.Logger) (*Line, error) {
 			for _, what := range serial.Adjusted() {
 				log.Warn("serial port not as configured", "port", cfg.Port, "what", what)
 			}
+			if who := serial.Direction(); who != "" {
+				log.Info("RS-485 direction is switched", "port", cfg.Port, "who", who)
+			}
 		}
 		return p, nil
 	})
