@@ -82,6 +82,8 @@ type Buffer struct {
 	bad    []badFile
 	nextID uint64 // of the next segment: a name is not used twice
 
+	renamed bool // names were exchanged since the directory was synced
+
 	rmu     sync.Mutex // the one sealed segment that is open for reading
 	reading *segment
 	ended   bool // Close has given the files back
@@ -108,6 +110,7 @@ type Buffer struct {
 	accounted bool          // the damage of a segment that is being evicted; under disk
 
 	armed, hurry, missing, closed bool
+	reckoned                      bool          // see reckon
 	attached                      bool          // the disk is there and the session has begun
 	steps                         atomic.Uint64 // what the disk has done; grows
 
