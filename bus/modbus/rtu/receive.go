@@ -48,7 +48,7 @@ func (t *Transporter) receive(ctx context.Context, request []byte) ([]byte, erro
 		if n > 0 {
 			had, _ := t.reader.Matches()
 			matches := t.take(n, request, now)
-			if matches > had && d.before(isException(t.reader.First())) == 0 && t.mayBeCopy(request, now) {
+			if matches > had && d.before(isException(t.reader.First())) == 0 && t.mayBeCopy(t.reader.First(), request, now) {
 				d.copied = true
 				deadline = earlier(deadline, now.Add(secondReply+2*t.debts.slowest[request[0]]))
 			}
@@ -104,9 +104,9 @@ func (t *Transporter) confirmed() bool {
 	return t.confirming && matches == 1 && bytes.Equal(t.reader.First(), t.doubted)
 }
 
-// mayBeCopy reports whether the reply could be a copy of an earlier one.
-func (t *Transporter) mayBeCopy(request []byte, now time.Time) bool {
-	if t.confirming || t.trials <= 0 && !t.reckons(t.copies) || !t.recent.copyOf(t.reader.First(), request, now) {
+// mayBeCopy reports whether frame could be a copy of an earlier reply.
+func (t *Transporter) mayBeCopy(frame, request []byte, now time.Time) bool {
+	if t.confirming || t.trials <= 0 && !t.reckons(t.copies) || !t.recent.copyOf(frame, request, now) {
 		return false
 	}
 	t.trials--
@@ -121,7 +121,7 @@ func (t *Transporter) accept(request []byte, sent time.Time, d *doubt) ([]byte, 
 	if before > 0 {
 		frame = t.reader.Last()
 	}
-	if d.copied && matches > 1 {
+	if matches > 1 && (d.copied || before == 0) {
 		t.copies = now.Add(reckonFor)
 	}
 	mismatch := ""
@@ -138,7 +138,7 @@ func (t *Transporter) accept(request []byte, sent time.Time, d *doubt) ([]byte, 
 		mismatch = "two different replies, one of them to an earlier request"
 	case differ && (d.copied || t.reckons(t.copies)) && t.recent.copyOf(frame, request, now):
 		mismatch = "two different replies, the last like an earlier one; something on the line repeats frames"
-	case d.copied && !differ:
+	case d.copied && !differ, before > 0 && !d.copied && t.mayBeCopy(frame, request, now):
 		t.doubted = append(t.doubted[:0], frame...)
 		t.debts.add(request, sent, now)
 		return nil, errMayBeCopy
