@@ -38,7 +38,7 @@ type history struct {
 // acknowledged is not delivered again; the limits hold. HISTORIES says how many
 // there are.
 func TestRandomHistories(t *testing.T) {
-	seeds := uint64(4)
+	seeds := uint64(2)
 	if n, err := strconv.ParseUint(os.Getenv("HISTORIES"), 10, 32); err == nil {
 		seeds = n
 	} else if testing.Short() {
