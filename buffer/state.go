@@ -15,6 +15,7 @@ import (
 // an eviction from being accounted for: no new space is needed.
 const (
 	stateName     = "state"
+	alarmsName    = "alarms" // not the buffer's, but kept beside it
 	stateSlot     = 64 << 10
 	stateSize     = 2 * stateSlot
 	stateMagic    = "FFst"
