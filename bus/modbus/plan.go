@@ -228,7 +228,7 @@ func newDevice(cfg *Device, cost cost) *device {
 		}
 		d.groups[k].members = append(d.groups[k].members, i)
 	}
-	slices.SortFunc(d.groups, func(a, b group) int { return cmp.Compare(a.interval, b.interval) })
+	slices.SortStableFunc(d.groups, func(a, b group) int { return cmp.Compare(a.interval, b.interval) })
 	return d
 }
 

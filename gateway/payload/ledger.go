@@ -161,7 +161,7 @@ func (l *Ledger) Gaps(fromOne bool) []Gap {
 			next = s.to + 1
 		}
 	}
-	slices.SortFunc(gaps, func(a, b Gap) int {
+	slices.SortStableFunc(gaps, func(a, b Gap) int {
 		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Session, b.Session),
 			cmp.Compare(a.Source, b.Source), cmp.Compare(a.From, b.From))
 	})
@@ -193,7 +193,7 @@ func (l *Ledger) Streams() []Stream {
 	for s := range l.accounts {
 		streams = append(streams, s)
 	}
-	slices.SortFunc(streams, func(a, b Stream) int {
+	slices.SortStableFunc(streams, func(a, b Stream) int {
 		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Session, b.Session), cmp.Compare(a.Source, b.Source))
 	})
 	return streams
