@@ -25,10 +25,7 @@
 // Sources and subjects come from the configuration, which bounds the memory.
 package alarm
 
-import (
-	"cmp"
-	"time"
-)
+import "time"
 
 // Severity says how soon somebody should look.
 type Severity uint8
@@ -89,8 +86,8 @@ type Alarm struct {
 }
 
 // worse orders alarms by severity, then by age.
-func worse(a, b Alarm) int {
-	return cmp.Or(cmp.Compare(b.weight, a.weight), cmp.Compare(a.ID, b.ID))
+func worse(a, b *Alarm) bool {
+	return a.weight > b.weight || a.weight == b.weight && a.ID < b.ID
 }
 
 // Count is what there was of one condition since the start.

@@ -1,7 +1,6 @@
 package alarm
 
 import (
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
+	"sort"
 	"time"
 )
 
@@ -193,6 +192,6 @@ func parse(b []byte) ([]Alarm, error) {
 			return nil, errForm
 		}
 	}
-	slices.SortFunc(list, func(a, b Alarm) int { return cmp.Compare(b.ID, a.ID) })
+	sort.Slice(list, func(i, j int) bool { return list[i].ID > list[j].ID })
 	return list, nil
 }

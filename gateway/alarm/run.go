@@ -33,34 +33,39 @@ func (s *Set) Begin(session uint64, source string, detail map[string]any) {
 	}
 	waiting := s.queue
 	s.queue = nil
+	s.enqueue(&entry{key: key{source, Started, ""}, row: s.row(Started), event: 1, up: report{time.Now(), now, detail}})
 	ids := []uint64{}
 	for i := range list {
-		if s.restore(&list[i], now) {
+		if x := s.entries[list[i].key()]; x != nil && x.id != 0 {
+			s.superseded(&list[i], now)
+		} else {
 			ids = append(ids, list[i].ID)
+			s.restore(&list[i], x, now)
 		}
 	}
 	if len(ids) <= maxListed {
 		detail["alarms"] = ids
 	}
-	x := &entry{key: key{source, Started, ""}, row: s.row(Started), event: 1, queued: true}
-	x.up = report{time.Now(), now, detail}
-	s.queue = append(append([]*entry{x}, waiting...), s.queue...)
+	s.queue = append(s.queue, waiting...)
 	s.filled, s.news = now, now
 	s.flush(now)
 	s.wake()
 }
 
-// restore takes over an alarm of before the start. It returns false for one
-// that had been cleared, and raised again under another id.
-func (s *Set) restore(a *Alarm, now time.Duration) bool {
-	k := key{a.Source, a.Code, a.Subject}
-	x := s.entries[k]
+// superseded clears an alarm that had been cleared before the start, and
+// raised again under another id: the note of that may be lost.
+func (s *Set) superseded(a *Alarm, now time.Duration) {
+	why := map[string]any{"reason": "it was raised again under another id"}
+	s.enqueue(&entry{key: a.key(), row: s.row(a.Code), id: a.ID, began: a.Since, clear: true, down: report{time.Now(), now, why}})
+}
+
+// restore takes over an alarm of before the start. x is what was reported of
+// it since; nil: nothing.
+func (s *Set) restore(a *Alarm, x *entry, now time.Duration) {
 	known, declared := x != nil, s.rows[a.Code] != nil
 	if !known {
-		x = &entry{key: k, row: s.row(a.Code)}
-		s.entries[k] = x
-	} else if x.id != 0 {
-		return false
+		x = &entry{key: a.key(), row: s.row(a.Code)}
+		s.entries[x.key] = x
 	}
 	x.id, x.began = a.ID, a.Since
 	x.times = max(x.times, 1)
@@ -79,7 +84,6 @@ func (s *Set) restore(a *Alarm, now time.Duration) bool {
 		x.left = true
 		s.unseen++
 	}
-	return true
 }
 
 // Run tells what is due until ctx ends, then what still waits, and stores

@@ -3,6 +3,7 @@ package alarm
 import (
 	"log/slog"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 
@@ -51,6 +52,8 @@ const (
 const idsPerSession = 1_000_000_000
 
 type key struct{ source, code, subject string }
+
+func (a *Alarm) key() key { return key{a.Source, a.Code, a.Subject} }
 
 // entry is what is known of one condition of one source.
 type entry struct {
@@ -384,7 +387,7 @@ func (s *Set) alarms() []Alarm {
 			list = append(list, x.alarm())
 		}
 	}
-	slices.SortFunc(list, worse)
+	sort.Slice(list, func(i, j int) bool { return worse(&list[i], &list[j]) })
 	return list
 }
 
