@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"fieldferry/buffer"
@@ -56,8 +57,14 @@ func (g *Gateway) known(source, subject string) bool {
 type health struct {
 	g      *Gateway
 	begun  bool
-	full   bool
+	high   bool
 	losses []*losses
+}
+
+// lossAlarms are the alarms for what the buffer loses. What a bus loses it
+// counts itself.
+var lossAlarms = [...]string{
+	buffer.Evicted: alarm.BufferEvicting, buffer.Memory: alarm.MemoryFull, buffer.Corrupt: alarm.BufferDamaged,
 }
 
 // losses is a condition that holds while a count grows.
@@ -73,10 +80,10 @@ type losses struct {
 
 func (g *Gateway) newHealth() *health {
 	h := &health{g: g}
-	for reason, code := range map[buffer.Reason]string{
-		buffer.Evicted: alarm.BufferEvicting, buffer.Memory: alarm.MemoryFull, buffer.Corrupt: alarm.BufferDamaged,
-	} {
-		h.losses = append(h.losses, &losses{feed: g.self, code: code, count: func(st *buffer.Stats) uint64 { return st.LostBy[reason] }})
+	for reason, code := range lossAlarms {
+		if code != "" {
+			h.losses = append(h.losses, &losses{feed: g.self, code: code, count: func(st *buffer.Stats) uint64 { return st.LostBy[reason] }})
+		}
 	}
 	for _, s := range g.sources {
 		if s.lost != nil {
@@ -119,18 +126,17 @@ func (h *health) look(now time.Time) {
 
 // filling looks at how full the buffer is.
 func (h *health) filling(st *buffer.Stats) {
-	most := h.g.cfg.Buffer.MaxSize
-	percent := st.DiskBytes * 100 / max(most, 1)
+	percent := st.DiskBytes * 100 / max(h.g.cfg.Buffer.MaxSize, 1)
 	switch {
-	case percent >= bufferHigh:
-		h.full = true
-	case percent < bufferLow:
-		h.full = false
-	}
-	if h.full {
-		h.g.self.raise(alarm.BufferHigh, map[string]any{"percent": percent, "bytes": st.DiskBytes, "max_size": most})
-	} else {
+	case percent >= bufferHigh && !h.high:
+		h.high = true
+		h.g.self.raise(alarm.BufferHigh, map[string]any{"percent": percent})
+	case percent >= bufferLow:
+	case h.high:
+		h.high = false
 		h.g.self.clear(alarm.BufferHigh, map[string]any{"percent": percent})
+	default:
+		h.g.self.clear(alarm.BufferHigh, nil)
 	}
 }
 
@@ -163,21 +169,22 @@ func (h *health) doubts() {
 	}
 }
 
+// canConditions are those of a controller, the gravest first.
+var canConditions = [...]string{bus.LinkDown, bus.BusOff, bus.ErrorPassive, bus.ErrorWarning}
+
 // fineCAN says whether the bus is known to be free of a condition. Where
 // nobody tells the controller's state, a link that is up has to do.
 func fineCAN(code string, st can.Stats) bool {
-	if !st.Up {
-		return false
-	}
+	fine := len(canConditions)
 	switch st.State {
 	case link.BusOff.String(), link.Stopped.String(), link.Sleeping.String():
-		return code == bus.LinkDown
+		fine = 1
 	case link.ErrorPassive.String():
-		return code == bus.LinkDown || code == bus.BusOff
+		fine = 2
 	case link.ErrorWarning.String():
-		return code != bus.ErrorWarning && code != alarm.RxOverflow
+		fine = 3
 	}
-	return code != alarm.RxOverflow
+	return st.Up && slices.Contains(canConditions[:fine], code)
 }
 
 // fineModbus says whether the line is known to be free of a condition.

@@ -39,18 +39,9 @@ const (
 )
 
 // String returns the word of the payload.
-func (s Severity) String() string {
-	switch s {
-	case Info:
-		return "info"
-	case Warning:
-		return "warning"
-	case Error:
-		return "error"
-	default:
-		return "critical"
-	}
-}
+func (s Severity) String() string { return severities[s&3] }
+
+var severities = [4]string{Info: "info", Warning: "warning", Error: "error", Critical: "critical"}
 
 // Condition is what can be wrong, or happen.
 type Condition struct {

@@ -82,13 +82,13 @@ func (s *Set) save(now time.Duration) time.Duration {
 		f.due = f.gone[0].at + f.keep
 	}
 	f.writing = make(chan struct{})
-	go s.write(list)
+	go s.write(s.cfg.Path, list)
 	return 0
 }
 
 // write writes the file, beside everything else: the disk may stall.
-func (s *Set) write(list []Alarm) {
-	n, err := writeFile(s.cfg.Path, list)
+func (s *Set) write(path string, list []Alarm) {
+	n, err := writeFile(path, list)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := &s.file

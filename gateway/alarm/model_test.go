@@ -150,8 +150,10 @@ func (m *model) settled() {
 		m.report(k)
 	}
 	pass(time.Hour)
-	m.follow(m.l.notes)
+	m.follow(m.l.all())
+	m.l.mu.Lock()
 	m.l.notes = nil
+	m.l.mu.Unlock()
 	raised := map[uint64]key{}
 	for _, a := range m.l.Raised() {
 		raised[a.ID] = key{a.Source, a.Code, a.Subject}

@@ -67,6 +67,14 @@ func begin(t *testing.T, dir string, session uint64, change func(*Config)) *life
 	return l
 }
 
+// all returns the notes so far.
+func (l *life) all() []note {
+	synctest.Wait()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.notes)
+}
+
 func (l *life) say(source, code, subject string, state bus.State) {
 	l.Report(source, bus.Event{Time: time.Now(), Code: code, Subject: subject, State: state})
 }
@@ -78,12 +86,14 @@ func (l *life) clear(code string) { l.say("s", code, "", bus.Cleared) }
 func (l *life) want(notes ...string) {
 	l.t.Helper()
 	got := []string{}
-	for _, n := range l.notes {
+	for _, n := range l.all() {
 		if n.Code != Started {
 			got = append(got, n.String())
 		}
 	}
+	l.mu.Lock()
 	l.notes = nil
+	l.mu.Unlock()
 	if strings.Join(got, ", ") != strings.Join(notes, ", ") {
 		l.t.Errorf("notes %q, want %q", got, notes)
 	}
@@ -122,7 +132,7 @@ func TestTimeToVisible(t *testing.T) {
 		l.want()
 		l.raise(UplinkDown)
 		pass(5 * time.Second)
-		if n := l.notes; len(n) != 1 || !n[0].Since.Equal(start.Add(4900*time.Millisecond+time.Hour)) || !n[0].Time.Equal(time.Now()) {
+		if n := l.all(); len(n) != 1 || !n[0].Since.Equal(start.Add(4900*time.Millisecond+time.Hour)) || !n[0].Time.Equal(time.Now()) {
 			t.Errorf("%+v", n)
 		}
 		l.want("uplink_down raised 1000000002")
@@ -230,16 +240,16 @@ func TestThousandAlarmsArePacedAndNotDropped(t *testing.T) {
 		for i := range 100 { // gone again before anybody could be told: told nevertheless
 			l.say("s", bus.SlaveOffline, fmt.Sprint(i+900), bus.Cleared)
 		}
-		if n := len(l.notes); n != burst {
+		if n := len(l.all()); n != burst {
 			t.Errorf("%d notes at once, want %d", n, burst)
 		}
 		pass(10 * time.Second)
-		if n := len(l.notes); n < burst+10*rate-1 || n > burst+10*rate+1 {
+		if n := len(l.all()); n < burst+10*rate-1 || n > burst+10*rate+1 {
 			t.Errorf("%d notes after ten seconds", n)
 		}
 		pass(time.Minute)
 		open := map[uint64]string{}
-		for _, n := range l.notes[1:] {
+		for _, n := range l.all()[1:] {
 			if n.State == bus.Raised {
 				open[n.ID] = n.Subject
 			} else if open[n.ID] == n.Subject {
@@ -248,8 +258,8 @@ func TestThousandAlarmsArePacedAndNotDropped(t *testing.T) {
 				t.Fatalf("%v was not raised", n)
 			}
 		}
-		if len(l.notes) != 1101 || len(open) != 900 {
-			t.Errorf("%d notes, %d raised", len(l.notes), len(open))
+		if len(l.all()) != 1101 || len(open) != 900 {
+			t.Errorf("%d notes, %d raised", len(l.all()), len(open))
 		}
 		// Momentary things wait in one place and are counted.
 		for range 300 {
@@ -260,7 +270,7 @@ func TestThousandAlarmsArePacedAndNotDropped(t *testing.T) {
 		}
 		pass(time.Minute)
 		total := uint64(0)
-		for _, n := range l.notes[1101:] {
+		for _, n := range l.all()[1101:] {
 			total += max(n.Times, 1)
 		}
 		if total != 800 {
@@ -305,15 +315,15 @@ func TestRestart(t *testing.T) {
 		l = begin(t, dir, 2, func(c *Config) {
 			c.Known = func(source, subject string) bool { return source != "gone" && subject != "removed" }
 		})
-		if d := l.notes[0].Detail["alarms"]; l.notes[0].Code != Started || fmt.Sprint(d) != "[1000000006 1000000005 1000000004 1000000003 1000000002]" {
-			t.Errorf("first note %v with %v", l.notes[0], d)
+		if d := l.all()[0].Detail["alarms"]; l.all()[0].Code != Started || fmt.Sprint(d) != "[1000000006 1000000005 1000000004 1000000003 1000000002]" {
+			t.Errorf("first note %v with %v", l.all()[0], d)
 		}
 		l.want("can_link_down cleared 1000000006", "slave_offline cleared 1000000005")
 		if !l.Doubtful() || len(l.Raised()) != 3 || !l.Raised()[0].Unseen {
 			t.Errorf("raised: %+v", l.Raised())
 		}
 		l.say("line", bus.SlaveOffline, "still", bus.Raised)
-		if n := l.notes[0]; !n.Since.Equal(began) {
+		if n := l.all()[0]; !n.Since.Equal(began) {
 			t.Errorf("since %v, want %v", n.Since, began)
 		}
 		l.want("slave_offline raised 1000000003 again")
@@ -349,8 +359,8 @@ func TestReportsBeforeTheSession(t *testing.T) {
 		l.clear(DiskFault)
 		l.want()
 		l.Begin(2, "gateway", map[string]any{})
-		if l.notes[0].Code != Started {
-			t.Errorf("first note %v", l.notes[0])
+		if l.all()[0].Code != Started {
+			t.Errorf("first note %v", l.all()[0])
 		}
 		l.want("uplink_down cleared 1000000002", "disk_fault raised 1000000003 again", "disk_fault cleared 1000000003", "can_link_down raised 2000000002")
 		if list := l.Raised(); len(list) != 2 || list[0].Code != bus.PortLost || !list[0].Unseen {
@@ -386,7 +396,7 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 					t.Fatal(err)
 				}
 				l := begin(t, dir, 2, nil)
-				if ids := l.notes[0].Detail["alarms"]; fmt.Sprint(ids) != "[]" {
+				if ids := l.all()[0].Detail["alarms"]; fmt.Sprint(ids) != "[]" {
 					t.Errorf("alarms that go on: %v", ids)
 				}
 				l.raise(bus.PortLost)
