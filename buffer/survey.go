@@ -101,6 +101,8 @@ func (s *survey) directory() error {
 		case strings.HasSuffix(name, badSuffix):
 			r.Damage = append(r.Damage, name+" was put aside as damaged")
 		case name == alarmsName: // counts as the buffer's
+		case e.Type() == os.ModeSocket: // the daemon is asked there
+			continue
 		case name != stateName && name != lockName && !strings.HasSuffix(name, ".tmp"):
 			r.Foreign = append(r.Foreign, name)
 			continue

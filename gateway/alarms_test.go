@@ -26,7 +26,7 @@ import (
 // testConfig loads a configuration; sources and more may be in extra.
 func testConfig(t *testing.T, dir, server, extra string) *config.Config {
 	t.Helper()
-	text := fmt.Sprintf("gateway: {id: gw}\nuplink: {servers: [%q], batch: {max_delay: 10ms}}\n%s", server, extra)
+	text := fmt.Sprintf("gateway: {id: gw, clock: trusted}\nuplink: {servers: [%q], batch: {max_delay: 10ms}}\n%s", server, extra)
 	if !strings.Contains(extra, "buffer:") {
 		text += fmt.Sprintf("buffer: {path: %q}\n", filepath.Join(dir, "buffer"))
 	}
@@ -449,7 +449,7 @@ func TestStatusIsBounded(t *testing.T) {
 			b.self.Event(bus.Event{Time: time.Now(), Code: bus.SlaveOffline, Subject: fmt.Sprint(i), State: bus.Raised})
 		}
 		b.pass(time.Minute)
-		for limit, want := range map[int64]int{64 << 10: maxStatusAlarms, 4 << 10: 12, 100: 0} {
+		for limit, want := range map[int64]int{64 << 10: maxStatusAlarms, 4 << 10: 25, 100: 0} {
 			b.cfg.Uplink.Batch.MaxBytes = limit
 			var st status
 			body := b.online().Payload

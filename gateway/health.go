@@ -30,7 +30,9 @@ func (g *Gateway) alarmConfig() alarm.Config {
 	return alarm.Config{
 		Conditions: g.opts.conditions,
 		Emit: func(source string, e *payload.Event) {
-			g.buffer.Source(source).Append(e.Time.UnixNano(), payload.AppendEvent(nil, e))
+			e.Since = g.trusted(e.Since)
+			t := e.Time.UnixNano()
+			g.buffer.Source(source).Append(t, payload.AppendEvent(begin(nil, g.clock.Read(), t), e))
 		},
 		Known:   g.known,
 		Changed: func() { g.uplink.Announce(g.online()) },
@@ -38,6 +40,15 @@ func (g *Gateway) alarmConfig() alarm.Config {
 		Durable: g.cfg.Buffer.SyncInterval,
 		Log:     g.log.With("part", "alarms"),
 	}
+}
+
+// trusted is t, or the zero time if the clock was not to be trusted then: what
+// stands inside a record is not corrected with it.
+func (g *Gateway) trusted(t time.Time) time.Time {
+	if g.clock.Suspect(t.UnixNano()) {
+		return time.Time{}
+	}
+	return t
 }
 
 // known says whether the configuration has a source, and a device of it.

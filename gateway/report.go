@@ -66,6 +66,9 @@ func (g *Gateway) online() uplink.Retained {
 	list := g.alarms.Raised()
 	st := g.status("online")
 	st.AlarmsTotal = len(list)
+	for i := range list {
+		list[i].Since = g.trusted(list[i].Since)
+	}
 	for n := min(len(list), maxStatusAlarms); ; n /= 2 {
 		st.Alarms = list[:n:n]
 		if r := g.retained(g.root+"/status", st); n == 0 || int64(len(r.Payload)) <= g.cfg.Uplink.Batch.MaxBytes {
@@ -76,7 +79,7 @@ func (g *Gateway) online() uplink.Retained {
 
 func (g *Gateway) status(state string) status {
 	return status{V: payload.Version, State: state, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session,
-		Version: g.opts.Version, Started: g.started.UTC(), Alarms: []alarm.Alarm{}}
+		Version: g.opts.Version, Started: g.startedAt(), Alarms: []alarm.Alarm{}}
 }
 
 // The configuration's words for what the uplink can do.

@@ -65,7 +65,7 @@ type Alarm struct {
 	Code     string    `json:"code"`
 	Source   string    `json:"source"`
 	Subject  string    `json:"subject,omitempty"`
-	Since    time.Time `json:"since"`
+	Since    time.Time `json:"since,omitzero"`
 	Severity string    `json:"severity,omitempty"`
 	Title    string    `json:"title,omitempty"`
 	Flapping bool      `json:"flapping,omitempty"`

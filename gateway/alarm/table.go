@@ -19,6 +19,8 @@ const (
 	MemoryFull      = "memory_full"
 	RxOverflow      = "rx_overflow"
 	RecordsRejected = "records_rejected"
+	ClockUnsynced   = "clock_unsynced"
+	ClockStep       = "clock_step"
 )
 
 // Table has every condition that any part of fieldferry reports. To add one is
@@ -77,4 +79,11 @@ var Table = []Condition{
 	{Code: RecordsRejected, Severity: Error, Momentary: true, Title: "The broker will never take a message",
 		Text: "Its records are given up and accounted for by loss records; the detail says which and why.",
 		Help: "Usually it is too large: lower batch.max_bytes or raise the broker's limit."},
+
+	{Code: ClockUnsynced, Severity: Warning, Title: "Clock not trusted",
+		Text: "No time service has set the clock, or it shows a time before the program was built; records are marked, and corrected if it is set in time.",
+		Help: "Check the time service (timedatectl) and its servers; write gateway.clock: trusted if the clock is right without one."},
+	{Code: ClockStep, Severity: Info, Momentary: true, Title: "The clock was set",
+		Text: "The detail has from, to, and by how many seconds. Records are in the order of seq, not of ts.",
+		Help: "Nothing, after a start. Again and again: two services set the clock, or it runs badly."},
 }

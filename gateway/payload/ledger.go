@@ -25,7 +25,8 @@ type Head struct {
 	Seq    uint64    `json:"seq"`
 	Time   time.Time `json:"ts"`
 	Type   string    `json:"type"`
-	From   uint64    `json:"from"` // loss records only
+	Clock  string    `json:"clock"` // "corrected", "unsynced", or empty: Time was right from the start
+	From   uint64    `json:"from"`  // loss records only
 	To     uint64    `json:"to"`
 	Count  uint64    `json:"count"`
 	Reason string    `json:"reason"`
