@@ -67,7 +67,7 @@ func TestDocument(t *testing.T) {
 
 func document() []byte {
 	var b bytes.Buffer
-	head, err := os.ReadFile(filepath.Join("testdata", "alarms.md"))
+	head, err := os.ReadFile(filepath.Join("testdata", "head.txt"))
 	if err != nil {
 		panic(err)
 	}
