@@ -131,7 +131,12 @@ func (s *Set) step() time.Duration {
 	if at := s.save(now); at > 0 {
 		next = min(next, at)
 	}
+	lines := s.lines
+	s.lines = nil
 	s.mu.Unlock()
+	for _, l := range lines {
+		s.log.Info("alarm "+l.state.String(), "id", l.id, "code", l.code, "source", l.source, "subject", l.subject)
+	}
 	if call {
 		s.cfg.Changed()
 	}

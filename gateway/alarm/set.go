@@ -110,7 +110,15 @@ type Set struct {
 	counts  map[string]uint64
 	news    time.Duration // since when Changed is to be called; 0: it is not
 	said    time.Duration // when it was last called; 0: never
+	lines   []line
 	file    file
+}
+
+// line is what has to be logged, by Run: a log may stall.
+type line struct {
+	id uint64
+	key
+	state bus.State
 }
 
 // New makes a set in which nothing holds. Notes wait until [Set.Begin].
@@ -353,7 +361,9 @@ func (s *Set) tell(x *entry, now time.Duration) bool {
 		x.id = 0
 		s.changed(now, false)
 	}
-	s.log.Info("alarm "+n.State.String(), "id", n.ID, "code", x.code, "source", x.source, "subject", x.subject)
+	if len(s.lines) < burst {
+		s.lines = append(s.lines, line{n.ID, x.key, n.State})
+	}
 	s.cfg.Emit(x.source, &n)
 	return true
 }
