@@ -415,7 +415,7 @@ modbus:
 		b.sources[1].feed.Reading(&modbus.Reading{Time: time.Now(), Device: "meter"}) // could not be asked
 		b.sources[1].feed.Reading(&modbus.Reading{Time: time.Now(), Device: "meter", Answered: true, Failures: []modbus.Failure{{Name: "x", Err: "exception 2"}}})
 		b.pass(time.Second)
-		b.sources[1].fine = func(code string) bool { return fineModbus(code, modbus.Stats{Polls: 1}) }
+		b.sources[1].fine = func(code string) bool { return fineModbus(code, modbus.Stats{Polls: 1}, 0) }
 		b.pass(time.Second)
 		stop()
 		synctest.Wait()
@@ -438,6 +438,20 @@ func TestWhatIsFine(t *testing.T) {
 			if got := fineCAN(code, c.st); got != (i < c.fine) {
 				t.Errorf("%s with %s, up %v: %v", code, c.st.State, c.st.Up, got)
 			}
+		}
+	}
+	for _, c := range []struct {
+		st            modbus.Stats
+		ran           time.Duration
+		port, overrun bool
+	}{
+		{modbus.Stats{}, time.Hour, false, false}, {modbus.Stats{Polls: 1, PortLost: true}, time.Hour, false, false},
+		{modbus.Stats{Polls: 1000}, time.Minute, true, false}, {modbus.Stats{Polls: 1000, Overruns: 60}, time.Hour, true, false},
+		{modbus.Stats{Polls: 1000, Overruns: 40}, time.Hour, true, true},
+	} {
+		port, overrun := fineModbus(bus.PortLost, c.st, c.ran), fineModbus(bus.PollOverrun, c.st, c.ran)
+		if port != c.port || overrun != c.overrun || fineModbus(bus.SlaveOffline, c.st, c.ran) {
+			t.Errorf("%+v after %v: port %v, overrun %v", c.st, c.ran, port, overrun)
 		}
 	}
 }

@@ -186,7 +186,7 @@ func (g *Gateway) addModbus(c *modbus.LineConfig) error {
 		has: func(device string) bool {
 			return slices.ContainsFunc(c.Devices, func(d modbus.Device) bool { return d.Name == device })
 		},
-		fine: func(code string) bool { return fineModbus(code, l.Stats()) },
+		fine: func(code string) bool { return fineModbus(code, l.Stats(), time.Since(g.started)) },
 	})
 	return nil
 }
@@ -242,7 +242,12 @@ func (g *Gateway) serveControl(ctx context.Context) {
 		log.Warn("nobody can read Modbus lines through the daemon", "error", err)
 		return
 	}
-	supervise(ctx, log, func(ctx context.Context) error { return control.Serve(ctx, path, g.lines) })
+	supervise(ctx, log, func(ctx context.Context) error {
+		if g.buffer.Stats().Session == 0 {
+			return errors.New("the disk of the state directory is not there yet")
+		}
+		return control.Serve(ctx, path, g.lines)
+	})
 }
 
 // drain gives a connected uplink a moment to deliver what is left.

@@ -198,7 +198,17 @@ func fineCAN(code string, st can.Stats) bool {
 	return st.Up && slices.Contains(canConditions[:fine], code)
 }
 
-// fineModbus says whether the line is known to be free of a condition.
-func fineModbus(code string, st modbus.Stats) bool {
-	return code == bus.PortLost && st.Polls > 0 && !st.PortLost
+// paceTime is after how long a line that is overloaded has said so.
+const paceTime = 2 * time.Minute
+
+// fineModbus says whether a line that runs for so long is known to be free of
+// a condition. A line that is overloaded raises that itself.
+func fineModbus(code string, st modbus.Stats, ran time.Duration) bool {
+	switch code {
+	case bus.PortLost:
+		return st.Polls > 0 && !st.PortLost
+	case bus.PollOverrun:
+		return st.Polls > 0 && !st.PortLost && ran > paceTime && st.Overruns < st.Polls/20
+	}
+	return false
 }

@@ -54,6 +54,10 @@ var Table = []Condition{
 		Text: "The device has not answered three polls in a row; it is asked more rarely until it does.",
 		Help: "Check its power, unit id, baud rate, parity and the wiring; try fieldferry modbus scan."},
 
+	{Code: bus.PollOverrun, Severity: Warning, Title: "Modbus line overloaded", HiddenBy: []string{bus.PortLost},
+		Text: "Over a minute more than a tenth of the polls had to be left out; values come more rarely than configured. Cleared at less than half of that.",
+		Help: "Look at the load with fieldferry check; poll less often, raise the baud rate, or see to the devices that answer late."},
+
 	{Code: DiskFault, Severity: Critical, Title: "Disk does not take records",
 		Text: "Records wait in memory; what is not delivered before memory is full or power fails is lost.",
 		Help: "Check that the disk is mounted, writable, not full and healthy (journalctl -k)."},
