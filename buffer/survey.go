@@ -111,6 +111,7 @@ func (s *survey) directory() error {
 			s.segs = append(s.segs, &surveyed{segment: segment{id: id, path: path}, report: SegmentReport{File: name, Bytes: size}})
 		case strings.HasSuffix(name, badSuffix):
 			r.Damage = append(r.Damage, name+" was put aside as damaged")
+		case name == alarmsName: // counts as the buffer's
 		case e.Type() == os.ModeSocket: // the daemon is asked there
 			continue
 		case name != stateName && name != lockName && !strings.HasSuffix(name, ".tmp"):
