@@ -31,11 +31,10 @@ func (q *queue) Limit(bytes int) { q.limit = bytes }
 // lost in their stream, one loss record each, before anything else. If that
 // is refused as well, nothing is left but the alarm.
 func (q *queue) Refused(m uplink.Message, reason string) {
-	b, ok := q.inFlight[m.Token]
-	if !ok {
+	b := q.settle(m)
+	if b == nil {
 		return
 	}
-	delete(q.inFlight, m.Token)
 	if q.cfg.rejected != nil {
 		q.cfg.rejected(rejection{
 			source: b.source, session: b.session, seq: b.seq, count: b.count,
@@ -43,39 +42,39 @@ func (q *queue) Refused(m uplink.Message, reason string) {
 		})
 	}
 	if b.rejects {
-		q.finish(b.offsets)
+		q.finish(b.run, b.offsets)
 		return
 	}
-	q.closeAll()
-	before := len(q.ready)
 	for _, s := range b.offsets {
 		for o := s.from; o < s.to; o++ {
 			q.rejected[o] = true
 		}
-		q.reread(s)
 	}
-	q.closeAll()
-	told := q.ready[before:]
-	for _, t := range told {
+	b.lane.again(b)
+}
+
+// again puts the records of b into batches once more, before all others. What
+// the buffer has no longer is told by the buffer.
+func (l *lane) again(b *batch) {
+	l.closeAll()
+	before, run := l.ready, l.run
+	l.ready, l.run = nil, b.run
+	for _, s := range b.offsets {
+		l.reread(s)
+	}
+	l.closeAll()
+	for _, t := range l.ready {
 		t.rejects = true
 	}
-	q.ready = append(append([]*batch(nil), told...), q.ready[:before]...)
+	l.ready, l.run = append(l.ready, before...), run
 }
 
-func (q *queue) closeAll() {
-	for b := q.oldest(); b != nil; b = q.oldest() {
-		q.close(b)
-	}
-}
-
-// reread puts the records of s into batches once more. What the buffer has no
-// longer is told by the buffer.
-func (q *queue) reread(s span) {
+func (l *lane) reread(s span) {
 	var read buffer.Batch
 	for s.from < s.to {
-		next, err := q.store.Read(s.from, &read, readRecords, readBytes)
+		next, err := l.q.store.Read(s.from, &read, readRecords, readBytes)
 		if err != nil {
-			q.cfg.log.Error("reading the buffer failed; the records come again after the next connection", "error", err)
+			l.q.cfg.log.Error("reading the buffer failed; the records come again after the next connection", "error", err)
 			return
 		}
 		for i := range read.Records {
@@ -83,22 +82,15 @@ func (q *queue) reread(s span) {
 			if r.Offset >= s.to {
 				break
 			}
-			q.finishTo(s.from, r.Offset)
-			q.add(r, time.Now())
+			l.q.finish(l.run, []span{{s.from, r.Offset}})
+			l.add(r, time.Now())
 			s.from = r.Offset + 1
 		}
 		if next = min(next, s.to); next > s.from {
-			q.finishTo(s.from, next)
+			l.q.finish(l.run, []span{{s.from, next}})
 			s.from = next
 		} else if len(read.Records) == 0 {
 			return
 		}
-	}
-}
-
-// finishTo finishes offsets there is nothing at any more.
-func (q *queue) finishTo(from, to uint64) {
-	if to > from {
-		q.finish([]span{{from, to}})
 	}
 }

@@ -8,7 +8,16 @@ const Version = 1
 // Encoder turns bodies into the JSON of records. It is not safe for
 // concurrent use; its zero value is ready.
 type Encoder struct {
+	Late  bool // records say that they come behind newer ones: "late":true
 	stamp stamper
+}
+
+// end ends a record.
+func (e *Encoder) end(dst []byte) []byte {
+	if e.Late {
+		dst = append(dst, `,"late":true`...)
+	}
+	return append(dst, '}')
 }
 
 // AppendRecord appends one record as a JSON object. Time is in nanoseconds
@@ -38,7 +47,7 @@ func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte, 
 	default:
 		return dst, fmt.Errorf("%w: type %q", ErrBody, body[0])
 	}
-	return append(dst, '}'), nil
+	return e.end(dst), nil
 }
 
 // head appends the number and the time of a record, and the rest of its head
@@ -62,7 +71,7 @@ func (e *Encoder) AppendLoss(dst []byte, from, to uint64, time int64, reason str
 	dst = appendUint(dst, to-from+1)
 	dst = append(dst, `,"reason":`...)
 	dst = appendString(dst, reason)
-	return append(dst, '}')
+	return e.end(dst)
 }
 
 // Envelope is the head of one message.
