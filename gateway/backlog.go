@@ -54,7 +54,7 @@ func (q *queue) place(now time.Time) {
 		q.resume = span{}
 		return
 	}
-	k := &backlog{flow: newFlow(), rest: q.plan(span{first, q.boundary})}
+	k := &backlog{flow: flow{bound: flowLeast}, rest: q.plan(span{first, q.boundary})}
 	k.q, k.encoder = q, payload.Encoder{Late: true}
 	k.nextRun()
 	if len(k.rest) == 0 { // or else it is not in order anyway
@@ -115,7 +115,7 @@ func (k *backlog) head(now time.Time) *batch {
 		if b := k.lane.head(now); b != nil {
 			return b
 		}
-		if k.next < k.run.end {
+		if k.next < k.run.end || len(k.refused) > 0 {
 			return nil
 		}
 		if k.closeAll(); len(k.ready) == 0 && !k.nextRun() {
@@ -126,7 +126,7 @@ func (k *backlog) head(now time.Time) *batch {
 
 // left says whether there is something to be handed out.
 func (k *backlog) left() bool {
-	return len(k.rest) > 0 || k.next < k.run.end || len(k.ready) > 0 || k.oldest() != nil
+	return len(k.rest) > 0 || k.next < k.run.end || len(k.ready)+len(k.refused) > 0 || k.oldest() != nil
 }
 
 // first says whether live data waits for the backlog.
@@ -146,7 +146,7 @@ func (q *queue) choose(now time.Time) *batch {
 		}
 		return q.live.head(now)
 	}
-	size := len(late.topic) + len(late.records)
+	size := late.weight()
 	paced := q.pace.wait(now) > 0
 	if k.first(now) {
 		if paced || !k.flow.room(size) {
@@ -170,7 +170,7 @@ func (q *queue) choose(now time.Time) *batch {
 		return late
 	}
 	share := cmp.Or(q.cfg.backlog.share, defaultShare)
-	k.credit += float64(len(live.topic)+len(live.records)) * share / (1 - share)
+	k.credit += float64(live.weight()) * share / (1 - share)
 	return live
 }
 
@@ -207,38 +207,39 @@ func (k *backlog) settled(b *batch, packed int) {
 }
 
 // flow bounds what the backlog has in flight by how long that takes: a live
-// message stands behind all of it. The bound grows while messages come back
-// little later than the fastest one did, and shrinks in proportion when they
-// do not.
+// message stands behind all of it. The bound grows fast while messages come
+// back as soon as the fastest one did, and slowly until they take flowTarget
+// longer; beyond that it shrinks in proportion.
 type flow struct {
-	bound  int // bytes
-	flight int // bytes
-	base   time.Duration
-	cut    time.Time // when bound was made smaller
+	bound  int           // bytes
+	flight int           // bytes
+	base   time.Duration // the fastest; 0: none came back yet
+	cut    time.Time     // when bound was made smaller
 }
 
 const (
-	flowBegin  = 8 << 10
-	flowLeast  = 2 << 10
-	flowTarget = 500 * time.Millisecond // beyond the fastest
-	flowParts  = 4                      // messages of this part of the bound
+	flowLeast  = 2 << 10 // 1 s on a link of 2 kB/s
+	flowTarget = 500 * time.Millisecond
 )
-
-func newFlow() flow { return flow{bound: flowBegin, base: time.Hour} }
 
 func (f *flow) room(size int) bool { return f.flight == 0 || f.flight+size <= f.bound }
 
 // message is how many bytes one message should have at most.
-func (f *flow) message() int { return max(f.bound/flowParts, flowLeast/2) }
+func (f *flow) message() int { return max(f.bound/4, flowLeast/2) }
 
 func (f *flow) settled(b *batch, now time.Time) {
-	used := f.flight
+	full := f.flight >= f.bound/8 && f.base > 0 // else the bound is not what holds it back
 	f.flight -= b.size
-	took := now.Sub(b.sent)
-	f.base = min(f.base, took)
-	switch most := f.base + flowTarget; {
-	case took <= most && used >= f.bound/2:
-		f.bound += 2 * b.size
+	took := max(now.Sub(b.sent), 1)
+	if f.base == 0 || took < f.base {
+		f.base = took
+	}
+	most := f.base + flowTarget
+	switch {
+	case took <= f.base+flowTarget/4 && full:
+		f.bound += 3 * b.size
+	case took <= most && full:
+		f.bound += b.size / 8
 	case took > most && b.sent.After(f.cut):
 		f.bound = max(flowLeast, int(float64(f.bound)*float64(most)/float64(took)))
 		f.cut = now

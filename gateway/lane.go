@@ -27,6 +27,7 @@ type lane struct {
 	open    map[batchKey]*batch
 	opened  []*batch // in order of opening; closed ones are skipped
 	ready   []*batch
+	refused []*batch // to be told as lost
 	record  []byte
 }
 
@@ -58,6 +59,9 @@ type batch struct {
 	size int       // in flight: bytes of topic and payload
 }
 
+// weight is about how many bytes its message has.
+func (b *batch) weight() int { return len(b.topic) + len(b.records) + payload.MaxOverhead }
+
 // span is a range of offsets, the end not included.
 type span struct{ from, to uint64 }
 
@@ -66,11 +70,14 @@ func (l *lane) begin(from, to uint64) {
 	l.run = &run{window{base: from}, to}
 	l.next = from
 	l.open = map[batchKey]*batch{}
-	l.opened, l.ready = nil, nil
+	l.opened, l.ready, l.refused = nil, nil, nil
 }
 
 // head returns the batch to be sent next, nil if there is none yet.
 func (l *lane) head(now time.Time) *batch {
+	if len(l.refused) > 0 {
+		l.retell(now)
+	}
 	for {
 		l.closeDue(now)
 		if len(l.ready) > 0 {
@@ -96,10 +103,7 @@ func (l *lane) fill(now time.Time) int {
 	most := int(min(readRecords, l.run.end-l.next))
 	next, err := l.q.store.Read(l.next, &l.read, most, readBytes)
 	if err != nil {
-		// The buffer keeps account of what it cannot give back; trying
-		// again is all there is to do here.
-		l.q.cfg.log.Error("reading the buffer failed; trying again", "error", err)
-		l.retry = now.Add(readRetry)
+		l.unreadable(err, now)
 		return 0
 	}
 	n := len(l.read.Records)
@@ -117,6 +121,13 @@ func (l *lane) fill(now time.Time) int {
 	}
 	l.skip(min(next, l.run.end))
 	return n
+}
+
+// unreadable leaves the buffer alone for a while. It keeps account of what it
+// cannot give back; trying again is all there is to do here.
+func (l *lane) unreadable(err error, now time.Time) {
+	l.q.cfg.log.Error("reading the buffer failed; trying again", "error", err)
+	l.retry = now.Add(readRetry)
 }
 
 // skip takes account of offsets the buffer no longer has anything for.

@@ -76,6 +76,7 @@ type queue struct {
 func newQueue(s store, cfg queueConfig) *queue {
 	q := &queue{cfg: cfg, store: s, topics: map[string]string{}, rejected: map[uint64]bool{}, pace: pace{rate: float64(cfg.backlog.maxRate), packed: 1}}
 	q.live.q = q
+	q.live.begin(0, noEnd)
 	if end, ok := s.End(); ok {
 		q.boundary, q.away = end, time.Now() // what earlier sessions left is late
 	}
@@ -92,9 +93,28 @@ func (q *queue) Rewind() {
 		}
 	}
 	q.interrupt()
+	q.keepDone()
 	q.placed, q.late = false, nil
 	q.live.begin(0, noEnd)
 	q.inFlight = map[uint64]*batch{}
+}
+
+// keepDone acknowledges what is done behind something that is not: it need
+// not be sent again.
+func (q *queue) keepDone() {
+	runs := map[*run]bool{q.live.run: true}
+	if q.late != nil {
+		runs[q.late.run] = true
+		for _, b := range append(q.late.ready, q.late.refused...) { // they can be of an earlier run
+			runs[b.run] = true
+		}
+	}
+	for _, b := range q.inFlight {
+		runs[b.run] = true
+	}
+	for r := range runs {
+		r.beyond(func(s span) { q.store.Ack(s.from, s.to) })
+	}
 }
 
 // oldestInFlight is the first message of a lane, nil for any, that is in

@@ -2,9 +2,7 @@ package gateway
 
 import (
 	"context"
-	"log/slog"
 	"testing"
-	"time"
 
 	"fieldferry/buffer"
 	"fieldferry/uplink"
@@ -45,12 +43,7 @@ func BenchmarkQueue(b *testing.B) {
 	}{{"live", 0}, {"backlog", 1 << 60}} {
 		b.Run(lane.name, func(b *testing.B) {
 			s := &endlessStore{end: 1 << 60, data: testFrame(0x123)}
-			topic, err := parseTopic("fieldferry/{gateway}/{source}")
-			if err != nil {
-				b.Fatal(err)
-			}
-			q := newQueue(s, queueConfig{gateway: "gw", topic: topic, maxRecords: 100, maxBytes: 64 << 10,
-				maxDelay: 200 * time.Millisecond, log: slog.New(slog.DiscardHandler)})
+			q := newQueue(s, testConfig(b, "fieldferry/{gateway}/{source}", 100, 64<<10))
 			q.boundary = lane.boundary
 			var flight []uplink.Message
 			b.ReportAllocs()

@@ -102,14 +102,19 @@ func (s *fakeStore) Ack(from, to uint64) {
 
 func testFrame(id uint32) []byte { return payload.AppendFrame(nil, &can.Frame{ID: id, Len: 1}) }
 
-func testQueue(t *testing.T, s store, topic string, maxRecords, maxBytes int) *queue {
+func testConfig(t testing.TB, topic string, maxRecords, maxBytes int) queueConfig {
 	t.Helper()
 	tpl, err := parseTopic(topic)
 	if err != nil {
 		t.Fatal(err)
 	}
-	q := newQueue(s, queueConfig{gateway: "gw", topic: tpl, maxRecords: maxRecords, maxBytes: maxBytes,
-		maxDelay: 200 * time.Millisecond, log: slog.New(slog.DiscardHandler)})
+	return queueConfig{gateway: "gw", topic: tpl, maxRecords: maxRecords, maxBytes: maxBytes,
+		maxDelay: 200 * time.Millisecond, log: slog.New(slog.DiscardHandler)}
+}
+
+func testQueue(t *testing.T, s store, topic string, maxRecords, maxBytes int) *queue {
+	t.Helper()
+	q := newQueue(s, testConfig(t, topic, maxRecords, maxBytes))
 	q.boundary = 0 // what the store has is of this session
 	return q
 }

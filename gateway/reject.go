@@ -50,32 +50,40 @@ func (q *queue) Refused(m uplink.Message, reason string) {
 			q.rejected[o] = true
 		}
 	}
-	b.lane.again(b)
+	b.lane.refused = append(b.lane.refused, b)
 }
 
-// again puts the records of b into batches once more, before all others. What
-// the buffer has no longer is told by the buffer.
-func (l *lane) again(b *batch) {
-	l.closeAll()
-	before, run := l.ready, l.run
-	l.ready, l.run = nil, b.run
-	for _, s := range b.offsets {
-		l.reread(s)
+// retell puts the records of refused messages into batches once more, before
+// all others. What the buffer has no longer is told by the buffer.
+func (l *lane) retell(now time.Time) {
+	for len(l.refused) > 0 && !l.retry.After(now) {
+		b := l.refused[0]
+		l.closeAll()
+		before, run := l.ready, l.run
+		l.ready, l.run = nil, b.run
+		for len(b.offsets) > 0 && l.reread(&b.offsets[0], now) {
+			b.offsets = b.offsets[1:]
+		}
+		l.closeAll()
+		for _, t := range l.ready {
+			t.rejects = true
+		}
+		l.ready, l.run = append(l.ready, before...), run
+		if len(b.offsets) == 0 {
+			l.refused = l.refused[1:]
+		}
 	}
-	l.closeAll()
-	for _, t := range l.ready {
-		t.rejects = true
-	}
-	l.ready, l.run = append(l.ready, before...), run
 }
 
-func (l *lane) reread(s span) {
+// reread puts the records of s into batches, and returns false when it could
+// not read all of them.
+func (l *lane) reread(s *span, now time.Time) bool {
 	var read buffer.Batch
 	for s.from < s.to {
 		next, err := l.q.store.Read(s.from, &read, readRecords, readBytes)
 		if err != nil {
-			l.q.cfg.log.Error("reading the buffer failed; the records come again after the next connection", "error", err)
-			return
+			l.unreadable(err, now)
+			return false
 		}
 		for i := range read.Records {
 			r := &read.Records[i]
@@ -83,14 +91,16 @@ func (l *lane) reread(s span) {
 				break
 			}
 			l.q.finish(l.run, []span{{s.from, r.Offset}})
-			l.add(r, time.Now())
+			l.add(r, now)
 			s.from = r.Offset + 1
+		}
+		if len(read.Records) == 0 {
+			next = s.to
 		}
 		if next = min(next, s.to); next > s.from {
 			l.q.finish(l.run, []span{{s.from, next}})
 			s.from = next
-		} else if len(read.Records) == 0 {
-			return
 		}
 	}
+	return true
 }
