@@ -14,6 +14,9 @@ const (
 	// headStart is how long the backlog goes alone and live data waits. A
 	// short outage is over in it, and everything has come in order.
 	headStart = time.Second
+	// behind is how long live data may wait before the backlog gets its share:
+	// until then it is the backlog, and not the link, that is too much.
+	behind = 2 * time.Second
 	// newestRun is how many offsets are sent in order with newest first.
 	newestRun = 10_000
 	// defaultShare is the backlog's part while live data waits too.
@@ -27,14 +30,22 @@ type backlogConfig struct {
 	newestFirst bool
 }
 
-// backlog is the lane of what an outage has left. Live data goes before it,
-// but for its share, and it fills what live data leaves of the link.
+// backlog is the lane of what an outage has left. Live data goes before it, and
+// it fills what live data leaves of the link. Only when the link cannot even
+// carry live data, the two share it.
 type backlog struct {
 	lane
 	flow
 	rest   []span    // not begun yet; none is empty
 	alone  time.Time // until then live data waits
 	credit float64   // bytes that may go before live data that waits
+	mark   mark      // live data has not got there
+}
+
+// mark is an offset that was the end of the buffer at some time.
+type mark struct {
+	end uint64
+	at  time.Time
 }
 
 // place sets the lanes when a connection asks for its first message. After an
@@ -162,16 +173,25 @@ func (q *queue) choose(now time.Time) *batch {
 		}
 		return late
 	}
-	switch {
-	case paced:
+	if paced || !k.liveIsBehind(now) {
 		return live
-	case k.credit >= float64(size):
+	}
+	if k.credit >= float64(size) {
 		k.credit -= float64(size)
 		return late
 	}
 	share := cmp.Or(q.cfg.backlog.share, defaultShare)
 	k.credit += float64(live.weight()) * share / (1 - share)
 	return live
+}
+
+// liveIsBehind says whether a live record has waited for longer than behind.
+func (k *backlog) liveIsBehind(now time.Time) bool {
+	if k.q.live.next >= k.mark.end {
+		end, _ := k.q.store.End()
+		k.mark = mark{end, now}
+	}
+	return now.Sub(k.mark.at) > behind
 }
 
 // until is when there is something to do again at the latest; zero: nothing

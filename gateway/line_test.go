@@ -171,6 +171,9 @@ type line struct {
 	descents int
 }
 
+// unsent is how many bytes the kernel takes ahead of what it can send.
+const unsent = 64 << 10
+
 // carried is a message on the line.
 type carried struct {
 	m           uplink.Message
@@ -200,8 +203,8 @@ func newLine(t *testing.T, s *site, cfg backlogConfig) *line {
 
 // connect begins a connection, with what was under way lost.
 func (l *line) connect() {
-	l.flight, l.free = nil, time.Time{}
 	l.began = time.Now()
+	l.flight, l.free = nil, l.began
 	l.order = map[string]uint64{}
 }
 
@@ -233,8 +236,15 @@ func (l *line) run(d time.Duration) {
 				until = c.comes
 			}
 		}
+		var full time.Duration // the kernel takes no more for so long
+		if l.rate > 0 {
+			full = time.Until(l.free) - time.Duration(unsent/l.rate*1e9)
+		}
+		if full > 0 && time.Now().Add(full).Before(until) {
+			until = time.Now().Add(full)
+		}
 		ctx, cancel := context.WithDeadline(context.Background(), until)
-		if len(l.flight) == l.window {
+		if full > 0 || len(l.flight) == l.window {
 			<-ctx.Done()
 		} else if m, err := l.q.Next(ctx); err == nil {
 			l.send(m)
