@@ -47,6 +47,7 @@ func (b *Buffer) attach() error {
 		return fmt.Errorf("opening the buffer in %s: %w", b.cfg.Dir, err)
 	}
 	b.adopt(r)
+	b.reckon()
 	return nil
 }
 

@@ -380,11 +380,13 @@ func (b *Buffer) sweepSegments(end bool) error {
 }
 
 // expire evicts the segments whose newest record is older than MaxAge. Ages
-// are counted on the monotonic clock, so that setting the clock evicts nothing.
+// are counted on the monotonic clock, so that setting the clock evicts nothing;
+// what passed between two sessions only a trusted time of day knows.
 func (b *Buffer) expire() error {
 	if b.cfg.MaxAge <= 0 {
 		return nil
 	}
+	b.reckon()
 	for {
 		b.mu.Lock()
 		var s *segment

@@ -108,6 +108,7 @@ type Buffer struct {
 	accounted bool          // the damage of a segment that is being evicted; under disk
 
 	armed, hurry, missing, closed bool
+	reckoned                      bool          // see reckon
 	attached                      bool          // the disk is there and the session has begun
 	steps                         atomic.Uint64 // what the disk has done; grows
 

@@ -14,7 +14,7 @@ import (
 
 // sane is the earliest time that a clock may show to be believed. A board
 // without a battery starts in 1970, or at the date of its image.
-var sane = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+var sane = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()
 
 const badSuffix = ".bad"
 
@@ -141,7 +141,6 @@ func (b *Buffer) loadSegments(st *state) (broken []brokenSegment, err error) {
 		for _, p := range s.sum.gone {
 			b.gone.add(p.from, p.to)
 		}
-		s.saved = -age(s.sum.born)
 	}
 	for _, l := range b.losses {
 		b.next = max(b.next, l.offset+1)
@@ -207,14 +206,22 @@ func (b *Buffer) stepBack(s *segment) brokenSegment {
 	return brokenSegment{s, err}
 }
 
-// age is how long ago a segment was written, as far as the clock can be
-// believed.
-func age(born int64) time.Duration {
-	now, then := time.Now(), time.Unix(0, born)
-	if then.Before(sane) || now.Before(then) {
-		return 0
+// reckon adds to the ages of segments of earlier sessions what passed until
+// this one. It does so once, when the time of day is known: until then they
+// are as old as the session.
+func (b *Buffer) reckon() {
+	now := b.timeOfDay()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.reckoned || now < sane {
+		return
 	}
-	return now.Sub(then)
+	b.reckoned = true
+	for _, s := range b.segs {
+		if born := s.sum.born; s.sum.session < b.session && born >= sane && born < now {
+			s.saved = min(s.saved, b.now()-time.Duration(now-born))
+		}
+	}
 }
 
 func (b *Buffer) loadSegment(s *segment, through bool) error {

@@ -66,7 +66,7 @@ func (q *queue) place(now time.Time) {
 		return
 	}
 	k := &backlog{flow: flow{bound: flowLeast}, rest: q.plan(span{first, q.boundary})}
-	k.q, k.encoder = q, payload.Encoder{Late: true}
+	k.q, k.encoder = q, payload.Encoder{Clock: q.cfg.clock, Late: true}
 	k.nextRun()
 	if len(k.rest) == 0 { // or else it is not in order anyway
 		k.alone = now.Add(headStart)

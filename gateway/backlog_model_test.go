@@ -23,7 +23,7 @@ func TestLanesAgainstRandomTroubles(t *testing.T) {
 
 func troubles(t *testing.T, rng *rand.Rand) {
 	pick := func(n ...int) int { return n[rng.IntN(len(n))] }
-	s := newSite(uint64(pick(0, 50, 3000, 25_000)), float64(pick(1, 50, 500)), []string{"a", "b", "c"}[:pick(1, 1, 3)]...)
+	s := newSteady(uint64(pick(0, 50, 3000, 25_000)), float64(pick(1, 50, 500)), []string{"a", "b", "c"}[:pick(1, 1, 3)]...)
 	l := newLine(t, s, backlogConfig{
 		share:       float64(pick(1, 50, 99)) / 100,
 		maxRate:     int64(pick(0, 0, 100_000)),

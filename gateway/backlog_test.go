@@ -12,7 +12,7 @@ import (
 // and the consumer can tell the two apart.
 func TestAShortOutageComesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(8000, 500, "a", "b")
+		s := newSteady(8000, 500, "a", "b")
 		l := newLine(t, s, backlogConfig{})
 		l.trip = 20 * time.Millisecond
 		l.run(5 * time.Second)
@@ -20,7 +20,7 @@ func TestAShortOutageComesInOrder(t *testing.T) {
 		l.run(time.Second)
 		l.complete()
 		live := false
-		for _, a := range l.arrivals {
+		for _, a := range l.deliveries {
 			if live = live || !a.late; live && a.late {
 				t.Fatal("late records behind live ones")
 			}
@@ -48,7 +48,7 @@ func TestLiveDataGoesBeforeALongBacklog(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newSite(1_000_000, c.live, "a")
+				s := newSteady(1_000_000, c.live, "a")
 				l := newLine(t, s, backlogConfig{})
 				l.rate, l.trip = c.rate, c.trip
 				const d = 25 * time.Second
@@ -61,7 +61,7 @@ func TestLiveDataGoesBeforeALongBacklog(t *testing.T) {
 					t.Errorf("a live record took %v, want at most %v", age, c.wait)
 				}
 				first := time.Duration(0)
-				for _, a := range l.arrivals {
+				for _, a := range l.deliveries {
 					if !a.late {
 						first = a.after
 						break
@@ -85,7 +85,7 @@ func TestLiveDataGoesBeforeALongBacklog(t *testing.T) {
 // backlog what is left.
 func TestLiveDataHasWhatItNeeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(1_000_000, 1000, "a") // some 85 kB/s
+		s := newSteady(1_000_000, 1000, "a") // some 85 kB/s
 		l := newLine(t, s, backlogConfig{})
 		l.rate, l.trip = 100_000, 50*time.Millisecond
 		from, to := 10*time.Second, 60*time.Second
@@ -106,7 +106,7 @@ func TestLiveDataHasWhatItNeeds(t *testing.T) {
 func TestTheShareOfTheBacklog(t *testing.T) {
 	for _, share := range []float64{0.1, 0.5, 0.9} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newSite(1_000_000, 2000, "a") // some 170 kB/s
+			s := newSteady(1_000_000, 2000, "a") // some 170 kB/s
 			l := newLine(t, s, backlogConfig{share: share})
 			l.rate, l.trip = 100_000, 50*time.Millisecond
 			from, to := 40*time.Second, 80*time.Second // the window fills with live data before
@@ -123,7 +123,7 @@ func TestTheShareOfTheBacklog(t *testing.T) {
 // backlog is kept, also over many connections.
 func TestTheRateOfTheBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(1_000_000, 100, "a")
+		s := newSteady(1_000_000, 100, "a")
 		l := newLine(t, s, backlogConfig{maxRate: 16 << 10})
 		l.trip = 50 * time.Millisecond
 		const d = 10 * time.Second
@@ -133,7 +133,7 @@ func TestTheRateOfTheBacklog(t *testing.T) {
 			l.connect()
 		}
 		var late int
-		for _, a := range l.arrivals {
+		for _, a := range l.deliveries {
 			if a.late {
 				late += a.bytes
 			}
@@ -150,7 +150,7 @@ func TestTheRateOfTheBacklog(t *testing.T) {
 // The newest run goes first, the last one last; within each the order holds.
 func TestNewestFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(3*newestRun+500, 100, "a")
+		s := newSteady(3*newestRun+500, 100, "a")
 		l := newLine(t, s, backlogConfig{newestFirst: true})
 		l.rate, l.trip = 1_000_000, 50*time.Millisecond
 		l.run(10 * time.Second)
@@ -169,7 +169,7 @@ func TestNewestFirst(t *testing.T) {
 func TestWhatIsLate(t *testing.T) {
 	for away, late := range map[time.Duration]bool{hiccup / 2: false, 2 * hiccup: true} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newSite(0, 100, "a")
+			s := newSteady(0, 100, "a")
 			l := newLine(t, s, backlogConfig{})
 			l.trip = 20 * time.Millisecond
 			l.run(5 * time.Second)
@@ -177,11 +177,11 @@ func TestWhatIsLate(t *testing.T) {
 				t.Error("records of this session are late although the link was there")
 			}
 			l.cut()
-			l.arrivals = nil
+			l.deliveries = nil
 			time.Sleep(away)
 			l.connect()
 			l.run(5 * time.Second)
-			if l.arrivals[0].late != late {
+			if l.deliveries[0].late != late {
 				t.Errorf("after %v away the first message is late: %v, want %v", away, !late, late)
 			}
 		})
@@ -192,18 +192,18 @@ func TestWhatIsLate(t *testing.T) {
 // into it is old, however fast the next connection comes.
 func TestWhatWasSentIntoTheVoidIsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(0, 100, "a")
+		s := newSteady(0, 100, "a")
 		l := newLine(t, s, backlogConfig{})
 		l.trip = 20 * time.Millisecond
 		l.run(5 * time.Second)
 		l.trip = time.Hour
 		l.run(30 * time.Second)
 		l.cut()
-		l.arrivals, l.trip = nil, 20*time.Millisecond
+		l.deliveries, l.trip = nil, 20*time.Millisecond
 		l.connect()
 		l.run(time.Second)
-		if !l.arrivals[0].late || l.arrivals[0].age < 20*time.Second {
-			t.Errorf("the first message is late: %v, and %v old", l.arrivals[0].late, l.arrivals[0].age)
+		if !l.deliveries[0].late || l.deliveries[0].age < 20*time.Second {
+			t.Errorf("the first message is late: %v, and %v old", l.deliveries[0].late, l.deliveries[0].age)
 		}
 	})
 }
@@ -213,7 +213,7 @@ func TestWhatWasSentIntoTheVoidIsLate(t *testing.T) {
 func TestABacklogThatIsInterruptedGoesOn(t *testing.T) {
 	for _, newest := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newSite(50_000, 100, "a", "b")
+			s := newSteady(50_000, 100, "a", "b")
 			l := newLine(t, s, backlogConfig{newestFirst: newest})
 			l.rate, l.trip = 500_000, 20*time.Millisecond
 			under := uint64(0)
@@ -238,7 +238,7 @@ func TestABacklogThatIsInterruptedGoesOn(t *testing.T) {
 // up, and the backlog comes when the disk is well again.
 func TestABacklogThatCannotBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newSite(20_000, 100, "a")
+		s := newSteady(20_000, 100, "a")
 		s.broken = func(o uint64) bool { return o >= 500 && o < s.old }
 		l := newLine(t, s, backlogConfig{})
 		l.trip = 20 * time.Millisecond

@@ -12,9 +12,9 @@ import (
 	"fieldferry/uplink"
 )
 
-// site is a buffer that fills at a steady rate: what is in it follows from
+// steady is a buffer that fills at a steady rate: what is in it follows from
 // the time, so that one goroutine is enough for a test.
-type site struct {
+type steady struct {
 	sources []string
 	old     uint64 // records of an earlier session
 	begin   time.Time
@@ -30,11 +30,11 @@ type site struct {
 
 type loss struct{ seq, n uint64 }
 
-func newSite(old uint64, rate float64, sources ...string) *site {
-	return &site{sources: sources, old: old, begin: time.Now(), rate: rate, losses: map[uint64]loss{}, handed: span{from: old}}
+func newSteady(old uint64, rate float64, sources ...string) *steady {
+	return &steady{sources: sources, old: old, begin: time.Now(), rate: rate, losses: map[uint64]loss{}, handed: span{from: old}}
 }
 
-func (s *site) end() uint64 {
+func (s *steady) end() uint64 {
 	at := time.Now()
 	if !s.stop.IsZero() && at.After(s.stop) {
 		at = s.stop
@@ -44,14 +44,14 @@ func (s *site) end() uint64 {
 }
 
 // taken is when the record at an offset came.
-func (s *site) taken(offset uint64) time.Time {
+func (s *steady) taken(offset uint64) time.Time {
 	if offset < s.old {
 		return s.begin.Add(-time.Hour)
 	}
 	return s.begin.Add(time.Duration(float64(offset-s.old+1) / s.rate * 1e9))
 }
 
-func (s *site) record(offset uint64) buffer.Record {
+func (s *steady) record(offset uint64) buffer.Record {
 	n := uint64(len(s.sources))
 	r := buffer.Record{Offset: offset, Session: 1, Source: s.sources[offset%n], Seq: offset/n + 1, Time: s.taken(offset).UnixNano()}
 	if l, ok := s.losses[offset]; ok {
@@ -62,20 +62,20 @@ func (s *site) record(offset uint64) buffer.Record {
 	return r
 }
 
-func (s *site) isGone(o uint64) bool {
+func (s *steady) isGone(o uint64) bool {
 	return o/64 < uint64(len(s.gone)) && s.gone[o/64]>>(o%64)&1 != 0
 }
 
-func (s *site) First() uint64 {
+func (s *steady) First() uint64 {
 	for s.first < s.end() && s.isGone(s.first) {
 		s.first++
 	}
 	return s.first
 }
 
-func (s *site) End() (uint64, bool) { return s.end(), true }
+func (s *steady) End() (uint64, bool) { return s.end(), true }
 
-func (s *site) Ack(from, to uint64) {
+func (s *steady) Ack(from, to uint64) {
 	for ; from < to; from++ {
 		for from/64 >= uint64(len(s.gone)) {
 			s.gone = append(s.gone, 0)
@@ -84,7 +84,7 @@ func (s *site) Ack(from, to uint64) {
 	}
 }
 
-func (s *site) Read(from uint64, b *buffer.Batch, maxRecords, _ int) (uint64, error) {
+func (s *steady) Read(from uint64, b *buffer.Batch, maxRecords, _ int) (uint64, error) {
 	b.Records = b.Records[:0]
 	end := s.end()
 	for o := from; o < end && len(b.Records) < maxRecords; o++ {
@@ -106,7 +106,7 @@ func (s *site) Read(from uint64, b *buffer.Batch, maxRecords, _ int) (uint64, er
 	return from, nil
 }
 
-func (s *site) Wait(ctx context.Context, from uint64) error {
+func (s *steady) Wait(ctx context.Context, from uint64) error {
 	for {
 		end := s.end()
 		for o := from; o < end; o++ {
@@ -127,7 +127,7 @@ func (s *site) Wait(ctx context.Context, from uint64) error {
 
 // evict puts a loss record for each source in the place of old records that
 // nobody has read yet.
-func (s *site) evict(n uint64) {
+func (s *steady) evict(n uint64) {
 	from := s.First()
 	if s.handed.from <= from {
 		from = s.handed.to
@@ -155,20 +155,20 @@ func (s *site) evict(n uint64) {
 // line is a link with a rate and a round trip, and a consumer at its end. It
 // takes from the queue what the uplink would.
 type line struct {
-	t        *testing.T
-	q        *queue
-	s        *site
-	rate     float64 // bytes a second; 0: no limit
-	trip     time.Duration
-	window   int
-	refuse   func(payload []byte) bool // the broker will never take it
-	free     time.Time
-	flight   []carried
-	ledger   payload.Ledger
-	arrivals []arrival
-	began    time.Time
-	order    map[string]uint64 // last number by source and lane, of this connection
-	descents int
+	t          *testing.T
+	q          *queue
+	s          *steady
+	rate       float64 // bytes a second; 0: no limit
+	trip       time.Duration
+	window     int
+	refuse     func(payload []byte) bool // the broker will never take it
+	free       time.Time
+	flight     []carried
+	ledger     payload.Ledger
+	deliveries []delivery
+	began      time.Time
+	order      map[string]uint64 // last number by source and lane, of this connection
+	descents   int
 }
 
 // unsent is how many bytes the kernel takes ahead of what it can send.
@@ -182,8 +182,8 @@ type carried struct {
 	refused     bool
 }
 
-// arrival is a message at the consumer.
-type arrival struct {
+// delivery is a message at the consumer.
+type delivery struct {
 	after time.Duration // since the connection
 	late  bool
 	bytes int
@@ -191,7 +191,7 @@ type arrival struct {
 	count int
 }
 
-func newLine(t *testing.T, s *site, cfg backlogConfig) *line {
+func newLine(t *testing.T, s *steady, cfg backlogConfig) *line {
 	t.Helper()
 	c := testConfig(t, "{gateway}/{source}", 100, 64<<10)
 	c.backlog = cfg
@@ -301,7 +301,7 @@ func (l *line) take(m uplink.Message) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	a := arrival{after: time.Since(l.began), bytes: len(m.Payload), count: len(entries)}
+	a := delivery{after: time.Since(l.began), bytes: len(m.Payload), count: len(entries)}
 	for i, e := range entries {
 		var mark struct{ Late bool }
 		if err := json.Unmarshal(p.Records[i], &mark); err != nil {
@@ -327,7 +327,7 @@ func (l *line) take(m uplink.Message) {
 		}
 		l.order[key] = last
 	}
-	l.arrivals = append(l.arrivals, a)
+	l.deliveries = append(l.deliveries, a)
 }
 
 // complete says that everything up to the end has come.
@@ -346,7 +346,7 @@ func (l *line) complete() {
 
 // sum adds up the bytes of a lane between two times since the connection.
 func (l *line) sum(late bool, from, to time.Duration) (bytes int) {
-	for _, a := range l.arrivals {
+	for _, a := range l.deliveries {
 		if a.late == late && a.after >= from && a.after < to {
 			bytes += a.bytes
 		}
@@ -356,7 +356,7 @@ func (l *line) sum(late bool, from, to time.Duration) (bytes int) {
 
 // oldest is the highest age of live records that came between two times.
 func (l *line) oldest(from, to time.Duration) (age time.Duration) {
-	for _, a := range l.arrivals {
+	for _, a := range l.deliveries {
 		if !a.late && a.after >= from && a.after < to {
 			age = max(age, a.age)
 		}

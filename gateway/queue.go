@@ -42,6 +42,7 @@ type queueConfig struct {
 	maxDelay   time.Duration
 	backlog    backlogConfig
 	decodings  map[string]*payload.Decoding // by source; a source without one is not decoded
+	clock      payload.Clock                // corrects times; may be nil
 	log        *slog.Logger
 	rejected   func(rejection) // told of every message no broker will take; may be nil
 }
@@ -75,7 +76,7 @@ type queue struct {
 
 func newQueue(s store, cfg queueConfig) *queue {
 	q := &queue{cfg: cfg, store: s, topics: map[string]string{}, rejected: map[uint64]bool{}, pace: pace{rate: float64(cfg.backlog.maxRate), packed: 1}}
-	q.live.q = q
+	q.live.q, q.live.encoder = q, payload.Encoder{Clock: cfg.clock}
 	q.live.begin(0, noEnd)
 	if end, ok := s.End(); ok {
 		q.boundary, q.away = end, time.Now() // what earlier sessions left is late

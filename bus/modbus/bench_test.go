@@ -72,29 +72,40 @@ func (e *enough) Reading(r *Reading) {
 	}
 }
 
-// BenchmarkScattered reads 200 registers, ten of each fourteen, merged and one by one.
+// BenchmarkScattered reads 200 scattered registers, merged and one by one, of a
+// device that takes 5 ms to answer.
 func BenchmarkScattered(b *testing.B) {
-	mode := rtu.Mode{BaudRate: 19200, DataBits: 8, Parity: 'E', StopBits: 1}
-	for _, merged := range []bool{true, false} {
-		b.Run(map[bool]string{true: "merged", false: "one by one"}[merged], func(b *testing.B) {
-			path := paced(b, mode, map[byte]*modbustest.Unit{1: {Holding: words(0, 700), Delay: 5 * time.Millisecond}})
-			device := Device{Name: "d", UnitID: 1, MaxGap: 8}
-			if !merged {
-				device.MaxGap, device.MaxRegisters = 0, 1
+	for _, baud := range []int{9600, 19200, 115200} {
+		for _, p := range []struct{ used, of int }{{10, 14}, {1, 5}} {
+			for _, merged := range []bool{true, false} {
+				how := map[bool]string{true: "merged", false: "one by one"}[merged]
+				b.Run(fmt.Sprintf("%d baud/%d of %d/%s", baud, p.used, p.of, how), func(b *testing.B) {
+					device := Device{Name: "d", UnitID: 1, MaxGap: 8}
+					if !merged {
+						device.MaxGap, device.MaxRegisters = 0, 1
+					}
+					for i := range 200 {
+						at := p.of*(i/p.used) + i%p.used
+						device.Registers = append(device.Registers, Register{Name: fmt.Sprint("r", i), Address: uint16(at), Interval: time.Millisecond})
+					}
+					benchScattered(b, baud, device)
+				})
 			}
-			for i := range 200 {
-				device.Registers = append(device.Registers, Register{Name: fmt.Sprint("r", i), Address: uint16(14*(i/10) + i%10), Interval: time.Millisecond})
-			}
-			line, err := NewLine(LineConfig{Name: "l", Port: path, BaudRate: mode.BaudRate, Timeout: 2 * time.Second, Devices: []Device{device}}, nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			ctx, cancel := context.WithCancel(context.Background())
-			defer cancel()
-			b.ResetTimer()
-			if err := line.Run(ctx, &enough{left: b.N, stop: cancel}); err != nil {
-				b.Fatal(err)
-			}
-		})
+		}
+	}
+}
+
+func benchScattered(b *testing.B, baud int, device Device) {
+	mode := rtu.Mode{BaudRate: baud, DataBits: 8, Parity: 'E', StopBits: 1}
+	path := paced(b, mode, map[byte]*modbustest.Unit{1: {Holding: words(0, 1000), Delay: 5 * time.Millisecond}})
+	line, err := NewLine(LineConfig{Name: "l", Port: path, BaudRate: baud, Timeout: 2 * time.Second, Devices: []Device{device}}, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	b.ResetTimer()
+	if err := line.Run(ctx, &enough{left: b.N, stop: cancel}); err != nil {
+		b.Fatal(err)
 	}
 }

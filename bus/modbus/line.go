@@ -32,11 +32,12 @@ const (
 
 // Line polls the devices of one serial line. Make it with [NewLine].
 type Line struct {
-	cfg     LineConfig
-	log     *slog.Logger
-	open    func(context.Context) (rtu.Port, error)
-	wire    Master
-	devices []*device
+	cfg      LineConfig
+	tcp      bool // Modbus TCP
+	log      *slog.Logger
+	openPort func(context.Context) (rtu.Port, error)
+	wire     Master
+	devices  []*device
 
 	// of the present Run
 	ctx     context.Context
@@ -44,8 +45,12 @@ type Line struct {
 	again   bool // the request in progress is a retry
 	lost    bool // the port-lost alarm is raised
 
-	mu    sync.Mutex
-	stats Stats
+	asked chan struct{} // wakes an idle line for a one-shot read
+
+	mu      sync.Mutex
+	stats   Stats
+	open    bool       // one-shot reads are taken
+	queries []*oneShot // those that wait
 }
 
 // Stats are the counters of a line since it was made.
@@ -53,6 +58,7 @@ type Stats struct {
 	rtu.Stats
 	Polls    uint64 // of a device
 	Retries  uint64
+	OneShots uint64 // requests of [Line.Read]
 	Overruns uint64 // polls that were left out because the line was busy
 	Offline  int    // devices that do not answer at present
 	PortLost bool
@@ -116,7 +122,8 @@ func newLine(cfg LineConfig, endpoint Endpoint, log *slog.Logger, open func(cont
 		return nil, fmt.Errorf("modbus line %s: %w", cfg.Name, err)
 	}
 	cfg = cfg.withDefaults()
-	l := &Line{cfg: cfg, log: log.With("line", cfg.Name), open: open, ctx: context.Background()}
+	l := &Line{cfg: cfg, tcp: endpoint.Framing == TCP, log: log.With("line", cfg.Name), openPort: open,
+		ctx: context.Background(), asked: make(chan struct{}, 1)}
 	l.wire = endpoint.NewMaster(rtu.Config{Mode: cfg.mode(), Timeout: cfg.Timeout, Turnaround: cfg.Turnaround})
 	for i := range l.cfg.Devices {
 		d := newDevice(&l.cfg.Devices[i], endpoint.costOf(cfg))
@@ -166,7 +173,7 @@ func (l *Line) Run(ctx context.Context, handler Handler) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	port, err := l.open(ctx)
+	port, err := l.openPort(ctx)
 	if err != nil && ctx.Err() != nil {
 		return nil
 	}
@@ -182,7 +189,9 @@ func (l *Line) Run(ctx context.Context, handler Handler) error {
 	l.wire.Attach(port)
 	defer l.wire.Attach(nil)
 
+	l.admit()
 	err = l.loop(ctx)
+	l.dismiss(ErrNotOpen)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -222,24 +231,40 @@ func (l *Line) loop(ctx context.Context) error {
 	for {
 		now := time.Now()
 		d, at := l.next(now)
-		if d == nil {
-			<-ctx.Done()
-			return ctx.Err()
+		err := error(nil)
+		if d != nil && !at.After(now) {
+			err = l.poll(d, now)
+		} else {
+			err = l.idle(ctx, now, at)
 		}
-		if wait := at.Sub(now); wait > 0 {
-			timer := time.NewTimer(wait)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
-				return ctx.Err()
-			}
-			now = time.Now()
-		}
-		if err := l.poll(d, now); err != nil {
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// idle sends a one-shot read or waits for one, but not past until; zero means
+// that no poll will ever be due.
+func (l *Line) idle(ctx context.Context, now, until time.Time) error {
+	s, at := l.nextQuery(now)
+	if s != nil {
+		return l.answer(s)
+	}
+	if until.IsZero() || !at.IsZero() && at.Before(until) {
+		until = at
+	}
+	var wake <-chan time.Time
+	if !until.IsZero() {
+		timer := time.NewTimer(until.Sub(now))
+		defer timer.Stop()
+		wake = timer.C
+	}
+	select {
+	case <-wake:
+	case <-l.asked:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
 }
 
 // schedule spreads the devices over their shortest interval, so that they do

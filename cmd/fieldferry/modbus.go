@@ -19,7 +19,7 @@ func (a *app) newModbusCommand() *cobra.Command {
 		Use:   "modbus",
 		Short: "Commission a Modbus line: find devices, read, write and decode registers, simulate slaves",
 		Long: `The verbs for the person in front of the cabinet. They use a port by themselves:
-stop the daemon first, or it has the port.
+stop the daemon first, or it has the port; only read --line reads through it.
 
 A port is a serial device (/dev/ttyS1), tcp://host:502 for Modbus TCP, or
 rtu+tcp://host:port for a serial device server.`,

@@ -32,6 +32,8 @@ func surroundings() Options {
 		Getenv:   func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 		Hostname: "gw-host",
 		DiskSize: func(string) (int64, error) { return 8 << 30, nil },
+		// Not what the machine of the test has.
+		SerialDir: "testdata",
 	}
 }
 

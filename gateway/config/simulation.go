@@ -119,7 +119,7 @@ func (v value) simulatedFaults() SimulatedFaults {
 }
 
 var simulatedKeys = []string{
-	"name", "register", "address", "type", "byte_order", "scale", "offset", "unit", "bit", "byte", "length",
+	"name", "register", "address", "type", "byte_order", "scale", "offset", "unit", "bit", "bits", "byte", "length",
 	"value", "values", "moves", "amplitude", "period", "rate",
 }
 

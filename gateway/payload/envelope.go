@@ -8,12 +8,16 @@ const Version = 1
 // Encoder turns bodies into the JSON of records. It is not safe for
 // concurrent use; its zero value is ready.
 type Encoder struct {
-	Late  bool // records say that they come behind newer ones: "late":true
+	// Clock corrects times; nil: none is corrected.
+	Clock Clock
+	Late  bool // records say that live ones may have overtaken them: "late":true
+
 	stamp stamper
 }
 
-// end ends a record.
-func (e *Encoder) end(dst []byte) []byte {
+// end ends a record, with what is to be said of its time.
+func (e *Encoder) end(dst []byte, mark string) []byte {
+	dst = append(dst, mark...)
 	if e.Late {
 		dst = append(dst, `,"late":true`...)
 	}
@@ -26,6 +30,11 @@ func (e *Encoder) end(dst []byte) []byte {
 func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte, d *Decoding) ([]byte, error) {
 	if len(body) == 0 {
 		return dst, fmt.Errorf("%w: it is empty", ErrBody)
+	}
+	mark := ""
+	if o, rest, ok := cutOrigin(body); ok {
+		body = rest
+		time, mark = e.right(o, time)
 	}
 	switch body[0] {
 	case typeCAN, typeLimited:
@@ -47,7 +56,7 @@ func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte, 
 	default:
 		return dst, fmt.Errorf("%w: type %q", ErrBody, body[0])
 	}
-	return e.end(dst), nil
+	return e.end(dst, mark), nil
 }
 
 // head appends the number and the time of a record, and the rest of its head
@@ -71,7 +80,11 @@ func (e *Encoder) AppendLoss(dst []byte, from, to uint64, time int64, reason str
 	dst = appendUint(dst, to-from+1)
 	dst = append(dst, `,"reason":`...)
 	dst = appendString(dst, reason)
-	return e.end(dst)
+	mark := ""
+	if e.Clock != nil && e.Clock.Suspect(time) {
+		mark = markUnsynced
+	}
+	return e.end(dst, mark)
 }
 
 // Envelope is the head of one message.

@@ -170,4 +170,3 @@ func (c *consumer) reset() time.Duration {
 	defer func() { c.worst = 0 }()
 	return c.worst
 }
-
