@@ -14,7 +14,11 @@ import (
 // is told as lost, in order within each lane, and nothing comes twice but what
 // was under way when a connection ended.
 func TestLanesAgainstRandomTroubles(t *testing.T) {
-	for seed := range uint64(40) {
+	seeds := uint64(20)
+	if testing.Short() {
+		seeds = 3
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { troubles(t, rand.New(rand.NewPCG(seed, 7))) })
 		})

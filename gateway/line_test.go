@@ -161,6 +161,7 @@ type line struct {
 	rate       float64 // bytes a second; 0: no limit
 	trip       time.Duration
 	window     int
+	packed     int                       // compressed to this part
 	refuse     func(payload []byte) bool // the broker will never take it
 	free       time.Time
 	flight     []carried
@@ -256,7 +257,7 @@ func (l *line) run(d time.Duration) {
 
 func (l *line) send(m uplink.Message) {
 	now := time.Now()
-	m.Size = len(m.Topic) + len(m.Payload)
+	m.Size = (len(m.Topic) + len(m.Payload)) / max(l.packed, 1)
 	if l.free.Before(now) {
 		l.free = now
 	}
