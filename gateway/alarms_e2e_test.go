@@ -109,7 +109,7 @@ func runGateway(t *testing.T, dir, server, extra string) (stop func()) {
 	for i := range conditions {
 		conditions[i].After /= 1000
 	}
-	g, err := Open(testConfig(t, dir, server, extra), Options{conditions: conditions})
+	g, err := Open(gatewayConfig(t, dir, server, extra), Options{conditions: conditions})
 	if err != nil {
 		t.Fatal(err)
 	}

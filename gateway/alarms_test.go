@@ -23,8 +23,8 @@ import (
 	"fieldferry/uplink"
 )
 
-// testConfig loads a configuration; sources and more may be in extra.
-func testConfig(t *testing.T, dir, server, extra string) *config.Config {
+// gatewayConfig loads a configuration; sources and more may be in extra.
+func gatewayConfig(t *testing.T, dir, server, extra string) *config.Config {
 	t.Helper()
 	text := fmt.Sprintf("gateway: {id: gw, clock: trusted}\nuplink: {servers: [%q], batch: {max_delay: 10ms}}\n%s", server, extra)
 	if !strings.Contains(extra, "buffer:") {
@@ -120,7 +120,7 @@ type bench struct {
 // withBench runs f on fake time; the gateway looks once a second.
 func withBench(t *testing.T, extra string, f func(b *bench)) {
 	dir := t.TempDir()
-	cfg := testConfig(t, dir, "mqtt://127.0.0.1:1", strings.ReplaceAll(extra, "DIR", dir))
+	cfg := gatewayConfig(t, dir, "mqtt://127.0.0.1:1", strings.ReplaceAll(extra, "DIR", dir))
 	synctest.Test(t, func(t *testing.T) {
 		g, err := Open(cfg, Options{Version: "1"})
 		if err != nil {

@@ -128,10 +128,15 @@ func (g *Gateway) wire() error {
 		maxRecords: g.cfg.Uplink.Batch.MaxRecords,
 		maxBytes:   int(g.cfg.Uplink.Batch.MaxBytes),
 		maxDelay:   g.cfg.Uplink.Batch.MaxDelay,
-		decodings:  g.decodings(),
-		clock:      g.clock,
-		log:        g.log.With("part", "queue"),
-		rejected:   g.rejected,
+		backlog: backlogConfig{
+			share:       g.cfg.Uplink.Backlog.Share,
+			maxRate:     g.cfg.Uplink.Backlog.MaxRate,
+			newestFirst: g.cfg.Uplink.Backlog.Order == "newest_first",
+		},
+		decodings: g.decodings(),
+		clock:     g.clock,
+		log:       g.log.With("part", "queue"),
+		rejected:  g.rejected,
 	})
 	g.root = topic.root(g.cfg.Gateway.ID)
 	g.uplink, err = uplink.New(g.uplinkConfig(), g.queue, g, g.log.With("part", "uplink"))
