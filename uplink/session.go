@@ -158,7 +158,7 @@ func (s *session) next(ctx context.Context) (Message, error) {
 	s.mu.Unlock()
 	// What came before inUse was set would wake nobody.
 	m, err := Message{}, errWanted
-	if s.settled.Load() == s.taken && ctx.Err() == nil && !s.hasFailed() {
+	if s.settled.Load() == s.taken && (s.trial != noTrial || s.u.news.Load() == nil) && ctx.Err() == nil && !s.hasFailed() {
 		m, err = s.u.queue.Next(w)
 	}
 	s.mu.Lock()
