@@ -80,7 +80,7 @@ func (a *app) run(ctx context.Context, opts configOptions, level, format string)
 	if err != nil {
 		return err
 	}
-	d := &daemon{app: a, opts: opts, log: log, version: readVersion()}
+	d := &daemon{app: a, opts: opts, log: log, version: readVersion(), up: make(chan struct{}, 1)}
 	d.watchdog = watchdog{half: a.watchdogTime() / 2, notify: d.notify}
 	if err := d.open(cfg); err != nil {
 		return err

@@ -18,6 +18,7 @@ type daemon struct {
 	log      *slog.Logger
 	version  buildVersion
 	watchdog watchdog
+	up       chan struct{} // one for each gateway that is ready
 
 	cfg     *config.Config // in use
 	gateway *gateway.Gateway
@@ -40,6 +41,7 @@ func (d *daemon) open(cfg *config.Config) error {
 func (d *daemon) ready() {
 	d.log.Info("ready", "version", d.version.Version, "config", d.opts.path)
 	d.notify("READY=1")
+	d.up <- struct{}{}
 }
 
 func (d *daemon) notify(state string) {
@@ -69,6 +71,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) (next *conf
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- d.gateway.Run(ctx) }()
+	<-d.up
 	for {
 		select {
 		case err := <-ended:
@@ -117,14 +120,15 @@ func (d *daemon) replace(next *config.Config) error {
 	d.watchdog.ping()
 	old, left := d.cfg, d.gateway.Stats().Buffer.Pending
 	moved := next.Buffer.Dir != old.Buffer.Dir
-	if moved && left > 0 {
-		d.log.Warn("records stay behind in the old buffer; they are sent when buffer.path names it again", "directory", old.Buffer.Dir, "records", left)
-	}
 	err := d.open(next)
 	if st := d.gateway.Stats().Buffer; err == nil && moved && st.Session == 0 {
-		err = errors.Join(errors.New("buffer.path cannot be used: "+st.Fault), d.gateway.Close())
+		err = errors.New("buffer.path cannot be used: " + st.Fault)
+		_ = d.gateway.Close() // it has taken nothing yet
 	}
 	if err == nil {
+		if moved && left > 0 {
+			d.log.Warn("records stay behind in the old buffer; they are sent when buffer.path names it again", "directory", old.Buffer.Dir, "records", left)
+		}
 		return nil
 	}
 	d.watchdog.ping()
