@@ -24,7 +24,7 @@ func TestSignsOfLife(t *testing.T) {
 			}
 			return 0
 		}})
-		ctx, stop := context.WithCancel(t.Context())
+		ctx, stop := context.WithCancel(b.t.Context())
 		ended := make(chan struct{})
 		go func() { b.h.watch(ctx); close(ended) }()
 		time.Sleep(time.Minute)
