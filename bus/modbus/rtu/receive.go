@@ -134,7 +134,10 @@ func (t *Transporter) accept(request []byte, sent time.Time, d *doubt) ([]byte, 
 	case differ && !d.copied && t.debts.another(request):
 		// The unit should have answered the earlier request first, but it is
 		// slower than anything known of it.
-		t.debts.settle(request, sent, matches, differ)
+		t.debts.settle(request, sent, t.reader.Values(), differ)
+		if t.reader.Values() <= d.alike { // refusals, perhaps of others
+			t.debts.add(request, sent, now)
+		}
 		mismatch = "two different replies, one of them to an earlier request"
 	case differ && (d.copied || t.reckons(t.copies)) && t.recent.copyOf(frame, request, now):
 		mismatch = "two different replies, the last like an earlier one; something on the line repeats frames"
