@@ -351,10 +351,10 @@ func (b *Buffer) store() error {
 		return fmt.Errorf("storing records in %s: %w", s.path, err)
 	}
 	size, err := fileSize(s.path)
-	if err != nil {
+	if err != nil || !named(s.db.file) {
 		// The file was removed under us: what it held is gone with it.
 		b.abandon()
-		return fmt.Errorf("the segment that was just written: %w", err)
+		return fmt.Errorf("%s was removed or replaced while it was in use", s.path)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -82,6 +82,8 @@ type Buffer struct {
 	bad    []badFile
 	nextID uint64 // of the next segment: a name is not used twice
 
+	renamed bool // names were exchanged since the directory was synced
+
 	rmu     sync.Mutex // the one sealed segment that is open for reading
 	reading *segment
 	ended   bool // Close has given the files back

@@ -224,7 +224,12 @@ func (g *Gateway) serveControl(ctx context.Context) {
 		log.Warn("nobody can read Modbus lines through the daemon", "error", err)
 		return
 	}
-	supervise(ctx, log, func(ctx context.Context) error { return control.Serve(ctx, path, g.lines) })
+	supervise(ctx, log, func(ctx context.Context) error {
+		if g.buffer.Stats().Session == 0 {
+			return errors.New("the disk of the state directory is not there yet")
+		}
+		return control.Serve(ctx, path, g.lines)
+	})
 }
 
 // drain gives a connected uplink a moment to deliver what is left.

@@ -49,7 +49,7 @@ func unanswered(c *net.TCPConn) bool {
 	repeated := false
 	if err := raw.Control(func(fd uintptr) {
 		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-			repeated = info.Retransmits >= manyRepeats
+			repeated = info.Retransmits >= manyRepeats || info.Retransmits > 0 && info.Last_ack_recv >= longSilence
 		}
 	}); err != nil {
 		return false
@@ -57,5 +57,9 @@ func unanswered(c *net.TCPConn) bool {
 	return repeated
 }
 
-// manyRepeats take 1.4 s on a fast line and 3 s at a round trip of 200 ms.
-const manyRepeats = 3
+// Three repetitions take 1.4 s on a fast line and 3 s at a round trip of
+// 200 ms. On a line that was slow before, the first alone takes many seconds.
+const (
+	manyRepeats = 3
+	longSilence = 5000 // ms
+)

@@ -44,6 +44,7 @@ type Line struct {
 	handler Handler
 	again   bool // the request in progress is a retry
 	lost    bool // the port-lost alarm is raised
+	pace    pace
 
 	asked chan struct{} // wakes an idle line for a one-shot read
 
@@ -111,6 +112,9 @@ func NewLine(cfg LineConfig, log *slog.Logger) (*Line, error) {
 		if serial, ok := p.(*rtu.SerialPort); ok {
 			for _, what := range serial.Adjusted() {
 				log.Warn("serial port not as configured", "port", cfg.Port, "what", what)
+			}
+			if who := serial.Direction(); who != "" {
+				log.Info("RS-485 direction is switched", "port", cfg.Port, "who", who)
 			}
 		}
 		return p, nil
@@ -228,6 +232,7 @@ func (l *Line) event(code, subject string, state bus.State, detail map[string]an
 // ctx ends.
 func (l *Line) loop(ctx context.Context) error {
 	l.schedule(time.Now())
+	l.pace.since, l.pace.polls, l.pace.missed = time.Time{}, 0, 0
 	for {
 		now := time.Now()
 		d, at := l.next(now)
@@ -341,7 +346,7 @@ func (d *device) takeDue(now time.Time) (due []int, overruns uint64) {
 			overruns += uint64(missed)
 		}
 	}
-	if d.offline {
+	if d.offline || d.busyFor > 0 { // left alone, not left out
 		overruns = 0
 	}
 	slices.Sort(due)

@@ -108,6 +108,45 @@ func TestProbesCostOneTimeout(t *testing.T) {
 	})
 }
 
+// A line that cannot keep its intervals says so, once, and when it can again.
+func TestOverrunAlarm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		unit := &modbustest.Unit{Holding: words(0, 1), Delay: 20 * ms}
+		b := newBench(t, LineConfig{Devices: []Device{scattered(1, 1, 50*ms), scattered(2, 1, 100*ms)}},
+			map[byte]*modbustest.Unit{1: unit, 2: {Silent: true}})
+		minute := func(want ...string) {
+			t.Helper()
+			if err := b.run(65 * time.Second); err != nil {
+				t.Fatal(err)
+			}
+			got := slices.DeleteFunc(slices.Clone(b.book.events), func(e string) bool { return strings.HasPrefix(e, "slave_offline") })
+			if !slices.Equal(got, want) {
+				t.Errorf("%v, want %v", got, want)
+			}
+		}
+		minute() // a silent unit is no overload
+		unit.Delay = 60 * ms
+		minute("poll_overrun  raised")
+		minute("poll_overrun  raised")
+		unit.Delay = 20 * ms
+		minute("poll_overrun  raised", "poll_overrun  cleared")
+	})
+}
+
+// A device that asks to be left alone does not make the line overloaded.
+func TestBusyDeviceIsNoOverrun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		unit := &modbustest.Unit{Holding: words(0, 1), Faults: modbustest.Faults{Exception: 1, ExceptionCode: 6}}
+		b := newBench(t, LineConfig{Devices: []Device{scattered(1, 1, 50*ms)}}, map[byte]*modbustest.Unit{1: unit})
+		if err := b.run(5 * time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		if s := b.line.Stats(); s.Overruns != 0 || len(b.book.events) != 0 || s.Polls > 30 {
+			t.Errorf("%+v, %v", s, b.book.events)
+		}
+	})
+}
+
 // What the line learns of a device it says once, and asks accordingly, also
 // after the port was lost; coils have holes too.
 func TestLearnsOnceForTheProcess(t *testing.T) {

@@ -27,6 +27,7 @@ var errHeld = errors.New("not asked: a late reply to an earlier request may stil
 func (l *Line) poll(d *device, now time.Time) error {
 	due, overruns := d.takeDue(now)
 	l.count(func(s *Stats) { s.Polls++; s.Overruns += overruns })
+	l.keepPace(overruns, now)
 	clear(d.results)
 	d.seen.answered, d.seen.missed = false, false
 	d.silent = d.silent[:0]

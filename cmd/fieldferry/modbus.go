@@ -66,7 +66,7 @@ func (o *lineOptions) addFlags(f *pflag.FlagSet) {
 func (o *lineOptions) addPortFlags(f *pflag.FlagSet) {
 	f.StringVarP(&o.port, "port", "p", "", "serial device, tcp://host:502 or rtu+tcp://host:port")
 	f.DurationVar(&o.turnaround, "turnaround", 0, "silence before each request, beyond t3.5")
-	f.BoolVar(&o.rs485, "rs485", false, "let the kernel's driver switch the direction (TIOCSRS485)")
+	f.BoolVar(&o.rs485, "rs485", false, "switch the direction by RTS: by the driver (TIOCSRS485) if it can, otherwise by fieldferry")
 }
 
 func parseParity(s string) (byte, error) {

@@ -121,9 +121,12 @@ func (a *app) modbusRead(ctx context.Context, o readOptions, args []string, daem
 		cfg  commission.Config
 		err  error
 	)
-	if daemon {
+	switch {
+	case daemon:
 		line, o.port, err = a.findLine(o.config, o.line)
-	} else {
+	case o.port == "":
+		err = usageError("--port is missing; give the line, as in --port /dev/ttyUSB0, or --line NAME to read through the daemon")
+	default:
 		cfg, err = o.session()
 	}
 	if err != nil {

@@ -416,3 +416,11 @@ func BenchmarkCorrect(b *testing.B) {
 		k.Correct(r.origin, r.t)
 	}
 }
+
+// BenchmarkLook is what is done once a second while the clock is not trusted.
+func BenchmarkLook(b *testing.B) {
+	m := clock.ThisMachine()
+	for b.Loop() {
+		m.Look()
+	}
+}

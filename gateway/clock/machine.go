@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"math"
 	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,22 +17,21 @@ const bootIDFile = "/proc/sys/kernel/random/boot_id"
 // machine is the one this process runs on.
 type machine struct {
 	began time.Time
-	timer func() *os.File // tells when the clock is set; nil: it does not
+	timer *os.File // tells when the clock is set; nil: it does not
 }
 
-func newMachine() *machine {
-	return &machine{began: time.Now(), timer: sync.OnceValue(openTimer)}
-}
+func newMachine() *machine { return &machine{began: time.Now(), timer: openTimer()} }
 
 func (m *machine) BootID() uint64 {
-	h := fnv.New64a()
-	if id, err := os.ReadFile(bootIDFile); err == nil {
-		_, _ = h.Write(id)
-		return h.Sum64()
+	id, err := os.ReadFile(bootIDFile)
+	if err != nil { // then no other process will know this boot again
+		return uint64(m.began.UnixNano())
 	}
-	// Without /proc no other process will know this boot again.
-	_, _ = fmt.Fprint(h, os.Getpid(), m.began.UnixNano())
-	return h.Sum64()
+	hash := uint64(14695981039346656037) // FNV-1a
+	for _, b := range id {
+		hash = (hash ^ uint64(b)) * 1099511628211
+	}
+	return hash
 }
 
 func (m *machine) Now() (wall, steady int64) {
@@ -106,11 +103,11 @@ func openTimer() *os.File {
 
 func (m *machine) Wait(ctx context.Context, most time.Duration) {
 	end := time.Now().Add(most)
-	if timer := m.timer(); timer != nil && timer.SetReadDeadline(end) == nil {
-		stop := context.AfterFunc(ctx, func() { _ = timer.SetReadDeadline(time.Now().Add(-time.Second)) })
+	if m.timer != nil && m.timer.SetReadDeadline(end) == nil {
+		stop := context.AfterFunc(ctx, func() { _ = m.timer.SetReadDeadline(time.Now().Add(-time.Second)) })
 		defer stop()
 		var expirations [8]byte
-		_, err := timer.Read(expirations[:])
+		_, err := m.timer.Read(expirations[:])
 		if err == nil || errors.Is(err, unix.ECANCELED) || errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}

@@ -307,3 +307,12 @@ func TestQuotaAndMountPoint(t *testing.T) {
 		t.Errorf("buffer (-want +got):\n%s", diff)
 	}
 }
+
+func TestClock(t *testing.T) {
+	for file, want := range map[string]bool{"clock": true, "full": false} {
+		cfg, problems := Load("testdata/good/"+file+".yaml", surroundings())
+		if cfg == nil || cfg.Gateway.TrustClock != want {
+			t.Errorf("%s: %v, want the clock trusted: %v", file, problems, want)
+		}
+	}
+}

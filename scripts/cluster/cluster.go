@@ -86,7 +86,7 @@ http: "%s:%d"
 log_file: %q
 jetstream { store_dir: %q, sync_interval: %q }
 cluster { name: c, host: %s, port: %d, routes: [%s] }
-mqtt { host: %s, port: %d, stream_replicas: %d }
+mqtt { host: %s, port: %d, stream_replicas: %d, ack_wait: "5s" }
 `, n.name, host, n.client, host, n.http, n.log, store, sync, host, n.route, strings.Join(routes, ", "), host, n.mqtt, min(size, 3)), 0o600)
 }
 

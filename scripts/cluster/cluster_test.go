@@ -71,10 +71,13 @@ func TestNodesDieUnderLoad(t *testing.T) {
 		t.Errorf("%d records are still in the buffer", pending)
 	}
 	w.end(t)
+	// What was on its way to the subscriber through a node that died is sent to
+	// it again after ack_wait, behind the end mark.
+	w.until(t, "what was on its way", func() bool { return len(w.gaps()) == 0 })
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if gaps := w.ledger.Gaps(true); len(gaps) > 0 || w.ledger.Lost > 0 {
-		t.Errorf("gaps %v, %d lost", gaps, w.ledger.Lost)
+	if w.ledger.Lost > 0 {
+		t.Errorf("%d lost", w.ledger.Lost)
 	}
 	t.Logf("%d records came, %d twice, none is missing", w.ledger.Records, w.ledger.Duplicates)
 }
@@ -156,6 +159,13 @@ func (w *witness) last() uint64 {
 	return w.ledger.Last(engine)
 }
 
+// gaps are the numbers missing below the highest one.
+func (w *witness) gaps() []payload.Gap {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ledger.Gaps(true)
+}
+
 func (w *witness) until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	limit := time.NewTimer(patience)
@@ -164,7 +174,7 @@ func (w *witness) until(t *testing.T, what string, ok func() bool) {
 		select {
 		case <-w.changed:
 		case <-limit.C:
-			t.Fatalf("waited in vain for %s: %d came", what, w.last())
+			t.Fatalf("waited in vain for %s: %d came, gaps %v", what, w.last(), w.gaps())
 		}
 	}
 	w.mu.Lock()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -20,6 +21,7 @@ import (
 type broker interface {
 	name() string
 	urls() []string
+	pids() []int // its processes, if they are ours
 	// fail takes the broker, or a part of it, away. It returns when a gateway
 	// can come back, and says what happened; empty: nothing.
 	fail(ctx context.Context, away time.Duration) (string, error)
@@ -31,6 +33,7 @@ type given []string
 
 func (g given) name() string                                        { return strings.Join(g, " ") }
 func (g given) urls() []string                                      { return g }
+func (g given) pids() []int                                         { return nil }
 func (g given) fail(context.Context, time.Duration) (string, error) { return "", nil }
 func (g given) close()                                              {}
 
@@ -87,6 +90,8 @@ func (m *mosquitto) start(ctx context.Context) error {
 
 func (m *mosquitto) name() string   { return "mosquitto" }
 func (m *mosquitto) urls() []string { return []string{"mqtt://" + m.address} }
+
+func (m *mosquitto) pids() []int { return []int{m.cmd.Process.Pid} }
 
 func (m *mosquitto) fail(ctx context.Context, away time.Duration) (string, error) {
 	m.close()
@@ -161,6 +166,22 @@ func buildCluster(ctx context.Context) (string, error) {
 
 func (c *cluster) name() string   { return fmt.Sprintf("%d NATS servers", len(c.nodes)) }
 func (c *cluster) urls() []string { return c.nodes }
+
+// pids are those of the nodes, which are children of the program (proc(5)).
+func (c *cluster) pids() []int {
+	pid := c.cmd.Process.Pid
+	tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	var pids []int
+	for _, task := range tasks {
+		data, _ := os.ReadFile(task) // a thread that has ended has none
+		for _, field := range strings.Fields(string(data)) {
+			if child, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, child)
+			}
+		}
+	}
+	return pids
+}
 
 // fail kills the first node. The gateways have others to go to at once.
 func (c *cluster) fail(context.Context, time.Duration) (string, error) {

@@ -150,20 +150,20 @@ func measure(ctx context.Context, o options, b broker, dir string) (*report, err
 	for i, m := range f {
 		ended.Go(func() { errs[i] = m.gateway.Run(running) })
 	}
-	err := errors.Join(f.steady(ctx, o, r, before), f.outage(ctx, o, b, r, before))
+	err := errors.Join(f.steady(ctx, o, b, r, before), f.outage(ctx, o, b, r, before))
 	stop()
 	ended.Wait()
 	return r, errors.Join(err, errors.Join(errs...))
 }
 
 // steady measures while nothing happens.
-func (f fleet) steady(ctx context.Context, o options, r *report, before int64) error {
+func (f fleet) steady(ctx context.Context, o options, b broker, r *report, before int64) error {
 	took, err := until(ctx, o.limit, "all are connected", func() bool { return f.sum().connected == len(f) })
 	if err != nil {
 		return err
 	}
 	r.Connected = took.Seconds()
-	s, cpu, begin := f.sum(), cpuTime(), time.Now()
+	s, cpu, theirs, begin := f.sum(), cpuTime(), cpuOf(b.pids()), time.Now()
 	select {
 	case <-time.After(o.during):
 	case <-ctx.Done():
@@ -171,6 +171,7 @@ func (f fleet) steady(ctx context.Context, o options, r *report, before int64) e
 	}
 	e, seconds := f.sum(), time.Since(begin).Seconds()
 	r.CPU = (cpuTime() - cpu).Seconds() / seconds
+	r.BrokerCPU = (cpuOf(b.pids()) - theirs).Seconds() / seconds
 	r.Records = float64(e.acked-s.acked) / seconds
 	r.Messages = float64(e.messages-s.messages) / seconds
 	r.Process = memory()
@@ -241,4 +242,20 @@ func cpuTime() time.Duration {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// cpuOf is the CPU time of processes (proc(5), stat).
+func cpuOf(pids []int) time.Duration {
+	const tick = 10 * time.Millisecond
+	var ticks int64
+	for _, pid := range pids {
+		data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // 0 for one that has ended
+		_, rest, _ := bytes.Cut(data, []byte(") "))
+		if fields := bytes.Fields(rest); len(fields) > 12 {
+			var user, system int64
+			_, _ = fmt.Sscan(string(fields[11])+" "+string(fields[12]), &user, &system)
+			ticks += user + system
+		}
+	}
+	return time.Duration(ticks) * tick
 }

@@ -17,6 +17,7 @@ type embedded struct{ *uplinktest.Broker }
 
 func (e embedded) name() string   { return "embedded" }
 func (e embedded) urls() []string { return []string{"mqtt://" + e.Addr()} }
+func (e embedded) pids() []int    { return nil }
 func (e embedded) close()         {}
 
 func (e embedded) fail(context.Context, time.Duration) (string, error) {

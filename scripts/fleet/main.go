@@ -129,6 +129,7 @@ type report struct {
 	Records   float64 `json:"records_per_second"`
 	Messages  float64 `json:"messages_per_second"`
 	CPU       float64 `json:"cpu_seconds_per_second"`
+	BrokerCPU float64 `json:"broker_cpu_seconds_per_second"` // 0: not ours
 	Memory    int64   `json:"memory_per_gateway"`
 	Process   int64   `json:"memory"`
 
@@ -147,6 +148,9 @@ func (r *report) print(w io.Writer) error {
 	p.line("all connected after %.1f s", r.Connected)
 	p.line("%.0f records/s in %.0f messages/s, %.1f %% of a core, %.0f us of CPU time a message",
 		r.Records, r.Messages, 100*r.CPU, 1e6*r.CPU/max(r.Messages, 1))
+	if r.BrokerCPU > 0 {
+		p.line("the broker: %.1f %% of a core, %.0f us of CPU time a message", 100*r.BrokerCPU, 1e6*r.BrokerCPU/max(r.Messages, 1))
+	}
 	p.line("%d kB of memory a gateway, %.0f MB for all", r.Memory/1000, float64(r.Process)/1e6)
 	if r.Event == "" {
 		return p.err

@@ -38,16 +38,13 @@ type Path struct {
 }
 
 // lane is one direction.
-type lane struct {
-	free  time.Time // when the line is free again
-	queue chan chunk
-}
+type lane struct{ queue chan chunk }
 
 const (
 	pathMTU = 1500
 	// pathQueue is how many packets wait for a slow line before the next is
-	// dropped: what modems do, which is much.
-	pathQueue = 64
+	// dropped: seconds of it, as in modems.
+	pathQueue = 16
 	// pathFlight is how many may be under way on a fast one.
 	pathFlight = 8192
 )
@@ -209,26 +206,27 @@ func (p *Path) route(packet []byte) (*lane, time.Time) {
 		l, port = &p.down, to
 	}
 	s := p.shape
-	waiting := 0
+	most := cap(l.queue)
 	if s.Rate > 0 {
-		waiting = int(time.Until(l.free).Seconds() * float64(s.Rate) / pathMTU)
+		most = pathQueue
 	}
-	if p.cut || p.forgotten[port] || rand.Float64() < s.Loss || waiting >= pathQueue || len(l.queue) == cap(l.queue) {
+	if p.cut || p.forgotten[port] || rand.Float64() < s.Loss || len(l.queue) >= most {
 		p.lost++
 		return nil, time.Time{}
 	}
-	at := time.Now()
-	if s.Rate > 0 {
-		l.free = later(l.free, at).Add(time.Duration(len(packet)) * time.Second / time.Duration(s.Rate))
-		at = l.free
-	}
-	return l, at.Add(s.Delay)
+	return l, time.Now().Add(s.Delay)
 }
 
 // deliver gives the kernel the packets that arrive.
 func (p *Path) deliver(l *lane) {
 	for c := range l.queue {
-		if pause := time.Until(c.at); pause > 0 {
+		pause := time.Until(c.at)
+		p.mu.Lock()
+		if p.shape.Rate > 0 {
+			pause = max(pause, 0) + time.Duration(len(c.data))*time.Second/time.Duration(p.shape.Rate)
+		}
+		p.mu.Unlock()
+		if pause > 0 {
 			time.Sleep(pause)
 		}
 		_, _ = p.device.Write(c.data) // a packet that the kernel does not take is lost
