@@ -26,7 +26,7 @@ func filled(t testing.TB, cfg Config, n int) (session uint64, files []string) {
 		b.Source("line1").Append(int64(i), data[:10])
 		if i%100 == 99 {
 			b.disk.Lock()
-			if err := b.commit(); err != nil {
+			if err := b.commit(false); err != nil {
 				t.Fatal(err)
 			}
 			b.disk.Unlock()

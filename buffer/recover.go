@@ -40,6 +40,10 @@ func (b *Buffer) recover() error {
 		return err
 	}
 	b.separate()
+	left, err := b.takeJournal()
+	if err != nil {
+		return err
+	}
 	broken = append(broken, b.vanished(&st)...)
 	b.fillHoles(&st)
 	b.session++
@@ -61,8 +65,11 @@ func (b *Buffer) recover() error {
 	if err := b.sweepSegments(true); err != nil {
 		return err
 	}
-	b.resume()
+	if err := b.keepJournal(left); err != nil {
+		return err
+	}
 	b.syncedTo = b.next
+	b.openJournal(left.number)
 	return nil
 }
 
@@ -225,6 +232,9 @@ func (b *Buffer) loadSegment(s *segment, through bool) error {
 	}
 	s.db = db
 	sum, err := s.readSummary()
+	if err == nil {
+		s.data, err = s.used()
+	}
 	if err == nil && through {
 		if err = s.verify(&sum); err == nil {
 			s.checked = true
@@ -307,7 +317,14 @@ func (b *Buffer) resume() {
 		return
 	}
 	s := b.segs[len(b.segs)-1]
-	if !s.checked || s.size >= b.cfg.SegmentSize/2 {
+	if !s.checked {
+		return
+	}
+	if s.data >= b.cfg.SegmentSize/2 {
+		if err := truncate(s.path, s.data); err != nil {
+			b.log.Warn("buffer: a segment stays longer than it need be", "file", s.path, "error", err)
+		}
+		b.measure(s)
 		return
 	}
 	err := s.openForAppend(b.mapped(), b.step)
@@ -467,6 +484,7 @@ func (b *Buffer) rewrite(s *segment, good []found, gone []span) (*segment, error
 	}
 	if err == nil {
 		n.size, err = fileSize(tmp)
+		n.data = used
 	}
 	if err != nil {
 		os.Remove(tmp)

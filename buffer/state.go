@@ -18,7 +18,7 @@ const (
 	stateSlot     = 64 << 10
 	stateSize     = 2 * stateSlot
 	stateMagic    = "FFst"
-	stateVersion  = 1
+	stateVersion  = 2  // 1 had no journal
 	stateFixed    = 24 // magic, version, length, CRC32C, generation
 	maxSpansState = 1024
 	maxLosses     = 512 // loss records kept outside of segments
@@ -159,7 +159,7 @@ func zero(b []byte) bool {
 }
 
 func parseSlot(b []byte) (generation uint64, s state, ok bool) {
-	if v, whole := slotVersion(b); !whole || v != stateVersion {
+	if v, whole := slotVersion(b); !whole || v == 0 || v > stateVersion {
 		return 0, state{}, false
 	}
 	b = b[:stateFixed+binary.LittleEndian.Uint32(b[8:])]

@@ -18,6 +18,7 @@ import (
 type survey struct {
 	report   *Report
 	segs     []*surveyed
+	journal  logBook
 	gone     spans
 	losses   losses
 	progress Progress
@@ -30,8 +31,9 @@ type survey struct {
 type surveyed struct {
 	segment
 	report SegmentReport
-	raw    bool   // its chunks are looked for in its raw pages
-	end    uint64 // what it has from this offset on is repeated in the next segment; 0: nothing
+	raw    bool    // its chunks are looked for in its raw pages
+	list   []found // of the journal: its chunks
+	end    uint64  // what it has from this offset on is repeated in the next segment; 0: nothing
 }
 
 // entry is one record that a survey comes across.
@@ -52,6 +54,11 @@ func newSurvey(path string, p Progress, passes int64, structure bool) (*survey, 
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("looking into the buffer: %w", err)
+	case info.Mode().IsRegular() && filepath.Base(path) == journalName:
+		s.report.Bytes = info.Size()
+		if s.journal, err = readJournal(path); err != nil {
+			return nil, err
+		}
 	case info.Mode().IsRegular():
 		x := &surveyed{segment: segment{path: path}, report: SegmentReport{File: filepath.Base(path), Bytes: info.Size()}}
 		s.segs, s.report.Bytes = append(s.segs, x), info.Size()
@@ -69,11 +76,33 @@ func newSurvey(path string, p Progress, passes int64, structure bool) (*survey, 
 		s.report.Session = max(s.report.Session, x.sum.session)
 		s.advance(x.report.Bytes)
 	}
+	s.addJournal()
 	for _, l := range s.losses {
 		s.gone.remove(l.offset, l.offset+1)
 	}
 	s.connect(info.IsDir() && !s.report.InUse)
 	return s, nil
+}
+
+// addJournal adds what the journal has and no segment has, as one more.
+func (s *survey) addJournal() {
+	end, id := uint64(0), uint64(0)
+	for _, x := range s.segs {
+		if x.sum.rows > 0 {
+			end = max(end, x.sum.last+1)
+		}
+		id = x.id
+	}
+	j := &surveyed{segment: segment{id: id + 1}, raw: true, report: SegmentReport{File: journalName, Bytes: s.journal.size}}
+	j.sum, j.list = s.journal.rest(end, &s.gone, s.unknown)
+	if j.sum.rows == 0 {
+		return
+	}
+	if s.journal.broken && !s.report.InUse {
+		j.report.Damage = "entries are damaged"
+	}
+	s.segs = append(s.segs, j)
+	s.report.Session = max(s.report.Session, j.sum.session)
 }
 
 func (s *survey) advance(n int64) {
@@ -100,7 +129,7 @@ func (s *survey) directory() error {
 			s.segs = append(s.segs, &surveyed{segment: segment{id: id, path: path}, report: SegmentReport{File: name, Bytes: size}})
 		case strings.HasSuffix(name, badSuffix):
 			r.Damage = append(r.Damage, name+" was put aside as damaged")
-		case name != stateName && name != lockName && !strings.HasSuffix(name, ".tmp"):
+		case name != stateName && name != lockName && name != journalName && !strings.HasSuffix(name, ".tmp"):
 			r.Foreign = append(r.Foreign, name)
 			continue
 		}
@@ -108,11 +137,15 @@ func (s *survey) directory() error {
 	}
 	sort.Slice(s.segs, func(i, j int) bool { return s.segs[i].id < s.segs[j].id })
 	r.InUse, r.PID = holder(filepath.Join(r.Dir, lockName))
+	// Before the segments: what it has may just be going there.
+	if s.journal, err = readJournal(filepath.Join(r.Dir, journalName)); err != nil {
+		return err
+	}
 	st, generation, damaged, err := readState(r.Dir)
 	if err != nil {
 		return err
 	}
-	if len(s.segs) == 0 && generation == 0 && !damaged {
+	if len(s.segs) == 0 && generation == 0 && !damaged && len(s.journal.run) == 0 {
 		return fmt.Errorf("%s holds no buffer: %w", r.Dir, os.ErrNotExist)
 	}
 	if damaged {
@@ -218,7 +251,7 @@ func (s *survey) connect(judge bool) {
 		if prev != nil && x.sum.first <= prev.sum.last {
 			prev.end = x.sum.first
 		}
-		if judge && !x.raw && s.unknown(at, x.sum.first) {
+		if judge && (!x.raw || x.list != nil) && s.unknown(at, x.sum.first) {
 			switch {
 			case !follows:
 				s.report.Damage = append(s.report.Damage, segmentName(x.id-1)+" is missing")
@@ -299,7 +332,11 @@ func (s *survey) lossesUpto(left losses, off uint64, fn func(x *surveyed, e *ent
 // chunks calls fn with the chunks of a segment in the order of offsets.
 func (x *surveyed) chunks(fn func(h *head) error) error {
 	if x.raw {
-		for _, c := range scan(x.path) {
+		list := x.list
+		if list == nil {
+			list = scan(x.path)
+		}
+		for _, c := range list {
 			if err := fn(&c.head); err != nil {
 				x.report.Damage = err.Error()
 			}
