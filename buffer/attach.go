@@ -36,18 +36,52 @@ func (b *Buffer) attach() error {
 	if err := mounted(b.cfg.MountPoint); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(b.cfg.Dir, 0o700); err != nil {
-		return fmt.Errorf("creating the directory of the buffer: %w", err)
+	if err := makeDir(b.cfg.Dir); err != nil {
+		return hint(fmt.Errorf("creating the directory of the buffer: %w", err))
 	}
 	if r.lock, err = lockDir(b.cfg.Dir, lockWait); err != nil {
-		return err
+		return hint(err)
 	}
 	if err := r.recover(); err != nil {
 		r.release()
-		return fmt.Errorf("opening the buffer in %s: %w", b.cfg.Dir, err)
+		return hint(fmt.Errorf("opening the buffer in %s: %w", b.cfg.Dir, err))
 	}
 	b.adopt(r)
+	b.reckon()
 	return nil
+}
+
+// hint says what to do about files of another user, as a run by hand as root
+// leaves them.
+func hint(err error) error {
+	if errors.Is(err, os.ErrPermission) {
+		return fmt.Errorf("%w; this runs as user %d: give it the directory and its files by chown", err, os.Geteuid())
+	}
+	return err
+}
+
+// makeDir creates the directory and its parents so that they outlive a power
+// cut. Of one that has no buffer yet nobody knows whether it would.
+func makeDir(dir string) error {
+	_, err := os.Lstat(filepath.Join(dir, stateName))
+	if !errors.Is(err, os.ErrNotExist) {
+		return nil // or opening it says what is wrong
+	}
+	above := filepath.Dir(dir)
+	if above != dir {
+		if _, err := os.Stat(above); errors.Is(err, os.ErrNotExist) {
+			if err := makeDir(above); err != nil {
+				return err
+			}
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := syncDir(above); !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	return nil // it can be entered, not read: it was there before
 }
 
 // mounted says whether something is mounted at dir; empty: nothing need be.

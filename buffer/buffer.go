@@ -82,6 +82,11 @@ type Config struct {
 	Quota        int64 // bytes on disk each source may hold before others can drive it out; 0: MaxSize/2 shared out; -1: none
 	MaxMemory    int64 // bytes of records not yet on disk; 0 means 16 MiB; at least 256 KiB
 
+	// Clock is the time of day in ns since 1970, or 0 while it is not to be
+	// trusted; it serves MaxAge across restarts only. Nil: the machine's, as it
+	// is. It may be called from any goroutine.
+	Clock func() int64
+
 	// MountPoint is a directory at which something has to be mounted before
 	// Dir is used, so that nothing is written under a disk that is late. Empty:
 	// nothing need be.

@@ -139,7 +139,7 @@ func (b *Buffer) abandon() {
 
 // diskBytes is what all files take.
 func (b *Buffer) diskBytes() int64 {
-	n := int64(stateSize+pageSize) + b.badBytes + b.journalBytes
+	n := b.state.size() + pageSize + b.badBytes + b.journalBytes
 	for _, s := range b.segs {
 		n += s.size
 	}
@@ -318,6 +318,9 @@ func (s *summary) whole() (list []loss, ok bool) {
 
 // unlink takes a segment out of the chain and removes its file.
 func (b *Buffer) unlink(s *segment) error {
+	if err := b.syncNames(); err != nil {
+		return err
+	}
 	b.mu.Lock()
 	for i := range b.segs {
 		if b.segs[i] == s {
@@ -381,11 +384,13 @@ func (b *Buffer) sweepSegments(end bool) error {
 }
 
 // expire evicts the segments whose newest record is older than MaxAge. Ages
-// are counted on the monotonic clock, so that setting the clock evicts nothing.
+// are counted on the monotonic clock, so that setting the clock evicts nothing;
+// what passed between two sessions only a trusted time of day knows.
 func (b *Buffer) expire() error {
 	if b.cfg.MaxAge <= 0 {
 		return nil
 	}
+	b.reckon()
 	for {
 		b.mu.Lock()
 		var s *segment
@@ -405,12 +410,14 @@ func (b *Buffer) expire() error {
 // storeState writes the state file.
 func (b *Buffer) storeState() error {
 	b.mu.Lock()
-	b.compactLosses()
 	st := state{session: b.session, next: b.next, losses: append([]loss(nil), b.losses...)}
 	st.gone = b.gone.within(0, b.next, nil)
 	b.stateDue = 0
 	b.mu.Unlock()
 	err := b.hook("state")
+	if err == nil {
+		err = b.syncNames()
+	}
 	if err == nil {
 		err = b.state.write(&st)
 	}

@@ -20,6 +20,14 @@ var errFull = errors.New("the size limit of the buffer is reached")
 // now is the monotonic time since Open.
 func (b *Buffer) now() time.Duration { return time.Since(b.base) }
 
+// timeOfDay is ns since 1970, or 0 while it is not to be trusted.
+func (b *Buffer) timeOfDay() int64 {
+	if b.cfg.Clock != nil {
+		return b.cfg.Clock()
+	}
+	return time.Now().UnixNano()
+}
+
 // run is the committer: the only goroutine that writes to the disk. It sleeps
 // until the oldest record is due, not on a tick.
 func (b *Buffer) run(first chan<- error) {
@@ -370,8 +378,9 @@ func (b *Buffer) store() error {
 		at += h.size
 		sum.note(h)
 	}
+	sum.born = b.timeOfDay()
 	b.mu.Lock()
-	sum.session, sum.next, sum.born = b.session, b.next, time.Now().UnixNano()
+	sum.session, sum.next = b.session, b.next
 	sum.gone = b.gone.within(0, b.next, sum.gone[:0])
 	sum.gone = sum.gone[:min(len(sum.gone), maxSpansStored)]
 	b.mu.Unlock()
@@ -394,10 +403,10 @@ func (b *Buffer) store() error {
 		return fmt.Errorf("storing records in %s: %w", s.path, err)
 	}
 	size, err := fileSize(s.path)
-	if err != nil {
+	if err != nil || !named(s.db.file) {
 		// The file was removed under us: what it held is gone with it.
 		b.abandon()
-		return fmt.Errorf("the segment that was just written: %w", err)
+		return fmt.Errorf("%s was removed or replaced while it was in use", s.path)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

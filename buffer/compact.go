@@ -150,6 +150,12 @@ func (b *Buffer) joinSegments(list []*segment) error {
 			return err
 		}
 		list = list[:len(list)-1]
+		b.mu.Lock()
+		for _, s := range list {
+			s.sum = summary{} // the last one has it
+		}
+		b.sweep = true // should removing them fail
+		b.mu.Unlock()
 	} else if err := b.storeState(); err != nil {
 		return err
 	}

@@ -255,6 +255,53 @@ func TestDamageWhileRunningIsAccountedFor(t *testing.T) {
 	}
 }
 
+// The newest segment, which is written to, and the state file are damaged, cut
+// or removed while they are in use.
+func TestDamageOfWhatIsWrittenTo(t *testing.T) {
+	for _, file := range []string{"00000001.db", stateName} {
+		for name, damage := range map[string]func(t *testing.T, path string){
+			"cut":     func(t *testing.T, path string) { truncateTo(t, path, 2*pageSize) },
+			"empty":   func(t *testing.T, path string) { truncateTo(t, path, 0) },
+			"noise":   func(t *testing.T, path string) { overwrite(t, path, 0, noise(16*pageSize)) },
+			"removed": func(t *testing.T, path string) { _ = os.Remove(path) },
+			"another": func(t *testing.T, path string) { writeText(t, path+".new"); _ = os.Rename(path+".new", path) },
+		} {
+			t.Run(file+"/"+name, func(t *testing.T) {
+				cfg := Config{Dir: t.TempDir(), SyncInterval: time.Millisecond}
+				b := mustOpen(t, cfg)
+				for range 10 {
+					addRecords(b, 100)
+					until(t, b, "stored", stored)
+				}
+				b.mu.Lock()
+				for b.mem.dropSynced() { // so that the disk has to be read
+				}
+				b.mu.Unlock()
+				damage(t, filepath.Join(cfg.Dir, file))
+				for range 10 {
+					addRecords(b, 100)
+					until(t, b, "stored", func(s Stats) bool { return s.Unsynced == 0 })
+				}
+				b.disk.Lock()
+				_ = b.storeState() // finds out about its file
+				if err := b.storeState(); err != nil {
+					t.Error(err)
+				}
+				b.disk.Unlock()
+				count(t, b).adds(t, 1, "engine", 2000)
+				until(t, b, "healed", stored)
+				mustClose(t, b)
+				b = mustOpen(t, cfg)
+				count(t, b).adds(t, 1, "engine", 2000)
+				if n := b.Stats().Session; n != 2 {
+					t.Errorf("session %d follows session 1", n)
+				}
+				mustClose(t, b)
+			})
+		}
+	}
+}
+
 func copyDir(t testing.TB, from, to string) {
 	t.Helper()
 	entries, err := os.ReadDir(from)

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -237,6 +238,59 @@ func TestMaxAgeEvictsByAgeNotByTheClock(t *testing.T) {
 		count(t, b).adds(t, session, "engine", n)
 		mustClose(t, b)
 	})
+}
+
+// What passed between two sessions is known only if the clock was right in
+// both: in doubt a record stays, and a clock that jumps evicts nothing.
+func TestMaxAgeAcrossARestart(t *testing.T) {
+	at := func(h int) int64 { return sane + int64(time.Duration(h)*time.Hour) }
+	for name, c := range map[string]struct {
+		written, opened, later int64 // the time of day; 0: not known
+		evictedAtOnce, evicted bool
+	}{
+		"old":                                   {at(0), at(2), at(2), true, true},
+		"young":                                 {at(0), at(0) + 1, at(0) + 1, false, false},
+		"old, as is known later":                {at(0), 0, at(2), false, true},
+		"never known":                           {at(0), 0, 0, false, false},
+		"written when the clock was wrong":      {0, at(500_000), at(500_000), false, false},
+		"the clock goes back":                   {at(2), at(0), at(0), false, false},
+		"the clock jumps by 50 years meanwhile": {at(0), at(0) + 1, at(50 * 8766), false, false},
+		"1970":                                  {1, 2, int64(2 * time.Hour), false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := testConfig(t)
+			cfg.MaxAge, cfg.SegmentSize = time.Hour, 64<<10
+			var now atomic.Int64
+			now.Store(c.written)
+			cfg.Clock = now.Load
+			synctest.Test(t, func(t *testing.T) {
+				b := mustOpen(t, cfg)
+				junk := make([]byte, 50_000) // so that the segment is not taken up again
+				rand.NewChaCha8([32]byte{}).Read(junk)
+				for ; len(junk) > 0; junk = junk[1000:] {
+					b.Source("engine").Append(1, junk[:1000])
+				}
+				mustClose(t, b)
+
+				now.Store(c.opened)
+				b = mustOpen(t, cfg)
+				step := func(want bool, what string) {
+					t.Helper()
+					b.Source("other").Append(1, []byte("y")) // gives the committer something to do
+					time.Sleep(time.Minute)
+					if got := b.Stats().LostBy[Evicted] > 0; got != want {
+						t.Errorf("%s: evicted %v", what, got)
+					}
+				}
+				step(c.evictedAtOnce, "at the start")
+				now.Store(c.later)
+				step(c.evicted, "later")
+				time.Sleep(time.Hour)
+				step(true, "after an hour of the session")
+				mustClose(t, b)
+			})
+		})
+	}
 }
 
 func TestOversizedRecordIsAccountedFor(t *testing.T) {

@@ -18,14 +18,17 @@ import (
 // An entry is one chunk in pages that follow each other. Each page says which
 // entry it belongs to, and has a checksum. The last page ends with a copy of
 // the chunk's head and is never the first one, so that of an entry that has
-// lost a page it is known what it had.
+// lost a page it is known what it had. Each sector ends with a stamp made of
+// the number of the entry, so that a page of which power has left some sectors
+// as they were before is not taken for a damaged one; what stood in the place
+// of the stamps is in the page's head.
 //
-//	0   magic "FFj", version       32  to
-//	4   CRC32C of what follows     40  page of the entry, from 0
-//	8   number of the entry        42  pages of the entry
-//	16  stored                     44  length of the chunk
-//	24  from                       48  length of its head
-//	                               52  part of the chunk
+//	0   magic "FFj", version       40  page of the entry, from 0
+//	4   CRC32C of what follows     42  pages of the entry
+//	8   number of the entry        44  length of the chunk
+//	16  stored                     48  length of its head
+//	24  from                       52  the last four bytes of each sector
+//	32  to                         84  part of the chunk
 //
 // Entries are numbered through the life of the buffer. A run of entries begins
 // at the first page when nothing of the last run is needed any more: it is in
@@ -35,7 +38,9 @@ import (
 const (
 	journalName    = "journal"
 	journalMagic   = "FFj\x01"
-	journalFixed   = 52
+	journalFixed   = 84
+	sectorSize     = 512
+	stampBase      = 0x46466a00 // so that zeros are none
 	journalPart    = pageSize - journalFixed
 	minJournal     = 4 * pageSize
 	maxJournal     = 512 << 10
@@ -83,6 +88,11 @@ func (p *pageHead) put(b []byte) {
 	binary.LittleEndian.PutUint16(b[42:], uint16(p.count))
 	binary.LittleEndian.PutUint32(b[44:], uint32(p.chunk))
 	binary.LittleEndian.PutUint32(b[48:], uint32(p.head))
+	for i := range pageSize / sectorSize {
+		end := b[(i+1)*sectorSize-4 : (i+1)*sectorSize]
+		copy(b[52+4*i:], end)
+		binary.LittleEndian.PutUint32(end, stampBase+uint32(p.number))
+	}
 	binary.LittleEndian.PutUint32(b[4:], crc32.Checksum(b[8:pageSize], castagnoli))
 }
 
@@ -178,9 +188,8 @@ func (j *journal) append(chunk []byte, raw int, to uint64) error {
 	if err := syscall.Fdatasync(int(j.f.Fd())); err != nil {
 		return os.NewSyscallError("fdatasync", err)
 	}
-	var st syscall.Stat_t
-	if err := syscall.Fstat(int(j.f.Fd()), &st); err != nil || st.Nlink == 0 {
-		return errors.Join(errors.New("the journal was removed"), err)
+	if !named(j.f) {
+		return errors.New("the journal was removed or replaced while it was in use")
 	}
 	j.number, j.from = p.number, to
 	j.used += p.count

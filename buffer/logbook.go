@@ -23,10 +23,9 @@ type logBook struct {
 	run    []logged
 	number uint64 // the highest one
 	size   int64
-	bad    int   // pages that are damaged, also behind the run
-	broken bool  // something of the run is damaged
-	blind  bool  // of some of that it is not known what it was
-	born   int64 // when it was last written, nanoseconds since 1970
+	bad    int  // pages that are damaged, also behind the run
+	broken bool // something of the run is damaged
+	blind  bool // of some of that it is not known what it was
 }
 
 // readJournal reads the journal in dir as far as it can be read. Without one
@@ -46,15 +45,32 @@ func readJournal(path string) (l logBook, err error) {
 	if info.Size() > 4*maxJournal {
 		return logBook{bad: 1, size: info.Size()}, nil
 	}
-	l.size, l.born = info.Size(), info.ModTime().UnixNano()
+	l.size = info.Size()
 	l.parse(readRaw(path))
 	return l, nil
 }
 
-// parsePage reads page i of n.
+// torn says whether a page has sectors of entry number and of older ones, and
+// nothing else.
+func torn(b []byte, number uint64) bool {
+	older := false
+	for i := range pageSize / sectorSize {
+		stamp := binary.LittleEndian.Uint32(b[(i+1)*sectorSize-4:]) - stampBase
+		if uint64(stamp) > number {
+			return false
+		}
+		older = older || uint64(stamp) < number
+	}
+	return older
+}
+
+// parsePage reads page i of n, and puts what the stamps replaced in its place.
 func parsePage(b []byte, i, n int) (p pageHead, ok bool) {
 	if string(b[:4]) != journalMagic || crc32.Checksum(b[8:pageSize], castagnoli) != binary.LittleEndian.Uint32(b[4:]) {
 		return p, false
+	}
+	for i := range pageSize / sectorSize {
+		copy(b[(i+1)*sectorSize-4:(i+1)*sectorSize], b[52+4*i:])
 	}
 	for i, v := range []*uint64{&p.number, &p.stored, &p.from, &p.to} {
 		*v = binary.LittleEndian.Uint64(b[8+8*i:])
@@ -81,22 +97,21 @@ func (l *logBook) parse(b []byte) {
 	last := logged{}
 	for i := range pages {
 		pages[i], sound[i] = parsePage(b[i*pageSize:(i+1)*pageSize], i, len(pages))
-		if !sound[i] {
-			l.bad++
-		} else if pages[i].number > last.number {
+		if sound[i] && pages[i].number > last.number {
 			last.pageHead, last.start = pages[i], i-pages[i].index
 		}
 	}
 	l.number = last.number
-	if last.number == 0 {
-		return
-	}
 	end := last.start + last.count
-	for i := last.start; i < end; i++ {
-		if sound[i] && pages[i].number != last.number {
-			// An older page has not been overwritten: the commit did not
+	for i := range pages {
+		page := b[i*pageSize : (i+1)*pageSize]
+		switch mine := i >= last.start && i < last.start+last.count; {
+		case mine && (sound[i] && pages[i].number != last.number || !sound[i] && torn(page, last.number)):
+			// Something older has not been overwritten: the commit did not
 			// end, and nothing was promised.
 			end = last.start
+		case !sound[i] && (mine || !torn(page, last.number+1)):
+			l.bad++
 		}
 	}
 	next := 0
@@ -245,4 +260,34 @@ func (b *Buffer) keepJournal(l leftover) error {
 		return err
 	}
 	return nil
+}
+
+// resume takes the newest segment up again when it is small and sound, so
+// that many short sessions do not make many small files.
+func (b *Buffer) resume() {
+	if len(b.segs) == 0 {
+		return
+	}
+	s := b.segs[len(b.segs)-1]
+	if !s.checked {
+		return
+	}
+	if s.data >= b.cfg.SegmentSize/2 {
+		if err := truncate(s.path, s.data); err != nil {
+			b.log.Warn("buffer: a segment stays longer than it need be", "file", s.path, "error", err)
+		}
+		b.measure(s)
+		return
+	}
+	err := s.openForAppend(b.mapped(), b.step)
+	if err == nil {
+		err = s.checkPages()
+	}
+	if err != nil {
+		b.log.Warn("buffer: a segment is not taken up again", "file", s.path, "error", err)
+		_ = s.close()
+		return
+	}
+	s.opened = b.now()
+	b.active = s
 }

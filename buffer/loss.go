@@ -1,6 +1,9 @@
 package buffer
 
-import "sort"
+import (
+	"sort"
+	"unsafe"
+)
 
 // loss is a loss record that stands at the place of records that are no
 // longer there. Losses told by the sources themselves are rows in the stream.
@@ -139,28 +142,10 @@ func (b *Buffer) join(i int, l *loss) {
 	b.gone.add(p.offset, p.offset+1)
 }
 
-// compactLosses keeps the table of losses small. First neighbours become one
-// even when their reasons differ or one was handed out, which may tell a
-// loss twice; what is still too much is forgotten, which is logged.
-func (b *Buffer) compactLosses() {
-	for i := len(b.losses) - 1; i > 0 && len(b.losses) > maxLosses/2; i-- {
-		l := b.losses[i]
-		p := b.losses.before(l)
-		if p < 0 || b.handed.contains(l.offset) {
-			continue
-		}
-		if b.losses[p].reason != l.reason {
-			l.reason = Evicted
-		}
-		b.join(p, &l)
-		i-- // the table is one shorter in front of it
-		b.losses[i] = l
-	}
-	for len(b.losses) > maxLosses {
-		l := b.losses[0]
-		b.log.Error("buffer: too many losses to tell; one was forgotten", "session", l.session,
-			"source", l.source, "seq", l.seq, "records", l.n, "reason", l.reason.String())
-		b.gone.add(l.offset, l.offset+1)
-		b.losses = b.losses[1:]
-	}
+// crowded says that there are so many losses, for the memory or for the state
+// file, that those of what is evicted next have to stay in its segment. mu is
+// held.
+func (b *Buffer) crowded() bool {
+	n := int64(len(b.losses))
+	return n*int64(unsafe.Sizeof(loss{})) > b.cfg.MaxMemory/4 || n*lossBytes > b.cfg.MaxSize/256
 }

@@ -86,6 +86,8 @@ type Buffer struct {
 	journalNumber uint64        // of its last entry, when it is not open
 	journalAt     time.Duration // when it may be tried again
 
+	renamed bool // names were exchanged since the directory was synced
+
 	rmu     sync.Mutex // the one sealed segment that is open for reading
 	reading *segment
 	ended   bool // Close has given the files back
@@ -114,6 +116,7 @@ type Buffer struct {
 	accounted bool          // the damage of a segment that is being evicted; under disk
 
 	armed, hurry, missing, closed bool
+	reckoned                      bool          // see reckon
 	attached                      bool          // the disk is there and the session has begun
 	steps                         atomic.Uint64 // what the disk has done; grows
 

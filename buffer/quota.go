@@ -2,6 +2,7 @@ package buffer
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"sort"
 )
@@ -31,8 +32,11 @@ func (b *Buffer) quota(sources int) int64 {
 // has and no segment.
 func (b *Buffer) reserve() int64 {
 	room := b.journalBytes + int64(b.step) + chunkOverhead/2
-	if b.cfg.Quota < 0 || b.cfg.Overflow != DropOldest {
+	switch {
+	case b.cfg.Overflow != DropOldest:
 		return room
+	case b.cfg.Quota < 0:
+		return max(room, newSegmentSize+chunkOverhead) // of losses alone
 	}
 	return max(room, b.cfg.SegmentSize/2)
 }
@@ -65,7 +69,8 @@ func (s *segment) share(rows uint64) int64 {
 
 // choose picks the segment to take room from: the oldest one that has records
 // of sources that may be driven out. keeps says whether it has others too,
-// few enough for a copy. mu is held.
+// few enough for a copy, or losses that must stay in it. s is nil when nothing
+// but losses could go. mu is held.
 func (b *Buffer) choose(safe map[string]bool) (s *segment, keeps bool) {
 	for _, s := range b.segs {
 		kept, others := uint64(0), uint64(0)
@@ -81,8 +86,11 @@ func (b *Buffer) choose(safe map[string]bool) (s *segment, keeps bool) {
 		}
 		size := s.share(kept) + newSegmentSize + 2*pageSize
 		if kept == 0 || size <= b.reserve() {
-			return s, kept > 0
+			return s, kept > 0 || b.crowded()
 		}
+	}
+	if b.crowded() {
+		return nil, false
 	}
 	return b.segs[0], false
 }
@@ -93,10 +101,19 @@ func (b *Buffer) drive() error {
 	safe := b.protected()
 	s, keeps := b.choose(safe)
 	b.mu.Unlock()
+	if s == nil {
+		return errFull
+	}
 	if keeps {
+		if s == b.active {
+			b.roll()
+		}
 		err := b.thin(s, safe)
 		if err == nil {
 			return b.joinThin(s)
+		}
+		if b.renamed {
+			return err // it is done, and only has to last
 		}
 		b.log.Error("buffer: keeping the quiet sources of a segment failed; all of it is evicted", "file", s.path, "error", err)
 	}
@@ -150,7 +167,7 @@ func (b *Buffer) thin(s *segment, safe map[string]bool) error {
 		}
 		b.settleThinning(&t, from, to)
 		b.log.Warn("buffer: the oldest segment was evicted but for its quiet sources", "file", s.path, "records", t.n)
-		return nil
+		return b.syncNames()
 	}
 }
 
@@ -181,7 +198,8 @@ func (b *Buffer) settleThinning(t *thinning, from, to uint64) {
 	b.stateSoon()
 }
 
-// exchange puts fresh in the place of s.
+// exchange puts fresh in the place of s. What follows from it may be stored
+// only after syncNames.
 func (b *Buffer) exchange(s, fresh *segment) error {
 	s.hmu.Lock()
 	defer s.hmu.Unlock()
@@ -189,13 +207,27 @@ func (b *Buffer) exchange(s, fresh *segment) error {
 		b.log.Error("buffer: closing a segment failed", "file", s.path, "error", err)
 	}
 	if err := os.Rename(fresh.path, s.path); err != nil {
+		os.Remove(fresh.path)
 		return err
 	}
+	b.renamed = true
 	b.mu.Lock()
 	s.sum, s.size, s.data, s.checked = fresh.sum, fresh.size, fresh.data, true
 	b.rewrites++
 	b.mu.Unlock()
-	return syncDir(b.cfg.Dir)
+	return nil
+}
+
+// syncNames makes an exchange last. When that fails it is tried again before
+// anything is stored or removed that would not fit what was there before.
+func (b *Buffer) syncNames() error {
+	if b.renamed {
+		if err := syncDir(b.cfg.Dir); err != nil {
+			return fmt.Errorf("syncing the directory of the buffer: %w", err)
+		}
+		b.renamed = false
+	}
+	return nil
 }
 
 // copyOf writes the protected records of s to a new file and finds places for

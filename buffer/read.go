@@ -145,6 +145,8 @@ func (b *Buffer) readAt(off uint64, t *Batch, maxRecords, maxBytes int) (uint64,
 	found, err := b.loadChunk(s, off, t)
 	b.mu.Lock()
 	switch {
+	case errors.Is(err, errGone):
+		return off, nil
 	case err == nil && t.rewrites != b.rewrites:
 		t.have = false // what was found may lie elsewhere now
 	case err != nil:
@@ -267,10 +269,8 @@ func (b *Buffer) loadChunk(s *segment, off uint64, t *Batch) (found bool, err er
 	switch {
 	case damage(err):
 		return false, b.repair(s, err)
-	case errors.Is(err, errGone):
-		return false, nil
-	case errors.Is(err, ErrClosed):
-		return false, ErrClosed
+	case errors.Is(err, errGone), errors.Is(err, ErrClosed):
+		return false, err
 	case err != nil:
 		return false, fmt.Errorf("reading the buffer: %w", err)
 	}
@@ -305,20 +305,18 @@ func (b *Buffer) withSegment(s *segment, fn func() error) error {
 	if b.ended {
 		return ErrClosed
 	}
-	s.hmu.RLock()
-	open := s.db != nil
-	s.hmu.RUnlock()
-	if !open {
+	for {
+		s.hmu.RLock()
+		if s.db != nil {
+			defer s.hmu.RUnlock()
+			return fn()
+		}
+		s.hmu.RUnlock()
+		// Again and again: the committer may end the segment meanwhile.
 		if err := b.openForReading(s); err != nil {
 			return err
 		}
 	}
-	s.hmu.RLock()
-	defer s.hmu.RUnlock()
-	if s.db == nil {
-		return errGone
-	}
-	return fn()
 }
 
 func (b *Buffer) openForReading(s *segment) error {

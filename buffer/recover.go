@@ -14,7 +14,7 @@ import (
 
 // sane is the earliest time that a clock may show to be believed. A board
 // without a battery starts in 1970, or at the date of its image.
-var sane = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
+var sane = time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()
 
 const badSuffix = ".bad"
 
@@ -148,7 +148,6 @@ func (b *Buffer) loadSegments(st *state) (broken []brokenSegment, err error) {
 		for _, p := range s.sum.gone {
 			b.gone.add(p.from, p.to)
 		}
-		s.saved = -age(s.sum.born)
 	}
 	for _, l := range b.losses {
 		b.next = max(b.next, l.offset+1)
@@ -214,14 +213,22 @@ func (b *Buffer) stepBack(s *segment) brokenSegment {
 	return brokenSegment{s, err}
 }
 
-// age is how long ago a segment was written, as far as the clock can be
-// believed.
-func age(born int64) time.Duration {
-	now, then := time.Now(), time.Unix(0, born)
-	if then.Before(sane) || now.Before(then) {
-		return 0
+// reckon adds to the ages of segments of earlier sessions what passed until
+// this one. It does so once, when the time of day is known: until then they
+// are as old as the session.
+func (b *Buffer) reckon() {
+	now := b.timeOfDay()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.reckoned || now < sane {
+		return
 	}
-	return now.Sub(then)
+	b.reckoned = true
+	for _, s := range b.segs {
+		if born := s.sum.born; s.sum.session < b.session && born >= sane && born < now {
+			s.saved = min(s.saved, b.now()-time.Duration(now-born))
+		}
+	}
 }
 
 func (b *Buffer) loadSegment(s *segment, through bool) error {
@@ -308,36 +315,6 @@ func (b *Buffer) fillHoles(st *state) {
 	for _, l := range st.losses {
 		b.gone.remove(l.offset, l.offset+1)
 	}
-}
-
-// resume takes the newest segment up again when it is small and sound, so
-// that many short sessions do not make many small files.
-func (b *Buffer) resume() {
-	if len(b.segs) == 0 {
-		return
-	}
-	s := b.segs[len(b.segs)-1]
-	if !s.checked {
-		return
-	}
-	if s.data >= b.cfg.SegmentSize/2 {
-		if err := truncate(s.path, s.data); err != nil {
-			b.log.Warn("buffer: a segment stays longer than it need be", "file", s.path, "error", err)
-		}
-		b.measure(s)
-		return
-	}
-	err := s.openForAppend(b.mapped(), b.step)
-	if err == nil {
-		err = s.checkPages()
-	}
-	if err != nil {
-		b.log.Warn("buffer: a segment is not taken up again", "file", s.path, "error", err)
-		_ = s.close()
-		return
-	}
-	s.opened = b.now()
-	b.active = s
 }
 
 // repair is called by a reader that found damage. It keeps what can be read

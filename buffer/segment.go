@@ -102,7 +102,7 @@ func openFile(path string, readOnly bool, mapped int) (*handle, error) {
 		return err
 	})
 	if err != nil && h.file != nil {
-		h.file.Close() // a panic inside Open leaks it, and its lock with it
+		_ = h.drop() // a panic inside Open leaks it
 	}
 	switch {
 	case err == nil:
@@ -154,8 +154,22 @@ func (h *handle) close() error {
 	case err := <-done:
 		return err
 	case <-time.After(time.Second):
-		return errors.Join(errors.New("the segment could not be closed in order"), h.file.Close())
+		return errors.Join(errors.New("the segment could not be closed in order"), h.drop())
 	}
+}
+
+// drop gives the file and its lock back. The lock by itself: what bbolt has not
+// unmapped would keep it.
+func (h *handle) drop() error {
+	_ = unix.Flock(int(h.file.Fd()), unix.LOCK_UN)
+	return h.file.Close()
+}
+
+// named says whether the open file still is the one that has the name.
+func named(f *os.File) bool {
+	a, err := f.Stat()
+	b, berr := os.Stat(f.Name())
+	return err == nil && berr == nil && os.SameFile(a, b)
 }
 
 func segmentName(id uint64) string { return fmt.Sprintf("%08d.db", id) }

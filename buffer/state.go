@@ -10,18 +10,21 @@ import (
 	"path/filepath"
 )
 
-// The state file has two slots of fixed size that are written in turn, so
-// that power may fail during a write, and so that a full disk does not stop
-// an eviction from being accounted for: no new space is needed.
+// The state file has two slots that are written in turn, so that power may
+// fail during a write, and so that a full disk does not stop an eviction from
+// being accounted for: no new space is needed. Slots that are half full are
+// exchanged for bigger ones, long before there is no room in them.
 const (
 	stateName     = "state"
-	stateSlot     = 64 << 10
+	stateSlot     = 64 << 10 // bytes of a slot at first
 	stateSize     = 2 * stateSlot
+	maxStateSlot  = 64 << 20
 	stateMagic    = "FFst"
 	stateVersion  = 2  // 1 had no journal
 	stateFixed    = 24 // magic, version, length, CRC32C, generation
 	maxSpansState = 1024
-	maxLosses     = 512 // loss records kept outside of segments
+	minLossBytes  = 7  // what a loss takes in the state at least
+	lossBytes     = 24 // and about
 )
 
 // state is what has to outlive the segments: the session, what is no longer
@@ -66,7 +69,7 @@ func (s *state) decode(b []byte) error {
 	s.next = r.uvarint()
 	s.gone = r.spans()
 	var names []string
-	for range r.upto(maxLosses * 2) {
+	for range r.upto(uint64(len(r.b)) / minLossBytes) {
 		l := loss{offset: r.uvarint(), session: r.uvarint()}
 		i := r.upto(uint64(len(names)))
 		if i == uint64(len(names)) {
@@ -93,6 +96,7 @@ func (s *state) decode(b []byte) error {
 // stateFile writes the slots.
 type stateFile struct {
 	f          *os.File
+	slot       int64
 	generation uint64
 	buf        []byte
 	failed     bool // a write failed: the handle is not trusted
@@ -109,10 +113,14 @@ func readState(dir string) (s state, generation uint64, damaged bool, err error)
 		return state{}, 0, false, err
 	}
 	defer f.Close()
-	buf := make([]byte, stateSlot)
+	size, err := slotSize(f)
+	if err != nil {
+		return state{}, 0, false, err
+	}
+	buf := make([]byte, size)
 	newer := uint32(0)
 	for slot := range int64(2) {
-		n, err := f.ReadAt(buf, slot*stateSlot)
+		n, err := f.ReadAt(buf, slot*size)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return state{}, 0, true, err
 		}
@@ -134,6 +142,19 @@ func readState(dir string) (s state, generation uint64, damaged bool, err error)
 			f.Name(), newer, stateVersion, ErrNewer)
 	}
 	return s, generation, damaged, nil
+}
+
+// slotSize returns how long the slots of a state file are. One that is cut
+// short has the damage found in them.
+func slotSize(f *os.File) (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if n := info.Size() / 2; n > stateSlot && n <= maxStateSlot && n&(n-1) == 0 {
+		return n, nil
+	}
+	return stateSlot, nil
 }
 
 // slotVersion returns the version a slot says it has, and whether its
@@ -173,31 +194,37 @@ func openState(dir string, generation uint64) (*stateFile, error) {
 	path := filepath.Join(dir, stateName)
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
-		if err = createState(path); err == nil {
+		if err = createState(path, make([]byte, stateSize)); err == nil {
 			f, err = os.OpenFile(path, os.O_RDWR, 0)
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the state file: %w", err)
 	}
-	return &stateFile{f: f, generation: generation}, nil
+	size, err := slotSize(f)
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("opening the state file: %w", err)
+	}
+	return &stateFile{f: f, slot: size, generation: generation}, nil
 }
 
-func createState(path string) error {
+func createState(path string, slots []byte) error {
 	tmp := path + ".tmp"
-	if err := os.WriteFile(tmp, make([]byte, stateSize), 0o600); err != nil {
-		return err
+	err := os.WriteFile(tmp, slots, 0o600)
+	if err == nil {
+		err = publish(tmp, path)
 	}
-	return publish(tmp, path)
+	if err != nil {
+		os.Remove(tmp)
+	}
+	return err
 }
 
 // write stores s in the older slot and returns when it is synced.
 func (f *stateFile) write(s *state) error {
 	f.buf = append(f.buf[:0], make([]byte, stateFixed)...)
 	f.buf = s.encode(f.buf)
-	if len(f.buf) > stateSlot {
-		return fmt.Errorf("the state needs %d bytes and has %d", len(f.buf), stateSlot)
-	}
 	b := f.buf
 	g := f.generation + 1
 	copy(b, stateMagic)
@@ -205,7 +232,7 @@ func (f *stateFile) write(s *state) error {
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(b)-stateFixed))
 	binary.LittleEndian.PutUint64(b[16:], g)
 	binary.LittleEndian.PutUint32(b[12:], crc32.Checksum(b[16:], castagnoli))
-	if err := f.put(b, int64(g%2)*stateSlot); err != nil {
+	if err := f.put(b, g); err != nil {
 		f.failed = true
 		return err
 	}
@@ -215,23 +242,73 @@ func (f *stateFile) write(s *state) error {
 	return nil
 }
 
-func (f *stateFile) put(b []byte, at int64) error {
+func (f *stateFile) put(b []byte, generation uint64) error {
 	if f.failed {
 		// The disk may be another one by now, or mounted anew.
-		fresh, err := openState(filepath.Dir(f.f.Name()), f.generation)
-		if err != nil {
+		if err := f.reopen(); err != nil {
 			return err
 		}
-		_ = f.f.Close()
-		f.f, f.failed = fresh.f, false
 	}
-	if _, err := f.f.WriteAt(b, at); err != nil {
+	if int64(len(b)) > f.slot/2 && f.slot < maxStateSlot {
+		err := f.grow(b, generation)
+		if err == nil || int64(len(b)) > f.slot || !named(f.f) {
+			return err
+		}
+	}
+	if int64(len(b)) > f.slot {
+		return fmt.Errorf("the state needs %d bytes and can have %d", len(b), f.slot)
+	}
+	if _, err := f.f.WriteAt(b, int64(generation%2)*f.slot); err != nil {
 		return fmt.Errorf("writing the state file: %w", err)
 	}
 	if err := f.f.Sync(); err != nil {
 		return fmt.Errorf("syncing the state file: %w", err)
 	}
+	if !named(f.f) {
+		return fmt.Errorf("%s was removed or replaced while it was in use", f.f.Name())
+	}
 	return nil
+}
+
+// grow puts a file with bigger slots, which has b in one of them, in the place
+// of the state file. That takes space: it is tried while b still has room.
+func (f *stateFile) grow(b []byte, generation uint64) error {
+	slot := f.slot
+	for int64(len(b)) > slot/2 && slot < maxStateSlot {
+		slot *= 2
+	}
+	slots := make([]byte, 2*slot)
+	copy(slots[int64(generation%2)*slot:], b)
+	if err := createState(f.f.Name(), slots); err != nil {
+		return fmt.Errorf("making the state file bigger: %w", err)
+	}
+	return f.reopen()
+}
+
+// reopen opens the file that has the name, and sees to it that it keeps it.
+func (f *stateFile) reopen() error {
+	dir := filepath.Dir(f.f.Name())
+	fresh, err := openState(dir, f.generation)
+	if err == nil {
+		if err = syncDir(dir); err != nil {
+			_ = fresh.close()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	_ = f.f.Close()
+	f.f, f.slot, f.failed = fresh.f, fresh.slot, false
+	return nil
+}
+
+// size is what the file takes, and what it will take more while it grows, as
+// soon as that is near.
+func (f *stateFile) size() int64 {
+	if int64(len(f.buf)) > f.slot/4 {
+		return 6 * f.slot // twice the size, beside it
+	}
+	return 2 * f.slot
 }
 
 func (f *stateFile) close() error { return f.f.Close() }

@@ -19,7 +19,7 @@ type summary struct {
 	first, last uint64 // offsets of the chunks
 	rows        uint64
 	losses      uint64 // rows that are losses
-	born        int64  // wall clock of the last append, nanoseconds since 1970
+	born        int64  // time of day of the last append, nanoseconds since 1970; 0: not known
 	next        uint64 // the offset that followed when it was written
 	gone        []span // offsets that were no longer needed then
 	pairs       []table

@@ -129,6 +129,8 @@ func (s *survey) directory() error {
 			s.segs = append(s.segs, &surveyed{segment: segment{id: id, path: path}, report: SegmentReport{File: name, Bytes: size}})
 		case strings.HasSuffix(name, badSuffix):
 			r.Damage = append(r.Damage, name+" was put aside as damaged")
+		case e.Type() == os.ModeSocket: // the daemon is asked there
+			continue
 		case name != stateName && name != lockName && name != journalName && !strings.HasSuffix(name, ".tmp"):
 			r.Foreign = append(r.Foreign, name)
 			continue

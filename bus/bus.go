@@ -50,4 +50,5 @@ const (
 	ErrorWarning = "can_error_warning" // the CAN controller counts 96 errors or more
 	PortLost     = "port_lost"         // the serial port is gone or cannot be opened
 	SlaveOffline = "slave_offline"     // a Modbus device does not answer
+	PollOverrun  = "poll_overrun"      // the line cannot keep the configured intervals
 )

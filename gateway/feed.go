@@ -9,6 +9,7 @@ import (
 	"fieldferry/bus/can"
 	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/modbus"
+	"fieldferry/gateway/clock"
 	"fieldferry/gateway/payload"
 )
 
@@ -23,6 +24,9 @@ const (
 	diskFault    = "disk_fault"
 
 	recordsRejected = "records_rejected"
+
+	clockUnsynced = "clock_unsynced"
+	clockStep     = "clock_step"
 )
 
 // feed is a source's way into the buffer. It serves both kinds of bus as
@@ -32,23 +36,42 @@ type feed struct {
 	name   string
 	src    *buffer.Source
 	alarms *alarms
+	clock  *clock.Clock
 	body   []byte // scratch of the bus's goroutine
+
+	foreignTime bool // frames bear the times of a log, which are nobody's to doubt
 
 	db          *dbc.Database // of a CAN bus; nil: none
 	decodedOnly bool          // leave out frames db does not describe
 	transport   *dbc.Transport
 }
 
+// begin begins the body of a record of time t in dst.
+func begin(dst []byte, at clock.Reading, t int64) []byte {
+	if origin, doubted := at.Doubt(t); doubted {
+		return payload.AppendOrigin(dst[:0], origin)
+	}
+	return dst[:0]
+}
+
+func (f *feed) beginFrame(at clock.Reading, t int64) []byte {
+	if f.foreignTime {
+		return f.body[:0]
+	}
+	return begin(f.body, at, t)
+}
+
 // Frames implements [can.Handler].
 func (f *feed) Frames(batch []can.Frame) {
+	at := f.clock.Read()
 	for i := range batch {
 		frame := &batch[i]
 		if !f.decodedOnly || f.describes(frame) {
-			f.body = payload.AppendFrame(f.body[:0], frame)
+			f.body = payload.AppendFrame(f.beginFrame(at, frame.Time), frame)
 			f.src.Append(frame.Time, f.body)
 		}
 		if f.transport != nil {
-			f.join(frame)
+			f.join(at, frame)
 		}
 	}
 }
@@ -58,9 +81,9 @@ func (f *feed) describes(frame *can.Frame) bool {
 }
 
 // join appends a long J1939 message with the frame that completes it.
-func (f *feed) join(frame *can.Frame) {
+func (f *feed) join(at clock.Reading, frame *can.Frame) {
 	if p, ok := f.transport.Feed(frame); ok && (!f.decodedOnly || f.db.LookupPGN(p.PGN, p.Source) != nil) {
-		f.body = payload.AppendPacket(f.body[:0], &p)
+		f.body = payload.AppendPacket(f.beginFrame(at, p.Time), &p)
 		f.src.Append(p.Time, f.body)
 	}
 }
@@ -80,15 +103,17 @@ func (f *feed) Lost(frames uint64) {
 
 // Reading implements [modbus.Handler].
 func (f *feed) Reading(r *modbus.Reading) {
-	f.body = payload.AppendReading(f.body[:0], r)
-	f.src.Append(r.Time.UnixNano(), f.body)
+	t := r.Time.UnixNano()
+	f.body = payload.AppendReading(begin(f.body, f.clock.Read(), t), r)
+	f.src.Append(t, f.body)
 }
 
 // Event implements both handlers: it numbers alarms and lets each begin and
 // end once.
 func (f *feed) Event(e bus.Event) {
 	if id, news := f.alarms.note(f.name, e); news {
-		f.src.Append(e.Time.UnixNano(), payload.AppendEvent(nil, id, e))
+		t := e.Time.UnixNano()
+		f.src.Append(t, payload.AppendEvent(begin(nil, f.clock.Read(), t), id, e))
 	}
 }
 

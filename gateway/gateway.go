@@ -26,7 +26,9 @@ import (
 	"fieldferry/buffer"
 	"fieldferry/bus/can"
 	"fieldferry/bus/modbus"
+	"fieldferry/gateway/clock"
 	"fieldferry/gateway/config"
+	"fieldferry/gateway/control"
 	"fieldferry/gateway/payload"
 	"fieldferry/uplink"
 
@@ -43,6 +45,8 @@ type Options struct {
 	Version string        // told in the status message
 	Ready   func()        // called once buffer and sources are up; may be nil
 	Drain   time.Duration // how long a stop waits for the broker to take what is left; 0 means 1 s
+	Built   time.Time     // when the program was built: a clock that shows less is wrong
+	Machine clock.Machine // whose clock it is; nil: of the machine this runs on
 }
 
 // Gateway is the whole of fieldferry but its command line.
@@ -55,8 +59,10 @@ type Gateway struct {
 	uplink  *uplink.Uplink
 	queue   *queue
 	alarms  *alarms
+	clock   *clock.Clock
 	self    *feed // the gateway's own stream
 	sources []*source
+	lines   map[string]*modbus.Line // by source name
 	started time.Time
 }
 
@@ -75,8 +81,11 @@ func Open(cfg *config.Config, opts Options) (*Gateway, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{cfg: cfg, opts: opts, log: opts.Log, started: time.Now()}
-	buf, err := buffer.Open(cfg.Buffer, g.log.With("part", "buffer"))
+	g := &Gateway{cfg: cfg, opts: opts, log: opts.Log, lines: map[string]*modbus.Line{}, started: time.Now()}
+	g.clock = clock.New(ClockConfig(cfg, opts))
+	store := cfg.Buffer
+	store.Clock = g.clock.Wall
+	buf, err := buffer.Open(store, g.log.With("part", "buffer"))
 	if err != nil {
 		return nil, fmt.Errorf("open the buffer: %w", err)
 	}
@@ -112,6 +121,7 @@ func (g *Gateway) wire() error {
 		maxBytes:   int(g.cfg.Uplink.Batch.MaxBytes),
 		maxDelay:   g.cfg.Uplink.Batch.MaxDelay,
 		decodings:  g.decodings(),
+		clock:      g.clock,
 		log:        g.log.With("part", "queue"),
 		rejected:   g.rejected,
 	})
@@ -120,7 +130,7 @@ func (g *Gateway) wire() error {
 }
 
 func (g *Gateway) newFeed(name string) *feed {
-	return &feed{name: name, src: g.buffer.Source(name), alarms: g.alarms}
+	return &feed{name: name, src: g.buffer.Source(name), alarms: g.alarms, clock: g.clock}
 }
 
 func (g *Gateway) addCAN(c *config.CAN) error {
@@ -130,6 +140,8 @@ func (g *Gateway) addCAN(c *config.CAN) error {
 	}
 	f := g.newFeed(c.Name)
 	f.decode(c.DBC, c.DecodedOnly)
+	played, err := can.ParseInterface(c.Bus.Interface)
+	f.foreignTime = err == nil && played.LogTime
 	g.sources = append(g.sources, &source{
 		name: c.Name, kind: "can", feed: f, meta: func() any { return metaOfCAN(c, b.Stats()) },
 		run: func(ctx context.Context) error { return b.Run(ctx, f) },
@@ -155,6 +167,7 @@ func (g *Gateway) addModbus(c *modbus.LineConfig) error {
 		return fmt.Errorf("modbus %s: %w", c.Name, err)
 	}
 	f := g.newFeed(c.Name)
+	g.lines[c.Name] = l
 	g.sources = append(g.sources, &source{
 		name: c.Name, kind: "modbus", feed: f, meta: func() any { return metaOfModbus(c) },
 		run: func(ctx context.Context) error { return l.Run(ctx, f) },
@@ -179,6 +192,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	sources.Go(func() { g.watchBuffer(ctx) })
 	sources.Go(func() { g.watchSecrets(ctx) })
+	sources.Go(func() { g.watchClock(ctx) })
+	sources.Go(func() { g.serveControl(ctx) })
 	g.self.started(g.opts.Version)
 	if g.opts.Ready != nil {
 		g.opts.Ready()
@@ -190,6 +205,26 @@ func (g *Gateway) Run(ctx context.Context) error {
 	stopUplink()
 	err := group.Wait()
 	return errors.Join(err, g.buffer.Close())
+}
+
+// serveControl lets a person read through the Modbus lines, whose ports are
+// the daemon's alone.
+func (g *Gateway) serveControl(ctx context.Context) {
+	if len(g.lines) == 0 {
+		return
+	}
+	log := g.log.With("part", "control")
+	path, err := control.Path(g.cfg.Buffer.Dir)
+	if err != nil {
+		log.Warn("nobody can read Modbus lines through the daemon", "error", err)
+		return
+	}
+	supervise(ctx, log, func(ctx context.Context) error {
+		if g.buffer.Stats().Session == 0 {
+			return errors.New("the disk of the state directory is not there yet")
+		}
+		return control.Serve(ctx, path, g.lines)
+	})
 }
 
 // drain gives a connected uplink a moment to deliver what is left.

@@ -39,6 +39,7 @@ type queueConfig struct {
 	maxBytes   int
 	maxDelay   time.Duration
 	decodings  map[string]*payload.Decoding // by source; a source without one is not decoded
+	clock      payload.Clock                // corrects times; may be nil
 	log        *slog.Logger
 	rejected   func(rejection) // told of every message no broker will take; may be nil
 }
@@ -89,7 +90,7 @@ type batch struct {
 type span struct{ from, to uint64 }
 
 func newQueue(s store, cfg queueConfig) *queue {
-	q := &queue{cfg: cfg, store: s, topics: map[string]string{}, rejected: map[uint64]bool{}}
+	q := &queue{cfg: cfg, store: s, encoder: payload.Encoder{Clock: cfg.clock}, topics: map[string]string{}, rejected: map[uint64]bool{}}
 	q.Rewind()
 	return q
 }

@@ -98,7 +98,7 @@ func (g *Gateway) uplinkConfig(root string) uplink.Config {
 	}
 	state := func(s string) uplink.Retained {
 		return g.retained(root+"/status", status{V: payload.Version, State: s, Gateway: g.cfg.Gateway.ID,
-			Session: g.buffer.Stats().Session, Version: g.opts.Version, Started: g.started.UTC()})
+			Session: g.buffer.Stats().Session, Version: g.opts.Version, Started: g.startedAt()})
 	}
 	will := state("offline")
 	cfg.Will = &will

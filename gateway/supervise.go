@@ -18,9 +18,9 @@ const (
 	healthyTime = 10 * time.Second // a run this long starts over with firstRetry
 )
 
-// supervise runs a source again and again until ctx ends or the source has
-// nothing more to say. A repeated error is logged once, and its end with the
-// number of tries.
+// supervise runs a source, or what else may fail, again and again until ctx
+// ends or the source has nothing more to say. A repeated error is logged once,
+// and its end with the number of tries.
 func supervise(ctx context.Context, log *slog.Logger, run func(context.Context) error) {
 	wait := firstRetry
 	last, repeated := "", 0
@@ -36,12 +36,12 @@ func supervise(ctx context.Context, log *slog.Logger, run func(context.Context) 
 		}
 		if time.Since(began) >= healthyTime {
 			if repeated > 0 {
-				log.Info("source had recovered", "tries", repeated+1)
+				log.Info("recovered", "tries", repeated+1)
 			}
 			wait, last, repeated = firstRetry, "", 0
 		}
 		if text := errorText(err); text != last {
-			log.Warn("source lost; trying again", "error", text)
+			log.Warn("failed; trying again", "error", text)
 			last, repeated = text, 0
 		} else {
 			repeated++

@@ -81,6 +81,7 @@ type freePublisher struct {
 func (p *freePublisher) connect(context.Context) error { return nil }
 func (p *freePublisher) ready() <-chan struct{}        { return p.slots }
 func (p *freePublisher) lost() <-chan struct{}         { return p.lostCh }
+func (p *freePublisher) stalled() bool                 { return false }
 func (p *freePublisher) err() error                    { return nil }
 func (p *freePublisher) close(bool)                    {}
 

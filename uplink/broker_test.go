@@ -65,6 +65,7 @@ func (i *inbox) missing(n int) []string {
 }
 
 func TestEmbeddedBrokerRestarts(t *testing.T) {
+	t.Parallel()
 	b := embeddedBroker(t, uplinktest.Transport{})
 	in := newInbox()
 	if err := b.Subscribe("test/#", func(_ string, p []byte) { in.put(p) }); err != nil {
@@ -108,7 +109,7 @@ func TestEmbeddedBrokerRestarts(t *testing.T) {
 
 // mosquitto is a real broker of others.
 type mosquitto struct {
-	t    *testing.T
+	t    testing.TB
 	bin  string
 	conf string
 	addr string
@@ -117,7 +118,7 @@ type mosquitto struct {
 	ended chan struct{} // cmd has ended
 }
 
-func newMosquitto(t *testing.T, extra ...string) *mosquitto {
+func newMosquitto(t testing.TB, extra ...string) *mosquitto {
 	t.Helper()
 	bin, err := exec.LookPath("mosquitto")
 	if err != nil {
@@ -140,7 +141,10 @@ func newMosquitto(t *testing.T, extra ...string) *mosquitto {
 		}
 		conf := "listener " + port + " 127.0.0.1\nallow_anonymous true\npersistence false\n" +
 			// A subscriber slower than the publisher must not lose anything.
-			"max_inflight_messages 0\nmax_queued_messages 0\n" + strings.Join(extra, "\n") + "\n"
+			"max_queued_messages 0\n" + strings.Join(extra, "\n") + "\n"
+		if !strings.Contains(conf, "max_inflight_messages") {
+			conf += "max_inflight_messages 0\n"
+		}
 		if err := os.WriteFile(m.conf, []byte(conf), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -158,7 +162,7 @@ func isFile(path string) bool {
 	return err == nil && st.Mode().IsRegular()
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -245,6 +249,7 @@ func TestMosquittoDelivers(t *testing.T) {
 // that delivery goes on. What each life of the broker acknowledged is its own
 // affair; the uplink must only have reported what was acknowledged, in order.
 func TestMosquittoIsKilledAndRestarted(t *testing.T) {
+	t.Parallel()
 	m := newMosquitto(t)
 	q := newTestQueue(t, 0)
 	u, stop := run(t, Config{Servers: []string{"mqtt://" + m.addr}}, q, nil, nil)

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,14 +18,13 @@ type newPublisherFunc func(cfg *Config, s Server, t timing) publisher
 // TestPublisherConformance runs the suite for every publisher there is, over
 // every transport.
 func TestPublisherConformance(t *testing.T) {
+	t.Parallel()
 	publishers := map[string]newPublisherFunc{
 		"mqtt 5": func(cfg *Config, s Server, t timing) publisher {
-			var up, down atomic.Uint64
-			return newPaho5Publisher(cfg, s, dialer{write: t.write, user: time.Minute, up: &up, down: &down, now: time.Now}, t)
+			return newPaho5Publisher(cfg, s, newDialer(t, time.Minute), t)
 		},
 		"mqtt 3.1.1": func(cfg *Config, s Server, t timing) publisher {
-			var up, down atomic.Uint64
-			return newPahoPublisher(cfg, s, dialer{write: t.write, user: time.Minute, up: &up, down: &down, now: time.Now}, t)
+			return newPahoPublisher(cfg, s, newDialer(t, time.Minute), t)
 		},
 	}
 	ca := newCA(t)

@@ -101,7 +101,18 @@ type Error struct {
 	Reason Reason
 	Server string // URL without user and password; empty: not about one server
 	Err    error  // the cause; may be nil
+
+	contact contact
 }
+
+// contact is how far an attempt came that failed.
+type contact uint8
+
+const (
+	reached   contact = iota // something answered
+	hungUp                   // a connection was accepted and ended without a word, as by a relay with no broker behind it
+	unreached                // nobody accepted a connection
+)
 
 // Error is what happened, to what, why, and what to do.
 func (e *Error) Error() string {

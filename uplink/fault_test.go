@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -168,6 +169,7 @@ func TestLateAcks(t *testing.T) {
 // A connection that takes no bytes any more must be given up although nothing
 // fails: the peer's kernel still acknowledges, or nobody does.
 func TestHalfOpenWithFullBuffers(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, p Protocol) {
 		b := faultBroker(t, uplinktest.Fault{HalfOpen: 1}, uplinktest.Fault{})
 		q := newTestQueue(t, 0)
@@ -187,6 +189,7 @@ func TestHalfOpenWithFullBuffers(t *testing.T) {
 }
 
 func TestKeepAliveFindsSilentBroker(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, p Protocol) {
 		b := faultBroker(t, uplinktest.Fault{IgnorePings: true}, uplinktest.Fault{})
 		q := newTestQueue(t, 1)
@@ -222,6 +225,31 @@ func TestStopIsPrompt(t *testing.T) {
 				waitFor(t, b, "it connected", func(_ []uplinktest.Received, connects, _ int) bool { return connects > 0 })
 				stop() // fails the test if it takes longer than patience, far below an hour
 			})
+		}
+	})
+}
+
+// A broker that sends what nobody asked for, megabytes of it before every
+// acknowledgement: it is read past, and takes no memory.
+func TestNoiseTakesNoMemory(t *testing.T) {
+	const messages, size = 40, 4 << 20
+	noise := append([]byte{0x30, 0x80, 0x80, 0x80, 0x02}, make([]byte, size)...) // PUBLISH with QoS 0
+	noise = append(noise, 0xD0, 0)                                               // and a PINGRESP
+	protocols(t, func(t *testing.T, p Protocol) {
+		b := faultBroker(t, uplinktest.Fault{Noise: noise})
+		q := newTestQueue(t, messages)
+		honest(q, b)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		u, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}}, q, nil, nil)
+		q.wait(messages)
+		stop()
+		runtime.ReadMemStats(&after)
+		if s := u.Stats(); s.Connects != 1 || s.Failures != 0 || s.BytesDown < messages*size {
+			t.Errorf("stats %+v", s)
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > size {
+			t.Errorf("%d bytes were allocated for %d bytes of noise", got, messages*size)
 		}
 	})
 }

@@ -366,6 +366,9 @@ func (g *guard) end() { g.pubMu.Unlock() }
 // fail keeps the first error as the cause and returns it. That this end has
 // closed the connection is no cause.
 func (g *guard) fail(e *Error) error {
+	if g.link != nil {
+		_ = g.link.note(e)
+	}
 	if !errors.Is(e, net.ErrClosed) {
 		g.cause.CompareAndSwap(nil, e)
 	}

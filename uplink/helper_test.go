@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -14,7 +15,15 @@ import (
 	"fieldferry/uplink/uplinktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain lets more tests wait side by side than there are cores: most of
+// them wait for a network.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic(err)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // patience is how long a test waits for what must happen. It is no measure of
 // anything: a loaded machine may need seconds.
@@ -232,6 +241,7 @@ func (e *events) lost(t testing.TB) *Error {
 func fast() timing {
 	d := defaultTiming()
 	d.retryMin, d.retryMax = time.Millisecond, 10*time.Millisecond
+	d.dialAgain = 20 * time.Millisecond
 	d.refuseMin, d.refuseMax = time.Millisecond, 10*time.Millisecond
 	return d
 }

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -25,6 +24,8 @@ type link struct {
 	budget   int // bytes that may be read until the handshakes are over; negative: no limit
 	up, down *atomic.Uint64
 	written  atomic.Uint64
+	heard    atomic.Bool // something was read
+	hungUp   atomic.Bool // the other end closed without having said anything
 }
 
 // taken is how many bytes the other end has acknowledged, 0 if the system does
@@ -37,6 +38,9 @@ func (l *link) taken() uint64 {
 	}
 	return 0
 }
+
+// stalled says that the way to the other end is interrupted.
+func (l *link) stalled() bool { return unanswered(l.TCPConn) }
 
 // handshakeBytes is more than any TLS and WebSocket handshake needs.
 const handshakeBytes = 256 * 1024
@@ -55,6 +59,7 @@ func (l *link) Write(p []byte) (int, error) {
 		l.up.Add(uint64(n))      //nolint:gosec // n is never negative
 		l.written.Add(uint64(n)) //nolint:gosec // n is never negative
 		if err == nil || n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			l.ended(err)
 			return done, err
 		}
 	}
@@ -73,7 +78,28 @@ func (l *link) Read(p []byte) (int, error) {
 		l.budget -= n
 	}
 	l.down.Add(uint64(n)) //nolint:gosec // n is never negative
+	if n > 0 {
+		l.heard.Store(true)
+	}
+	l.ended(err)
 	return n, err
+}
+
+// ended looks whether it was the other end that closed, without a word.
+func (l *link) ended(err error) {
+	if err != nil && !l.heard.Load() && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+		l.hungUp.Store(true)
+	}
+}
+
+// note adds to the error of a connection that did not come about whether
+// somebody was there.
+func (l *link) note(err error) error {
+	var e *Error
+	if l.hungUp.Load() && errors.As(err, &e) {
+		e.contact = hungUp
+	}
+	return err
 }
 
 // SetWriteDeadline does nothing: Write sets its own. The layers above would
@@ -87,14 +113,6 @@ func (l *link) SetDeadline(t time.Time) error { return l.SetReadDeadline(t) }
 func (l *link) kill() {
 	_ = l.SetLinger(0) // the connection is given up: nothing is left to do about an error
 	_ = l.Close()
-}
-
-// dialer opens connections.
-type dialer struct {
-	write    time.Duration // see link.timeout
-	user     time.Duration // TCP_USER_TIMEOUT
-	up, down *atomic.Uint64
-	now      func() time.Time
 }
 
 // dial opens the connection to s up to where MQTT begins. The link returned
@@ -117,29 +135,10 @@ func (d *dialer) dial(ctx context.Context, s Server, config func() (*tls.Config,
 	}
 	if err != nil {
 		l.kill()
-		return nil, nil, err
+		return nil, nil, l.note(err)
 	}
 	l.budget = -1
 	return conn, l, nil
-}
-
-func (d *dialer) dialTCP(ctx context.Context, address string) (*link, error) {
-	nd := net.Dialer{
-		KeepAlive: -1, // MQTT has its own
-		Control: func(_, _ string, c syscall.RawConn) error {
-			return setSocketOptions(c, d.user)
-		},
-	}
-	conn, err := nd.DialContext(ctx, "tcp", address)
-	if err != nil {
-		return nil, dialError(err)
-	}
-	tcp, ok := conn.(*net.TCPConn)
-	if !ok { // cannot be: "tcp" always gives one
-		_ = conn.Close()
-		return nil, reasonError(ReasonUnknown, fmt.Errorf("unexpected connection type %T", conn))
-	}
-	return &link{TCPConn: tcp, timeout: d.write, budget: handshakeBytes, up: d.up, down: d.down}, nil
 }
 
 func (d *dialer) startTLS(ctx context.Context, l *link, host string, config func() (*tls.Config, error)) (net.Conn, error) {

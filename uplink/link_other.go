@@ -12,3 +12,5 @@ import (
 func setSocketOptions(syscall.RawConn, time.Duration) error { return nil }
 
 func unacknowledged(*net.TCPConn) (uint64, bool) { return 0, false }
+
+func unanswered(*net.TCPConn) bool { return false }

@@ -53,6 +53,7 @@ func TestLinks(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			protocols(t, func(t *testing.T, p Protocol) {
 				t.Parallel()
 				l, in := linked(t, tt.shape)
@@ -79,6 +80,7 @@ func TestLinks(t *testing.T) {
 // Messages that take longer than the keep alive to send: at 2 kB/s and 30 s a
 // message of 64 KiB does, here the same in small.
 func TestALinkSlowerThanTheKeepAlive(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, p Protocol) {
 		t.Parallel()
 		l, in := linked(t, uplinktest.Shape{Rate: 40_000})
@@ -104,26 +106,29 @@ func TestALinkSlowerThanTheKeepAlive(t *testing.T) {
 	})
 }
 
-// BenchmarkLink is what the uplink gets through links of several round trips:
-// messages as the gateway makes them by default of 100 CAN records of 130
-// bytes. It reports records a second.
+// BenchmarkLink is what the uplink gets through links of several round trips,
+// by how many messages may be in flight and how many CAN records of 130 bytes
+// are in one. It reports records a second.
 func BenchmarkLink(b *testing.B) {
 	for _, p := range []Protocol{Protocol311, Protocol5} {
 		for _, rtt := range []time.Duration{0, 50 * time.Millisecond, 200 * time.Millisecond} {
-			for _, window := range []int{1, 10, DefaultInFlight} {
-				b.Run(fmt.Sprintf("mqtt=%s/rtt=%v/window=%d", map[Protocol]string{Protocol311: "3.1.1", Protocol5: "5"}[p], rtt, window), func(b *testing.B) {
+			for _, c := range []struct{ window, batch int }{{1, 100}, {10, 100}, {DefaultInFlight, 100}, {DefaultInFlight, 10}, {DefaultInFlight, 1}} {
+				b.Run(fmt.Sprintf("mqtt=%s/rtt=%v/window=%d/batch=%d", map[Protocol]string{Protocol311: "3.1.1", Protocol5: "5"}[p], rtt, c.window, c.batch), func(b *testing.B) {
 					l, _ := linked(b, uplinktest.Shape{Delay: rtt / 2})
-					const records, size = 100, 13_000
-					q := newPumpQueue(b.N, size)
+					q := newPumpQueue(b.N, recordSize*c.batch)
 					before := cpuTime()
-					_, stop := run(b, Config{Protocol: p, Servers: []string{"mqtt://" + l.Addr()}, InFlight: window}, q, nil, nil)
+					_, stop := run(b, Config{Protocol: p, Servers: []string{"mqtt://" + l.Addr()}, InFlight: c.window}, q, nil, nil)
 					<-q.done
 					b.StopTimer()
-					b.ReportMetric(records*float64(b.N)/b.Elapsed().Seconds(), "records/s")
-					b.ReportMetric(float64((cpuTime()-before).Nanoseconds())/float64(records*b.N), "cpu-ns/record")
+					records := float64(c.batch) * float64(b.N)
+					b.ReportMetric(records/b.Elapsed().Seconds(), "records/s")
+					b.ReportMetric(float64((cpuTime()-before).Nanoseconds())/records, "cpu-ns/record")
 					stop()
 				})
 			}
 		}
 	}
 }
+
+// recordSize is what a CAN record takes as JSON.
+const recordSize = 130

@@ -35,6 +35,7 @@ func readableDir(t *testing.T) string {
 
 // Access rules: the status topic is allowed, the data's is not, and back.
 func TestMosquittoACL(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, p Protocol) {
 		dir := readableDir(t)
 		acl := file(t, dir, "acl", []byte("topic write root/data\ntopic read root/#\n"))
@@ -77,6 +78,7 @@ func TestMosquittoAcknowledgesWhatItThrowsAway(t *testing.T) {
 
 // A record that the rules deny under MQTT 5 is kept until they allow it.
 func TestMosquittoDeniesARecord(t *testing.T) {
+	t.Parallel()
 	dir := readableDir(t)
 	acl := file(t, dir, "acl", []byte("topic write test/status\ntopic write test/topic\n"))
 	m := newMosquitto(t, "acl_file "+acl)
@@ -99,6 +101,7 @@ func TestMosquittoDeniesARecord(t *testing.T) {
 }
 
 func TestMosquittoWithClientCertificates(t *testing.T) {
+	t.Parallel()
 	ca := newCA(t)
 	now := time.Now()
 	dir := readableDir(t)
@@ -145,6 +148,7 @@ func TestMosquittoWithClientCertificates(t *testing.T) {
 // Killed and started again and again under both versions; what was reported
 // as acknowledged came to a subscriber in the life it was acknowledged in.
 func TestMosquittoRestartsUnderLoad(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, p Protocol) {
 		m := newMosquitto(t)
 		q := newTestQueue(t, 0)
@@ -167,6 +171,7 @@ func TestMosquittoRestartsUnderLoad(t *testing.T) {
 // mosquitto ends the connection of who sends more than it takes, under 3.1.1
 // without a word. Messages that can be smaller are made so.
 func TestMosquittoTakesOnlySmallMessages(t *testing.T) {
+	t.Parallel()
 	protocols(t, func(t *testing.T, p Protocol) {
 		m := newMosquitto(t, "message_size_limit 20000", "max_packet_size 20480")
 		q := newTestQueue(t, 20)

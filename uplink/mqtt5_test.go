@@ -12,7 +12,7 @@ import (
 func births() []Retained { return []Retained{{Topic: "test/status", Payload: []byte("online")}} }
 
 func TestRefusedForEverIsParkedInOrder(t *testing.T) {
-	for _, code := range []byte{0x90, 0x99} {
+	for _, code := range []byte{0x90, 0x95, 0x99} {
 		b := faultBroker(t, uplinktest.Fault{Reason: code, ReasonText: "message 7"}) // 7, 70 to 79
 		q := newTestQueue(t, 100)
 		u, stop := run(t, Config{Protocol: Protocol5, Servers: []string{"mqtt://" + b.Addr()}}, q, nil, nil)
@@ -27,9 +27,21 @@ func TestRefusedForEverIsParkedInOrder(t *testing.T) {
 	}
 }
 
+// 0x10 says that nobody has subscribed: the message was taken all the same.
+func TestNoSubscribersIsNoRefusal(t *testing.T) {
+	b := faultBroker(t, uplinktest.Fault{Reason: 0x10})
+	q := newTestQueue(t, 10)
+	u, stop := run(t, Config{Protocol: Protocol5, Servers: []string{"mqtt://" + b.Addr()}}, q, nil, nil)
+	q.wait(10)
+	stop()
+	if s := u.Stats(); s.Acked != 10 || s.Refused != 0 || s.Connects != 1 {
+		t.Errorf("stats %+v", s)
+	}
+}
+
 // An access rule, a quota or a broker's bad day keep the record.
 func TestRefusedForNowIsTriedAgain(t *testing.T) {
-	for code, reason := range map[byte]Reason{0x87: ReasonDenied, 0x97: ReasonThrottled, 0x80: ReasonNotAccepted, 0x83: ReasonNotAccepted, 0xEE: ReasonNotAccepted} {
+	for code, reason := range map[byte]Reason{0x87: ReasonDenied, 0x97: ReasonThrottled, 0x80: ReasonNotAccepted, 0x83: ReasonNotAccepted, 0x91: ReasonNotAccepted, 0xEE: ReasonNotAccepted} {
 		t.Run(fmt.Sprintf("0x%02X", code), func(t *testing.T) {
 			t.Parallel()
 			bad := uplinktest.Fault{Reason: code, ReasonText: "message 5"}
@@ -77,6 +89,7 @@ func TestAnnouncedLimitsAreKept(t *testing.T) {
 }
 
 func TestServerKeepAliveCounts(t *testing.T) {
+	t.Parallel()
 	b := faultBroker(t, uplinktest.Fault{ServerKeepAlive: 1, IgnorePings: true}, uplinktest.Fault{})
 	obs := newEvents()
 	_, stop := run(t, Config{Protocol: Protocol5, Servers: []string{"mqtt://" + b.Addr()}, KeepAlive: time.Hour}, newTestQueue(t, 1), obs, nil)
@@ -105,6 +118,16 @@ func TestConnackAndDisconnectCodes(t *testing.T) {
 		{"connection rate", uplinktest.Fault{Refuse: 0x9F}, ReasonThrottled, true},
 		{"quota", uplinktest.Fault{Refuse: 0x97}, ReasonThrottled, true},
 		{"unspecified", uplinktest.Fault{Refuse: 0x80}, ReasonRefused, false},
+		{"malformed", uplinktest.Fault{Refuse: 0x81}, ReasonProtocol, false},
+		{"protocol error", uplinktest.Fault{Refuse: 0x82}, ReasonProtocol, false},
+		{"implementation specific", uplinktest.Fault{Refuse: 0x83}, ReasonRefused, false},
+		{"authentication method", uplinktest.Fault{Refuse: 0x8C}, ReasonUser, true},
+		{"the will's topic", uplinktest.Fault{Refuse: 0x90}, ReasonRefused, false},
+		{"too large a CONNECT", uplinktest.Fault{Refuse: 0x95}, ReasonRefused, false},
+		{"the will's payload", uplinktest.Fault{Refuse: 0x99}, ReasonRefused, false},
+		{"no retained will", uplinktest.Fault{Refuse: 0x9A}, ReasonRefused, false},
+		{"the will's QoS", uplinktest.Fault{Refuse: 0x9B}, ReasonQoS, true},
+		{"server moved", uplinktest.Fault{Refuse: 0x9D}, ReasonMoved, false},
 		{"an unknown code", uplinktest.Fault{Refuse: 0xFF}, ReasonRefused, false},
 		{"a code that is no error", uplinktest.Fault{Refuse: 0x05}, ReasonProtocol, false},
 		{"no QoS 1", uplinktest.Fault{MaximumQoS0: true}, ReasonQoS, true},
@@ -115,6 +138,14 @@ func TestConnackAndDisconnectCodes(t *testing.T) {
 		{"rate too high", uplinktest.Fault{Disconnect: 0x96, DisconnectAt: 1}, ReasonThrottled, true},
 		{"too large", uplinktest.Fault{Disconnect: 0x95, DisconnectAt: 1}, ReasonTooLarge, false},
 		{"not authorised any more", uplinktest.Fault{Disconnect: 0x87, DisconnectAt: 1}, ReasonDenied, true},
+		{"normal", uplinktest.Fault{Disconnect: 0x04, DisconnectAt: 1}, ReasonGoodbye, false},
+		{"malformed packet", uplinktest.Fault{Disconnect: 0x81, DisconnectAt: 1}, ReasonProtocol, false},
+		{"busy now", uplinktest.Fault{Disconnect: 0x89, DisconnectAt: 1}, ReasonUnavailable, false},
+		{"keep alive", uplinktest.Fault{Disconnect: 0x8D, DisconnectAt: 1}, ReasonKeepAlive, false},
+		{"receive maximum", uplinktest.Fault{Disconnect: 0x93, DisconnectAt: 1}, ReasonProtocol, false},
+		{"quota used up", uplinktest.Fault{Disconnect: 0x97, DisconnectAt: 1}, ReasonThrottled, true},
+		{"too many connections", uplinktest.Fault{Disconnect: 0x9F, DisconnectAt: 1}, ReasonThrottled, true},
+		{"an unknown goodbye", uplinktest.Fault{Disconnect: 0xFE, DisconnectAt: 1}, ReasonGoodbye, false},
 		{"administrative action", uplinktest.Fault{Disconnect: 0x98, DisconnectAt: 1}, ReasonGoodbye, false},
 		{"moved", uplinktest.Fault{Disconnect: 0x9D, DisconnectAt: 1}, ReasonMoved, false},
 	}

@@ -200,6 +200,8 @@ func (p *pahoPublisher) confirm(m packet) <-chan error {
 	return result
 }
 
+func (p *pahoPublisher) stalled() bool { return p.guard.link.stalled() }
+
 func (p *pahoPublisher) setLost() { p.lostOnce.Do(func() { close(p.lostCh) }) }
 
 func (p *pahoPublisher) lost() <-chan struct{} { return p.lostCh }

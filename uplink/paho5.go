@@ -205,6 +205,8 @@ func (p *paho5Publisher) fail(e *Error) {
 	p.setLost()
 }
 
+func (p *paho5Publisher) stalled() bool { return p.guard.link.stalled() }
+
 func (p *paho5Publisher) setLost() { p.lostOnce.Do(func() { close(p.lostCh) }) }
 
 func (p *paho5Publisher) lost() <-chan struct{} { return p.lostCh }

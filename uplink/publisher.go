@@ -26,6 +26,9 @@ type publisher interface {
 	// to subscribers: the channel gets nil when it does, or why that cannot be
 	// found out. A nil channel means that the acknowledgement says it.
 	confirm(m packet) <-chan error
+	// stalled says that the network answers nothing of what was sent, not
+	// even below MQTT. It may be called from any goroutine.
+	stalled() bool
 	// lost is closed when the connection has ended by itself. Tokens whose
 	// acknowledgement came before are settled by then.
 	lost() <-chan struct{}
@@ -65,10 +68,13 @@ type timing struct {
 	write     time.Duration // for the connection to take one byte
 	confirm   time.Duration // for the first birth to be let through
 	farewell  time.Duration // for what is in flight and the goodbye at a clean end
+	look      time.Duration // how often a connection is looked at that acknowledges nothing
 	stable    time.Duration // a connection that lived so long was a good one
 	patient   time.Duration // an attempt younger than this goes on when the network changes
 	networkUp time.Duration // longest pause after the network came back
 	lookBack  time.Duration // how often a preferred server is tried
+	dial      time.Duration // for the name lookup and TCP
+	dialAgain time.Duration // in the mean, from one dial to the next while nobody answers
 	retryMin  time.Duration // first pause after a failure
 	retryMax  time.Duration
 	refuseMin time.Duration // the same when the broker refused us
@@ -90,13 +96,22 @@ func defaultTiming() timing {
 		write:     10 * time.Second,
 		confirm:   20 * time.Second,
 		farewell:  1200 * time.Millisecond,
+		look:      time.Second,
 		stable:    time.Minute,
 		patient:   time.Second,
 		networkUp: 500 * time.Millisecond,
 		lookBack:  5 * time.Minute,
+		dial:      10 * time.Second,
+		dialAgain: time.Second,
 		retryMin:  time.Second,
 		retryMax:  30 * time.Second,
 		refuseMin: 15 * time.Second,
 		refuseMax: 2 * time.Minute,
 	}
+}
+
+// nextDial is the time from one dial to the next, half to one and a half of
+// the mean, so that gateways do not dial in step.
+func (t *timing) nextDial(random float64) time.Duration {
+	return t.dialAgain/2 + time.Duration(random*float64(t.dialAgain))
 }

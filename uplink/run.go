@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -34,8 +33,9 @@ type Uplink struct {
 	again   chan struct{} // Reconnect was called
 	// networkUp says that an address or a route has come.
 	networkUp chan struct{}
-	reachable func(ctx context.Context, s Server) bool
-	watch     func(ctx context.Context) // signals networkUp
+	reachable func(ctx context.Context, s Server) bool // up to where MQTT begins
+	answers   func(ctx context.Context, s Server) bool // TCP only
+	watch     func(ctx context.Context)                // signals networkUp
 	contested contest
 	running   atomic.Bool
 	report    reporter
@@ -79,7 +79,7 @@ func New(cfg Config, q Queue, obs Observer, log *slog.Logger) (*Uplink, error) {
 	u.since = u.now()
 	u.pace = newPace(&cfg)
 	u.report.log = log
-	u.connect, u.reachable = u.newPublisher, u.reach
+	u.connect, u.reachable, u.answers = u.newPublisher, u.reach, u.touch
 	u.watch = u.watchNetwork
 	u.again, u.networkUp = make(chan struct{}, 1), make(chan struct{}, 1)
 	return u, nil
@@ -178,11 +178,9 @@ func (nobody) Accepted(string)            {}
 func (nobody) Disconnected(string, error) {}
 
 func (u *Uplink) dialer() *dialer {
-	return &dialer{
-		write: u.time.write,
-		user:  min(u.cfg.AckTimeout, 2*u.cfg.KeepAlive),
-		up:    &u.up, down: &u.down, now: u.now,
-	}
+	d := newDialer(u.time, min(u.cfg.AckTimeout, 2*u.cfg.KeepAlive))
+	d.up, d.down, d.now, d.random = &u.up, &u.down, u.now, u.random
+	return &d
 }
 
 func (u *Uplink) newPublisher(s Server) publisher {
@@ -267,12 +265,15 @@ type outcome struct {
 	slow bool // the servers refused us, or somebody takes our sessions over
 	left bool // the connection was ended from here, to make another one
 	next int  // the server to begin the next round with
+
+	contact contact       // how far the best attempt came
+	took    time.Duration // the round, if contact is not reached
 }
 
 // round tries the servers in turn, beginning with start, until one accepts,
 // and then lasts as long as the session.
 func (u *Uplink) round(ctx context.Context, start int) outcome {
-	slow := true
+	slow, contact, begin := true, unreached, u.now()
 	for i := range u.servers {
 		k := (start + i) % len(u.servers)
 		srv := u.servers[k]
@@ -282,13 +283,13 @@ func (u *Uplink) round(ctx context.Context, start int) outcome {
 				return outcome{}
 			}
 			e := asError(srv.String(), err)
-			slow = slow && e.slow()
+			slow, contact = slow && e.slow(), min(contact, e.contact)
 			u.disconnected(e)
 			continue
 		}
 		return u.session(ctx, k, pub)
 	}
-	return outcome{slow: slow}
+	return outcome{slow: slow, contact: contact, took: u.now().Sub(begin)}
 }
 
 // attempt is connect, given up early when there is news of the network: what
@@ -335,6 +336,7 @@ func (u *Uplink) session(ctx context.Context, k int, pub publisher) outcome {
 	var beside sync.WaitGroup
 	beside.Go(func() { u.beside(leaving, leave, k) })
 	s := newSession(u, pub, name)
+	s.reach = func(ctx context.Context) bool { return u.answers(ctx, u.servers[k]) }
 	err := s.run(leaving)
 	leave()
 	beside.Wait()
@@ -349,7 +351,10 @@ func (u *Uplink) session(ctx context.Context, k int, pub publisher) outcome {
 	}
 	u.disconnected(e)
 	end := outcome{slow: e.slow(), good: s.proved || lived >= u.time.stable || s.trial == inTest}
-	if !end.good { // the first server is the preferred one
+	switch {
+	case s.proved && errors.Is(e, errStalled):
+		end.left, end.next = true, k // which is there
+	case !end.good: // the first server is the preferred one
 		end.next = (k + 1) % len(u.servers)
 	}
 	return end
@@ -398,30 +403,13 @@ func (u *Uplink) reach(ctx context.Context, s Server) bool {
 	return true
 }
 
-// contest finds out that another client takes over our sessions. Under MQTT 5
-// the broker says so. Under 3.1.1 it closes the connection without a word, as
-// the other one connects again at once: connections that worked and were
-// closed in an orderly way soon after, several in a row.
-type contest struct {
-	short int
-}
-
-const (
-	contestLife  = 3 * time.Second
-	contestCount = 5
-)
-
-// ended takes account of a session, and says whether it was taken over.
-func (c *contest) ended(e *Error, lived time.Duration, proved bool) bool {
-	if e.Reason == ReasonTakenOver {
-		return true
+// touch opens a TCP connection and closes it.
+func (u *Uplink) touch(ctx context.Context, s Server) bool {
+	l, err := u.dialer().dialTCP(ctx, s.Address())
+	if err == nil {
+		l.kill()
 	}
-	if e.Reason != ReasonLost || !errors.Is(e, io.EOF) || lived > contestLife || !proved {
-		c.short = 0
-		return false
-	}
-	c.short++
-	return c.short >= contestCount
+	return err == nil
 }
 
 // networkSignal says that an address or a route has come.
@@ -430,27 +418,4 @@ func (u *Uplink) networkSignal() {
 	case u.networkUp <- struct{}{}:
 	default:
 	}
-}
-
-// backoff is the pause between rounds: doubled after each bad one, and taken
-// between half and all of it at random, so that a thousand gateways do not
-// return to a restarted broker in step.
-type backoff struct {
-	step time.Duration
-}
-
-func (b *backoff) next(end outcome, t *timing, random float64) time.Duration {
-	low, high := t.retryMin, t.retryMax
-	if end.slow {
-		low, high = t.refuseMin, t.refuseMax
-	}
-	switch {
-	case end.left:
-		b.step = 0
-	case end.good && !end.slow:
-		b.step = low
-	default:
-		b.step = min(max(2*b.step, low), high)
-	}
-	return b.step/2 + time.Duration(random*float64(b.step/2))
 }

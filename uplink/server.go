@@ -1,11 +1,11 @@
 package uplink
 
 import (
-	"errors"
 	"net"
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Server is a broker's address, as parsed by [ParseServer]. Its text forms
@@ -18,17 +18,27 @@ type Server struct {
 	user   *url.Userinfo
 }
 
-// The errors of ParseServer do not quote the URL: a mistyped one may have its
-// password anywhere.
+// ServerError is what is wrong with a server's URL. It does not quote the URL:
+// a mistyped one may have its password anywhere.
+type ServerError struct {
+	What string // such as "has no host"
+	Fix  string // what to do
+}
+
+func (e *ServerError) Error() string { return "server URL " + e.What + "; " + e.Fix }
+
+const serverExample = "write such as mqtts://broker.example:8883"
+
 var (
-	errServerEmpty    = errors.New("server URL is empty; write for example mqtts://broker.example:8883")
-	errServerScheme   = errors.New("server URL needs one of the schemes mqtt, mqtts, ws, wss; write for example mqtts://broker.example:8883")
-	errServerHost     = errors.New("server URL has no host; write for example mqtts://broker.example:8883")
-	errServerHostName = errors.New("server URL has a host name with characters that cannot be in one")
-	errServerIPv6     = errors.New("server URL has an IPv6 address without brackets; write for example mqtt://[2001:db8::1]:1883")
-	errServerPort     = errors.New("server URL has a port that is not a number from 1 to 65535")
-	errServerPath     = errors.New("server URL has a path, which only ws and wss can have; topics have their own key")
-	errServerSyntax   = errors.New("server URL cannot be read; special characters in user and password must be percent-encoded")
+	errServerEmpty    = &ServerError{"is empty", serverExample}
+	errServerScheme   = &ServerError{"has none of the schemes mqtt, mqtts, ws and wss", serverExample}
+	errServerHost     = &ServerError{"names no host", serverExample}
+	errServerHostName = &ServerError{"has a host that is no host name", serverExample}
+	errServerIPv6     = &ServerError{"has an IPv6 address that is none, or not in brackets", "write such as mqtt://[2001:db8::1]:1883"}
+	errServerPort     = &ServerError{"has a port that is no number from 1 to 65535", "the usual ones are 1883, and 8883 for mqtts"}
+	errServerPath     = &ServerError{"has something after the port", "remove it; only ws and wss have a path"}
+	errServerURLPath  = &ServerError{"has a path that cannot be read", "write such as wss://broker.example/mqtt"}
+	errServerUser     = &ServerError{"has a user or password that cannot be read", "percent-encode special characters"}
 )
 
 // schemes maps every accepted spelling to the scheme and its default port.
@@ -43,8 +53,8 @@ var schemes = map[string]struct {
 
 // ParseServer reads a broker's URL: scheme mqtt (also tcp), mqtts (also ssl,
 // tls), ws or wss, an optional user and password, a host, an optional port,
-// and for ws and wss an optional path (default /mqtt). The error is fit for
-// people and never contains what was in the URL.
+// and for ws and wss an optional path (default /mqtt). The error is a
+// *[ServerError] and never contains what was in the URL.
 func ParseServer(s string) (Server, error) {
 	if s == "" {
 		return Server{}, errServerEmpty
@@ -81,13 +91,13 @@ func parseUser(s string) (*url.Userinfo, error) {
 	name, password, has := strings.Cut(s, ":")
 	name, err := url.PathUnescape(name)
 	if err != nil || name == "" {
-		return nil, errServerSyntax
+		return nil, errServerUser
 	}
 	if !has {
 		return url.User(name), nil
 	}
 	if password, err = url.PathUnescape(password); err != nil {
-		return nil, errServerSyntax
+		return nil, errServerUser
 	}
 	return url.UserPassword(name, password), nil
 }
@@ -100,8 +110,8 @@ func parseHostPort(s string, port int) (string, int, error) {
 			return "", 0, errServerIPv6
 		}
 		host, text = s[1:end], s[end+1:]
-		address, _, _ := strings.Cut(host, "%") // %zone
-		if ip := net.ParseIP(address); ip == nil || !strings.Contains(address, ":") {
+		address, zone, scoped := strings.Cut(host, "%")
+		if ip := net.ParseIP(address); ip == nil || !strings.Contains(address, ":") || scoped && !isHostName(zone) {
 			return "", 0, errServerIPv6
 		}
 	} else if i := strings.IndexByte(s, ':'); i >= 0 {
@@ -113,21 +123,24 @@ func parseHostPort(s string, port int) (string, int, error) {
 	if host == "" {
 		return "", 0, errServerHost
 	}
-	if strings.ContainsFunc(host, notInHost) {
+	if !strings.HasPrefix(s, "[") && !isHostName(host) {
 		return "", 0, errServerHostName
 	}
 	if text == "" {
 		return host, port, nil
 	}
 	n, err := strconv.ParseUint(text[1:], 10, 16)
-	if err != nil || n == 0 {
+	if err != nil || n == 0 || text[1] == '0' {
 		return "", 0, errServerPort
 	}
 	return host, int(n), nil
 }
 
-func notInHost(r rune) bool {
-	return r <= ' ' || r == 0x7f || strings.ContainsRune(`"<>\^{|}@[]`+"`", r)
+func isHostName(s string) bool {
+	bad := strings.ContainsFunc(s, func(r rune) bool {
+		return r != '.' && r != '-' && r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r)
+	})
+	return !bad && s != "" && len(s) <= 253 && s[0] != '.' && s[0] != '-' && !strings.Contains(s, "..")
 }
 
 func parsePath(scheme, s string) (string, error) {
@@ -142,7 +155,7 @@ func parsePath(scheme, s string) (string, error) {
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Fragment != "" || !strings.HasPrefix(s, "/") {
-		return "", errServerSyntax
+		return "", errServerURLPath
 	}
 	return s, nil
 }

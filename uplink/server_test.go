@@ -53,9 +53,9 @@ func TestParseServer(t *testing.T) {
 		"mqtts://host?x=y":             errServerPath,
 		"mqtt://host name":             errServerHostName,
 		"mqtt://host\n:1883":           errServerHostName,
-		"mqtt://user:%zz@host":         errServerSyntax,
-		"mqtt://@host":                 errServerSyntax,
-		"ws://host/a#b":                errServerSyntax,
+		"mqtt://user:%zz@host":         errServerUser,
+		"mqtt://@host":                 errServerUser,
+		"ws://host/a#b":                errServerURLPath,
 		"mqtt://user:sec/ret@host:188": errServerPort,
 	}
 	for in, want := range bad {

@@ -30,6 +30,10 @@ type session struct {
 	trial   trial       // how far it came with a trial
 	timer   *time.Timer // for the pace; nil until it is needed
 
+	// reach opens a connection to the server of this one and closes it; nil:
+	// a connection without an answer is not asked about.
+	reach func(ctx context.Context) bool
+
 	tokens  chan token    // to watch, in order of sending; never full
 	settled atomic.Uint64 // acknowledged, all before them as well
 	signal  chan struct{} // settled has grown
@@ -261,130 +265,4 @@ func (s *session) farewell() {
 			return
 		}
 	}
-}
-
-// watch settles tokens in order until the session ends or fails.
-func (s *session) watch(ctx context.Context) {
-	defer close(s.done)
-	timer := time.NewTimer(s.u.cfg.AckTimeout)
-	defer timer.Stop()
-	ended := ctx.Done()
-	var t token // the oldest not settled
-	for {
-		var tokens chan token
-		var settled <-chan struct{}
-		var late <-chan time.Time
-		if t == nil {
-			tokens = s.tokens
-		} else {
-			settled, late = t.Done(), timer.C
-		}
-		select {
-		case t = <-tokens:
-			// The oldest may wait so long since it has become the oldest:
-			// whatever came before it was progress.
-			timer.Reset(s.u.cfg.AckTimeout)
-		case <-settled:
-			if err := t.Error(); err != nil {
-				var r *refusal
-				if !errors.As(err, &r) {
-					s.lose(t)
-					return
-				}
-				if !r.forEver() {
-					s.fail(r.asError())
-					return
-				}
-				s.refuse(r)
-			}
-			t = nil
-			s.settle()
-		case <-late:
-			s.fail(reasonError(ReasonAckTimeout, nil))
-			return
-		case <-s.pub.lost():
-			s.lose(t)
-			return
-		case <-ended:
-			ended = nil
-			s.rouse()
-		case <-s.quit:
-			s.drain(t)
-			return
-		}
-	}
-}
-
-// refuse notes a verdict for the message that is settled next.
-func (s *session) refuse(r *refusal) {
-	s.mu.Lock()
-	s.refused[s.settled.Load()] = r.Error()
-	s.mu.Unlock()
-}
-
-func (s *session) settle() {
-	s.settled.Add(1)
-	select {
-	case s.signal <- struct{}{}:
-	default:
-	}
-	s.rouse()
-}
-
-// lose ends the session after its connection, which may take a moment to
-// settle the tokens and to know why.
-func (s *session) lose(t token) {
-	wait := time.NewTimer(closeTimeout)
-	defer wait.Stop()
-	var err error
-	select {
-	case <-s.pub.lost():
-		err = s.pub.err()
-	case <-wait.C:
-		err = reasonError(ReasonUnknown, t.Error()) // there is a token, or lost was closed
-	case <-s.quit:
-		err = context.Canceled
-	}
-	// A broker may hang up on a message it has just refused: its answer says more.
-	if r := s.drain(t); r != nil {
-		err = r.asError()
-	}
-	s.fail(err)
-}
-
-// drain settles what was acknowledged before the end: t, then the tokens. It
-// returns the refusal that stopped it, if one did.
-func (s *session) drain(t token) *refusal {
-	for {
-		if t == nil {
-			select {
-			case t = <-s.tokens:
-			default:
-				return nil
-			}
-		}
-		select {
-		case <-t.Done():
-		default:
-			return nil
-		}
-		if err := t.Error(); err != nil {
-			var r *refusal
-			if !errors.As(err, &r) {
-				return nil
-			}
-			if !r.forEver() {
-				return r
-			}
-			s.refuse(r)
-		}
-		s.settled.Add(1)
-		t = nil
-	}
-}
-
-func (s *session) fail(err error) {
-	s.failure = err
-	close(s.failed)
-	s.rouse()
 }

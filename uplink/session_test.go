@@ -20,6 +20,7 @@ type fakePublisher struct {
 	ackAfter   time.Duration // negative: never
 	lostAfter  int           // not 0: the connection is lost at that publish
 	announced  limits
+	stuck      func() bool   // nil: never stalled
 	lostBy     error         // nil: something
 	lifetime   time.Duration // not 0: the connection is lost so long after connect
 	// birthAckAfter is ackAfter of retained messages, if not 0.
@@ -91,6 +92,7 @@ func (p *fakePublisher) publish(m packet) token {
 	return t
 }
 
+func (p *fakePublisher) stalled() bool         { return p.stuck != nil && p.stuck() }
 func (p *fakePublisher) lost() <-chan struct{} { return p.lostCh }
 func (p *fakePublisher) err() error {
 	if p.lostBy != nil {
@@ -136,11 +138,11 @@ func simulate(t *testing.T, cfg Config, q Queue, obs Observer, log *slog.Logger,
 	return u
 }
 
-func TestBackoff(t *testing.T) {
+func TestBackoffOfABrokerThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Duration
 		begin := time.Now()
-		refused := reasonError(ReasonConnRefused, nil)
+		refused := reasonError(ReasonUnavailable, nil)
 		simulate(t, Config{Servers: []string{"mqtt://a"}}, newTestQueue(t, 0), nil, nil, 10*time.Minute,
 			func(int, Server) *fakePublisher {
 				at = append(at, time.Since(begin))

@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
-	"sync/atomic"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -62,14 +61,13 @@ func Subscribe(ctx context.Context, cfg SubscribeConfig, handle func(topic strin
 // subscribeOnce is one connection. It returns why it ended.
 func subscribeOnce(ctx context.Context, cfg SubscribeConfig, server Server, handle func(string, []byte, bool)) error {
 	t := defaultTiming()
-	var up, down atomic.Uint64
 	p := newPahoPublisher(&Config{
 		ClientID:  fmt.Sprintf("watch-%016x", rand.Uint64()),
 		Username:  cfg.Username,
 		Password:  cfg.Password,
 		TLS:       cfg.TLS,
 		KeepAlive: DefaultKeepAlive,
-	}, server, dialer{write: t.write, user: t.write, up: &up, down: &down, now: time.Now}, t)
+	}, server, newDialer(t, t.write), t)
 	o, err := p.options(ctx)
 	if err != nil {
 		return err

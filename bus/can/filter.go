@@ -11,6 +11,15 @@ import (
 // MaxFilters is how many filters one socket takes (CAN_RAW_FILTER_MAX).
 const MaxFilters = unix.CAN_RAW_FILTER_MAX
 
+// SyntaxError is what is wrong with the text of a filter or an interface.
+type SyntaxError struct {
+	Text string // of which What is said
+	What string // such as "has no mask"
+	Fix  string // what to write
+}
+
+func (e *SyntaxError) Error() string { return fmt.Sprintf("can: %q %s; %s", e.Text, e.What, e.Fix) }
+
 // ParseFilter reads a filter in candump's notation: "ID:MASK" passes what
 // matches, "ID~MASK" what does not; both in hexadecimal, at most 8 digits.
 //
@@ -20,24 +29,32 @@ const MaxFilters = unix.CAN_RAW_FILTER_MAX
 // "123:800007FF" does not. Likewise 40000000 in the mask tells remote frames
 // from data frames. Error frames are no matter of a filter: the flag 20000000
 // is taken out of the mask.
+//
+// The error is a *[SyntaxError].
 func ParseFilter(s string) (Filter, error) {
 	i := strings.IndexAny(s, ":~")
 	if i < 0 {
-		return Filter{}, fmt.Errorf("can: filter %q: neither ':' nor '~' in it; write ID:MASK or ID~MASK", s)
+		return Filter{}, filterError(s, "has no mask")
 	}
-	id, err := parseHex32(s[:i])
-	if err != nil {
-		return Filter{}, fmt.Errorf("can: filter %q: id: %w", s, err)
+	id, ok := parseHex32(s[:i])
+	if !ok {
+		return Filter{}, filterError(s, "has no id of one to eight hexadecimal digits")
 	}
-	mask, err := parseHex32(s[i+1:])
-	if err != nil {
-		return Filter{}, fmt.Errorf("can: filter %q: mask: %w", s, err)
+	mask, ok := parseHex32(s[i+1:])
+	if !ok {
+		return Filter{}, filterError(s, noMask)
 	}
 	f := Filter{ID: id, Mask: mask &^ unix.CAN_ERR_FLAG, Invert: s[i] == '~'}
 	if i == 8 {
 		f.ID |= unix.CAN_EFF_FLAG
 	}
 	return f, f.check()
+}
+
+const noMask = "has no mask of one to eight hexadecimal digits"
+
+func filterError(s, what string) error {
+	return &SyntaxError{s, what, `write id:mask or id~mask in hexadecimal, such as "100:7F0" or "0CF00400:1FFFFFFF"`}
 }
 
 // FilterSet is what a list of filters in candump's notation asks for.
@@ -48,27 +65,35 @@ type FilterSet struct {
 	Errors       bool   // the list has a mask for error frames
 }
 
-// ParseFilters reads filters as [ParseFilter] does, besides "#MASK", the
-// classes of error frames, and "j", which joins the filters.
-func ParseFilters(list []string) (FilterSet, error) {
-	var set FilterSet
+// Add adds what text says: a filter as [ParseFilter] reads it, "#MASK", the
+// classes of error frames, or "j", which joins the filters. The error is a
+// *[SyntaxError].
+func (s *FilterSet) Add(text string) error {
+	switch {
+	case text == "j" || text == "J":
+		s.Join = true
+	case strings.HasPrefix(text, "#"):
+		mask, ok := parseHex32(text[1:])
+		if !ok {
+			return filterError(text, noMask)
+		}
+		s.Errors = true
+		s.ErrorClasses |= mask & unix.CAN_ERR_MASK
+	default:
+		f, err := ParseFilter(text)
+		if err != nil {
+			return err
+		}
+		s.Filters = append(s.Filters, f)
+	}
+	return nil
+}
+
+// ParseFilters adds all of a list, see [FilterSet.Add].
+func ParseFilters(list []string) (set FilterSet, err error) {
 	for _, text := range list {
-		switch {
-		case text == "j" || text == "J":
-			set.Join = true
-		case strings.HasPrefix(text, "#"):
-			mask, err := parseHex32(text[1:])
-			if err != nil {
-				return set, fmt.Errorf("can: filter %q: error classes: %w", text, err)
-			}
-			set.Errors = true
-			set.ErrorClasses |= mask & unix.CAN_ERR_MASK
-		default:
-			f, err := ParseFilter(text)
-			if err != nil {
-				return set, err
-			}
-			set.Filters = append(set.Filters, f)
+		if err := set.Add(text); err != nil {
+			return set, err
 		}
 	}
 	return set, nil
@@ -82,15 +107,9 @@ func (s FilterSet) AddTo(c *Config) {
 	}
 }
 
-func parseHex32(s string) (uint32, error) {
-	if len(s) < 1 || len(s) > 8 {
-		return 0, fmt.Errorf("%q has %d digits; use 1 to 8 hexadecimal digits", s, len(s))
-	}
-	v, err := strconv.ParseUint(s, 16, 32)
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a hexadecimal number", s)
-	}
-	return uint32(v), nil
+func parseHex32(s string) (v uint32, ok bool) {
+	n, err := strconv.ParseUint(s, 16, 32)
+	return uint32(n), err == nil && len(s) <= 8
 }
 
 // String returns the filter as [ParseFilter] reads it.
@@ -110,10 +129,10 @@ func (f Filter) String() string {
 // CAN_INV_FILTER, in the mask "this is a filter for error frames".
 func (f Filter) check() error {
 	if f.ID&unix.CAN_ERR_FLAG != 0 {
-		return fmt.Errorf("can: filter %s: the id holds the flag 20000000, which no data frame has; for the opposite write ID~MASK", f)
+		return filterError(f.String(), "has the flag 20000000 in its id, which no data frame has")
 	}
 	if f.Mask&unix.CAN_ERR_FLAG != 0 {
-		return fmt.Errorf("can: filter %s: the mask holds the flag 20000000; error frames are always counted and never data", f)
+		return filterError(f.String(), "has the flag 20000000 in its mask, but error frames are never data")
 	}
 	return nil
 }

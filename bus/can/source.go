@@ -1,7 +1,6 @@
 package can
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -43,20 +42,17 @@ type Source struct {
 	Rate    int     // sim:ramp: frames per second
 }
 
-// ParseInterface takes an interface apart and says what is wrong with it. It
-// looks at the text only: whether the device or file exists shows when
-// [Bus.Run] opens it.
+// ParseInterface takes an interface apart and says what is wrong with it, in a
+// *[SyntaxError]. It looks at the text only: whether the device or file exists
+// shows when [Bus.Run] opens it.
 func ParseInterface(s string) (Source, error) {
-	scheme, rest, ok := strings.Cut(s, ":")
-	switch {
-	case !ok:
-		return Source{Kind: Device, Name: s}, checkDeviceName(s)
-	case scheme == "replay":
+	if rest, ok := strings.CutPrefix(s, "replay:"); ok {
 		return parseReplay(rest)
-	case scheme == "sim":
+	}
+	if rest, ok := strings.CutPrefix(s, "sim:"); ok {
 		return parseSim(rest)
 	}
-	return Source{}, fmt.Errorf("can: interface %q: unknown form %q; use a device such as can0, replay:FILE or sim:NAME", s, scheme+":")
+	return Source{Kind: Device, Name: s}, checkDeviceName(s)
 }
 
 // String returns the interface that [ParseInterface] reads as this source.
@@ -98,23 +94,20 @@ func joinOptions(opts []string) string {
 
 // checkDeviceName applies the kernel's dev_valid_name, and refuses what cannot be read in a log.
 func checkDeviceName(s string) error {
-	bad := func(why string) error {
-		return fmt.Errorf("can: interface %q: %s; give the name of a SocketCAN device such as can0", s, why)
-	}
+	what := ""
 	switch {
-	case s == "":
-		return bad("the name is empty")
+	case s == "" || s == "." || s == "..":
+		what = "is no interface name"
 	case len(s) > MaxInterfaceName:
-		return bad(fmt.Sprintf("%d characters, at most %d are possible", len(s), MaxInterfaceName))
-	case s == "." || s == "..":
-		return bad("not a name")
+		what = fmt.Sprintf("is longer than the %d characters an interface name can have", MaxInterfaceName)
+	case strings.ContainsAny(s, "/:"):
+		what = "contains / or :, which no interface name can"
+	case strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7f }):
+		what = "contains a character that cannot stand in an interface name"
+	default:
+		return nil
 	}
-	for _, c := range s {
-		if c <= ' ' || c == '/' || c == 0x7f || c > 0x7f {
-			return bad(fmt.Sprintf("%q cannot stand in an interface name", c))
-		}
-	}
-	return nil
+	return &SyntaxError{s, what, "name a CAN interface as in ip link, such as can0, or replay:FILE or sim:NAME"}
 }
 
 func parseReplay(rest string) (Source, error) {
@@ -124,56 +117,46 @@ func parseReplay(rest string) (Source, error) {
 	if i := strings.LastIndexByte(rest, '?'); i >= 0 {
 		src.Name, opts = rest[:i], rest[i+1:]
 	}
-	if src.Name == "" {
-		return src, errors.New("can: replay: the file is missing; write replay:FILE")
+	if src.Name == "" || strings.ContainsRune(src.Name, 0) {
+		return src, &SyntaxError{"replay:" + rest, "names no file", "write such as replay:drive.log?speed=10"}
 	}
-	if strings.ContainsRune(src.Name, 0) {
-		return src, errors.New("can: replay: a file name cannot hold a NUL")
-	}
-	return src, eachOption("replay", opts, func(key, value string, bare bool) (err error) {
+	return src, eachOption(opts, "the options are speed=N, loop and time=log, joined by &", func(key, value string, bare bool) (ok bool) {
 		switch key {
 		case "speed":
-			src.Speed, err = parseSpeed(value)
+			src.Speed, ok = parseSpeed(value)
 		case "loop":
-			src.Loop = true
-			if !bare {
-				src.Loop, err = parseBool(value)
-			}
+			src.Loop = bare || value == "true" || value == "1"
+			ok = src.Loop || value == "false" || value == "0"
 		case "time":
 			src.LogTime = value == "log"
-			if value != "log" && value != "now" {
-				err = errors.New("use log or now")
-			}
-		default:
-			err = errors.New("unknown option; known are speed, loop and time")
+			ok = src.LogTime || value == "now"
 		}
-		return err
+		return ok
 	})
 }
 
 func parseSim(rest string) (Source, error) {
 	name, opts, _ := strings.Cut(rest, "?")
 	src := Source{Kind: Sim, Name: name, Speed: 1}
+	fix := "sim:engine has no options"
 	switch name {
 	case SimEngine:
 	case SimRamp:
 		src.Rate = DefaultRampRate
+		fix = fmt.Sprintf("the option is rate=N, from 1 to %d frames a second", MaxRampRate)
 	default:
-		return src, fmt.Errorf("can: sim:%s: unknown simulation; known are %s and %s", name, SimEngine, SimRamp)
+		return src, &SyntaxError{name, "is no simulation", "write sim:" + SimEngine + " or sim:" + SimRamp}
 	}
-	return src, eachOption("sim:"+name, opts, func(key, value string, _ bool) (err error) {
-		if name != SimRamp || key != "rate" {
-			return errors.New("unknown option; sim:ramp knows rate, sim:engine none")
-		}
+	return src, eachOption(opts, fix, func(key, value string, _ bool) bool {
+		var err error
 		src.Rate, err = strconv.Atoi(value)
-		if err != nil || src.Rate < 1 || src.Rate > MaxRampRate {
-			return fmt.Errorf("use 1 to %d frames per second", MaxRampRate)
-		}
-		return nil
+		return name == SimRamp && key == "rate" && err == nil && src.Rate >= 1 && src.Rate <= MaxRampRate
 	})
 }
 
-func eachOption(what, opts string, set func(key, value string, bare bool) error) error {
+// eachOption calls set for key=value pairs joined by &, none twice. fix says
+// which there are.
+func eachOption(opts, fix string, set func(key, value string, bare bool) (ok bool)) error {
 	if opts == "" {
 		return nil
 	}
@@ -181,33 +164,20 @@ func eachOption(what, opts string, set func(key, value string, bare bool) error)
 	for opt := range strings.SplitSeq(opts, "&") {
 		key, value, ok := strings.Cut(opt, "=")
 		if seen[key] {
-			return fmt.Errorf("can: %s: option %q is given twice", what, key)
+			return &SyntaxError{key, "is given twice as an option", fix}
 		}
 		seen[key] = true
-		if err := set(key, value, !ok); err != nil {
-			return fmt.Errorf("can: %s: option %q: %w", what, opt, err)
+		if !set(key, value, !ok) {
+			return &SyntaxError{opt, "is no option, or its value is none", fix}
 		}
 	}
 	return nil
 }
 
-func parseSpeed(s string) (float64, error) {
+func parseSpeed(s string) (speed float64, ok bool) {
 	if s == "max" {
-		return math.Inf(1), nil
+		return math.Inf(1), true
 	}
 	v, err := strconv.ParseFloat(s, 64)
-	if err != nil || !(v >= MinSpeed && v <= MaxSpeed) { // NaN fails too
-		return 1, fmt.Errorf("use a factor from %g to %g, or max", MinSpeed, MaxSpeed)
-	}
-	return v, nil
-}
-
-func parseBool(s string) (bool, error) {
-	switch s {
-	case "true", "1":
-		return true, nil
-	case "false", "0":
-		return false, nil
-	}
-	return false, errors.New("use true or false")
+	return v, err == nil && v >= MinSpeed && v <= MaxSpeed // not NaN
 }

@@ -190,7 +190,7 @@ func (t *traffic) ids(now int64) []IDTraffic {
 	}
 	other := t.other.traffic(slot)
 	t.mu.Unlock()
-	slices.SortFunc(list, func(a, b IDTraffic) int {
+	slices.SortStableFunc(list, func(a, b IDTraffic) int {
 		return cmp.Or(compareBool(a.Extended, b.Extended), cmp.Compare(a.ID, b.ID), compareBool(a.Remote, b.Remote))
 	})
 	if other.Frames > 0 {

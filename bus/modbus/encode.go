@@ -7,8 +7,8 @@ import (
 )
 
 // Encode makes the words that Decode makes v of, as nearly as the type can
-// hold it: for simulated devices. A bit or a byte is put into words, which
-// hold the rest of the register and are changed; others may pass nil.
+// hold it: for simulated devices. A part of a register is put into words, which
+// hold the rest of it and are changed; others may pass nil.
 func (r *Register) Encode(v float64, words []uint16) ([]uint16, error) {
 	scale := r.Scale
 	if scale == 0 {
@@ -25,7 +25,10 @@ func (r *Register) Encode(v float64, words []uint16) ([]uint16, error) {
 	case Float64:
 		r.put(words, math.Float64bits(raw))
 		return words, nil
-	case Float16, String:
+	case Float16:
+		r.put(words, uint64(toHalf(raw)))
+		return words, nil
+	case String:
 		return nil, fmt.Errorf("a %v cannot be simulated as a number", r.Type)
 	}
 	raw = math.Round(raw)
@@ -37,19 +40,17 @@ func (r *Register) Encode(v float64, words []uint16) ([]uint16, error) {
 	if raw >= 1<<63 {
 		u = uint64(raw)
 	}
-	switch r.Type {
-	case Bool:
+	shift := r.BitLow
+	if (r.Type == Int8 || r.Type == Uint8) && r.HighByte {
+		shift += 8
+	}
+	switch mask := r.partMask(); {
+	case r.Type == Bool:
 		u = min(u, 1)
-	case Bit:
-		u = r.merge(words, u, 1, r.BitLow)
-	case Int8, Uint8:
-		shift := 0
-		if r.HighByte {
-			shift = 8
-		}
-		u = r.merge(words, u, 0xFF, shift)
-	case BCD16, BCD32:
+	case r.Type == BCD16 || r.Type == BCD32:
 		u = toBCD(u)
+	case mask != 0:
+		u = r.merge(words, u, mask, shift)
 	}
 	r.put(words, u)
 	return words, nil
@@ -67,8 +68,25 @@ func (r *Register) EncodeText(s string) []uint16 {
 	return words
 }
 
+// partMask is the mask of a value that is a part of its registers, 0 if it is
+// all of them.
+func (r *Register) partMask() uint64 {
+	switch {
+	case r.BitCount > 0:
+		return ^uint64(0) >> (64 - r.BitCount)
+	case r.Type == Bit:
+		return 1
+	case r.Type == Int8 || r.Type == Uint8:
+		return 0xFF
+	}
+	return 0
+}
+
 // span is what the raw value may be.
 func (r *Register) span() (low, high float64) {
+	if r.BitCount > 0 {
+		return 0, math.Nextafter(math.Ldexp(1, r.BitCount), 0)
+	}
 	switch r.Type {
 	case Bool, Bit:
 		return 0, 1
@@ -95,13 +113,33 @@ func (r *Register) span() (low, high float64) {
 	}
 }
 
-// merge puts u into the register that words hold, which has one word.
+// merge puts u into what words hold.
 func (r *Register) merge(words []uint16, u, mask uint64, shift int) uint64 {
-	var b [2]byte
-	binary.BigEndian.PutUint16(b[:], words[0])
-	reorder(b[:], r.ByteOrder)
-	old := unsigned(b[:])
-	return old&^(mask<<shift) | u&mask<<shift
+	var b [8]byte
+	for i, w := range words {
+		binary.BigEndian.PutUint16(b[2*i:], w)
+	}
+	raw := b[:2*len(words)]
+	reorder(raw, r.ByteOrder)
+	return unsigned(raw)&^(mask<<shift) | u&mask<<shift
+}
+
+// toHalf is the half precision number nearest to f.
+func toHalf(f float64) (u uint16) {
+	if math.Signbit(f) {
+		u, f = 1<<15, -f
+	}
+	switch {
+	case math.IsNaN(f):
+		return u | 0x7E00
+	case f >= 1<<16:
+		return u | 0x7C00 // infinite
+	case f == 0:
+		return u
+	}
+	_, exp := math.Frexp(f)
+	exp = max(exp, -13) // the least ones share an exponent
+	return u | uint16(exp+13)<<10 + uint16(math.RoundToEven(math.Ldexp(f, 11-exp)))
 }
 
 func (r *Register) put(words []uint16, u uint64) {

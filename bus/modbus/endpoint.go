@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -48,7 +49,8 @@ const (
 	defaultPort  = "502"
 )
 
-// ParseEndpoint reads a path, tcp://host[:port] or rtu+tcp://host:port.
+// ParseEndpoint reads a path, tcp://host[:port] or rtu+tcp://host:port. Two
+// spellings of one host and port give the same address.
 func ParseEndpoint(port string) (Endpoint, error) {
 	framing, rest := Serial, port
 	switch {
@@ -75,6 +77,11 @@ func ParseEndpoint(port string) (Endpoint, error) {
 	}
 	if n, err := strconv.Atoi(service); host == "" || err != nil || n < 1 || n > 65535 {
 		return Endpoint{}, fmt.Errorf("port %q: write host and port, such as tcp://192.168.1.20:502", port)
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.String() // an IPv6 address has many spellings
+	} else {
+		host = strings.ToLower(host)
 	}
 	return Endpoint{framing, net.JoinHostPort(host, service)}, nil
 }

@@ -32,20 +32,26 @@ const (
 
 // Line polls the devices of one serial line. Make it with [NewLine].
 type Line struct {
-	cfg     LineConfig
-	log     *slog.Logger
-	open    func(context.Context) (rtu.Port, error)
-	wire    Master
-	devices []*device
+	cfg      LineConfig
+	tcp      bool // Modbus TCP
+	log      *slog.Logger
+	openPort func(context.Context) (rtu.Port, error)
+	wire     Master
+	devices  []*device
 
 	// of the present Run
 	ctx     context.Context
 	handler Handler
 	again   bool // the request in progress is a retry
 	lost    bool // the port-lost alarm is raised
+	pace    pace
 
-	mu    sync.Mutex
-	stats Stats
+	asked chan struct{} // wakes an idle line for a one-shot read
+
+	mu      sync.Mutex
+	stats   Stats
+	open    bool       // one-shot reads are taken
+	queries []*oneShot // those that wait
 }
 
 // Stats are the counters of a line since it was made.
@@ -53,6 +59,7 @@ type Stats struct {
 	rtu.Stats
 	Polls    uint64 // of a device
 	Retries  uint64
+	OneShots uint64 // requests of [Line.Read]
 	Overruns uint64 // polls that were left out because the line was busy
 	Offline  int    // devices that do not answer at present
 	PortLost bool
@@ -106,6 +113,9 @@ func NewLine(cfg LineConfig, log *slog.Logger) (*Line, error) {
 			for _, what := range serial.Adjusted() {
 				log.Warn("serial port not as configured", "port", cfg.Port, "what", what)
 			}
+			if who := serial.Direction(); who != "" {
+				log.Info("RS-485 direction is switched", "port", cfg.Port, "who", who)
+			}
 		}
 		return p, nil
 	})
@@ -116,7 +126,8 @@ func newLine(cfg LineConfig, endpoint Endpoint, log *slog.Logger, open func(cont
 		return nil, fmt.Errorf("modbus line %s: %w", cfg.Name, err)
 	}
 	cfg = cfg.withDefaults()
-	l := &Line{cfg: cfg, log: log.With("line", cfg.Name), open: open, ctx: context.Background()}
+	l := &Line{cfg: cfg, tcp: endpoint.Framing == TCP, log: log.With("line", cfg.Name), openPort: open,
+		ctx: context.Background(), asked: make(chan struct{}, 1)}
 	l.wire = endpoint.NewMaster(rtu.Config{Mode: cfg.mode(), Timeout: cfg.Timeout, Turnaround: cfg.Turnaround})
 	for i := range l.cfg.Devices {
 		d := newDevice(&l.cfg.Devices[i], endpoint.costOf(cfg))
@@ -166,7 +177,7 @@ func (l *Line) Run(ctx context.Context, handler Handler) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	port, err := l.open(ctx)
+	port, err := l.openPort(ctx)
 	if err != nil && ctx.Err() != nil {
 		return nil
 	}
@@ -182,7 +193,9 @@ func (l *Line) Run(ctx context.Context, handler Handler) error {
 	l.wire.Attach(port)
 	defer l.wire.Attach(nil)
 
+	l.admit()
 	err = l.loop(ctx)
+	l.dismiss(ErrNotOpen)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -219,27 +232,44 @@ func (l *Line) event(code, subject string, state bus.State, detail map[string]an
 // ctx ends.
 func (l *Line) loop(ctx context.Context) error {
 	l.schedule(time.Now())
+	l.pace.since, l.pace.polls, l.pace.missed = time.Time{}, 0, 0
 	for {
 		now := time.Now()
 		d, at := l.next(now)
-		if d == nil {
-			<-ctx.Done()
-			return ctx.Err()
+		err := error(nil)
+		if d != nil && !at.After(now) {
+			err = l.poll(d, now)
+		} else {
+			err = l.idle(ctx, now, at)
 		}
-		if wait := at.Sub(now); wait > 0 {
-			timer := time.NewTimer(wait)
-			select {
-			case <-timer.C:
-			case <-ctx.Done():
-				timer.Stop()
-				return ctx.Err()
-			}
-			now = time.Now()
-		}
-		if err := l.poll(d, now); err != nil {
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// idle sends a one-shot read or waits for one, but not past until; zero means
+// that no poll will ever be due.
+func (l *Line) idle(ctx context.Context, now, until time.Time) error {
+	s, at := l.nextQuery(now)
+	if s != nil {
+		return l.answer(s)
+	}
+	if until.IsZero() || !at.IsZero() && at.Before(until) {
+		until = at
+	}
+	var wake <-chan time.Time
+	if !until.IsZero() {
+		timer := time.NewTimer(until.Sub(now))
+		defer timer.Stop()
+		wake = timer.C
+	}
+	select {
+	case <-wake:
+	case <-l.asked:
+	case <-ctx.Done():
+	}
+	return ctx.Err()
 }
 
 // schedule spreads the devices over their shortest interval, so that they do
@@ -316,7 +346,7 @@ func (d *device) takeDue(now time.Time) (due []int, overruns uint64) {
 			overruns += uint64(missed)
 		}
 	}
-	if d.offline {
+	if d.offline || d.busyFor > 0 { // left alone, not left out
 		overruns = 0
 	}
 	slices.Sort(due)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -87,6 +88,7 @@ type bench struct {
 	t     *testing.T
 	line  *Line
 	book  *book
+	mu    sync.Mutex // of asked
 	asked []seen
 	units map[byte]*modbustest.Unit
 	slave *modbustest.Slave
@@ -118,9 +120,19 @@ type spy struct {
 func (s spy) Read(p []byte) (int, error) {
 	n, err := s.SlaveEnd.Read(p)
 	if n == 8 {
+		s.b.mu.Lock()
+		defer s.b.mu.Unlock()
 		s.b.asked = append(s.b.asked, seen{p[0], p[1], int(p[2])<<8 | int(p[3]), int(p[4])<<8 | int(p[5])})
 	}
 	return n, err
+}
+
+// requests are those so far, for a line that runs meanwhile.
+func (b *bench) requests() []seen {
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.asked)
 }
 
 func (b *bench) run(d time.Duration) error {

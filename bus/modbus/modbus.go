@@ -82,11 +82,13 @@ type LineConfig struct {
 	Devices    []Device
 }
 
-// RS485 is the direction control of the kernel's UART driver (TIOCSRS485).
+// RS485 is the direction control of a half-duplex line by RTS: by the kernel's
+// UART driver (TIOCSRS485) or, where that cannot, by the application.
 type RS485 struct {
 	Enabled                           bool
 	DelayBeforeSend, DelayAfterSend   time.Duration
 	RTSHighDuringSend, ReceiveOwnEcho bool
+	ByApplication                     bool // do not ask the driver
 }
 
 // Device is one unit on a line.

@@ -3,6 +3,7 @@ package modbus
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -16,7 +17,7 @@ type PlanReport struct {
 	// RequestsPerSecond and Load add up all requests at their intervals. They
 	// are the most it can be: intervals that fall due together share requests.
 	RequestsPerSecond float64
-	Load              float64  // share of the line's time, 1 is all of it
+	Load              float64  // share of a serial line's time, 1 is all of it
 	Warnings          []string // what is wrong; what to do
 }
 
@@ -30,7 +31,7 @@ type PlanRequest struct {
 	Registers []string // the values it yields
 	Interval  time.Duration
 	Bytes     int           // on the wire, both ways
-	Wire      time.Duration // request, reply, t3.5 after each, turnaround
+	Wire      time.Duration // serial line: request, reply, t3.5 after each, turnaround; else 0
 }
 
 // Plan works out the requests that cfg leads to and whether they fit on the
@@ -39,37 +40,46 @@ type PlanRequest struct {
 func Plan(cfg LineConfig) PlanReport {
 	cfg = cfg.withDefaults()
 	var report PlanReport
-	mode := cfg.mode()
 	endpoint, _ := ParseEndpoint(cfg.Port)
-	if endpoint.Framing != Serial {
-		mode.BaudRate = 0
-	}
 	for i := range cfg.Devices {
 		d := newDevice(&cfg.Devices[i], endpoint.costOf(cfg))
 		for _, g := range d.groups {
 			for _, b := range d.merge(g.members) {
-				request := d.planRequest(b, g.interval, mode, cfg.Turnaround)
+				request := d.planRequest(b, g.interval, endpoint.Framing, &cfg)
 				report.Requests = append(report.Requests, request)
 				report.RequestsPerSecond += float64(time.Second) / float64(g.interval)
 				report.Load += float64(request.Wire) / float64(g.interval)
-				reply := time.Duration(rtu.ReplyLen(b.table.Function(), b.count)) * mode.CharTime()
-				if timeout := cmp.Or(d.cfg.Timeout, cfg.Timeout); reply+mode.Silence() > timeout {
-					report.Warnings = append(report.Warnings, fmt.Sprintf(
-						"device %s: a reply with %d %s takes %v at %d baud, but the timeout is %v; set a longer timeout or a smaller max_registers",
-						d.cfg.Name, b.count, unitsOf(b.table), reply.Round(time.Millisecond), cfg.BaudRate, timeout))
+				if endpoint.Framing == Serial {
+					report.Warnings = append(report.Warnings, d.checkTimeout(b, &cfg)...)
 				}
 			}
 		}
 	}
+	const instead = "use longer intervals, a higher baud rate or fewer registers"
 	switch {
 	case report.Load > 1:
 		report.Warnings = append(report.Warnings, fmt.Sprintf(
-			"the line would be busy for %.0f %% of the time: it cannot keep the intervals; use longer intervals, a higher baud rate or fewer registers", report.Load*100))
-	case report.Load > 0.8:
+			"the line would be busy for %.0f %% of the time: it cannot keep the intervals; %s (with %.0f times as long intervals it can)",
+			report.Load*100, instead, math.Ceil(report.Load/fullLoad)))
+	case report.Load > fullLoad:
 		report.Warnings = append(report.Warnings, fmt.Sprintf(
-			"the line is busy for %.0f %% of the time before any device has taken time to answer; use longer intervals or a higher baud rate", report.Load*100))
+			"the line is busy for %.0f %% of the time before any device has taken time to answer; %s", report.Load*100, instead))
 	}
 	return report
+}
+
+// fullLoad leaves devices some time to answer.
+const fullLoad = 0.8
+
+// checkTimeout warns of a reply that takes longer than is waited for it.
+func (d *device) checkTimeout(b block, cfg *LineConfig) []string {
+	reply := time.Duration(rtu.ReplyLen(b.table.Function(), b.count)) * cfg.mode().CharTime()
+	timeout := cmp.Or(d.cfg.Timeout, cfg.Timeout)
+	if reply+cfg.mode().Silence() <= timeout {
+		return nil
+	}
+	return []string{fmt.Sprintf("device %s: a reply with %d %s takes %v at %d baud, but the timeout is %v; set a longer timeout or a smaller max_registers",
+		d.cfg.Name, b.count, unitsOf(b.table), reply.Round(time.Millisecond), cfg.BaudRate, timeout)}
 }
 
 func unitsOf(t Table) string {
@@ -79,11 +89,21 @@ func unitsOf(t Table) string {
 	return "registers"
 }
 
-func (d *device) planRequest(b block, interval time.Duration, mode rtu.Mode, turnaround time.Duration) PlanRequest {
+// moreInTCP is by how many bytes a request and its reply in MBAP framing are
+// longer than in RTU framing.
+const moreInTCP = 2 * 4
+
+func (d *device) planRequest(b block, interval time.Duration, framing Framing, cfg *LineConfig) PlanRequest {
 	function := b.table.Function()
 	r := PlanRequest{
 		Device: d.cfg.Name, UnitID: d.cfg.UnitID, Table: b.table, Address: uint16(b.first), Count: b.count,
-		Interval: interval, Bytes: 8 + rtu.ReplyLen(function, b.count), Wire: mode.WireTime(function, b.count) + turnaround,
+		Interval: interval, Bytes: 8 + rtu.ReplyLen(function, b.count),
+	}
+	switch framing {
+	case Serial:
+		r.Wire = cfg.mode().WireTime(function, b.count) + cfg.Turnaround
+	case TCP:
+		r.Bytes += moreInTCP
 	}
 	for _, i := range b.members {
 		r.Registers = append(r.Registers, d.points[i].reg.Name)
@@ -100,30 +120,64 @@ type block struct {
 	stretched    bool // reads more than its members ask for
 }
 
-// merge packs points (indices in address order) into blocks: across gaps up
-// to MaxGap, up to MaxRegisters or 2000 bits, never across what was learned to
-// be unreadable, and never through a value.
+// merge parts points (indices in address order) into the blocks that take the
+// least time on the wire: across gaps up to MaxGap, up to MaxRegisters or 2000
+// bits, never across what was learned to be unreadable, never through a value.
 func (d *device) merge(due []int) (blocks []block) {
-	for _, i := range due {
-		p := &d.points[i]
-		if n := len(blocks); n > 0 && d.fits(&blocks[n-1], i) {
-			b := &blocks[n-1]
-			b.count = max(b.first+b.count, p.first+p.width) - b.first
-			b.members = append(b.members, i)
-			continue
+	for len(due) > 0 {
+		n := d.joinable(due)
+		if b := d.sub(due[:n]); b.count <= d.limit(b.table) {
+			blocks = append(blocks, b)
+		} else {
+			blocks = append(blocks, d.part(due[:n])...)
 		}
-		blocks = append(blocks, block{table: p.reg.Table, first: p.first, count: p.width, members: []int{i}})
+		due = due[n:]
 	}
 	return blocks
 }
 
-func (d *device) fits(b *block, i int) bool {
-	p := &d.points[i]
-	end := b.first + b.count
-	return b.table == p.reg.Table &&
-		d.worthReading(p.first-end, b.table) &&
-		max(end, p.first+p.width)-b.first <= d.limit(b.table) &&
-		!slices.Contains(d.cuts[b.members[len(b.members)-1]:i], true)
+// joinable is how many of the first points belong into one block, whatever
+// their number.
+func (d *device) joinable(due []int) int {
+	table, end := d.points[due[0]].reg.Table, 0
+	for k, i := range due {
+		p := &d.points[i]
+		if k > 0 && (p.reg.Table != table || !d.worthReading(p.first-end, table) || slices.Contains(d.cuts[due[k-1]:i], true)) {
+			return k
+		}
+		end = max(end, p.first+p.width)
+	}
+	return len(due)
+}
+
+// part makes blocks of points that are too many for one, so that what need not
+// be read stands between blocks rather than in them.
+func (d *device) part(run []int) (blocks []block) {
+	type way struct {
+		took time.Duration // for the points so far
+		from int           // the first point of the last block
+	}
+	best := make([]way, len(run)+1)
+	for i := range run {
+		end := 0
+		for k := i; k >= 0; k-- {
+			p := &d.points[run[k]]
+			end = max(end, p.first+p.width)
+			count := end - p.first
+			if k < i && count > d.limit(p.reg.Table) {
+				break
+			}
+			took := best[k].took + d.cost.request + d.cost.of(count, p.reg.Table)
+			if k == i || took < best[i+1].took {
+				best[i+1] = way{took, k}
+			}
+		}
+	}
+	for i := len(run); i > 0; i = best[i].from {
+		blocks = append(blocks, d.sub(run[best[i].from:i]))
+	}
+	slices.Reverse(blocks)
+	return blocks
 }
 
 func (d *device) limit(t Table) int {
@@ -146,6 +200,14 @@ type cost struct {
 // of a gap with a request.
 const leastAnswer = 2 * time.Millisecond
 
+// of is what registers or bits take in a reply.
+func (c cost) of(n int, t Table) time.Duration {
+	if t.Bits() {
+		return time.Duration(n) * c.register / 16
+	}
+	return time.Duration(n) * c.register
+}
+
 // costOf works out the costs on the line of cfg.
 func (e Endpoint) costOf(cfg LineConfig) cost {
 	if e.Framing != Serial {
@@ -159,20 +221,10 @@ func (e Endpoint) costOf(cfg LineConfig) cost {
 // worthReading reports whether reading across a gap is allowed and cheaper
 // than a second request.
 func (d *device) worthReading(gap int, t Table) bool {
-	if gap <= 0 {
-		return true
-	}
-	if gap > d.cfg.MaxGap {
-		return false
-	}
-	took := time.Duration(gap) * d.cost.register
-	if t.Bits() {
-		took /= 16
-	}
-	return took < d.cost.request
+	return gap <= 0 || gap <= d.cfg.MaxGap && d.cost.of(gap, t) < d.cost.request
 }
 
-// sub is the part of b that members make up.
+// sub is the block that members make up.
 func (d *device) sub(members []int) block {
 	first := d.points[members[0]]
 	b := block{table: first.reg.Table, first: first.first, members: members}
@@ -228,7 +280,7 @@ func newDevice(cfg *Device, cost cost) *device {
 		}
 		d.groups[k].members = append(d.groups[k].members, i)
 	}
-	slices.SortFunc(d.groups, func(a, b group) int { return cmp.Compare(a.interval, b.interval) })
+	slices.SortStableFunc(d.groups, func(a, b group) int { return cmp.Compare(a.interval, b.interval) })
 	return d
 }
 

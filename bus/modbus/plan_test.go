@@ -49,6 +49,8 @@ func TestPlanMerges(t *testing.T) {
 		{"end of the table", 8, 125, u16(65535, 65530), "65530+6"},
 		{"bits", 8, 125, bits(0, 5, 300), "0+6 300+1"},
 		{"2001 bits", 8, 125, bits(run(0, 2001, 1)...), "0+2000 2000+1"},
+		{"the limit falls into a gap", 2, 8, u16(0, 1, 2, 3, 6, 7, 8, 9), "0+4 6+4"},
+		{"the limit does not fall into a gap", 2, 6, u16(0, 1, 2, 3, 6, 7, 8, 9, 10, 11), "0+4 6+6"},
 		{"tables apart", 8, 125, append(u16(0), bits(1)...), "0+1 1+1"},
 	} {
 		report := Plan(LineConfig{Devices: []Device{{Name: "d", UnitID: 1, MaxGap: c.gap, MaxRegisters: c.max, Registers: c.r}}})

@@ -27,6 +27,7 @@ var errHeld = errors.New("not asked: a late reply to an earlier request may stil
 func (l *Line) poll(d *device, now time.Time) error {
 	due, overruns := d.takeDue(now)
 	l.count(func(s *Stats) { s.Polls++; s.Overruns += overruns })
+	l.keepPace(overruns, now)
 	clear(d.results)
 	d.seen.answered, d.seen.missed = false, false
 	d.silent = d.silent[:0]
@@ -130,17 +131,22 @@ func (l *Line) read(d *device, b block) error {
 	return err
 }
 
-// readLearning reports whether a part of b was refused.
+// readLearning reports whether a part of b was refused. A one-shot read that
+// waits goes first.
 func (l *Line) readLearning(d *device, b block) (refused bool, fatal error) {
-	b, rest := l.distinguish(d, b)
-	if rest != nil {
-		refused, fatal = l.readLearning(d, b)
-		if fatal != nil {
-			return refused, fatal
-		}
-		also, fatal := l.readLearning(d, *rest)
-		return refused || also, fatal
+	if err := l.giveWay(); err != nil {
+		return false, err
 	}
+	b, rest := l.distinguish(d, b)
+	refused, fatal = l.readOne(d, b)
+	if rest == nil || fatal != nil {
+		return refused, fatal
+	}
+	also, fatal := l.readLearning(d, *rest)
+	return refused || also, fatal
+}
+
+func (l *Line) readOne(d *device, b block) (refused bool, fatal error) {
 	data, err := l.request(d, b)
 	switch {
 	case err == nil:

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"fieldferry/bus/modbus"
+	"fieldferry/gateway"
+	"fieldferry/gateway/clock"
 	"fieldferry/gateway/config"
 
 	"github.com/spf13/cobra"
@@ -42,6 +44,7 @@ type checkReport struct {
 	OK       bool          `json:"ok"`
 	Problems []problemJSON `json:"problems"`
 	Lines    []lineJSON    `json:"lines"`
+	Clock    clock.Reason  `json:"clock,omitempty"` // why this machine's is not trusted
 }
 
 type problemJSON struct {
@@ -85,27 +88,56 @@ func (a *app) check(opts configOptions, asJSON bool) error {
 	for i := range cfg.Modbus {
 		a.printPlan(&cfg.Modbus[i])
 	}
+	if why := clockTrouble(cfg); why != "" {
+		fmt.Fprintf(a.stdout, "clock: not trusted on this machine (%s): records are marked until it is; if it is right without a time service, set gateway.clock: trusted\n", why)
+	}
 	warnings := ""
 	if n := len(problems); n > 0 {
 		warnings = fmt.Sprintf(", warnings: %d", n)
 	}
-	sources := len(cfg.CAN) + len(cfg.Modbus)
-	_, err = fmt.Fprintf(a.stdout, "%s: ok, %d sources%s\n", opts.path, sources, warnings)
+	sources := "sources"
+	n := len(cfg.CAN) + len(cfg.Modbus)
+	if n == 1 {
+		sources = "source"
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s: ok, %d %s%s\n", opts.path, n, sources, warnings)
 	return err
+}
+
+// clockTrouble says why the gateway would not trust this machine's clock, or
+// returns "".
+func clockTrouble(cfg *config.Config) clock.Reason {
+	return clock.New(gateway.ClockConfig(cfg, gateway.Options{Built: readVersion().built})).Read().Why()
 }
 
 // printPlan shows how a line will be polled.
 func (a *app) printPlan(line *modbus.LineConfig) {
 	plan := modbus.Plan(*line)
-	fmt.Fprintf(a.stdout, "line %s: %s, %d baud, %d%c%d\n", line.Name, line.Port, line.BaudRate, line.DataBits, line.Parity, line.StopBits)
+	endpoint, _ := modbus.ParseEndpoint(line.Port)
+	serial := endpoint.Framing == modbus.Serial
+	mode := ""
+	if serial {
+		mode = fmt.Sprintf(", %d baud, %d%c%d", line.BaudRate, line.DataBits, line.Parity, line.StopBits)
+	}
+	fmt.Fprintf(a.stdout, "line %s: %s%s\n", line.Name, line.Port, mode)
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "  device\tunit\tregisters\taddress\tcount\tevery\tbytes\ton the wire\tvalues")
+	wire := func(text string) string { // a column for serial lines
+		if serial {
+			return text + "\t"
+		}
+		return ""
+	}
+	fmt.Fprintf(w, "  device\tunit\tregisters\taddress\tcount\tevery\tbytes\t%svalues\n", wire("on the wire"))
 	for _, r := range plan.Requests {
-		fmt.Fprintf(w, "  %s\t%d\t%v\t%d\t%d\t%v\t%d\t%.1f ms\t%s\n", r.Device, r.UnitID, r.Table, r.Address, r.Count,
-			r.Interval, r.Bytes, ms(r.Wire), shorten(r.Registers, 4))
+		fmt.Fprintf(w, "  %s\t%d\t%v\t%d\t%d\t%s\t%d\t%s%s\n", r.Device, r.UnitID, r.Table, r.Address, r.Count,
+			config.DurationText(r.Interval), r.Bytes, wire(fmt.Sprintf("%.1f ms", ms(r.Wire))), shorten(r.Registers, 4))
 	}
 	w.Flush()
-	fmt.Fprintf(a.stdout, "  at most %.1f requests/s, %.1f %% of the line, without the time devices take to answer\n", plan.RequestsPerSecond, plan.Load*100)
+	fmt.Fprintf(a.stdout, "  at most %.1f requests/s", plan.RequestsPerSecond)
+	if serial {
+		fmt.Fprintf(a.stdout, ": %.1f %% of the line, and %.1f %% more if devices take 10 ms to answer", plan.Load*100, plan.RequestsPerSecond)
+	}
+	fmt.Fprintln(a.stdout)
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
@@ -128,6 +160,7 @@ func (a *app) checkJSON(opts configOptions) error {
 		for i := range cfg.Modbus {
 			report.Lines = append(report.Lines, planJSON(&cfg.Modbus[i]))
 		}
+		report.Clock = clockTrouble(cfg)
 	}
 	if err := a.printIndented(report); err != nil {
 		return err

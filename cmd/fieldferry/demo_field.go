@@ -22,7 +22,8 @@ var demoDBC []byte
 // buffer's directory, the address of the link.
 const demoConfig = `# The configuration the demo runs with. A real one differs only in the names:
 # interface: can0, port: /dev/ttyS1, servers: [mqtts://broker.example:8883].
-gateway: {id: ` + demoGateway + `}
+# clock: trusted because many a PC has the right time without the kernel knowing.
+gateway: {id: ` + demoGateway + `, clock: trusted}
 can:
   - interface: sim:engine
     name: engine

@@ -19,7 +19,7 @@ func (a *app) newModbusCommand() *cobra.Command {
 		Use:   "modbus",
 		Short: "Commission a Modbus line: find devices, read, write and decode registers, simulate slaves",
 		Long: `The verbs for the person in front of the cabinet. They use a port by themselves:
-stop the daemon first, or it has the port.
+stop the daemon first, or it has the port; only read --line reads through it.
 
 A port is a serial device (/dev/ttyS1), tcp://host:502 for Modbus TCP, or
 rtu+tcp://host:port for a serial device server.`,
@@ -66,7 +66,7 @@ func (o *lineOptions) addFlags(f *pflag.FlagSet) {
 func (o *lineOptions) addPortFlags(f *pflag.FlagSet) {
 	f.StringVarP(&o.port, "port", "p", "", "serial device, tcp://host:502 or rtu+tcp://host:port")
 	f.DurationVar(&o.turnaround, "turnaround", 0, "silence before each request, beyond t3.5")
-	f.BoolVar(&o.rs485, "rs485", false, "let the kernel's driver switch the direction (TIOCSRS485)")
+	f.BoolVar(&o.rs485, "rs485", false, "switch the direction by RTS: by the driver (TIOCSRS485) if it can, otherwise by fieldferry")
 }
 
 func parseParity(s string) (byte, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,11 +13,14 @@ import (
 	"fieldferry/gateway/payload"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 type readOptions struct {
 	lineOptions
 	valueOptions
+	config configOptions // with line: read through the daemon
+	line   string
 	unit   int
 	pause  time.Duration
 	asJSON bool
@@ -25,7 +29,7 @@ type readOptions struct {
 func (a *app) newModbusReadCommand() *cobra.Command {
 	var o readOptions
 	c := &cobra.Command{
-		Use:   "read --port PORT --unit UNIT TABLE:ADDRESS[:COUNT]...",
+		Use:   "read {--port PORT | -c FILE --line NAME} --unit UNIT TABLE:ADDRESS[:COUNT]...",
 		Short: "Read registers once, in the order given",
 		Long: `read asks for each item in turn and prints what came. TABLE is holding, input,
 coil or discrete, ADDRESS the 0-based one of the wire, in decimal or hex; an
@@ -33,12 +37,23 @@ item of another unit is written UNIT/TABLE:ADDRESS:COUNT.
 
 A reply is shown only if it can be no other request's: after a timeout read
 waits for the late reply before it asks for as many registers of that unit
-again. The exit code is 1 when an item could not be read.`,
+again. The exit code is 1 when an item could not be read.
+
+While the daemon runs it has the port. With --line (or -c FILE, where there is
+one line) the daemon reads: between two of its own requests, with the settings
+of the line. Only root and the daemon's user may ask it.`,
 		Example: `  fieldferry modbus read --port /dev/ttyUSB0 --baud 9600 --parity N --unit 17 holding:352
   fieldferry modbus read -p /dev/ttyUSB0 --unit 1 --type float32 input:0:6 2/input:0:2
-  fieldferry modbus read -p tcp://192.168.1.20 --unit 1 --json holding:0:10 coil:0:8`,
+  fieldferry modbus read -p tcp://192.168.1.20 --unit 1 --json holding:0:10 coil:0:8
+  fieldferry modbus read --line line1 --unit 17 holding:352`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return a.modbusRead(c.Context(), o, args) },
+		RunE: func(c *cobra.Command, args []string) error {
+			daemon, err := throughDaemon(c.Flags())
+			if err != nil {
+				return err
+			}
+			return a.modbusRead(c.Context(), o, args, daemon)
+		},
 	}
 	f := c.Flags()
 	o.lineOptions.addFlags(f)
@@ -46,7 +61,23 @@ again. The exit code is 1 when an item could not be read.`,
 	f.IntVarP(&o.unit, "unit", "u", -1, "`UNIT` id of the device")
 	f.DurationVar(&o.pause, "pause", 0, "time between two items")
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON object an item")
+	f.StringVar(&o.line, "line", "", "`NAME` of a line of the configuration: read through the daemon")
+	o.config.addFlags(c)
 	return c
+}
+
+// throughDaemon reports whether the daemon is to read; its line has settings of
+// its own.
+func throughDaemon(f *pflag.FlagSet) (daemon bool, err error) {
+	if daemon = f.Changed("line") || f.Changed("config"); !daemon {
+		return false, nil
+	}
+	for _, ours := range []string{"port", "baud", "parity", "stop-bits", "timeout", "retries", "turnaround", "rs485"} {
+		if f.Changed(ours) {
+			return true, usageError("--%s is for reading without the daemon; leave it out, or --line and --config", ours)
+		}
+	}
+	return true, nil
 }
 
 // items are what the arguments ask for.
@@ -84,8 +115,20 @@ func (o *readOptions) items(args []string) ([]commission.Item, error) {
 	return items, nil
 }
 
-func (a *app) modbusRead(ctx context.Context, o readOptions, args []string) error {
-	cfg, err := o.session()
+func (a *app) modbusRead(ctx context.Context, o readOptions, args []string, daemon bool) error {
+	var (
+		line daemonLine
+		cfg  commission.Config
+		err  error
+	)
+	switch {
+	case daemon:
+		line, o.port, err = a.findLine(o.config, o.line)
+	case o.port == "":
+		err = usageError("--port is missing; give the line, as in --port /dev/ttyUSB0, or --line NAME to read through the daemon")
+	default:
+		cfg, err = o.session()
+	}
 	if err != nil {
 		return err
 	}
@@ -98,6 +141,9 @@ func (a *app) modbusRead(ctx context.Context, o readOptions, args []string) erro
 			return err
 		}
 	}
+	if daemon {
+		return a.readItems(ctx, &o, line, items)
+	}
 	s, err := commission.Open(ctx, cfg)
 	if err != nil {
 		return err
@@ -106,6 +152,10 @@ func (a *app) modbusRead(ctx context.Context, o readOptions, args []string) erro
 	for _, what := range s.Adjusted() {
 		a.warn("%s: %s", o.port, what)
 	}
+	return a.readItems(ctx, &o, s, items)
+}
+
+func (a *app) readItems(ctx context.Context, o *readOptions, s itemSource, items []commission.Item) error {
 	failed := false
 	for i, item := range items {
 		if i > 0 {
@@ -114,8 +164,11 @@ func (a *app) modbusRead(ctx context.Context, o readOptions, args []string) erro
 			}
 		}
 		r := s.Read(ctx, item)
+		if none := (noDaemonError{}); errors.As(r.Err, &none) {
+			return none
+		}
 		failed = failed || r.Err != nil
-		if err := a.printResult(&o, &r); err != nil {
+		if err := a.printResult(o, &r); err != nil {
 			return err
 		}
 		if ctx.Err() != nil {

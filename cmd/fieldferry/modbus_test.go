@@ -125,7 +125,7 @@ func TestModbusReadFaults(t *testing.T) {
 			s := []modbustest.Step{after(5*millisecond, owed), after(90*millisecond, addressOf(q))}
 			owed = nil
 			return s
-		}, "evv"},
+		}, "eev"},
 		{"slow, with time", "1s", func(_ int, q []byte) []modbustest.Step {
 			return []modbustest.Step{after(500*millisecond, addressOf(q))}
 		}, "vvv"},

@@ -79,6 +79,7 @@ func (a *app) run(ctx context.Context, opts configOptions, level, format string)
 	g, err := gateway.Open(cfg, gateway.Options{
 		Log:     log,
 		Version: v.Version,
+		Built:   v.built,
 		Ready: func() {
 			log.Info("ready", "version", v.Version, "config", opts.path)
 			if err := a.notifySystemd("READY=1"); err != nil {

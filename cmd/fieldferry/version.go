@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -16,6 +17,8 @@ type buildVersion struct {
 	Modified bool   `json:"modified,omitempty"`
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
+
+	built time.Time // of the revision; zero: not known
 }
 
 // release is set by packaging where no version control is at hand.
@@ -39,6 +42,8 @@ func readVersion() buildVersion {
 			v.Revision = s.Value
 		case "vcs.modified":
 			v.Modified = s.Value == "true"
+		case "vcs.time":
+			v.built, _ = time.Parse(time.RFC3339, s.Value)
 		case "GOARM":
 			v.Platform += "v" + s.Value
 		}

@@ -83,6 +83,9 @@ type watcher struct {
 	latency  latency
 }
 
+// plausible bounds the latency by a clock that may be wrong: more is not the link's.
+const plausible = time.Hour
+
 // latency is the time from a record's stamp to its arrival here.
 type latency struct {
 	n        uint64
@@ -139,8 +142,8 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 
 // record prints one record.
 func (w *watcher) record(m *payload.Message, raw json.RawMessage, e payload.Entry, now time.Time) {
-	if !e.Duplicate && e.Type != "loss" {
-		w.latency.add(now.Sub(e.Time))
+	if d := now.Sub(e.Time); !e.Duplicate && e.Type != "loss" && (e.Clock != "unsynced" || d.Abs() < plausible) {
+		w.latency.add(d)
 	}
 	if w.opts.quiet {
 		return
@@ -158,6 +161,9 @@ func (w *watcher) record(m *payload.Message, raw json.RawMessage, e payload.Entr
 	mark := ""
 	if e.Duplicate {
 		mark = "  (again)"
+	}
+	if e.Clock != "" {
+		mark += "  (clock " + printable(e.Clock) + ")"
 	}
 	fmt.Fprintf(w.out, "%s  %-12s %3d/%-8d %s%s\n", e.Time.Local().Format("15:04:05.000"), printable(m.Source), m.Session, e.Seq, describe(raw, e), mark)
 }

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"path"
 
 	"fieldferry/bus/can"
 )
@@ -22,14 +24,14 @@ func (l *loader) canSource(v value, taken sources) CAN {
 	}
 	iface := f.need("interface", "write interface: can0")
 	var c CAN
-	c.Bus.Interface = iface.canInterface()
+	var sourceName string
+	c.Bus.Interface, sourceName = iface.canInterface()
 	name := f.at("name")
 	if name.has {
 		c.Name = name.level("")
 	} else {
 		name = iface
-		i, _, _ := parseInterface(c.Bus.Interface)
-		c.Name = i.sourceName()
+		c.Name = sourceName
 		if what := levelTrouble(c.Name); what != "" && c.Bus.Interface != "" {
 			iface.fail(fmt.Sprintf("cannot stand for the name: %s %s", shown(c.Name), what), "add name: NAME")
 		}
@@ -52,44 +54,50 @@ func (l *loader) canSource(v value, taken sources) CAN {
 	return c
 }
 
-// canInterface returns the checked interface, a log's path resolved.
-func (v value) canInterface() string {
-	text := v.text("")
+// canInterface returns the checked interface, a log's path resolved, and the
+// name of a source that has none: the interface, without options and the
+// directories of a log.
+func (v value) canInterface() (text, name string) {
+	text = v.text("")
 	if text == "" {
-		return ""
+		return "", ""
 	}
-	i, what, fix := parseInterface(text)
-	if what != "" {
-		v.fail(what, fix)
-		return ""
+	src, err := can.ParseInterface(text)
+	if v.syntax(err) {
+		return "", ""
 	}
-	if i.scheme != replayScheme {
-		return text
+	switch src.Kind {
+	case can.Sim:
+		return text, "sim:" + src.Name
+	case can.Replay:
+		src.Name = v.l.resolve(src.Name)
+		if what, fix := regularTrouble("the log", src.Name); what != "" {
+			v.fail(what, fix)
+			return "", ""
+		}
+		return src.String(), "replay:" + path.Base(src.Name)
 	}
-	i.name = v.l.resolve(i.name)
-	if what, fix := regularTrouble("the log", i.name); what != "" {
-		v.fail(what, fix)
-		return ""
-	}
-	return i.String()
+	return text, text
 }
 
-// maxFilters is CAN_RAW_FILTER_MAX.
-const maxFilters = 512
+// syntax reports what package can finds wrong with a text.
+func (v value) syntax(err error) bool {
+	var wrong *can.SyntaxError
+	if errors.As(err, &wrong) {
+		v.fail(shown(wrong.Text)+" "+wrong.What, wrong.Fix)
+	}
+	return err != nil
+}
 
 func (v value) canFilters(bus *can.Config) {
 	items := v.list()
-	if len(items) > maxFilters {
-		v.fail(fmt.Sprintf("%d filters are more than the %d the kernel takes", len(items), maxFilters), "use masks that cover several ids")
+	if len(items) > can.MaxFilters {
+		v.fail(fmt.Sprintf("%d filters are more than the %d the kernel takes", len(items), can.MaxFilters), "use masks that cover several ids")
 	}
 	var set can.FilterSet
 	for _, item := range items {
-		text := item.text("")
-		if text == "" {
-			continue
-		}
-		if what := parseFilter(text, &set); what != "" {
-			item.fail(shown(text)+" "+what, `write id:mask or id~mask in hexadecimal, such as "100:7F0" or "0CF00400:1FFFFFFF"`)
+		if text := item.text(""); text != "" {
+			item.syntax(set.Add(text))
 		}
 	}
 	set.AddTo(bus)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"fieldferry/bus/can"
@@ -168,11 +169,14 @@ func (v value) canMessages(db messageNames) []can.MessageLimit {
 // exact is the mask of a single id, standard or extended.
 const exact = canEFF | can.MaxExtendedID
 
+const canEFF = 1 << 31 // extended frame format (linux/can.h)
+
 // messageID reads an arbitration id as candump writes it.
 func messageID(text string) (m can.MessageLimit, ok bool) {
-	id, ok := hex32(text)
+	n, err := strconv.ParseUint(text, 16, 32)
+	id := uint32(n)
 	switch {
-	case !ok:
+	case err != nil:
 	case len(text) == 3:
 		return can.MessageLimit{ID: id, Mask: exact}, id <= can.MaxID
 	case len(text) == 8:

@@ -27,6 +27,8 @@ type Config struct {
 // Gateway is what identifies this device.
 type Gateway struct {
 	ID string // one level of a topic; default: the host name
+	// TrustClock takes the machine's clock for right whatever the kernel says.
+	TrustClock bool
 }
 
 // CAN is one CAN source.
@@ -80,6 +82,8 @@ type Options struct {
 	// DiskSize returns the bytes of the file system that holds path, which
 	// may not exist yet; nil: asked of the kernel.
 	DiskSize func(path string) (int64, error)
+	// SerialDir is where udev has links to serial ports; "" means /dev/serial.
+	SerialDir string
 	// Strict takes a DBC file with a faulty statement for an error.
 	Strict bool
 	// Details reports everything odd in DBC files, not just how much.
@@ -119,6 +123,9 @@ func newLoader(name string, opts Options) *loader {
 	}
 	if opts.DiskSize == nil {
 		opts.DiskSize = diskSize
+	}
+	if opts.SerialDir == "" {
+		opts.SerialDir = "/dev/serial"
 	}
 	return &loader{file: name, dir: filepath.Dir(name), opts: opts, places: map[string]place{}}
 }

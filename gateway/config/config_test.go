@@ -32,6 +32,8 @@ func surroundings() Options {
 		Getenv:   func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 		Hostname: "gw-host",
 		DiskSize: func(string) (int64, error) { return 8 << 30, nil },
+		// Not what the machine of the test has.
+		SerialDir: "testdata",
 	}
 }
 
@@ -301,5 +303,14 @@ func TestQuotaAndMountPoint(t *testing.T) {
 	want := buffer.Config{Dir: "/mnt/card/spool", SyncInterval: time.Second, MaxSize: 512 << 20, Quota: -1, MaxMemory: 16 << 20, MountPoint: "/mnt/card"}
 	if diff := cmp.Diff(want, cfg.Buffer); diff != "" {
 		t.Errorf("buffer (-want +got):\n%s", diff)
+	}
+}
+
+func TestClock(t *testing.T) {
+	for file, want := range map[string]bool{"clock": true, "full": false} {
+		cfg, problems := Load("testdata/good/"+file+".yaml", surroundings())
+		if cfg == nil || cfg.Gateway.TrustClock != want {
+			t.Errorf("%s: %v, want the clock trusted: %v", file, problems, want)
+		}
 	}
 }

@@ -11,17 +11,20 @@ import (
 const maxName = 128
 
 func (l *loader) gateway(v value) Gateway {
-	f := v.fields("id")
+	f := v.fields("id", "clock")
+	g := Gateway{TrustClock: f.at("clock").choice("auto", "trusted") == "trusted"}
 	id := f.at("id")
 	if id.has {
-		return Gateway{ID: id.level("")}
+		g.ID = id.level("")
+		return g
 	}
 	if what := levelTrouble(l.opts.Hostname); what != "" {
 		at := value{l, "gateway.id", &node{at: place{1, 1}}, false}
 		at.fail("is missing, and the host name cannot stand for it: it "+what, "add gateway: {id: NAME}")
-		return Gateway{}
+		return g
 	}
-	return Gateway{ID: l.opts.Hostname}
+	g.ID = l.opts.Hostname
+	return g
 }
 
 // level returns a text that can be one level of a topic.

@@ -124,7 +124,7 @@ func (v value) byteOrder(def modbus.ByteOrder) modbus.ByteOrder {
 }
 
 func (v value) rs485() modbus.RS485 {
-	f := v.fields("enabled", "delay_before_send", "delay_after_send", "rts_high_during_send", "rx_during_tx")
+	f := v.fields("enabled", "delay_before_send", "delay_after_send", "rts_high_during_send", "rx_during_tx", "by_application")
 	// struct serial_rs485 has milliseconds, and the kernel takes at most 100.
 	delay := span{low: time.Millisecond, high: 100 * time.Millisecond, zero: true, step: time.Millisecond, example: "1ms"}
 	return modbus.RS485{
@@ -133,6 +133,7 @@ func (v value) rs485() modbus.RS485 {
 		DelayAfterSend:    f.at("delay_after_send").duration(delay, 0),
 		RTSHighDuringSend: f.at("rts_high_during_send").boolean(true),
 		ReceiveOwnEcho:    f.at("rx_during_tx").boolean(false),
+		ByApplication:     f.at("by_application").boolean(false),
 	}
 }
 

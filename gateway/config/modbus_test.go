@@ -24,6 +24,78 @@ func TestSamePortBySymlink(t *testing.T) {
 	}
 }
 
+// One host and port has many spellings; Modbus TCP and RTU over TCP are two ways
+// to use one.
+func TestSamePortByNetwork(t *testing.T) {
+	const rest = "\n    devices: [{name: m, unit_id: 1, registers: [{name: x, address: 0}]}]\n"
+	for _, c := range []struct {
+		a, b string
+		same bool
+	}{
+		{"tcp://host", "tcp://host:502", true},
+		{"tcp://host", "tcp://HOST:502/", true},
+		{"tcp://plc.example:502", "rtu+tcp://PLC.example:502", true},
+		{"tcp://[::1]", "tcp://[0:0::1]:502", true},
+		{"tcp://[FE80::1]:502", "tcp://[fe80::1]", true},
+		{"tcp://host", "tcp://host:503", false},
+		{"tcp://host", "tcp://host2", false},
+		{"tcp://[fe80::1%eth0]", "tcp://[fe80::1%ETH0]", false},
+		{"/dev/null", "/dev/../dev//null", true},
+	} {
+		text := "uplink: {servers: [mqtts://h]}\nmodbus:\n  - name: a\n    port: \"" + c.a + "\"" + rest + "  - name: b\n    port: \"" + c.b + "\"" + rest
+		_, problems := Parse("f.yaml", []byte(text), surroundings())
+		want := ""
+		if c.same {
+			want = "f.yaml:7:11: modbus[1].port: the port is that of modbus[0] on line 4; put the devices of one port under one line\n"
+		}
+		if got := lines(problems); got != want {
+			t.Errorf("%s and %s: %s", c.a, c.b, got)
+		}
+	}
+}
+
+// A name that stays is suggested where udev has one for the port, and nothing
+// is said where it has none.
+func TestStableNames(t *testing.T) {
+	dir := t.TempDir()
+	for link, target := range map[string]string{
+		"by-id/usb-FTDI_FT232R_A50285BI-if00-port0":       "../../ttyUSB0",
+		"by-id/usb-Arduino_Uno-if00":                      "../../ttyACM1",
+		"by-path/platform-3f980000.usb-usb-0:1.2:1.0-p0":  "../../ttyUSB0",
+		"by-path/platform-3f980000.usb-usb-0:1.3:1.0-p0":  "../../ttyUSB1",
+		"by-path/platform-3f980000.usb-usb-0:1.4:1.0-p12": "../../ttyUSB12",
+	} {
+		link = filepath.Join(dir, link)
+		if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(target, link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for port, want := range map[string]string{
+		"/dev/ttyUSB0":   "by-id/usb-FTDI_FT232R_A50285BI-if00-port0",
+		"/dev/ttyACM1":   "by-id/usb-Arduino_Uno-if00",
+		"/dev/ttyUSB1":   "by-path/platform-3f980000.usb-usb-0:1.3:1.0-p0",
+		"/dev/ttyUSB2":   "",
+		"/dev/ttyS1":     "",
+		"tcp://ttyUSB0":  "",
+		"/srv/d/ttyUSB0": "",
+	} {
+		opts := surroundings()
+		opts.SerialDir = dir
+		text := "uplink: {servers: [mqtts://h]}\nmodbus:\n  - name: a\n    port: " + port + "\n    devices: [{name: m, unit_id: 1, registers: [{name: x, address: 0}]}]\n"
+		cfg, problems := Parse("f.yaml", []byte(text), opts)
+		if want != "" {
+			want = fmt.Sprintf("f.yaml:4:11: modbus[0].port: warning: %s can be another adapter after a restart or when it is plugged in again; write port: %s\n",
+				filepath.Base(port), filepath.Join(dir, want))
+		}
+		if got := lines(problems); got != want || cfg == nil {
+			t.Errorf("%s: got  %s\nwant %s", port, got, want)
+		}
+	}
+}
+
 func TestLinesNeedNoName(t *testing.T) {
 	cfg := load(t, "testdata/good/aliases.yaml", surroundings())
 	line := cfg.Modbus[0]

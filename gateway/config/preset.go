@@ -40,7 +40,7 @@ func (l *loader) preset(f fields, p preset, u *Uplink) {
 	over("max_messages", u.MaxMessages > int(p.messages), fmt.Sprint(u.MaxMessages), fmt.Sprint(p.messages))
 	over("in_flight", u.InFlight > int(p.inFlight), fmt.Sprint(u.InFlight), fmt.Sprint(p.inFlight))
 	over("batch", u.Batch.MaxBytes > p.bytes, bytesText(u.Batch.MaxBytes), bytesText(p.bytes))
-	over("keep_alive", u.KeepAlive > p.longestLife, brief(u.KeepAlive), brief(p.longestLife))
+	over("keep_alive", u.KeepAlive > p.longestLife, DurationText(u.KeepAlive), DurationText(p.longestLife))
 }
 
 // rate returns a number of bytes a second, 0 when there is none.

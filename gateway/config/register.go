@@ -191,7 +191,7 @@ func (v value) warnModicon(table modbus.Table, n int64) {
 		return
 	}
 	v.warn(fmt.Sprintf("%d is taken as it is on the wire, but looks like the %s register at %d", n, tableName(table), n-first),
-		fmt.Sprintf("write address: %d, or address_format: modicon", n-first))
+		fmt.Sprintf("write address: %d or address_format: modicon, or address_format: wire if it is right", n-first))
 }
 
 // modicon reads 40001 or 400001: the first digit is the table, the rest counts

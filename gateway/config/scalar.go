@@ -187,19 +187,19 @@ func (v value) duration(s span, def time.Duration) time.Duration {
 	case d == 0:
 		v.fail("zero makes no sense here", such)
 	case d < s.low:
-		v.fail(fmt.Sprintf("%s is shorter than %s", text, brief(s.low)), such)
+		v.fail(fmt.Sprintf("%s is shorter than %s", text, DurationText(s.low)), such)
 	case d > s.high:
-		v.fail(fmt.Sprintf("%s is longer than %s", text, brief(s.high)), such)
+		v.fail(fmt.Sprintf("%s is longer than %s", text, DurationText(s.high)), such)
 	case s.step > 0 && d%s.step != 0:
-		v.fail(fmt.Sprintf("%s is no multiple of %s", text, brief(s.step)), such)
+		v.fail(fmt.Sprintf("%s is no multiple of %s", text, DurationText(s.step)), such)
 	default:
 		return d
 	}
 	return def
 }
 
-// brief is d as people write it: 168h, not 168h0m0s.
-func brief(d time.Duration) string {
+// DurationText is d as people write it: 168h, not 168h0m0s.
+func DurationText(d time.Duration) string {
 	text := d.String()
 	if strings.HasSuffix(text, "m0s") {
 		text = strings.TrimSuffix(text, "0s")

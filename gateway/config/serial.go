@@ -68,32 +68,57 @@ func (v value) serialPort() string {
 		v.fail(path+" is not a serial port", "name a character device such as /dev/ttyS1")
 		return ""
 	}
+	v.stableName(path)
 	return path
 }
 
-// ports are the serial ports of the lines so far, by what they lead to.
+// stableName warns of a name that another adapter may have after a restart,
+// if udev has one that stays.
+func (v value) stableName(path string) {
+	kernel := filepath.Base(path)
+	if filepath.Dir(path) != "/dev" || !strings.HasPrefix(kernel, "ttyUSB") && !strings.HasPrefix(kernel, "ttyACM") {
+		return
+	}
+	for _, by := range []string{"by-id", "by-path"} {
+		dir := filepath.Join(v.l.opts.SerialDir, by)
+		names, _ := os.ReadDir(dir)
+		for _, e := range names {
+			link := filepath.Join(dir, e.Name())
+			// udev takes the link away with the device.
+			if target, err := os.Readlink(link); err == nil && filepath.Base(target) == kernel {
+				v.warn(kernel+" can be another adapter after a restart or when it is plugged in again", "write port: "+link)
+				return
+			}
+		}
+	}
+}
+
+// ports are the ports of the lines so far, by what they lead to.
 type ports map[string]value
 
 // add reports a port another line has, by whatever path.
-func (p ports) add(path string, v value) {
-	if path == "" {
+func (p ports) add(port string, v value) {
+	if port == "" {
 		return
 	}
-	real := path
-	if !strings.Contains(path, "://") {
-		real = filepath.Clean(path)
-	}
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		real = target
-	}
+	real, also := samePort(port)
 	first, ok := p[real]
 	if !ok {
 		p[real] = v
 		return
 	}
-	what := fmt.Sprintf("the port is that of %s %s", strings.TrimSuffix(first.path, ".port"), first.where())
-	if real != path && real != filepath.Clean(path) {
-		what += fmt.Sprintf(": %s leads to %s", path, real)
+	v.fail(fmt.Sprintf("the port is that of %s %s%s", strings.TrimSuffix(first.path, ".port"), first.where(), also),
+		"put the devices of one port under one line")
+}
+
+// samePort returns what a port leads to, and says so when it is not obvious.
+func samePort(port string) (real, also string) {
+	if e, err := modbus.ParseEndpoint(port); err == nil && e.Framing != modbus.Serial {
+		return e.Address, ""
 	}
-	v.fail(what, "put the devices of one port under one line")
+	clean := filepath.Clean(port)
+	if target, err := filepath.EvalSymlinks(port); err == nil && target != clean {
+		return target, fmt.Sprintf(": %s leads to %s", port, target)
+	}
+	return clean, ""
 }

@@ -139,7 +139,7 @@ func (v value) share() float64 {
 }
 
 var simulatedKeys = []string{
-	"name", "register", "address", "type", "byte_order", "scale", "offset", "unit", "bit", "byte", "length",
+	"name", "register", "address", "type", "byte_order", "scale", "offset", "unit", "bit", "bits", "byte", "length",
 	"value", "values", "moves", "amplitude", "period", "rate",
 }
 

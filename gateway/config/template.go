@@ -66,7 +66,7 @@ func Templates(dir string) ([]Template, []Problem) {
 			list = append(list, t.Template)
 		}
 	}
-	slices.SortFunc(list, func(a, b Template) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortStableFunc(list, func(a, b Template) int { return strings.Compare(a.Name, b.Name) })
 	return list, problems
 }
 

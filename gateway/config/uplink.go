@@ -73,9 +73,8 @@ func (l *loader) servers(f fields, u *Uplink) {
 		if url == "" {
 			continue
 		}
-		s, what, fix := parseServer(url)
-		if what != "" {
-			item.fail(what, fix)
+		s, ok := item.server(url)
+		if !ok {
 			wrong = true
 			continue
 		}
@@ -83,8 +82,9 @@ func (l *loader) servers(f fields, u *Uplink) {
 			item.warn("the server is named twice", "remove one of them")
 		}
 		seen[url] = true
-		encrypted = encrypted || s.tls
-		if !s.tls && !s.local && f.secret().has {
+		tls := s.Scheme == "mqtts" || s.Scheme == "wss"
+		encrypted = encrypted || tls
+		if !tls && !isLocal(s.Host) && f.secret().has {
 			item.warn("the password is sent to this server in clear", "use mqtts or wss")
 		}
 		u.Servers = append(u.Servers, url)

@@ -8,6 +8,9 @@ const Version = 1
 // Encoder turns bodies into the JSON of records. It is not safe for
 // concurrent use; its zero value is ready.
 type Encoder struct {
+	// Clock corrects times; nil: none is corrected.
+	Clock Clock
+
 	stamp stamper
 }
 
@@ -17,6 +20,11 @@ type Encoder struct {
 func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte, d *Decoding) ([]byte, error) {
 	if len(body) == 0 {
 		return dst, fmt.Errorf("%w: it is empty", ErrBody)
+	}
+	mark := ""
+	if o, rest, ok := cutOrigin(body); ok {
+		body = rest
+		time, mark = e.right(o, time)
 	}
 	switch body[0] {
 	case typeCAN, typeLimited:
@@ -38,7 +46,7 @@ func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte, 
 	default:
 		return dst, fmt.Errorf("%w: type %q", ErrBody, body[0])
 	}
-	return append(dst, '}'), nil
+	return append(append(dst, mark...), '}'), nil
 }
 
 // head appends the number and the time of a record, and the rest of its head
@@ -62,6 +70,9 @@ func (e *Encoder) AppendLoss(dst []byte, from, to uint64, time int64, reason str
 	dst = appendUint(dst, to-from+1)
 	dst = append(dst, `,"reason":`...)
 	dst = appendString(dst, reason)
+	if e.Clock != nil && e.Clock.Suspect(time) {
+		dst = append(dst, markUnsynced...)
+	}
 	return append(dst, '}')
 }
 

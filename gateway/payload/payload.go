@@ -5,7 +5,8 @@
 // # Nouns
 //
 // A body is what the buffer keeps of a record: one byte of type, then the
-// facts. An envelope is one MQTT message: a JSON object with records of one
+// facts. What was taken while the clock was not trusted has an origin in front
+// of its body, by which its time can be corrected when it is sent. An envelope is one MQTT message: a JSON object with records of one
 // source and session. A [Ledger] is the consumer's account of the sequence
 // numbers it has seen.
 //
@@ -35,6 +36,7 @@ const (
 	typePacket  = 'p' // 4 bytes of arbitration id little-endian, data
 	typeModbus  = 'm' // JSON members
 	typeEvent   = 'e' // JSON members
+	typeDoubted = 'u' // an origin, then a body as above: its time was taken by a clock that was not trusted
 )
 
 // ErrBody says that a body is not one this version can read.
@@ -175,7 +177,7 @@ type Keys struct {
 
 // KeysOf finds the keys of a body. A body it cannot read has none.
 func KeysOf(body []byte, d *Decoding) Keys {
-	if len(body) == 0 {
+	if _, body, _ = cutOrigin(body); len(body) == 0 {
 		return Keys{}
 	}
 	switch body[0] {

@@ -14,6 +14,7 @@ import (
 	"fieldferry/bus"
 	"fieldferry/bus/can"
 	"fieldferry/bus/modbus"
+	"fieldferry/gateway/clock"
 )
 
 var when = time.Date(2026, 11, 20, 14, 0, 0, 123456789, time.UTC)
@@ -147,6 +148,8 @@ func FuzzBody(f *testing.F) {
 	f.Add(AppendFrame(nil, frame(1, can.Extended, 1, 2)))
 	f.Add(AppendFrame(nil, frame(1, can.Remote)))
 	f.Add([]byte{typeCAN})
+	f.Add(AppendFrame(AppendOrigin(nil, clock.Origin{Boot: 1, Zero: -1}), frame(1, 0, 1)))
+	f.Add(AppendOrigin(AppendOrigin(nil, clock.Origin{}), clock.Origin{}))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var e Encoder
 		out, err := e.AppendRecord(nil, 1, 0, body, nil)

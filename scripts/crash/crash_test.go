@@ -1,6 +1,8 @@
 package main
 
 import (
+	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,10 +13,10 @@ import (
 	"fieldferry/buffer"
 )
 
-func build(t *testing.T) string {
+func build(t *testing.T, flags ...string) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "crash")
-	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", append(append([]string{"build"}, flags...), "-o", bin, ".")...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	return bin
@@ -35,12 +37,7 @@ func TestKilledAtAnyInstantKeepsThePromise(t *testing.T) {
 // Each system call by which the buffer meets the disk fails once. make test
 // takes a sample; crash faults takes them all.
 func TestEverySystemCallMayFail(t *testing.T) {
-	if err := exec.Command("strace", "-o", os.DevNull, "true").Run(); err != nil {
-		if os.Getenv("CI") == "true" {
-			t.Fatalf("strace: %v", err)
-		}
-		t.Skipf("strace is missing or may not trace here (scripts/deps test): %v", err)
-	}
+	needStrace(t)
 	every := "61"
 	if testing.Short() {
 		every = "211"
@@ -50,6 +47,76 @@ func TestEverySystemCallMayFail(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Logf("%s", out)
+}
+
+func needStrace(t *testing.T) {
+	t.Helper()
+	err := exec.Command("strace", "-o", os.DevNull, "true").Run()
+	if err == nil {
+		return
+	}
+	if os.Getenv("CI") == "true" {
+		t.Fatalf("strace: %v", err)
+	}
+	t.Skipf("strace is missing or may not trace here (scripts/deps test): %v", err)
+}
+
+// The power is cut at a sample of the places between system calls; crash cuts
+// -places 0 takes them all.
+func TestPowerCutsKeepThePromise(t *testing.T) {
+	needStrace(t)
+	places := "100"
+	if testing.Short() {
+		places = "20"
+	}
+	out, err := exec.Command(build(t), "cuts", "-lives", "2", "-places", places, t.TempDir()).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// Each of these buffers breaks the promise in a way that only shows when the
+// power fails, and has to be caught.
+func TestPowerCutsFindABrokenBuffer(t *testing.T) {
+	needStrace(t)
+	for name, m := range map[string]struct{ file, old, new string }{
+		"directories are not synced":     {"segment.go", "func syncDir(dir string) error {\n", "func syncDir(dir string) error {\n\tif dir != \"\" {\n\t\treturn nil\n\t}\n"},
+		"records are not synced":         {"segment.go", "NoStatistics: true,", "NoStatistics: true, NoSync: true,"},
+		"promised before it is synced":   {"chain.go", "\t\tif !k.synced {\n\t\t\ts.Unsynced +=", "\t\tif false {\n\t\t\ts.Unsynced +="},
+		"the state is not synced":        {"state.go", "f.f.Sync(); err", "error(nil); err"},
+		"removed before that was stored": {"chain.go", "noted = noted && s.sum.rows == 0", "noted = true"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path, err := filepath.Abs(filepath.Join("../../buffer", m.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			src, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Count(string(src), m.old) != 1 {
+				t.Fatalf("%s has %q %d times", path, m.old, strings.Count(string(src), m.old))
+			}
+			dir := t.TempDir()
+			broken, overlay := filepath.Join(dir, m.file), filepath.Join(dir, "overlay.json")
+			replace, err := json.Marshal(map[string]any{"Replace": map[string]string{path: broken}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = errors.Join(os.WriteFile(broken, []byte(strings.Replace(string(src), m.old, m.new, 1)), 0o600), os.WriteFile(overlay, replace, 0o600))
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := exec.Command(build(t, "-overlay", overlay), "cuts", "-lives", "4", "-places", "200", filepath.Join(dir, "d")).CombinedOutput()
+			if err == nil || !strings.Contains(string(out), "power cut behind call") {
+				t.Errorf("it was not caught: %v\n%s", err, out)
+			}
+			t.Logf("%s", out)
+		})
+	}
 }
 
 // stored makes a buffer with ten records of source a.

@@ -4,6 +4,8 @@
 //	crash check DIRECTORY LOG...      verify the buffer, and that everything promised is kept
 //	crash kill [-cycles N] DIRECTORY  run and kill the workload N times, and check
 //	crash faults [-every N] DIRECTORY run it once for each system call, which fails, and check
+//	crash cuts [-lives N] [-places N] DIRECTORY
+//	                                  cut the power between its system calls, and check
 //
 // # Nouns
 //
@@ -16,8 +18,10 @@
 //
 // # Caveats
 //
-// faults needs strace, whose counters are those of one thread: where the
-// workload changes threads a call may fail in each of them.
+// faults and cuts need strace. Its counters are those of one thread: where the
+// workload changes threads a call may fail in each of them. cuts does not cut
+// anything: it works out what a disk could have kept of the calls so far. It is
+// stricter than a file system, which makes more last than it has to.
 //
 // The check does what `fieldferry buffer verify` and `buffer dump` do: it
 // changes nothing. A loss record keeps a promise only for eviction, which the
@@ -71,6 +75,13 @@ func run(args []string) error {
 			if _ = f.Parse(args[1:]); f.NArg() == 1 {
 				return killLoop(f.Arg(0), *cycles)
 			}
+		case args[0] == "cuts":
+			lives := f.Int("lives", 10, "how often the workload runs")
+			places := f.Int("places", 200, "power cuts in each life; 0: behind every system call")
+			seed := f.Uint64("seed", uint64(time.Now().UnixNano()), "of where they are and what they leave")
+			if _ = f.Parse(args[1:]); f.NArg() == 1 {
+				return cuts(f.Arg(0), *lives, *places, *seed)
+			}
 		case args[0] == "faults":
 			every := f.Int("every", 1, "fail only every Nth call of each kind")
 			if _ = f.Parse(args[1:]); f.NArg() == 1 {
@@ -78,5 +89,5 @@ func run(args []string) error {
 			}
 		}
 	}
-	return fmt.Errorf("use crash faults [-every N] DIRECTORY, crash work DIRECTORY, crash check DIRECTORY LOG..., or crash kill [-cycles N] DIRECTORY")
+	return fmt.Errorf("use crash faults [-every N] DIRECTORY, crash cuts [-lives N] [-places N] DIRECTORY, crash work DIRECTORY, crash check DIRECTORY LOG..., or crash kill [-cycles N] DIRECTORY")
 }

@@ -19,11 +19,15 @@ type options struct {
 	steps    int // 0: until it is killed
 }
 
+func workConfig(dir string, o options) buffer.Config {
+	return buffer.Config{Dir: dir, SyncInterval: o.interval, MaxSize: o.maxSize, SegmentSize: 64 << 10}
+}
+
 // work appends as fast as a bus and acknowledges some of it, until it is
 // killed. Segments are small, so that they are begun, evicted and removed all
 // the time.
 func work(dir string, o options, w io.Writer) error {
-	b, err := buffer.Open(buffer.Config{Dir: dir, SyncInterval: o.interval, MaxSize: o.maxSize, SegmentSize: 64 << 10}, nil)
+	b, err := buffer.Open(workConfig(dir, o), nil)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ const maxARMv7 = 10_000_000
 // adding a module.
 func TestBinaryIsSmall(t *testing.T) {
 	dir := t.TempDir()
-	cmd := exec.Command("make", "-s", "-C", "../..", "cross", "CROSS=armv7:arm:7", "DIST="+dir)
+	cmd := exec.Command("make", "-s", "-C", "../..", "cross", "CROSS=armv7:arm:7:4096", "DIST="+dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make cross: %v\n%s", err, out)
 	}

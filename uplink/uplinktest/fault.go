@@ -31,6 +31,7 @@ type Fault struct {
 	Garbage     []byte // sent instead of the PUBACK for PUBLISH number GarbageAt
 	GarbageAt   int    // counted from 1; 0: no garbage
 	IgnorePings bool   // no PINGRESP
+	Noise       []byte // sent before every PUBACK
 
 	// Poison cuts the connection at a message with this text in its payload,
 	// MaxPayload at a payload of more bytes than this; both without a word.

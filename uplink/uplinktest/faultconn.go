@@ -249,6 +249,11 @@ func (b *FaultBroker) ack(c *faultConn, id uint16, index int) bool {
 	b.unacked[c.number]--
 	b.change()
 	b.mu.Unlock()
+	if len(c.fault.Noise) > 0 {
+		if _, err := c.Write(c.fault.Noise); err != nil {
+			return false
+		}
+	}
 	return c.puback(c, id, 0) == nil
 }
 

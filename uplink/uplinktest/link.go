@@ -10,11 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Shape is what a link does to what passes it. The zero value lets everything
-// through at once. Loss of packets shows above TCP as delay and as low rate.
+// Shape is what a [Link] or a [Path] does to what passes it. The zero value
+// lets everything through at once.
 type Shape struct {
 	Delay time.Duration // in each direction
 	Rate  int           // bytes a second in each direction; 0: no limit
+	Loss  float64       // of packets, 0 to 1; of a Path only, a Link has none
 }
 
 // Link is a TCP relay to a broker that can be cut and restored, as a modem's

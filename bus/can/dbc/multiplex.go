@@ -90,7 +90,7 @@ func (p *parser) checkMultiplexers(m *rawMessage) {
 
 // joinRanges sorts ranges and joins those that touch.
 func joinRanges(ranges []Range) []Range {
-	slices.SortFunc(ranges, func(a, b Range) int { return cmp.Compare(a.First, b.First) })
+	slices.SortStableFunc(ranges, func(a, b Range) int { return cmp.Compare(a.First, b.First) })
 	n := 0
 	for _, r := range ranges {
 		if n > 0 && (ranges[n-1].Last == ^uint64(0) || r.First <= ranges[n-1].Last+1) {

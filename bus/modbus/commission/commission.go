@@ -47,7 +47,7 @@ const (
 // Session is an open line. It is not safe for concurrent use.
 type Session struct {
 	cfg      Config
-	endpoint modbus.Endpoint
+	openPort func(context.Context) (rtu.Port, error)
 	master   modbus.Master
 	port     rtu.Port
 	adjusted []string
@@ -59,9 +59,8 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{cfg: cfg, endpoint: endpoint}
-	s.master = endpoint.NewMaster(rtu.Config{
-		Mode: cfg.Mode, Timeout: cfg.Timeout, Turnaround: cfg.Turnaround, Careful: true, AllowWrites: cfg.Writes,
+	s := newSession(cfg, endpoint, func(ctx context.Context) (rtu.Port, error) {
+		return endpoint.Open(ctx, rtu.PortConfig{Mode: cfg.Mode, RS485: cfg.RS485})
 	})
 	if err := s.open(ctx); err != nil {
 		return nil, err
@@ -69,8 +68,14 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 	return s, nil
 }
 
+func newSession(cfg Config, endpoint modbus.Endpoint, open func(context.Context) (rtu.Port, error)) *Session {
+	return &Session{cfg: cfg, openPort: open, master: endpoint.NewMaster(rtu.Config{
+		Mode: cfg.Mode, Timeout: cfg.Timeout, Turnaround: cfg.Turnaround, Careful: true, AllowWrites: cfg.Writes,
+	})}
+}
+
 func (s *Session) open(ctx context.Context) error {
-	port, err := s.endpoint.Open(ctx, rtu.PortConfig{Mode: s.cfg.Mode, RS485: s.cfg.RS485})
+	port, err := s.openPort(ctx)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,8 @@ func play(ctx context.Context, line io.ReadWriteCloser, writing *sync.Mutex, ste
 }
 
 // wait waits until t. On a real terminal the last part is waited for by the
-// kernel, whose timers are finer than those of Go's poller.
+// kernel, whose timers are finer than those of Go's poller, and the very last
+// by looking at the clock: what a slave is late looks like the master's doing.
 func wait(ctx context.Context, line io.ReadWriteCloser, t time.Time) bool {
 	d := time.Until(t)
 	_, real := line.(*PTY)
@@ -91,14 +92,19 @@ func wait(ctx context.Context, line io.ReadWriteCloser, t time.Time) bool {
 			return false
 		}
 	}
-	if rest := time.Until(t); real && rest > 0 {
+	if rest := time.Until(t) - kernelSlack; real && rest > 0 {
 		ts := unix.NsecToTimespec(int64(rest))
 		_ = unix.Nanosleep(&ts, nil)
+	}
+	for real && time.Now().Before(t) {
 	}
 	return ctx.Err() == nil
 }
 
-const fineWait = 3 * time.Millisecond
+const (
+	fineWait    = 3 * time.Millisecond
+	kernelSlack = 80 * time.Microsecond // 50 of them are the default of PR_SET_TIMERSLACK
+)
 
 // requestFramer cuts requests out of a stream by their CRC, as a slave that
 // cannot measure t3.5 must.

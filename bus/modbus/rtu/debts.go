@@ -37,8 +37,9 @@ func (d *debt) unit() byte { return d.request[0] }
 // debts are the replies the units still owe. A unit answers in order, so a
 // right reply to a later request of another shape settles its earlier debts.
 type debts struct {
-	// careful takes a frame like one that has just come for its copy, which
-	// pays nothing.
+	// copies are reckoned with: a frame like one that has just come pays nothing.
+	copies bool
+	// careful does not take it for granted that a unit answers in order.
 	careful bool
 	least   time.Duration // least term of a debt
 	slowest [256]time.Duration
@@ -72,6 +73,16 @@ func (d *debts) add(request []byte, sent, now time.Time) *debt {
 	}
 	d.list = append(d.list, n)
 	return n
+}
+
+// forgive takes back the debt of a request that was answered after all.
+func (d *debts) forgive(request []byte) {
+	for i := len(d.list) - 1; i >= 0; i-- {
+		if bytes.Equal(d.list[i].request[:], request) {
+			d.drop(i)
+			return
+		}
+	}
 }
 
 func (d *debts) drop(i int) { d.list = append(d.list[:i], d.list[i+1:]...) }
@@ -115,6 +126,17 @@ func (d *debts) sameShape(request []byte, now time.Time) (n int) {
 	return n
 }
 
+// another reports whether the unit owes the reply to another request of the
+// shape of request.
+func (d *debts) another(request []byte) bool {
+	for _, o := range d.list {
+		if o.unit() == request[0] && o.shape == shapeOf(request) && !bytes.Equal(o.request[:], request) {
+			return true
+		}
+	}
+	return false
+}
+
 // sameFunction counts the debts whose exception would look like one to request.
 func (d *debts) sameFunction(request []byte) (n int) {
 	for _, o := range d.list {
@@ -153,7 +175,7 @@ func (d *debts) observe(p, request []byte, fresh bool, now time.Time, recent *re
 		if !o.reader.Push(p) {
 			continue
 		}
-		if d.careful && recent.has(o.reader.First(), now) {
+		if d.copies && recent.has(o.reader.First(), now) || d.careful && isException(o.reader.First()) && d.manyRefuse(o, request) {
 			_ = o.reader.Reset(o.request[:])
 			continue
 		}
@@ -167,6 +189,12 @@ func (d *debts) observe(p, request []byte, fresh bool, now time.Time, recent *re
 		return 1
 	}
 	return 0
+}
+
+// manyRefuse reports whether a refusal that could be meant for o could as well
+// be meant for another debt or for the request in progress.
+func (d *debts) manyRefuse(o *debt, request []byte) bool {
+	return request != nil && o.unit() == request[0] && o.request[1] == request[1] || d.sameFunction(o.request[:]) > 1
 }
 
 func (d *debts) extend(now time.Time) {
@@ -192,7 +220,7 @@ func (d *debts) olderAlike(i int) bool {
 // its term.
 func (d *debts) settle(request []byte, sent time.Time, matches int, differ bool) {
 	unit, alike := request[0], 0
-	if d.careful && !differ {
+	if d.copies && !differ {
 		matches = 1
 	}
 	for _, o := range d.list {
@@ -207,7 +235,7 @@ func (d *debts) settle(request []byte, sent time.Time, matches int, differ bool)
 		}
 		switch {
 		case o.sent.After(sent): // another master's, asked since
-		case alike == 0 || o.shape == shapeOf(request) && matches > 1:
+		case alike == 0 && (o.over || !d.careful || o.shape == shapeOf(request)), o.shape == shapeOf(request) && matches > 1:
 			d.drop(i)
 			i--
 			matches--

@@ -213,7 +213,7 @@ var faults = []struct {
 	{"late, before the next request", first(func(q []byte) steps { return steps{at(310*ms, right(q))} }), two(isTimeout)},
 	{"late by half a second", first(func(q []byte) steps { return steps{at(800*ms, right(q))} }), two(isTimeout)},
 	{"late by two seconds", first(func(q []byte) steps { return steps{at(2000*ms, right(q))} }), two(isTimeout)},
-	{"late, after the next request", lateAfterNext(), two(isTimeout)},
+	{"late, after the next request", lateAfterNext(), []ask{{address: 10, want: isTimeout}, {address: 20, want: isMismatch}, {address: 20}}},
 	{"late, another shape", first(func(q []byte) steps { return steps{at(400*ms, right(q))} }), []ask{{address: 10, count: 3, want: isTimeout}, {address: 20}}},
 	{"late, another shape after the next request", func(n int, q []byte) steps {
 		if n == 0 {

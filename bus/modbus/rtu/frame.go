@@ -43,6 +43,9 @@ func ValidCRC(frame []byte) bool {
 	return n >= 4 && CRC(frame[:n-2]) == binary.LittleEndian.Uint16(frame[n-2:])
 }
 
+// isException reports whether frame, a whole reply, is a refusal.
+func isException(frame []byte) bool { return frame[1]&exceptionBit != 0 }
+
 // AppendReadRequest appends the request that reads count registers or bits
 // from address, with its CRC.
 func AppendReadRequest(p []byte, unit, function byte, address, count uint16) []byte {

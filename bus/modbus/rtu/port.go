@@ -9,11 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// RS485 is the direction control of the kernel's UART driver (TIOCSRS485).
+// RS485 is the direction control of a half-duplex line by RTS: by the kernel's
+// UART driver (TIOCSRS485) or, where that cannot, by the application.
 type RS485 struct {
 	Enabled                           bool
 	DelayBeforeSend, DelayAfterSend   time.Duration // the driver counts in milliseconds; rounded up
 	RTSHighDuringSend, ReceiveOwnEcho bool
+	ByApplication                     bool // do not ask the driver
 }
 
 // PortConfig says which serial device to open and how.
@@ -23,8 +25,9 @@ type PortConfig struct {
 	RS485 RS485
 }
 
-// ErrNoRS485 means that the driver of a port has no direction control.
-var ErrNoRS485 = errors.New("the driver has no RS-485 direction control; set rs485.enabled to false if the adapter switches direction by itself")
+// ErrNoRS485 means that the driver of a port has neither direction control
+// nor an RTS line that the application could switch.
+var ErrNoRS485 = errors.New("the driver has neither RS-485 direction control nor an RTS line to switch; set rs485.enabled to false if the adapter switches direction by itself")
 
 // ErrInUse means that another process has the port.
 var ErrInUse = errors.New("the port is in use by another process")
@@ -36,6 +39,8 @@ type SerialPort struct {
 	file    *os.File
 	raw     rawConn
 	adjusts []string
+	rts     *direction // nil: the driver or the adapter switches the direction
+	rs485   bool
 }
 
 type rawConn interface {
@@ -58,7 +63,7 @@ func Open(cfg PortConfig) (*SerialPort, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open serial port %s: %w", cfg.Path, err)
 	}
-	adjusts, err := setup(fd, cfg)
+	adjusts, byRTS, err := setup(fd, cfg)
 	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("set up serial port %s: %w", cfg.Path, err)
@@ -69,12 +74,34 @@ func Open(cfg PortConfig) (*SerialPort, error) {
 		file.Close()
 		return nil, fmt.Errorf("serial port %s: %w", cfg.Path, err)
 	}
+	p := &SerialPort{file: file, raw: raw, adjusts: adjusts, rs485: cfg.RS485.Enabled}
+	if byRTS {
+		p.rts = &direction{dev: serialTTY{file, raw}, cfg: cfg.RS485, char: cfg.Mode.CharTime()}
+		more, err := p.rts.check()
+		if err != nil {
+			file.Close()
+			return nil, fmt.Errorf("set up serial port %s: %w (RTS: %w)", cfg.Path, ErrNoRS485, err)
+		}
+		p.adjusts = append(p.adjusts, more...)
+	}
 	// Without the poller there are no deadlines, and a read could hang for ever.
 	if err := file.SetReadDeadline(time.Time{}); err != nil {
 		file.Close()
 		return nil, fmt.Errorf("serial port %s cannot be polled: %w", cfg.Path, err)
 	}
-	return &SerialPort{file: file, raw: raw, adjusts: adjusts}, nil
+	return p, nil
+}
+
+// Direction says in words who switches the direction of an RS-485 line; it is
+// empty when nobody was asked to.
+func (p *SerialPort) Direction() string {
+	switch {
+	case p.rts != nil:
+		return "by the application (RTS)"
+	case p.rs485:
+		return "by the driver (TIOCSRS485)"
+	}
+	return ""
 }
 
 // Adjusted lists what the driver set differently from what was asked, in
@@ -85,8 +112,14 @@ func (p *SerialPort) Adjusted() []string { return p.adjusts }
 // or the system's error.
 func (p *SerialPort) Read(b []byte) (int, error) { return p.file.Read(b) }
 
-// Write writes all of b or fails.
-func (p *SerialPort) Write(b []byte) (int, error) { return p.file.Write(b) }
+// Write writes all of b or fails. Where the application switches the direction
+// it returns when the last bit has left and the line is free for the reply.
+func (p *SerialPort) Write(b []byte) (int, error) {
+	if p.rts != nil {
+		return p.rts.send(b)
+	}
+	return p.file.Write(b)
+}
 
 // SetReadDeadline bounds reads, also one in progress.
 func (p *SerialPort) SetReadDeadline(t time.Time) error { return p.file.SetReadDeadline(t) }
@@ -113,6 +146,9 @@ func (p *SerialPort) Close() error {
 		_ = unix.IoctlSetInt(int(fd), unix.TCFLSH, unix.TCIOFLUSH)
 		_ = unix.IoctlSetInt(int(fd), unix.TIOCNXCL, 0)
 	})
+	if p.rts != nil {
+		p.rts.close()
+	}
 	return p.file.Close()
 }
 

@@ -26,7 +26,7 @@ type Reader struct {
 
 	first, last       [MaxADU]byte
 	firstLen, lastLen int
-	matches           int
+	matches, values   int
 	differ            bool
 
 	head             [16]byte // the first bytes that were no echo, to describe them
@@ -68,7 +68,7 @@ func (r *Reader) Reset(request []byte) error {
 	r.count = ByteCount(request[1], count)
 	r.want = ReplyLen(request[1], count)
 	r.n, r.firstLen, r.lastLen, r.matches, r.headLen = 0, 0, 0, 0, 0
-	r.seen, r.echoes, r.cutWant, r.cutHave = 0, 0, 0, 0
+	r.seen, r.echoes, r.cutWant, r.cutHave, r.values = 0, 0, 0, 0, 0
 	r.differ, r.badCRC, r.badEcho, r.tainted = false, false, false, false
 	return nil
 }
@@ -90,6 +90,9 @@ func (r *Reader) Push(p []byte) bool {
 // Matches is the number of frames so far that could be the reply, and whether
 // they differ from each other.
 func (r *Reader) Matches() (n int, differ bool) { return r.matches, r.differ }
+
+// Values is how many of the matching frames are no exceptions.
+func (r *Reader) Values() int { return r.values }
 
 // First is the first matching frame; it is valid until the next Reset.
 func (r *Reader) First() []byte { return r.first[:r.firstLen] }
@@ -130,7 +133,7 @@ func (r *Reader) maybeEcho(rest []byte) bool {
 // Verdict says what was wrong when no reply was complete at the deadline.
 func (r *Reader) Verdict(timeout time.Duration) error {
 	unit := r.request[0]
-	if r.n > 0 && r.n < 3 { // too short to be anything but our reply or a piece of echo
+	if r.n > 0 && r.n < 3 && r.seen == 0 { // too short to be anything but our reply or a piece of echo
 		r.cutWant, r.cutHave = r.want, r.n
 	}
 	if r.cutWant == 0 {
@@ -209,6 +212,9 @@ func (r *Reader) take(v verdict, frame []byte) {
 		}
 		r.lastLen = copy(r.last[:], frame)
 		r.matches++
+		if !isException(frame) {
+			r.values++
+		}
 	}
 }
 

@@ -11,16 +11,33 @@ import (
 // request. Registers may well be equal; asking again tells.
 var errMayBeCopy = errors.New("the reply may be a copy of an earlier one")
 
+// doubt is why a reply may not be ours.
+type doubt struct {
+	alike    int  // replies of the same shape that are owed
+	refusals int  // replies that are owed and may be refusals like ours
+	copied   bool // it may be a copy of an earlier one
+}
+
+// before is how many replies may come before ours. The unit answers in order,
+// so the last to come is ours.
+func (d *doubt) before(exception bool) (n int) {
+	n = d.alike
+	if exception {
+		n = max(n, d.refusals)
+	}
+	if d.copied {
+		n = max(n, 1)
+	}
+	return n
+}
+
 // receive reads until the reply is complete or the deadline has passed. A
 // reply that has begun by then is let finish.
 func (t *Transporter) receive(ctx context.Context, request []byte) ([]byte, error) {
 	sent := t.last
 	deadline := sent.Add(t.timeout)
 	limit := deadline.Add(graceLimit)
-	// While a reply of the same shape is owed, a reply may be that one. The
-	// unit answers in order, so the last to come is ours.
-	others, copied := t.debts.sameShape(request, time.Now()), false
-	refusals := t.debts.sameFunction(request)
+	d := doubt{alike: t.debts.sameShape(request, time.Now()), refusals: t.debts.sameFunction(request)}
 	for {
 		n, err := t.read(ctx, deadline)
 		now := time.Now()
@@ -29,22 +46,21 @@ func (t *Transporter) receive(ctx context.Context, request []byte) ([]byte, erro
 			return nil, t.failed(err)
 		}
 		if n > 0 {
-			before, _ := t.reader.Matches()
+			had, _ := t.reader.Matches()
 			matches := t.take(n, request, now)
-			if matches > before && others == 0 {
-				if others, copied = t.doubts(request, refusals); copied {
-					deadline = earlier(deadline, now.Add(secondReply+2*t.debts.slowest[request[0]]))
-				}
+			if matches > had && d.before(isException(t.reader.First())) == 0 && t.mayBeCopy(request, now) {
+				d.copied = true
+				deadline = earlier(deadline, now.Add(secondReply+2*t.debts.slowest[request[0]]))
 			}
-			if matches > others {
-				return t.accept(request, sent, others, copied)
+			if matches > 0 && t.isOurs(&d) {
+				return t.accept(request, sent, &d)
 			}
 		}
 		if now.Before(deadline) {
 			continue
 		}
 		if matches, _ := t.reader.Matches(); matches > 0 {
-			return t.accept(request, sent, others, copied)
+			return t.accept(request, sent, &d)
 		}
 		if more := earlier(t.last.Add(gapGrace), limit); t.reader.Partial() && now.Before(more) {
 			deadline = more
@@ -52,6 +68,18 @@ func (t *Transporter) receive(ctx context.Context, request []byte) ([]byte, erro
 		}
 		return t.missed(request, sent, now)
 	}
+}
+
+// isOurs reports whether so many replies have come that the last is ours.
+func (t *Transporter) isOurs(d *doubt) bool {
+	if t.confirmed() {
+		return true
+	}
+	if isException(t.reader.Last()) {
+		matches, _ := t.reader.Matches()
+		return matches > d.before(true)
+	}
+	return t.reader.Values() > d.before(false)
 }
 
 // take hands what was read to all who look for something in it.
@@ -66,54 +94,69 @@ func (t *Transporter) take(n int, request []byte, now time.Time) (matches int) {
 	return matches
 }
 
-// doubts says how many other replies may come before ours although none of
-// the same shape is owed: one of the refusals owed for the function, which show
-// neither address nor count, or a copy of an earlier reply.
-func (t *Transporter) doubts(request []byte, refusals int) (others int, copied bool) {
-	frame := t.reader.First()
-	if frame[1]&exceptionBit != 0 && refusals > 0 {
-		return refusals, false
-	}
-	if (t.trials > 0 || t.cfg.Careful) && !t.confirming && t.recent.copyOf(frame, request, time.Now()) {
-		t.trials--
-		return 1, true
-	}
-	return 0, false
+// confirmed reports whether the request, asked again because of a doubt, has
+// brought the same again. Registers may be equal.
+func (t *Transporter) confirmed() bool {
+	matches, _ := t.reader.Matches()
+	return t.confirming && matches == 1 && bytes.Equal(t.reader.First(), t.doubted)
 }
 
-func (t *Transporter) accept(request []byte, sent time.Time, others int, copied bool) ([]byte, error) {
+// mayBeCopy reports whether the reply could be a copy of an earlier one.
+func (t *Transporter) mayBeCopy(request []byte, now time.Time) bool {
+	if t.confirming || t.trials <= 0 && !t.reckons(t.copies) || !t.recent.copyOf(t.reader.First(), request, now) {
+		return false
+	}
+	t.trials--
+	return true
+}
+
+func (t *Transporter) accept(request []byte, sent time.Time, d *doubt) ([]byte, error) {
 	now := t.last
 	matches, differ := t.reader.Matches()
 	frame := t.reader.First()
-	if others > 0 {
+	before := d.before(isException(frame))
+	if before > 0 {
 		frame = t.reader.Last()
 	}
-	if copied && matches > 1 {
-		t.trials = 1000 * duplicateTrials
+	if d.copied && matches > 1 {
+		t.copies = now.Add(reckonFor)
 	}
+	mismatch := ""
 	switch {
 	case t.reader.Tainted():
 		t.debts.add(request, sent, now)
-		return nil, t.failed(&MismatchError{Unit: request[0], Bytes: len(frame), Reason: "another master asks the same unit"})
-	case differ && others == 0:
-		return nil, t.failed(&MismatchError{Unit: request[0], Bytes: len(frame), Reason: "two different replies; two devices have the same unit id"})
-	case differ && copied && t.recent.copyOf(frame, request, now):
-		return nil, t.failed(&MismatchError{Unit: request[0], Bytes: len(frame), Reason: "two different replies, both like earlier ones; something on the line repeats frames"})
-	}
-	if copied && matches == 1 && t.cfg.Careful {
+		mismatch = "another master asks the same unit"
+	case differ && before == 0:
+		mismatch = "two different replies; two devices have the same unit id"
+	case differ && !d.copied && t.debts.another(request):
+		// The unit should have answered the earlier request first, but it is
+		// slower than anything known of it.
+		t.debts.settle(request, sent, matches, differ)
+		mismatch = "two different replies, one of them to an earlier request"
+	case differ && (d.copied || t.reckons(t.copies)) && t.recent.copyOf(frame, request, now):
+		mismatch = "two different replies, the last like an earlier one; something on the line repeats frames"
+	case d.copied && matches == 1:
+		t.doubted = append(t.doubted[:0], frame...)
 		t.debts.add(request, sent, now)
 		return nil, errMayBeCopy
 	}
+	if mismatch != "" {
+		return nil, t.failed(&MismatchError{Unit: request[0], Bytes: len(frame), Reason: mismatch})
+	}
+	if t.confirmed() {
+		t.debts.forgive(request)
+		*d = doubt{}
+	}
 	t.debts.learn(request[0], now.Sub(sent))
 	frame = t.recent.keep(request, frame, now)
-	if frame[1]&exceptionBit != 0 {
+	if isException(frame) {
 		t.stats.Exceptions++
-		if t.cfg.Careful && others > 0 && matches <= others && !copied {
+		if !d.copied && matches <= d.before(true) {
 			t.debts.add(request, sent, now) // the refusal may be an earlier request's
 		}
 		return nil, &ExceptionError{Unit: request[0], Function: request[1], Code: frame[2], Doubtful: t.debts.owes(request[0], now)}
 	}
-	t.debts.settle(request, sent, matches, differ)
+	t.debts.settle(request, sent, t.reader.Values(), differ)
 	t.stats.Replies++
 	return frame, nil
 }
@@ -121,9 +164,9 @@ func (t *Transporter) accept(request []byte, sent time.Time, others int, copied 
 // missed ends an exchange without a reply.
 func (t *Transporter) missed(request []byte, sent, now time.Time) ([]byte, error) {
 	err := t.reader.Verdict(t.timeout)
-	// A damaged reply has come; anything else may still be on its way. It may
-	// also have been another frame that was damaged.
-	if t.cfg.Careful || !t.reader.Damaged() {
+	// A damaged reply has come; anything else may still be on its way. Where
+	// there is another master it may have been that one's reply.
+	if t.reckons(t.masters) || !t.reader.Damaged() {
 		t.debts.add(request, sent, now)
 	}
 	return nil, t.failed(err)
@@ -132,6 +175,7 @@ func (t *Transporter) missed(request []byte, sent, now time.Time) ([]byte, error
 // overhear notes the requests of other masters: their replies are owed as well.
 func (t *Transporter) overhear(p []byte, now time.Time) {
 	t.tap.push(p, func(request, rest []byte) {
+		t.masters = now.Add(reckonFor)
 		if d := t.debts.add(request, now, now); d != nil && d.reader.Push(rest) {
 			t.debts.drop(len(t.debts.list) - 1)
 		}
@@ -209,6 +253,16 @@ func (r *recent) keep(request, frame []byte, now time.Time) []byte {
 func (r *recent) has(frame []byte, now time.Time) bool {
 	for i := range r.list {
 		if e := &r.list[i]; e.n == len(frame) && now.Sub(e.at) < recentAge && bytes.Equal(e.frame[:e.n], frame) {
+			return true
+		}
+	}
+	return false
+}
+
+// within reports whether such a frame is somewhere in p.
+func (r *recent) within(p []byte, now time.Time) bool {
+	for i := range r.list {
+		if e := &r.list[i]; e.n > 0 && now.Sub(e.at) < recentAge && bytes.Contains(p, e.frame[:e.n]) {
 			return true
 		}
 	}

@@ -21,40 +21,55 @@ var standardRates = map[int]uint32{
 	2500000: unix.B2500000, 3000000: unix.B3000000, 3500000: unix.B3500000, 4000000: unix.B4000000,
 }
 
-// setup makes fd ours alone, raw and set as cfg says.
-func setup(fd int, cfg PortConfig) (adjusts []string, err error) {
+// setup makes fd ours alone, raw and set as cfg says. byRTS says that the
+// direction is left to the application.
+func setup(fd int, cfg PortConfig) (adjusts []string, byRTS bool, err error) {
 	if _, err := unix.IoctlGetTermios(fd, unix.TCGETS); err != nil {
 		if errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EINVAL) {
-			return nil, fmt.Errorf("not a serial device: %w", err)
+			return nil, false, fmt.Errorf("not a serial device: %w", err)
 		}
-		return nil, err
+		return nil, false, err
 	}
 	// TIOCEXCL does not bind a privileged process, the lock does not bind one
 	// that never asks; both together keep two masters off the line.
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, ErrInUse
+		return nil, false, ErrInUse
 	}
 	if err := unix.IoctlSetInt(fd, unix.TIOCEXCL, 0); err != nil {
-		return nil, fmt.Errorf("TIOCEXCL: %w", err)
-	}
-	adjusts, err = setTermios(fd, cfg.Mode)
-	if err != nil {
-		return nil, err
+		return nil, false, fmt.Errorf("TIOCEXCL: %w", err)
 	}
 	if cfg.RS485.Enabled {
-		more, err := setRS485(fd, cfg.RS485)
+		adjusts, byRTS, err = chooseDirection(fd, cfg.RS485)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		adjusts = append(adjusts, more...)
+	}
+	// A port that the kernel closes for us, after a kill too, drops RTS.
+	more, err := setTermios(fd, cfg.Mode, byRTS && cfg.RS485.RTSHighDuringSend)
+	if err != nil {
+		return nil, false, err
 	}
 	if err := unix.IoctlSetInt(fd, unix.TCFLSH, unix.TCIFLUSH); err != nil {
-		return nil, fmt.Errorf("TCFLSH: %w", err)
+		return nil, false, fmt.Errorf("TCFLSH: %w", err)
 	}
-	return adjusts, nil
+	return append(adjusts, more...), byRTS, nil
 }
 
-func setTermios(fd int, mode Mode) (adjusts []string, err error) {
+// chooseDirection leaves the direction to the driver if it can do it.
+func chooseDirection(fd int, cfg RS485) (adjusts []string, byRTS bool, err error) {
+	if cfg.ByApplication {
+		// A driver that was told to earlier would switch as well.
+		_ = ioctlRS485(fd, unix.TIOCSRS485, &serialRS485{})
+		return nil, true, nil
+	}
+	adjusts, err = setRS485(fd, cfg)
+	if errors.Is(err, ErrNoRS485) {
+		return []string{"the driver has no RS-485 direction control; RTS is switched by the application instead"}, true, nil
+	}
+	return adjusts, false, err
+}
+
+func setTermios(fd int, mode Mode, hangUp bool) (adjusts []string, err error) {
 	want := unix.Termios{Cflag: unix.CS8 | unix.CREAD | unix.CLOCAL, Iflag: unix.IGNBRK}
 	switch mode.Parity {
 	case 'E':
@@ -67,6 +82,9 @@ func setTermios(fd int, mode Mode) (adjusts []string, err error) {
 	}
 	if mode.StopBits == 2 {
 		want.Cflag |= unix.CSTOPB
+	}
+	if hangUp {
+		want.Cflag |= unix.HUPCL
 	}
 	// With VMIN 0 an idle line would look like the end of the file.
 	want.Cc[unix.VMIN] = 1

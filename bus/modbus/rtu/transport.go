@@ -28,8 +28,9 @@ type Config struct {
 	// LateWait is the least time for which a missing reply counts as possibly
 	// still to come; 0 means 2.5 s. Longer answers are learned.
 	LateWait time.Duration
-	// Careful holds back every reply that may be a copy of an earlier one,
-	// however often in vain. It costs time where many registers are equal.
+	// Careful reckons with copies of replies and with other masters although
+	// none has been heard. It costs time where many registers are equal, and
+	// after damaged replies.
 	Careful bool
 	// AllowWrites lets writing functions pass. Without it a Transporter
 	// cannot change anything on its line.
@@ -53,9 +54,12 @@ const (
 	otherMasters = 3 * time.Second
 	// busyLimit is how long a line that is never quiet is waited for.
 	busyLimit = 600 * time.Millisecond
-	// duplicateTrials is how often a reply equal to the one before is held
-	// back to see whether it was a duplicate; finding one renews the trials.
-	duplicateTrials = 8
+	// copyTrials is how often a reply equal to an earlier one is doubted on a
+	// line where no copy has been heard yet.
+	copyTrials = 8
+	// reckonFor is for how long a line on which copies or another master were
+	// heard is taken for one that has them.
+	reckonFor = time.Hour
 	// broadcastDelay lets the units act on a broadcast (Serial Line V1.02,
 	// 2.4.1: 100 to 200 ms).
 	broadcastDelay = 100 * time.Millisecond
@@ -90,8 +94,11 @@ type Transporter struct {
 	echoing bool      // the line returns what we send
 	// confirming: the request in progress is asked again, see errMayBeCopy
 	confirming bool
-	trials     int // see duplicateTrials
+	doubted    []byte
+	trials     int // see copyTrials
 	debts      debts
+	// until when copies of replies and other masters are reckoned with
+	copies, masters time.Time
 }
 
 // NewTransporter returns a transporter without a port.
@@ -99,7 +106,7 @@ func NewTransporter(cfg Config) *Transporter {
 	if cfg.LateWait <= 0 {
 		cfg.LateWait = defaultLateWait
 	}
-	t := &Transporter{cfg: cfg, char: cfg.Mode.CharTime(), trials: duplicateTrials}
+	t := &Transporter{cfg: cfg, char: cfg.Mode.CharTime(), trials: copyTrials}
 	t.debts.careful = cfg.Careful
 	t.SetTimeout(cfg.Timeout)
 	return t
@@ -189,6 +196,7 @@ func (t *Transporter) once(ctx context.Context, request []byte, again bool) ([]b
 		return nil, &PortLostError{Op: "write", Err: os.ErrClosed}
 	}
 	t.reader.Echoing = t.echoing
+	t.debts.copies = t.reckons(t.copies)
 	if err := t.reader.Reset(request); err != nil {
 		return nil, err
 	}
@@ -212,6 +220,11 @@ func (t *Transporter) once(ctx context.Context, request []byte, again bool) ([]b
 		return nil, t.failed(t.listen(ctx, t.last.Add(max(broadcastDelay, t.cfg.Turnaround))))
 	}
 	return t.receive(ctx, request)
+}
+
+// reckons reports whether something heard until then must be reckoned with.
+func (t *Transporter) reckons(until time.Time) bool {
+	return t.cfg.Careful || time.Now().Before(until)
 }
 
 // settle waits until the line is quiet and nothing is owed that could be
@@ -255,7 +268,14 @@ func (t *Transporter) awaitQuiet(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if !now.Before(limit) {
-			return &BusyError{Waited: now.Sub(start), Bytes: int(t.stats.StrayBytes - stray)}
+			busy := &BusyError{Waited: now.Sub(start), Bytes: int(t.stats.StrayBytes - stray)}
+			plain := t.cfg.Mode.Silence() + t.cfg.Turnaround
+			if sparse := 10*time.Duration(busy.Bytes)*t.char < busy.Waited; !sparse || t.char == 0 || quiet == plain {
+				return busy
+			}
+			// Single noise bytes leave pauses that separate frames well enough.
+			quiet, limit = plain, limit.Add(faultQuiet)
+			continue
 		}
 		rest := t.last.Add(quiet).Sub(now)
 		if p, ok := t.port.(preciseWaiter); ok && rest > 0 && rest <= preciseWait && ctx.Err() == nil {
@@ -358,7 +378,11 @@ func (t *Transporter) read(ctx context.Context, until time.Time) (int, error) {
 func (t *Transporter) stray(p []byte, fresh bool, now time.Time) {
 	t.stats.StrayBytes += uint64(len(p))
 	t.last = now
-	t.stats.LateReplies += uint64(t.debts.observe(p, nil, fresh, now, &t.recent))
+	paid := t.debts.observe(p, nil, fresh, now, &t.recent)
+	t.stats.LateReplies += uint64(paid)
+	if paid == 0 && t.recent.within(p, now) {
+		t.copies = now.Add(reckonFor)
+	}
 	t.overhear(p, now)
 }
 
@@ -381,6 +405,9 @@ func (t *Transporter) write(request []byte) error {
 		sent += n
 	}
 	t.last = now.Add(wire)
+	if end := time.Now(); end.After(t.last) { // the port has waited for the last bit
+		t.last = end
+	}
 	return nil
 }
 

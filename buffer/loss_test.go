@@ -1,0 +1,84 @@
+package buffer
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// crowd fills a small buffer in many sessions with many sources each, so that
+// nearly all of it is evicted, and returns how many records each source has.
+func crowd(t *testing.T, cfg Config, sessions, sources int) map[runKey]uint64 {
+	t.Helper()
+	rng := rand.New(rand.NewPCG(1, 1))
+	want := map[runKey]uint64{}
+	for range sessions {
+		b := mustOpen(t, cfg)
+		for i := range 6 * sources {
+			name := fmt.Sprintf("source %d", i%sources)
+			data := make([]byte, 200)
+			for k := range data {
+				data[k] = byte(rng.Uint32())
+			}
+			b.Source(name).Append(int64(i), data)
+			want[runKey{b.Stats().Session, name}]++
+			if i%sources == 0 {
+				if err := Commit(b); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		mustClose(t, b)
+		if size := sizeOf(t, cfg.Dir); size > cfg.MaxSize {
+			t.Fatalf("%d bytes on disk, the limit is %d", size, cfg.MaxSize)
+		}
+	}
+	return want
+}
+
+// However many losses there are, none is forgotten: neither when the state
+// file has to grow for them, nor when they have to stay in their segments
+// because they would take too much memory.
+func TestEveryLossIsToldHoweverManyThereAre(t *testing.T) {
+	for name, c := range map[string]struct {
+		size, memory, quota int64
+		crowded             bool
+	}{
+		"in the state file":            {1 << 20, defaultMaxMemory, 0, true},
+		"in their segments":            {4 << 20, minMaxMemory, 0, true},
+		"in their segments, unquota'd": {1 << 20, minMaxMemory, -1, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := Config{Dir: t.TempDir(), SyncInterval: time.Hour, MaxSize: c.size, SegmentSize: 64 << 10, MaxMemory: c.memory, Quota: c.quota}
+			sessions := 40
+			if testing.Short() {
+				sessions = 15
+			}
+			want := crowd(t, cfg, sessions, 100)
+			for range 2 { // what is found is still so after another session
+				b := mustOpen(t, cfg)
+				got := count(t, b)
+				for k, n := range want {
+					got.adds(t, k.session, k.source, n)
+				}
+				b.mu.Lock()
+				losses, crowded := len(b.losses), b.crowded()
+				b.mu.Unlock()
+				if !testing.Short() && (losses <= 100 || crowded != c.crowded) {
+					t.Errorf("%d losses in the table, crowded: %v", losses, crowded)
+				}
+				mustClose(t, b)
+				if r, err := Verify(cfg.Dir, nil); err != nil || len(r.Damage) > 0 {
+					t.Errorf("%v, %v", err, r.Damage)
+				}
+			}
+			b := mustOpen(t, cfg)
+			b.Ack(0, ^uint64(0))
+			if n := b.Stats().Pending; n != 0 {
+				t.Errorf("%d are left", n)
+			}
+			mustClose(t, b)
+		})
+	}
+}

@@ -1,0 +1,217 @@
+package control
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"fieldferry/bus"
+	"fieldferry/bus/modbus"
+	"fieldferry/bus/modbus/modbustest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type nobody struct{}
+
+func (nobody) Reading(*modbus.Reading) {}
+func (nobody) Event(bus.Event)         {}
+
+// daemon serves a line with one slave; stop ends it.
+func daemon(t *testing.T, path string) (stop func() error) {
+	t.Helper()
+	pty, err := modbustest.OpenPTY()
+	if err != nil {
+		t.Fatal(err)
+	}
+	slave := modbustest.NewSlave(map[byte]*modbustest.Unit{17: {Holding: map[uint16]uint16{7: 700, 8: 800}, Coils: map[uint16]bool{1: true, 2: false}}})
+	line, err := modbus.NewLine(modbus.LineConfig{Name: "line1", Port: pty.Path, Timeout: 2 * time.Second}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() { slave.Run(ctx, pty) })
+	group.Go(func() { _ = line.Run(ctx, nobody{}) })
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, path, map[string]*modbus.Line{"line1": line}) }()
+	end := sync.OnceValue(func() error {
+		cancel()
+		pty.Close()
+		group.Wait()
+		return <-served
+	})
+	t.Cleanup(func() { _ = end() })
+	return end
+}
+
+// ask waits until the daemon is there and its line open.
+func ask(t *testing.T, path string, r Request) Reply {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		reply, err := Ask(t.Context(), path, r)
+		starting := errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) || reply.Error == modbus.ErrNotOpen.Error()
+		if err == nil && !starting {
+			return reply
+		}
+		if !starting || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+}
+
+func socketPath(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ctl") // t.TempDir may be too long
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path, err := Path(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestAsk(t *testing.T) {
+	path := socketPath(t)
+	if _, err := Ask(t.Context(), path, Request{}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without a daemon: %v", err)
+	}
+	stop := daemon(t, path)
+	if r := ask(t, path, Request{Line: "line1", Unit: 17, Table: "holding", Address: 7, Count: 2}); !slices.Equal(r.Words, []uint16{700, 800}) || r.Error != "" {
+		t.Errorf("%+v", r)
+	}
+	if r := ask(t, path, Request{Line: "line1", Unit: 17, Table: "coil", Address: 1, Count: 2}); !slices.Equal(r.Words, []uint16{1, 0}) {
+		t.Errorf("%+v", r)
+	}
+	if r := ask(t, path, Request{Line: "line1", Unit: 17, Table: "holding", Address: 8, Count: 2}); r.Exception == nil || *r.Exception != 2 || r.Error != "exception 2: illegal data address" {
+		t.Errorf("%+v", r)
+	}
+	for _, c := range []struct {
+		r    Request
+		want string
+	}{
+		{Request{Line: "line2", Unit: 17, Table: "holding", Count: 1}, "no Modbus line"},
+		{Request{Line: "line1", Unit: 17, Table: "holdings", Count: 1}, "unknown register table"},
+		{Request{Line: "line1", Unit: 17, Table: "holding", Count: 126}, "1 to 125"},
+		{Request{Line: "line1", Unit: 0, Table: "holding", Count: 1}, "broadcast"},
+	} {
+		if r := ask(t, path, c.r); !strings.Contains(r.Error, c.want) || r.Words != nil {
+			t.Errorf("%+v: %+v", c.r, r)
+		}
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+// What a killed daemon has left is replaced; what is no socket is not touched.
+func TestStaleSocket(t *testing.T) {
+	path := socketPath(t)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	if _, err := Ask(t.Context(), path, Request{}); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("with a stale socket: %v", err)
+	}
+	stop := daemon(t, path)
+	if r := ask(t, path, Request{Line: "line1", Unit: 17, Table: "holding", Address: 7, Count: 1}); len(r.Words) != 1 {
+		t.Errorf("%+v", r)
+	}
+	_ = stop()
+	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := Serve(t.Context(), path, nil); !errors.Is(err, syscall.EADDRINUSE) {
+		t.Errorf("where a file is: %v", err)
+	}
+	if b, err := os.ReadFile(path); string(b) != "mine" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+func TestPathTooLong(t *testing.T) {
+	for _, n := range []int{90, 99, 100, 300} {
+		dir := "/" + strings.Repeat("d", n-1)
+		path, err := Path(dir)
+		if (err == nil) != (n+len("/control") <= 107) || err == nil && path != filepath.Join(dir, "control") {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+// Whatever a peer sends, and however many do, the next one is answered.
+func TestHostilePeers(t *testing.T) {
+	path := socketPath(t)
+	daemon(t, path)
+	good := Request{Line: "line1", Unit: 17, Table: "holding", Address: 7, Count: 1}
+	ask(t, path, good)
+	for _, text := range []string{
+		"", "\n", "{}\n", "null\n", "[]\n", "{", strings.Repeat("{", 2000), strings.Repeat("x", 1<<20) + "\n", "\x00\xff\n",
+		`{"line":"line1","unit":256}` + "\n", `{"line":"line1","unit":17,"register":"holding","address":-1,"count":1}` + "\n",
+		`{"line":"line1","unit":17,"register":"holding","count":99999999999999999999}` + "\n",
+		`{"line":"` + strings.Repeat("l", 900) + `"}` + "\n",
+	} {
+		peer, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = peer.Write([]byte(text)); _ = peer.(*net.UnixConn).CloseWrite() }()
+		if line, err := bufio.NewReader(peer).ReadBytes('\n'); err == nil {
+			var r Reply
+			if err := json.Unmarshal(line, &r); err != nil || r.Error == "" || r.Words != nil {
+				t.Errorf("%.40q: %s, %v", text, line, err)
+			}
+		}
+		peer.Close()
+	}
+	// Peers that say nothing hold their places only for a while.
+	for range maxPeers - 1 {
+		peer, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer peer.Close()
+	}
+	if r := ask(t, path, good); len(r.Words) != 1 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func FuzzAnswer(f *testing.F) {
+	line, err := modbus.NewLine(modbus.LineConfig{Name: "l", Port: "/dev/null"}, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte(`{"line":"l","unit":1,"register":"holding","address":1,"count":1}`))
+	f.Add([]byte(`{"line":"l"`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if r := answer(t.Context(), text, map[string]*modbus.Line{"l": line}); r.Error == "" || r.Words != nil {
+			t.Errorf("%+v", r)
+		}
+	})
+}

@@ -1,0 +1,192 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+var errStalled = errors.New("nothing of what was sent is answered, while the server answers a new connection")
+
+// vigil is the patience with the oldest message in flight. It belongs to watch.
+//
+// A link that was away for a while leaves the kernel waiting about as long
+// again before it repeats what got lost, and a modem that comes back with
+// another address, or a NAT that has forgotten, never lets the connection
+// live again. So a new connection is tried beside one that is stalled, and
+// takes its place when it has an answer first.
+type vigil struct {
+	s     *session
+	timer *time.Timer
+	limit time.Time
+	asked chan bool // whether a new connection had an answer; nil: none is tried
+	quit  context.CancelFunc
+	trial sync.WaitGroup
+}
+
+func newVigil(s *session) *vigil {
+	return &vigil{s: s, timer: time.NewTimer(time.Hour), quit: func() {}}
+}
+
+// begin is called when a message has become the oldest. It may wait from now
+// on: whatever came before it was progress.
+func (v *vigil) begin() {
+	v.limit = time.Now().Add(v.s.u.cfg.AckTimeout)
+	v.timer.Reset(min(v.s.u.time.look, v.s.u.cfg.AckTimeout))
+}
+
+// over is called when the timer has run out, and says whether that was all.
+func (v *vigil) over() bool {
+	left := time.Until(v.limit)
+	if left <= 0 {
+		return true
+	}
+	v.timer.Reset(min(v.s.u.time.look, left))
+	if v.asked == nil && v.s.reach != nil && v.s.pub.stalled() {
+		ctx, quit := context.WithCancel(context.Background())
+		asked := make(chan bool, 1)
+		v.quit()
+		v.asked, v.quit = asked, quit
+		v.trial.Go(func() { asked <- v.s.reach(ctx) })
+	}
+	return false
+}
+
+func (v *vigil) end() {
+	v.timer.Stop()
+	v.quit()
+	v.trial.Wait()
+}
+
+// watch settles tokens in order until the session ends or fails.
+func (s *session) watch(ctx context.Context) {
+	defer close(s.done)
+	v := newVigil(s)
+	defer v.end()
+	ended := ctx.Done()
+	var t token // the oldest not settled
+	for {
+		var tokens chan token
+		var settled <-chan struct{}
+		var late <-chan time.Time
+		if t == nil {
+			tokens = s.tokens
+		} else {
+			settled, late = t.Done(), v.timer.C
+		}
+		select {
+		case t = <-tokens:
+			v.begin()
+		case <-settled:
+			if err := t.Error(); err != nil {
+				var r *refusal
+				if !errors.As(err, &r) {
+					s.lose(t)
+					return
+				}
+				if !r.forEver() {
+					s.fail(r.asError())
+					return
+				}
+				s.refuse(r)
+			}
+			t = nil
+			s.settle()
+		case <-late:
+			if v.over() {
+				s.fail(reasonError(ReasonAckTimeout, nil))
+				return
+			}
+		case there := <-v.asked:
+			v.asked = nil
+			if there && s.pub.stalled() {
+				s.fail(reasonError(ReasonKeepAlive, errStalled))
+				return
+			}
+		case <-s.pub.lost():
+			s.lose(t)
+			return
+		case <-ended:
+			ended = nil
+			s.rouse()
+		case <-s.quit:
+			s.drain(t)
+			return
+		}
+	}
+}
+
+// refuse notes a verdict for the message that is settled next.
+func (s *session) refuse(r *refusal) {
+	s.mu.Lock()
+	s.refused[s.settled.Load()] = r.Error()
+	s.mu.Unlock()
+}
+
+func (s *session) settle() {
+	s.settled.Add(1)
+	select {
+	case s.signal <- struct{}{}:
+	default:
+	}
+	s.rouse()
+}
+
+// lose ends the session after its connection, which may take a moment to
+// settle the tokens and to know why.
+func (s *session) lose(t token) {
+	wait := time.NewTimer(closeTimeout)
+	defer wait.Stop()
+	var err error
+	select {
+	case <-s.pub.lost():
+		err = s.pub.err()
+	case <-wait.C:
+		err = reasonError(ReasonUnknown, t.Error()) // there is a token, or lost was closed
+	case <-s.quit:
+		err = context.Canceled
+	}
+	// A broker may hang up on a message it has just refused: its answer says more.
+	if r := s.drain(t); r != nil {
+		err = r.asError()
+	}
+	s.fail(err)
+}
+
+// drain settles what was acknowledged before the end: t, then the tokens. It
+// returns the refusal that stopped it, if one did.
+func (s *session) drain(t token) *refusal {
+	for {
+		if t == nil {
+			select {
+			case t = <-s.tokens:
+			default:
+				return nil
+			}
+		}
+		select {
+		case <-t.Done():
+		default:
+			return nil
+		}
+		if err := t.Error(); err != nil {
+			var r *refusal
+			if !errors.As(err, &r) {
+				return nil
+			}
+			if !r.forEver() {
+				return r
+			}
+			s.refuse(r)
+		}
+		s.settled.Add(1)
+		t = nil
+	}
+}
+
+func (s *session) fail(err error) {
+	s.failure = err
+	close(s.failed)
+	s.rouse()
+}
