@@ -258,7 +258,7 @@ func TestDamageWhileRunningIsAccountedFor(t *testing.T) {
 // The newest segment, which is written to, and the state file are damaged, cut
 // or removed while they are in use.
 func TestDamageOfWhatIsWrittenTo(t *testing.T) {
-	for _, file := range []string{"00000001.db", stateName} {
+	for _, file := range []string{"00000001.db", stateName, journalName} {
 		for name, damage := range map[string]func(t *testing.T, path string){
 			"cut":     func(t *testing.T, path string) { truncateTo(t, path, 2*pageSize) },
 			"empty":   func(t *testing.T, path string) { truncateTo(t, path, 0) },
@@ -273,6 +273,7 @@ func TestDamageOfWhatIsWrittenTo(t *testing.T) {
 					addRecords(b, 100)
 					until(t, b, "stored", stored)
 				}
+				seal(t, b)
 				b.mu.Lock()
 				for b.mem.dropSynced() { // so that the disk has to be read
 				}

@@ -56,6 +56,16 @@ func kill(t *testing.T, b *Buffer, cfg *Config) {
 	cfg.Dir = dir
 }
 
+// seal puts everything into a segment.
+func seal(t *testing.T, b *Buffer) {
+	t.Helper()
+	b.disk.Lock()
+	defer b.disk.Unlock()
+	if err := b.commit(true); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // killed makes a buffer of which the last n records of each of two sources
 // are in the journal, in commits of 50, and returns its session.
 func killed(t *testing.T, cfg *Config, n int) (session uint64) {
@@ -70,11 +80,7 @@ func killed(t *testing.T, cfg *Config, n int) (session uint64) {
 		b.Source("engine").Append(int64(i), data)
 		b.Source("line1").Append(int64(i), payload(uint64(i)))
 		if i == n/4 {
-			b.disk.Lock()
-			if err := b.commit(true); err != nil {
-				t.Fatal(err)
-			}
-			b.disk.Unlock()
+			seal(t, b)
 		} else if i%50 == 49 {
 			if err := Commit(b); err != nil {
 				t.Fatal(err)

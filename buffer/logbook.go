@@ -216,7 +216,7 @@ func (b *Buffer) takeJournal() (l leftover, err error) {
 			end = max(end, s.sum.last+1)
 		}
 	}
-	l.s = &segment{id: max(b.nextID, 1)}
+	l.s = &segment{id: max(b.nextID, 2)} // not the first one: it may be missing
 	l.s.path = b.path(segmentName(l.s.id))
 	l.s.sum, l.good = j.rest(end, &b.gone, b.unknown)
 	b.session, b.next = max(b.session, l.s.sum.session), max(b.next, l.s.sum.next)

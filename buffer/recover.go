@@ -163,7 +163,7 @@ func (b *Buffer) loadSegments(st *state) (broken []brokenSegment, err error) {
 func (b *Buffer) vanished(st *state) (broken []brokenSegment) {
 	var chain []*segment
 	var prev *segment
-	at := uint64(0)
+	at := uint64(1) // offset 0 is never used
 	for _, s := range b.segs {
 		if s.sum.rows > 0 && !s.sum.guess && b.unknown(at, s.sum.first) {
 			switch {

@@ -93,7 +93,7 @@ func (s *survey) addJournal() {
 		}
 		id = x.id
 	}
-	j := &surveyed{segment: segment{id: id + 1}, raw: true, report: SegmentReport{File: journalName, Bytes: s.journal.size}}
+	j := &surveyed{segment: segment{id: max(id+1, 2)}, raw: true, report: SegmentReport{File: journalName, Bytes: s.journal.size}}
 	j.sum, j.list = s.journal.rest(end, &s.gone, s.unknown)
 	if j.sum.rows == 0 {
 		return
@@ -243,7 +243,7 @@ func (s *segment) checkPages() error {
 // second one has it, and what nobody has and nobody has noted is missing.
 func (s *survey) connect(judge bool) {
 	var prev *surveyed
-	at, id := uint64(0), uint64(0) // where the next one should begin, and its number
+	at, id := uint64(1), uint64(0) // where the next one should begin, and its number
 	for _, x := range s.segs {
 		follows := x.id == id+1
 		id = x.id
