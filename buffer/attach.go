@@ -37,14 +37,14 @@ func (b *Buffer) attach() error {
 		return err
 	}
 	if err := makeDir(b.cfg.Dir); err != nil {
-		return hint(fmt.Errorf("creating the directory of the buffer: %w", err))
+		return hint(fmt.Errorf("creating the directory of the buffer: %w", err), giveFiles)
 	}
 	if r.lock, err = lockDir(b.cfg.Dir, lockWait); err != nil {
-		return hint(err)
+		return hint(err, giveFiles)
 	}
 	if err := r.recover(); err != nil {
 		r.release()
-		return hint(fmt.Errorf("opening the buffer in %s: %w", b.cfg.Dir, err))
+		return hint(fmt.Errorf("opening the buffer in %s: %w", b.cfg.Dir, err), giveFiles)
 	}
 	b.adopt(r)
 	b.reckon()
@@ -53,12 +53,14 @@ func (b *Buffer) attach() error {
 
 // hint says what to do about files of another user, as a run by hand as root
 // leaves them.
-func hint(err error) error {
+func hint(err error, advice string) error {
 	if errors.Is(err, os.ErrPermission) {
-		return fmt.Errorf("%w; this runs as user %d: give it the directory and its files by chown", err, os.Geteuid())
+		return fmt.Errorf("%w; this runs as user %d: %s", err, os.Geteuid(), advice)
 	}
 	return err
 }
+
+const giveFiles = "give it the directory and its files by chown"
 
 // makeDir creates the directory and its parents so that they outlive a power
 // cut. Of one that has no buffer yet nobody knows whether it would.

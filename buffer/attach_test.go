@@ -49,6 +49,9 @@ func TestDiskThatComesLate(t *testing.T) {
 					}
 				}
 				b.Ack(0, ^uint64(0)) // nothing was given out
+				if end, known := b.End(); known {
+					t.Errorf("the end is said to be %d without a disk", end)
+				}
 				time.Sleep(20 * time.Second)
 				if all, _ := readAll(t, b, first); len(all) != 0 {
 					t.Errorf("%d records are given out without a session", len(all))
@@ -61,6 +64,9 @@ func TestDiskThatComesLate(t *testing.T) {
 				st := b.Stats()
 				if err := <-waited; err != nil || st.Fault != "" || st.Session != before+1 || st.Pending != 1500 || st.Unsynced != 0 {
 					t.Errorf("with a disk: %v, %+v", err, st)
+				}
+				if end, known := b.End(); !known || end != b.First()+1500 {
+					t.Errorf("the end is %d (%v), the first %d, and there are 1500", end, known, b.First())
 				}
 				c := count(t, b)
 				c.adds(t, before, "engine", 500)

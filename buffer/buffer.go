@@ -122,4 +122,5 @@ type Stats struct {
 	Commits      uint64
 	Segments     int
 	Fault        string // what keeps the disk from taking records; empty when healthy
+	Full         bool   // Fault is no more than that the size limit is reached
 }

@@ -461,9 +461,10 @@ func (b *Buffer) Stats() Stats {
 	s.Segments = len(b.segs)
 	s.Fault = b.fault
 	if s.Fault == "" && b.full {
-		s.Fault = errFull.Error()
+		s.Fault, s.Full = errFull.Error(), true
 	}
 	if d := b.now() - b.busyFrom; b.busyFrom > 0 && d > stallAfter {
+		s.Full = false
 		s.Fault = fmt.Sprintf("the disk has not answered for %s", d.Truncate(time.Second))
 	}
 	return s

@@ -31,12 +31,17 @@ func Compact(dir string, dropBad bool, p Progress, log *slog.Logger) (c Compacte
 		return c, fmt.Errorf("%w: %s is held by process %d; stop it first", ErrLocked, dir, before.report.PID)
 	}
 	if info, err := os.Stat(dir); err == nil && !info.IsDir() {
-		return c, fmt.Errorf("%s is one file of a buffer; name the directory", dir)
+		return c, fmt.Errorf("%s is one file of a buffer; name the directory it is in", dir)
 	}
 	c.BytesBefore, c.SegmentsBefore = before.report.Bytes, len(before.segs)
 	b, err := Open(Config{Dir: dir, MaxSize: 1 << 50, SegmentSize: defaultSegment, SyncInterval: maxBackoff}, log)
 	if err != nil {
 		return c, err
+	}
+	if !b.isAttached() {
+		fault := b.Stats().Fault
+		_ = b.Close()
+		return c, fmt.Errorf("compacting the buffer: %s", fault)
 	}
 	err = b.compact(p)
 	if dropBad && err == nil {

@@ -355,6 +355,7 @@ func TestConfigIsRefused(t *testing.T) {
 		"negative age":      {MaxAge: -1},
 		"big segment":       {SegmentSize: 1 << 30},
 		"negative interval": {SyncInterval: -1},
+		"useless quota":     {Quota: 1 << 20, Overflow: DropNewest},
 	} {
 		if name != "no directory" {
 			c.Dir = t.TempDir()

@@ -144,7 +144,7 @@ func TestVerifyFindsEveryDamage(t *testing.T) {
 		"vanished":   func(dir string) { _ = os.Remove(filepath.Join(dir, filepath.Base(files[1]))) },
 		"text":       func(dir string) { writeText(t, filepath.Join(dir, filepath.Base(files[1]))) },
 		"a page":     func(dir string) { overwrite(t, filepath.Join(dir, filepath.Base(files[1])), size/2, noise(4096)) },
-		"state":      func(dir string) { overwrite(t, filepath.Join(dir, stateName), 100, noise(2*stateSlot-200)) },
+		"state":      func(dir string) { overwrite(t, filepath.Join(dir, stateName), 0, noise(2*stateSlot)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := damageConfig(t)
@@ -187,7 +187,7 @@ func TestForeignDatabaseIsDamage(t *testing.T) {
 	if err = errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := Verify(other, nil); err != nil || len(r.Damage) != 1 {
+	if r, err := Verify(other, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("by itself: %v, %+v", err, r)
 	}
 	b, err := os.ReadFile(other)

@@ -56,6 +56,8 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("the segment size of the buffer is %d bytes; it must be between %d and %d, and at most a quarter of the size limit", c.SegmentSize, 64<<10, maxSegment)
 	case c.Quota > c.MaxSize/2:
 		return c, fmt.Errorf("the quota of the buffer is %d bytes; it must be at most half of the size limit, %d", c.Quota, c.MaxSize/2)
+	case c.Quota > 0 && c.Overflow == DropNewest:
+		return c, errors.New("the buffer has a quota and drops the newest: then nobody is driven out, and a quota has no effect")
 	case c.SyncInterval < 0 || c.MaxAge < 0:
 		return c, errors.New("the sync interval and the age limit of the buffer must not be negative")
 	}

@@ -60,6 +60,14 @@ func (b *Buffer) First() uint64 {
 	return min(b.gone.outside(0), b.next)
 }
 
+// End returns the end of what can be read: everything from an offset below it
+// is there, or gone. It is false while the buffer has no disk.
+func (b *Buffer) End() (uint64, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.visible(), b.attached
+}
+
 // Read copies into batch the records from offset from on that are not
 // acknowledged: at most maxRecords, and no more after their data has reached
 // maxBytes. next is the offset to go on from: [Buffer.Ack] of [from,next)

@@ -145,8 +145,9 @@ func (b *Buffer) fillGap(from, to uint64, left []found, expect map[runKey]table,
 		}
 		list = append(list, l)
 	}
-	n := b.replace(from, to, list)
-	b.log.Error("buffer: records are lost by damage", "records", n, "places", len(list))
+	if n := b.replace(from, to, list); n > 0 {
+		b.log.Error("buffer: records are lost by damage", "records", n, "places", len(list))
+	}
 }
 
 // firstOf returns the first sequence number of a source in chunks.

@@ -82,7 +82,7 @@ func openBolt(path string, readOnly bool, mapped int) (*handle, error) {
 		return nil, err
 	}
 	if info.Size() < 4*pageSize {
-		return nil, fmt.Errorf("%s has %d bytes: %w", path, info.Size(), errDamaged)
+		return nil, fmt.Errorf("it has only %d bytes: %w", info.Size(), errDamaged)
 	}
 	return openFile(path, readOnly, mapped)
 }
@@ -108,7 +108,7 @@ func openFile(path string, readOnly bool, mapped int) (*handle, error) {
 	case err == nil:
 		return h, nil
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
-		return nil, fmt.Errorf("%s: %w: %w", path, err, errDamaged)
+		return nil, fmt.Errorf("%w: %w", err, errDamaged)
 	}
 	return nil, fmt.Errorf("opening segment %s: %w", path, err)
 }

@@ -16,6 +16,7 @@ import (
 // exchanged for bigger ones, long before there is no room in them.
 const (
 	stateName     = "state"
+	alarmsName    = "alarms" // not the buffer's, but kept beside it
 	stateSlot     = 64 << 10 // bytes of a slot at first
 	stateSize     = 2 * stateSlot
 	maxStateSlot  = 64 << 20

@@ -53,7 +53,7 @@ func newSurvey(path string, p Progress, passes int64, structure bool) (*survey, 
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("looking into the buffer: %w", err)
+		return nil, hint(fmt.Errorf("looking into the buffer: %w", err), "run it as root or as the user that the buffer belongs to")
 	case info.Mode().IsRegular() && filepath.Base(path) == journalName:
 		s.report.Bytes = info.Size()
 		if s.journal, err = readJournal(path); err != nil {
@@ -64,7 +64,7 @@ func newSurvey(path string, p Progress, passes int64, structure bool) (*survey, 
 		s.segs, s.report.Bytes = append(s.segs, x), info.Size()
 	default:
 		if err := s.directory(); err != nil {
-			return nil, fmt.Errorf("looking into the buffer: %w", err)
+			return nil, hint(fmt.Errorf("looking into the buffer: %w", err), "run it as root or as the user that the buffer belongs to")
 		}
 	}
 	s.total = s.report.Bytes * passes
@@ -75,6 +75,11 @@ func newSurvey(path string, p Progress, passes int64, structure bool) (*survey, 
 		}
 		s.report.Session = max(s.report.Session, x.sum.session)
 		s.advance(x.report.Bytes)
+	}
+	if x := s.segs; len(x) > 0 && info.Mode().IsRegular() && x[0].sum.rows == 0 && x[0].report.Damage != "" {
+		if _, ok := segmentID(x[0].report.File); !ok {
+			return nil, &absent{path + " is not a file of a buffer's records; name the directory (buffer.path of the configuration) or one of the files like " + segmentName(1) + " in it"}
+		}
 	}
 	s.addJournal()
 	for _, l := range s.losses {
@@ -105,6 +110,12 @@ func (s *survey) addJournal() {
 	s.report.Session = max(s.report.Session, j.sum.session)
 }
 
+// absent says that there is no buffer; it is an os.ErrNotExist.
+type absent struct{ text string }
+
+func (e *absent) Error() string { return e.text }
+func (e *absent) Unwrap() error { return os.ErrNotExist }
+
 func (s *survey) advance(n int64) {
 	s.done += n
 	if s.progress != nil {
@@ -129,6 +140,7 @@ func (s *survey) directory() error {
 			s.segs = append(s.segs, &surveyed{segment: segment{id: id, path: path}, report: SegmentReport{File: name, Bytes: size}})
 		case strings.HasSuffix(name, badSuffix):
 			r.Damage = append(r.Damage, name+" was put aside as damaged")
+		case name == alarmsName: // counts as the buffer's
 		case e.Type() == os.ModeSocket: // the daemon is asked there
 			continue
 		case name != stateName && name != lockName && name != journalName && !strings.HasSuffix(name, ".tmp"):
@@ -148,10 +160,10 @@ func (s *survey) directory() error {
 		return err
 	}
 	if len(s.segs) == 0 && generation == 0 && !damaged && len(s.journal.run) == 0 {
-		return fmt.Errorf("%s holds no buffer: %w", r.Dir, os.ErrNotExist)
+		return &absent{r.Dir + " holds no buffer; buffer.path of the configuration says where it is"}
 	}
-	if damaged {
-		r.Damage = append(r.Damage, "a slot of the state file is damaged")
+	if damaged && generation == 0 { // one slot alone may be what power failed on
+		r.Damage = append(r.Damage, "the state file cannot be read: what was acknowledged since the segments were written is not known, and comes again")
 	}
 	r.Session = st.session
 	for _, g := range st.gone {

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"sync"
 	"time"
 
 	"fieldferry/buffer"
@@ -9,6 +8,7 @@ import (
 	"fieldferry/bus/can"
 	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/modbus"
+	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/clock"
 	"fieldferry/gateway/payload"
 )
@@ -16,26 +16,13 @@ import (
 // selfSource is the name of the stream in which the gateway speaks of itself.
 const selfSource = "gateway"
 
-// The codes of the gateway's own events.
-const (
-	eventStarted = "started"
-	uplinkDown   = "uplink_down"
-	uplinkDenied = "uplink_denied"
-	diskFault    = "disk_fault"
-
-	recordsRejected = "records_rejected"
-
-	clockUnsynced = "clock_unsynced"
-	clockStep     = "clock_step"
-)
-
 // feed is a source's way into the buffer. It serves both kinds of bus as
 // their handler; the calls of one bus come from one goroutine, events may
 // come from any.
 type feed struct {
 	name   string
 	src    *buffer.Source
-	alarms *alarms
+	alarms *alarm.Set
 	clock  *clock.Clock
 	body   []byte // scratch of the bus's goroutine
 
@@ -106,16 +93,13 @@ func (f *feed) Reading(r *modbus.Reading) {
 	t := r.Time.UnixNano()
 	f.body = payload.AppendReading(begin(f.body, f.clock.Read(), t), r)
 	f.src.Append(t, f.body)
-}
-
-// Event implements both handlers: it numbers alarms and lets each begin and
-// end once.
-func (f *feed) Event(e bus.Event) {
-	if id, news := f.alarms.note(f.name, e); news {
-		t := e.Time.UnixNano()
-		f.src.Append(t, payload.AppendEvent(begin(nil, f.clock.Read(), t), id, e))
+	if r.Answered && f.alarms.Doubtful() {
+		f.Event(bus.Event{Time: r.Time, Code: bus.SlaveOffline, Subject: r.Device, State: bus.Cleared})
 	}
 }
+
+// Event implements both handlers.
+func (f *feed) Event(e bus.Event) { f.alarms.Report(f.name, e) }
 
 func (f *feed) raise(code string, detail map[string]any) {
 	f.Event(bus.Event{Time: time.Now(), Code: code, State: bus.Raised, Detail: detail})
@@ -125,42 +109,6 @@ func (f *feed) clear(code string, detail map[string]any) {
 	f.Event(bus.Event{Time: time.Now(), Code: code, State: bus.Cleared, Detail: detail})
 }
 
-func (f *feed) started(version string) {
-	f.Event(bus.Event{Time: time.Now(), Code: eventStarted, Detail: map[string]any{"version": version}})
-}
-
-// alarms gives every condition an id from when it is raised until it is
-// cleared, so that the two can be told to belong together.
-type alarms struct {
-	mu     sync.Mutex
-	last   uint64
-	raised map[condition]uint64
-}
-
-type condition struct{ source, code, subject string }
-
-func newAlarms() *alarms { return &alarms{raised: map[condition]uint64{}} }
-
-// note returns the id for e, and whether e is news: a condition that is
-// raised already or was never raised is none.
-func (a *alarms) note(source string, e bus.Event) (id uint64, news bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	c := condition{source, e.Code, e.Subject}
-	id, known := a.raised[c]
-	switch e.State {
-	case bus.Raised:
-		if known {
-			return id, false
-		}
-		a.last++
-		a.raised[c] = a.last
-		return a.last, true
-	case bus.Cleared:
-		delete(a.raised, c)
-		return id, known
-	default:
-		a.last++
-		return a.last, true
-	}
+func (f *feed) happened(code string, detail map[string]any) {
+	f.Event(bus.Event{Time: time.Now(), Code: code, Detail: detail})
 }

@@ -20,12 +20,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"fieldferry/buffer"
 	"fieldferry/bus/can"
 	"fieldferry/bus/modbus"
+	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/clock"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/control"
@@ -47,6 +49,8 @@ type Options struct {
 	Drain   time.Duration // how long a stop waits for the broker to take what is left; 0 means 1 s
 	Built   time.Time     // when the program was built: a clock that shows less is wrong
 	Machine clock.Machine // whose clock it is; nil: of the machine this runs on
+
+	conditions []alarm.Condition // tests make time shorter
 }
 
 // Gateway is the whole of fieldferry but its command line.
@@ -58,12 +62,13 @@ type Gateway struct {
 	buffer  *buffer.Buffer
 	uplink  *uplink.Uplink
 	queue   *queue
-	alarms  *alarms
+	alarms  *alarm.Set
 	clock   *clock.Clock
 	self    *feed // the gateway's own stream
 	sources []*source
 	lines   map[string]*modbus.Line // by source name
 	started time.Time
+	root    string // of the retained messages' topics
 }
 
 // source is one bus, ready to run.
@@ -72,7 +77,10 @@ type source struct {
 	kind string // "can" or "modbus"
 	feed *feed
 	run  func(context.Context) error
-	meta func() any // what the meta message says of it
+	meta func() any                // what the meta message says of it
+	has  func(subject string) bool // a device of it that alarms are about
+	fine func(code string) bool    // a condition is known not to hold
+	lost func() uint64             // frames dropped before they were read; nil: it has none
 }
 
 // Open opens the buffer and prepares every source; nothing runs yet. The
@@ -98,7 +106,7 @@ func Open(cfg *config.Config, opts Options) (*Gateway, error) {
 
 // wire builds the feeds, the sources, the queue and the uplink.
 func (g *Gateway) wire() error {
-	g.alarms = newAlarms()
+	g.alarms = alarm.New(g.alarmConfig())
 	g.self = g.newFeed(selfSource)
 	for i := range g.cfg.CAN {
 		if err := g.addCAN(&g.cfg.CAN[i]); err != nil {
@@ -120,12 +128,18 @@ func (g *Gateway) wire() error {
 		maxRecords: g.cfg.Uplink.Batch.MaxRecords,
 		maxBytes:   int(g.cfg.Uplink.Batch.MaxBytes),
 		maxDelay:   g.cfg.Uplink.Batch.MaxDelay,
-		decodings:  g.decodings(),
-		clock:      g.clock,
-		log:        g.log.With("part", "queue"),
-		rejected:   g.rejected,
+		backlog: backlogConfig{
+			share:       g.cfg.Uplink.Backlog.Share,
+			maxRate:     g.cfg.Uplink.Backlog.MaxRate,
+			newestFirst: g.cfg.Uplink.Backlog.Order == "newest_first",
+		},
+		decodings: g.decodings(),
+		clock:     g.clock,
+		log:       g.log.With("part", "queue"),
+		rejected:  g.rejected,
 	})
-	g.uplink, err = uplink.New(g.uplinkConfig(topic.root(g.cfg.Gateway.ID)), g.queue, g, g.log.With("part", "uplink"))
+	g.root = topic.root(g.cfg.Gateway.ID)
+	g.uplink, err = uplink.New(g.uplinkConfig(), g.queue, g, g.log.With("part", "uplink"))
 	return err
 }
 
@@ -144,7 +158,10 @@ func (g *Gateway) addCAN(c *config.CAN) error {
 	f.foreignTime = err == nil && played.LogTime
 	g.sources = append(g.sources, &source{
 		name: c.Name, kind: "can", feed: f, meta: func() any { return metaOfCAN(c, b.Stats()) },
-		run: func(ctx context.Context) error { return b.Run(ctx, f) },
+		run:  func(ctx context.Context) error { return b.Run(ctx, f) },
+		has:  func(string) bool { return false },
+		fine: func(code string) bool { return fineCAN(code, b.Stats()) },
+		lost: func() uint64 { return b.Stats().Lost },
 	})
 	return nil
 }
@@ -171,6 +188,10 @@ func (g *Gateway) addModbus(c *modbus.LineConfig) error {
 	g.sources = append(g.sources, &source{
 		name: c.Name, kind: "modbus", feed: f, meta: func() any { return metaOfModbus(c) },
 		run: func(ctx context.Context) error { return l.Run(ctx, f) },
+		has: func(device string) bool {
+			return slices.ContainsFunc(c.Devices, func(d modbus.Device) bool { return d.Name == device })
+		},
+		fine: func(code string) bool { return fineModbus(code, l.Stats(), time.Since(g.started)) },
 	})
 	return nil
 }
@@ -190,11 +211,16 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for _, s := range g.sources {
 		sources.Go(func() { supervise(ctx, g.log.With("source", s.name), s.run) })
 	}
-	sources.Go(func() { g.watchBuffer(ctx) })
+	health := g.newHealth()
+	health.look(time.Now())
+	sources.Go(func() { health.watch(ctx) })
 	sources.Go(func() { g.watchSecrets(ctx) })
 	sources.Go(func() { g.watchClock(ctx) })
 	sources.Go(func() { g.serveControl(ctx) })
-	g.self.started(g.opts.Version)
+	var alarms sync.WaitGroup
+	alarmsCtx, stopAlarms := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopAlarms()
+	alarms.Go(func() { g.alarms.Run(alarmsCtx) })
 	if g.opts.Ready != nil {
 		g.opts.Ready()
 	}
@@ -204,6 +230,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.drain(uplinkCtx)
 	stopUplink()
 	err := group.Wait()
+	stopAlarms()
+	alarms.Wait()
 	return errors.Join(err, g.buffer.Close())
 }
 
@@ -241,6 +269,8 @@ type Stats struct {
 	Buffer  buffer.Stats
 	Uplink  uplink.Stats
 	Sources []SourceStats
+	Alarms  []alarm.Alarm // raised now, the worst first
+	Counts  []alarm.Count // of each condition, in the order of alarm.Table
 }
 
 // SourceStats are the counters of one source in this session.
@@ -253,7 +283,7 @@ type SourceStats struct {
 // Stats takes a snapshot. It may be called from any goroutine while the
 // gateway runs.
 func (g *Gateway) Stats() Stats {
-	st := Stats{Buffer: g.buffer.Stats(), Uplink: g.uplink.Stats()}
+	st := Stats{Buffer: g.buffer.Stats(), Uplink: g.uplink.Stats(), Alarms: g.alarms.Raised(), Counts: g.alarms.Counts()}
 	for _, s := range g.sources {
 		st.Sources = append(st.Sources, SourceStats{s.name, s.kind, s.feed.src.Last()})
 	}

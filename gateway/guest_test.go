@@ -20,6 +20,7 @@ import (
 
 	"fieldferry/bus/can"
 	"fieldferry/bus/can/send"
+	"fieldferry/gateway/alarm"
 	"fieldferry/uplink/uplinktest"
 )
 
@@ -155,10 +156,10 @@ func TestTheClockOfAGuestIsSet(t *testing.T) {
 			t.Errorf("record %d is from before the one before it", got[i].Seq)
 		}
 	}
-	if by := s.event(clockStep, "event", 1).Detail.By; by < 50*365*86400 {
+	if by := s.event(alarm.ClockStep, "event", 1).Detail.By; by < 50*365*86400 {
 		t.Errorf("set by %v s", by)
 	}
-	if raised, cleared := s.event(clockUnsynced, "raised", 1), s.event(clockUnsynced, "cleared", 1); raised.EventID != cleared.EventID || cleared.Clock != "" {
+	if raised, cleared := s.event(alarm.ClockUnsynced, "raised", 1), s.event(alarm.ClockUnsynced, "cleared", 1); raised.EventID != cleared.EventID || cleared.Clock != "" {
 		t.Errorf("%+v %+v", raised, cleared)
 	}
 
@@ -166,18 +167,18 @@ func TestTheClockOfAGuestIsSet(t *testing.T) {
 		part(1)
 	}
 	settime(t, time.Now().Add(-time.Hour))
-	if by := s.event(clockStep, "event", 2).Detail.By; by > -3599 || by < -3601 {
+	if by := s.event(alarm.ClockStep, "event", 2).Detail.By; by > -3599 || by < -3601 {
 		t.Errorf("set back by %v s", by)
 	}
 	back := len(sent)
-	s.event(clockUnsynced, "raised", 2)
+	s.event(alarm.ClockUnsynced, "raised", 2)
 	part(1)
 	got = s.wait("a frame with the wrong time", "bus", func(got []arrival) bool { return byNumber(got, back) != nil })
 	if a := byNumber(got, back); a.Clock != "unsynced" {
 		t.Errorf("%+v", a)
 	}
 	synctime(t, time.Hour)
-	s.event(clockUnsynced, "cleared", 2)
+	s.event(alarm.ClockUnsynced, "cleared", 2)
 }
 
 func dataOf(n int) string {

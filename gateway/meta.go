@@ -5,6 +5,7 @@ import (
 
 	"fieldferry/bus/can"
 	"fieldferry/bus/modbus"
+	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/payload"
 	"fieldferry/uplink"
@@ -16,6 +17,15 @@ type meta struct {
 	Gateway string `json:"gateway"`
 	Session uint64 `json:"session"`
 	Sources []any  `json:"sources"`
+
+	Alarms []alarmMeta `json:"alarms,omitempty"` // what can be raised
+}
+
+type alarmMeta struct {
+	Code     string `json:"code"`
+	Severity string `json:"severity"`
+	Title    string `json:"title"`
+	Text     string `json:"text"` // what it means, and what to do
 }
 
 type canMeta struct {
@@ -97,6 +107,9 @@ func (g *Gateway) meta(topic string) uplink.Retained {
 	for _, s := range g.sources {
 		m.Sources = append(m.Sources, s.meta())
 	}
+	for _, c := range alarm.Table {
+		m.Alarms = append(m.Alarms, alarmMeta{c.Code, c.Severity.String(), c.Title, c.Text + " " + c.Help})
+	}
 	r := g.retained(topic, m)
 	if int64(len(r.Payload)) <= g.cfg.Uplink.Batch.MaxBytes {
 		return r
@@ -106,7 +119,11 @@ func (g *Gateway) meta(topic string) uplink.Retained {
 			c.Messages, c.Omitted = nil, len(c.Messages)
 		}
 	}
-	return g.retained(topic, m)
+	if r = g.retained(topic, m); int64(len(r.Payload)) > g.cfg.Uplink.Batch.MaxBytes {
+		m.Alarms = nil
+		r = g.retained(topic, m)
+	}
+	return r
 }
 
 func metaOfModbus(c *modbus.LineConfig) modbusMeta {

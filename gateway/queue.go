@@ -14,6 +14,8 @@ import (
 type store interface {
 	// First is the first offset that is not acknowledged.
 	First() uint64
+	// End is the end of what Read gives, false while that is not known.
+	End() (uint64, bool)
 	// Read copies records at or after from and returns where to go on.
 	Read(from uint64, batch *buffer.Batch, maxRecords, maxBytes int) (next uint64, err error)
 	// Wait returns when Read(from) would give something, or with ctx's error.
@@ -22,8 +24,8 @@ type store interface {
 	Ack(from, to uint64)
 }
 
-// maxOpen bounds the batches that wait for company at the same time; a
-// template with {id} has one for every arbitration id.
+// maxOpen bounds the batches of a lane that wait for company at the same
+// time; a template with {id} has one for every arbitration id.
 const maxOpen = 1024
 
 // What one read takes from the buffer at most.
@@ -38,6 +40,7 @@ type queueConfig struct {
 	maxRecords int
 	maxBytes   int
 	maxDelay   time.Duration
+	backlog    backlogConfig
 	decodings  map[string]*payload.Decoding // by source; a source without one is not decoded
 	clock      payload.Clock                // corrects times; may be nil
 	log        *slog.Logger
@@ -47,170 +50,137 @@ type queueConfig struct {
 // queue makes messages of the records in the buffer, and acknowledges the
 // records when their messages are. It implements [uplink.Queue].
 //
-// A record waits in a batch with others of its topic until the batch is full
-// or max_delay old. Records of one batch need not be neighbours in the
-// buffer, so the queue keeps account of single offsets and lets the buffer go
-// only up to the first one not acknowledged.
+// Records of one batch need not be neighbours in the buffer, so the queue
+// keeps account of single offsets and lets the buffer go of a run only up to
+// the first one not acknowledged. What an outage has left is a run of its own,
+// see [backlog].
 type queue struct {
-	cfg     queueConfig
-	store   store
-	encoder payload.Encoder
-	read    buffer.Batch
+	cfg   queueConfig
+	store store
 
-	next     uint64 // offset to read next
-	open     map[batchKey]*batch
-	opened   []*batch // in order of opening; closed ones are skipped
-	ready    []*batch
+	live     lane
+	late     *backlog          // nil: none
 	inFlight map[uint64]*batch // by token; without the records
 	token    uint64
-	done     window
 	topics   map[string]string // rendered topics by source
-	record   []byte
-	limit    int             // bytes of a message with its topic, beside maxBytes; 0: none
-	rejected map[uint64]bool // offsets of records that are told as lost
-}
+	limit    int               // bytes of a message with its topic, beside maxBytes; 0: none
+	rejected map[uint64]bool   // offsets of records that are told as lost
 
-type batchKey struct {
-	session       uint64
-	source, topic string
+	placed   bool      // the lanes of this connection are set
+	boundary uint64    // offsets below it are late
+	away     time.Time // since when nothing got through, unless got
+	got      bool      // something did
+	resume   span      // of the backlog: what was interrupted
+	pace     pace
 }
-
-type batch struct {
-	batchKey
-	seq     uint64
-	count   int
-	records []byte
-	offsets []span
-	rejects bool // tells of records that were rejected
-	due     time.Time
-	closed  bool
-}
-
-// span is a range of offsets, the end not included.
-type span struct{ from, to uint64 }
 
 func newQueue(s store, cfg queueConfig) *queue {
-	q := &queue{cfg: cfg, store: s, encoder: payload.Encoder{Clock: cfg.clock}, topics: map[string]string{}, rejected: map[uint64]bool{}}
+	q := &queue{cfg: cfg, store: s, topics: map[string]string{}, rejected: map[uint64]bool{}, pace: pace{rate: float64(cfg.backlog.maxRate), packed: 1}}
+	q.live.q, q.live.encoder = q, payload.Encoder{Clock: cfg.clock}
+	q.live.begin(0, noEnd)
+	if end, ok := s.End(); ok {
+		q.boundary, q.away = end, time.Now() // what earlier sessions left is late
+	}
 	q.Rewind()
 	return q
 }
 
 // Rewind implements [uplink.Queue].
 func (q *queue) Rewind() {
-	q.next = q.store.First()
-	q.done = window{base: q.next}
-	q.open = map[batchKey]*batch{}
-	q.opened, q.ready = nil, nil
+	if q.got {
+		q.got, q.away = false, time.Now()
+		if b := q.oldestInFlight(nil); b != nil {
+			q.away = b.due.Add(-q.cfg.maxDelay)
+		}
+	}
+	q.interrupt()
+	q.keepDone()
+	q.placed, q.late = false, nil
+	q.live.begin(0, noEnd)
 	q.inFlight = map[uint64]*batch{}
+}
+
+// keepDone acknowledges what is done behind something that is not: it need
+// not be sent again.
+func (q *queue) keepDone() {
+	runs := map[*run]bool{q.live.run: true}
+	if q.late != nil {
+		runs[q.late.run] = true
+		for _, b := range append(q.late.ready, q.late.refused...) { // they can be of an earlier run
+			runs[b.run] = true
+		}
+	}
+	for _, b := range q.inFlight {
+		runs[b.run] = true
+	}
+	for r := range runs {
+		r.beyond(func(s span) { q.store.Ack(s.from, s.to) })
+	}
+}
+
+// oldestInFlight is the first message of a lane, nil for any, that is in
+// flight; nil if none is.
+func (q *queue) oldestInFlight(of *lane) (oldest *batch) {
+	first := ^uint64(0)
+	for token, b := range q.inFlight {
+		if token < first && (of == nil || b.lane == of) {
+			first, oldest = token, b
+		}
+	}
+	return oldest
 }
 
 // Next implements [uplink.Queue].
 func (q *queue) Next(ctx context.Context) (uplink.Message, error) {
 	for {
-		q.closeDue(time.Now())
-		if len(q.ready) > 0 {
-			b := q.ready[0]
-			q.ready[0] = nil
-			q.ready = q.ready[1:]
-			return q.message(b), nil
+		now := time.Now()
+		if !q.placed {
+			q.place(now)
 		}
-		n, err := q.fill()
-		if err != nil {
-			// The buffer keeps account of what it cannot give back; trying
-			// again is all there is to do here.
-			q.cfg.log.Error("reading the buffer failed; trying again", "error", err)
-			sleep(ctx, time.Second)
+		if b := q.choose(now); b != nil {
+			b.lane.pop()
+			return q.message(b, now), nil
 		}
-		if n == 0 {
-			q.wait(ctx)
-		}
+		q.wait(ctx, now)
 		if err := ctx.Err(); err != nil {
 			return uplink.Message{}, err
 		}
 	}
 }
 
-// wait waits for a record or for the oldest batch to be due.
-func (q *queue) wait(ctx context.Context) {
-	if b := q.oldest(); b != nil {
+// wait waits for something to do: a record for the live lane, or the time of
+// a batch or of the backlog.
+func (q *queue) wait(ctx context.Context, now time.Time) {
+	var until time.Time
+	if b := q.live.oldest(); b != nil {
+		until = b.due
+	}
+	held := q.live.retry.After(now)
+	if held {
+		until = earlier(until, q.live.retry)
+	}
+	if q.late != nil {
+		until = earlier(until, q.late.until(now))
+		held = held || q.late.first(now)
+	}
+	if held {
+		sleep(ctx, until.Sub(now))
+		return
+	}
+	if !until.IsZero() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, b.due)
+		ctx, cancel = context.WithDeadline(ctx, until)
 		defer cancel()
 	}
-	_ = q.store.Wait(ctx, q.next) // an error is ctx's, and the caller looks at that
+	_ = q.store.Wait(ctx, q.live.next) // an error is ctx's, and the caller looks at that
 }
 
-// fill reads once from the buffer and shares the records out to batches.
-func (q *queue) fill() (int, error) {
-	next, err := q.store.Read(q.next, &q.read, readRecords, readBytes)
-	now := time.Now()
-	for i := range q.read.Records {
-		r := &q.read.Records[i]
-		q.skip(r.Offset)
-		q.add(r, now)
-		q.next = r.Offset + 1
+// earlier is the earlier of two times, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
 	}
-	q.skip(next)
-	return len(q.read.Records), err
-}
-
-// skip takes account of offsets the buffer no longer has anything for.
-func (q *queue) skip(to uint64) {
-	if to > q.next {
-		q.finish([]span{{q.next, to}})
-		q.next = to
-	}
-}
-
-// add puts one record into the batch of its topic.
-func (q *queue) add(r *buffer.Record, now time.Time) {
-	key := batchKey{r.Session, r.Source, ""}
-	if r.Lost > 0 {
-		q.record = q.encoder.AppendLoss(q.record[:0], r.Seq, r.Seq+r.Lost-1, r.Time, r.Reason.String())
-	} else if q.rejected[r.Offset] {
-		q.record = q.encoder.AppendLoss(q.record[:0], r.Seq, r.Seq, r.Time, reasonRejected)
-	} else {
-		var err error
-		if q.record, err = q.encoder.AppendRecord(q.record[:0], r.Seq, r.Time, r.Data, q.cfg.decodings[r.Source]); err != nil {
-			// Never silently: the consumer is told that this number does not come.
-			q.cfg.log.Error("a record cannot be read; reporting it as lost", "source", r.Source, "seq", r.Seq, "error", err)
-			q.record = q.encoder.AppendLoss(q.record[:0], r.Seq, r.Seq, r.Time, buffer.Corrupt.String())
-		}
-	}
-	key.topic = q.topic(r)
-	b := q.open[key]
-	if b != nil && len(b.records)+1+len(q.record) > q.room(key) {
-		q.close(b)
-		b = nil
-	}
-	if b == nil {
-		b = &batch{batchKey: key, seq: r.Seq, due: now.Add(q.cfg.maxDelay)}
-		q.open[key] = b
-		q.opened = append(q.opened, b)
-	} else {
-		b.records = append(b.records, ',')
-	}
-	b.records = append(b.records, q.record...)
-	b.count++
-	if n := len(b.offsets); n > 0 && b.offsets[n-1].to == r.Offset {
-		b.offsets[n-1].to++
-	} else {
-		b.offsets = append(b.offsets, span{r.Offset, r.Offset + 1})
-	}
-	if b.count >= q.cfg.maxRecords {
-		q.close(b)
-	} else if len(q.open) > maxOpen {
-		q.close(q.oldest())
-	}
-}
-
-// room is how many bytes of records a message may hold.
-func (q *queue) room(k batchKey) int {
-	most := q.cfg.maxBytes
-	if q.limit > 0 {
-		most = min(most, q.limit-len(k.topic))
-	}
-	return most - payload.MaxOverhead - len(q.cfg.gateway) - len(k.source)
+	return a
 }
 
 func (q *queue) topic(r *buffer.Record) string {
@@ -225,59 +195,50 @@ func (q *queue) topic(r *buffer.Record) string {
 	return t
 }
 
-// oldest is the batch that has been open longest, nil if none is.
-func (q *queue) oldest() *batch {
-	for len(q.opened) > 0 && q.opened[0].closed {
-		q.opened[0] = nil
-		q.opened = q.opened[1:]
-	}
-	if len(q.opened) == 0 {
-		return nil
-	}
-	return q.opened[0]
-}
-
-func (q *queue) closeDue(now time.Time) {
-	for b := q.oldest(); b != nil && !b.due.After(now); b = q.oldest() {
-		q.close(b)
-	}
-}
-
-func (q *queue) close(b *batch) {
-	b.closed = true
-	delete(q.open, b.batchKey)
-	q.ready = append(q.ready, b)
-}
-
-func (q *queue) message(b *batch) uplink.Message {
+func (q *queue) message(b *batch, now time.Time) uplink.Message {
 	head := payload.Envelope{Gateway: q.cfg.gateway, Session: b.session, Source: b.source, Seq: b.seq, Count: b.count}
 	size := len(b.records) + payload.MaxOverhead + len(q.cfg.gateway) + len(b.source)
+	m := uplink.Message{Topic: b.topic, Payload: head.Append(make([]byte, 0, size), b.records)}
 	q.token++
+	m.Token = q.token
+	b.records = nil
+	b.sent, b.size = now, len(m.Topic)+len(m.Payload)
 	q.inFlight[q.token] = b
-	defer func() { b.records = nil }()
-	return uplink.Message{Topic: b.topic, Payload: head.Append(make([]byte, 0, size), b.records), Token: q.token}
+	q.late.sent(b)
+	return m
 }
 
 // Acked implements [uplink.Queue].
 func (q *queue) Acked(m uplink.Message) {
-	b, ok := q.inFlight[m.Token]
-	if !ok {
-		return
+	if b := q.settle(m); b != nil {
+		q.got = true
+		q.finish(b.run, b.offsets)
 	}
-	delete(q.inFlight, m.Token)
-	q.finish(b.offsets)
 }
 
-// finish marks offsets as delivered and lets the buffer go of the prefix.
-func (q *queue) finish(offsets []span) {
-	from := q.done.base
-	for _, s := range offsets {
-		q.done.add(s)
+// settle takes a message that the broker has answered out of what is in
+// flight; nil if it is not in it.
+func (q *queue) settle(m uplink.Message) *batch {
+	b, ok := q.inFlight[m.Token]
+	if !ok {
+		return nil
 	}
-	if q.done.base > from {
-		q.store.Ack(from, q.done.base)
+	delete(q.inFlight, m.Token)
+	q.late.settled(b, m.Size)
+	return b
+}
+
+// finish marks offsets of a run as delivered and lets the buffer go of what
+// is from its begin on.
+func (q *queue) finish(r *run, offsets []span) {
+	from := r.base
+	for _, s := range offsets {
+		r.add(s)
+	}
+	if r.base > from {
+		q.store.Ack(from, r.base)
 		for o := range q.rejected {
-			if o < q.done.base {
+			if o >= from && o < r.base {
 				delete(q.rejected, o)
 			}
 		}

@@ -31,11 +31,10 @@ func (q *queue) Limit(bytes int) { q.limit = bytes }
 // lost in their stream, one loss record each, before anything else. If that
 // is refused as well, nothing is left but the alarm.
 func (q *queue) Refused(m uplink.Message, reason string) {
-	b, ok := q.inFlight[m.Token]
-	if !ok {
+	b := q.settle(m)
+	if b == nil {
 		return
 	}
-	delete(q.inFlight, m.Token)
 	if q.cfg.rejected != nil {
 		q.cfg.rejected(rejection{
 			source: b.source, session: b.session, seq: b.seq, count: b.count,
@@ -43,62 +42,65 @@ func (q *queue) Refused(m uplink.Message, reason string) {
 		})
 	}
 	if b.rejects {
-		q.finish(b.offsets)
+		q.finish(b.run, b.offsets)
 		return
 	}
-	q.closeAll()
-	before := len(q.ready)
 	for _, s := range b.offsets {
 		for o := s.from; o < s.to; o++ {
 			q.rejected[o] = true
 		}
-		q.reread(s)
 	}
-	q.closeAll()
-	told := q.ready[before:]
-	for _, t := range told {
-		t.rejects = true
-	}
-	q.ready = append(append([]*batch(nil), told...), q.ready[:before]...)
+	b.lane.refused = append(b.lane.refused, b)
 }
 
-func (q *queue) closeAll() {
-	for b := q.oldest(); b != nil; b = q.oldest() {
-		q.close(b)
+// retell puts the records of refused messages into batches once more, before
+// all others. What the buffer has no longer is told by the buffer.
+func (l *lane) retell(now time.Time) {
+	for len(l.refused) > 0 && !l.retry.After(now) {
+		b := l.refused[0]
+		l.closeAll()
+		before, run := l.ready, l.run
+		l.ready, l.run = nil, b.run
+		for len(b.offsets) > 0 && l.reread(&b.offsets[0], now) {
+			b.offsets = b.offsets[1:]
+		}
+		l.closeAll()
+		for _, t := range l.ready {
+			t.rejects = true
+		}
+		l.ready, l.run = append(l.ready, before...), run
+		if len(b.offsets) == 0 {
+			l.refused = l.refused[1:]
+		}
 	}
 }
 
-// reread puts the records of s into batches once more. What the buffer has no
-// longer is told by the buffer.
-func (q *queue) reread(s span) {
+// reread puts the records of s into batches, and returns false when it could
+// not read all of them.
+func (l *lane) reread(s *span, now time.Time) bool {
 	var read buffer.Batch
 	for s.from < s.to {
-		next, err := q.store.Read(s.from, &read, readRecords, readBytes)
+		next, err := l.q.store.Read(s.from, &read, readRecords, readBytes)
 		if err != nil {
-			q.cfg.log.Error("reading the buffer failed; the records come again after the next connection", "error", err)
-			return
+			l.unreadable(err, now)
+			return false
 		}
 		for i := range read.Records {
 			r := &read.Records[i]
 			if r.Offset >= s.to {
 				break
 			}
-			q.finishTo(s.from, r.Offset)
-			q.add(r, time.Now())
+			l.q.finish(l.run, []span{{s.from, r.Offset}})
+			l.add(r, now)
 			s.from = r.Offset + 1
 		}
+		if len(read.Records) == 0 {
+			next = s.to
+		}
 		if next = min(next, s.to); next > s.from {
-			q.finishTo(s.from, next)
+			l.q.finish(l.run, []span{{s.from, next}})
 			s.from = next
-		} else if len(read.Records) == 0 {
-			return
 		}
 	}
-}
-
-// finishTo finishes offsets there is nothing at any more.
-func (q *queue) finishTo(from, to uint64) {
-	if to > from {
-		q.finish([]span{{from, to}})
-	}
+	return true
 }

@@ -1,20 +1,19 @@
 package gateway
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
-	"fieldferry/bus"
+	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/payload"
 	"fieldferry/uplink"
 )
 
 // Connected implements [uplink.Observer].
 func (g *Gateway) Connected(server string) {
-	g.self.clear(uplinkDown, map[string]any{"server": server})
+	g.self.clear(alarm.UplinkDown, map[string]any{"server": server})
 }
 
 // Disconnected implements [uplink.Observer].
@@ -27,38 +26,23 @@ func (g *Gateway) Disconnected(server string, err error) {
 	if errors.As(err, &e) {
 		detail["reason"] = e.Reason.String()
 		if e.Reason == uplink.ReasonDenied {
-			g.self.raise(uplinkDenied, detail)
+			g.self.raise(alarm.UplinkDenied, detail)
 		}
 	}
-	g.self.raise(uplinkDown, detail)
+	g.self.raise(alarm.UplinkDown, detail)
 }
 
 // Accepted implements [uplink.Observer].
 func (g *Gateway) Accepted(server string) {
-	g.self.clear(uplinkDenied, map[string]any{"server": server})
+	g.self.clear(alarm.UplinkDenied, map[string]any{"server": server})
 }
 
 // rejected tells of a message no broker will take.
 func (g *Gateway) rejected(r rejection) {
-	g.self.Event(bus.Event{Time: time.Now(), Code: recordsRejected, Detail: map[string]any{
+	g.self.happened(alarm.RecordsRejected, map[string]any{
 		"source": r.source, "session": r.session, "seq": r.seq, "count": r.count,
 		"topic": r.topic, "bytes": r.bytes, "reason": r.reason, "told": !r.untold,
-	}})
-}
-
-// watchInterval is how often the gateway looks at the buffer's health.
-const watchInterval = time.Second
-
-// watchBuffer raises and clears the disk's alarm until ctx ends.
-func (g *Gateway) watchBuffer(ctx context.Context) {
-	for ctx.Err() == nil {
-		if fault := g.buffer.Stats().Fault; fault != "" {
-			g.self.raise(diskFault, map[string]any{"error": fault})
-		} else {
-			g.self.clear(diskFault, nil)
-		}
-		sleep(ctx, watchInterval)
-	}
+	})
 }
 
 // status is the retained message that says whether the gateway is there.
@@ -69,6 +53,33 @@ type status struct {
 	Session uint64    `json:"session"`
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
+
+	Alarms      []alarm.Alarm `json:"alarms"` // raised now, the worst first
+	AlarmsTotal int           `json:"alarms_total"`
+}
+
+// maxStatusAlarms is how many alarms the status message names.
+const maxStatusAlarms = 50
+
+// online is the status message of a gateway at work.
+func (g *Gateway) online() uplink.Retained {
+	list := g.alarms.Raised()
+	st := g.status("online")
+	st.AlarmsTotal = len(list)
+	for i := range list {
+		list[i].Since = g.trusted(list[i].Since)
+	}
+	for n := min(len(list), maxStatusAlarms); ; n /= 2 {
+		st.Alarms = list[:n:n]
+		if r := g.retained(g.root+"/status", st); n == 0 || int64(len(r.Payload)) <= g.cfg.Uplink.Batch.MaxBytes {
+			return r
+		}
+	}
+}
+
+func (g *Gateway) status(state string) status {
+	return status{V: payload.Version, State: state, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session,
+		Version: g.opts.Version, Started: g.startedAt(), Alarms: []alarm.Alarm{}}
 }
 
 // The configuration's words for what the uplink can do.
@@ -78,7 +89,7 @@ var (
 )
 
 // uplinkConfig adds to the configured uplink what the gateway says of itself.
-func (g *Gateway) uplinkConfig(root string) uplink.Config {
+func (g *Gateway) uplinkConfig() uplink.Config {
 	u := g.cfg.Uplink
 	cfg := uplink.Config{
 		Servers:    u.Servers,
@@ -96,16 +107,11 @@ func (g *Gateway) uplinkConfig(root string) uplink.Config {
 		MaxRate:     int(u.MaxRate),
 		MaxMessages: u.MaxMessages,
 	}
-	state := func(s string) uplink.Retained {
-		return g.retained(root+"/status", status{V: payload.Version, State: s, Gateway: g.cfg.Gateway.ID,
-			Session: g.buffer.Stats().Session, Version: g.opts.Version, Started: g.startedAt()})
-	}
-	will := state("offline")
+	offline := func() uplink.Retained { return g.retained(g.root+"/status", g.status("offline")) }
+	will := offline()
 	cfg.Will = &will
-	cfg.Birth = func() []uplink.Retained {
-		return []uplink.Retained{state("online"), g.meta(root + "/meta")}
-	}
-	cfg.Goodbye = func() []uplink.Retained { return []uplink.Retained{state("offline")} }
+	cfg.Birth = func() []uplink.Retained { return []uplink.Retained{g.online(), g.meta(g.root + "/meta")} }
+	cfg.Goodbye = func() []uplink.Retained { return []uplink.Retained{offline()} }
 	return cfg
 }
 

@@ -10,7 +10,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"fieldferry/bus"
 	"fieldferry/bus/can"
 )
 
@@ -46,24 +45,4 @@ func TestSuperviseEndsWithTheSource(t *testing.T) {
 			t.Errorf("%d runs", runs)
 		}
 	})
-}
-
-func TestAlarmsBeginAndEndOnce(t *testing.T) {
-	a := newAlarms()
-	step := func(state bus.State, subject string, wantID uint64, wantNews bool) {
-		t.Helper()
-		id, news := a.note("line1", bus.Event{Code: bus.SlaveOffline, Subject: subject, State: state})
-		if id != wantID || news != wantNews {
-			t.Errorf("%v %s: id %d news %v, want %d %v", state, subject, id, news, wantID, wantNews)
-		}
-	}
-	step(bus.Cleared, "meter", 0, false)
-	step(bus.Raised, "meter", 1, true)
-	step(bus.Raised, "meter", 1, false)
-	step(bus.Raised, "pump", 2, true)
-	step(bus.Cleared, "meter", 1, true)
-	step(bus.Cleared, "meter", 0, false)
-	step(bus.Momentary, "", 3, true)
-	step(bus.Raised, "meter", 4, true)
-	step(bus.Cleared, "pump", 2, true)
 }

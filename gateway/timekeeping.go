@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"fieldferry/bus"
+	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/clock"
 	"fieldferry/gateway/config"
 )
@@ -20,14 +20,12 @@ func (g *Gateway) watchClock(ctx context.Context) { g.clock.Watch(ctx, g.clockCh
 func (g *Gateway) clockChanged(c clock.Change) {
 	if c.Stepped {
 		g.log.Info("the clock was set", "from", c.From.UTC(), "to", c.To.UTC(), "by", c.By)
-		g.self.Event(bus.Event{Time: time.Now(), Code: clockStep, Detail: map[string]any{
-			"from": c.From.UTC(), "to": c.To.UTC(), "by": c.By.Seconds(),
-		}})
+		g.self.happened(alarm.ClockStep, map[string]any{"from": c.From.UTC(), "to": c.To.UTC(), "by": c.By.Seconds()})
 	}
 	switch {
 	case c.Turned && c.Why == "":
 		g.log.Info("the clock is trusted")
-		g.self.clear(clockUnsynced, nil)
+		g.self.clear(alarm.ClockUnsynced, nil)
 	case c.Turned:
 		detail := map[string]any{"reason": c.Why}
 		why := string(c.Why)
@@ -36,7 +34,7 @@ func (g *Gateway) clockChanged(c clock.Change) {
 			detail["error"] = why
 		}
 		g.log.Warn("the clock is not trusted; records are marked until it is (gateway.clock: trusted if it is right without a time service)", "reason", why)
-		g.self.raise(clockUnsynced, detail)
+		g.self.raise(alarm.ClockUnsynced, detail)
 	}
 	// A certificate that was not yet valid may be now.
 	if (c.Stepped || c.Why == "") && !g.uplink.Stats().Connected {

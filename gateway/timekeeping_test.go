@@ -12,6 +12,7 @@ import (
 
 	"fieldferry/bus/can"
 	"fieldferry/bus/modbus"
+	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/clock/clocktest"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/payload"
@@ -241,19 +242,19 @@ func TestTheClockBecomesGood(t *testing.T) {
 	if played[0].Clock != "" || played[0].Time.Year() != 2015 {
 		t.Errorf("a log with times of its own: %+v", played[0])
 	}
-	step := s.event(clockStep, "event", 1).Detail
+	step := s.event(alarm.ClockStep, "event", 1).Detail
 	if !step.From.Equal(wrong.Add(23*time.Second)) || !step.To.Equal(right) || step.By != step.To.Sub(step.From).Seconds() {
 		t.Errorf("%+v", step)
 	}
-	raised, cleared := s.event(clockUnsynced, "raised", 3), s.event(clockUnsynced, "cleared", 1)
+	raised, cleared := s.event(alarm.ClockUnsynced, "raised", 3), s.event(alarm.ClockUnsynced, "cleared", 1)
 	if raised.EventID == 0 || raised.EventID != cleared.EventID || raised.Detail.Reason != "before_build_date" {
 		t.Errorf("%+v %+v", raised, cleared)
 	}
 	m.Set(right.Add(-time.Hour))
-	if by := s.event(clockStep, "event", 2).Detail.By; by > -3600 {
+	if by := s.event(alarm.ClockStep, "event", 2).Detail.By; by > -3600 {
 		t.Errorf("set back by %v s", by)
 	}
-	s.event(clockUnsynced, "raised", 4)
+	s.event(alarm.ClockUnsynced, "raised", 4)
 	s.stop()
 }
 
@@ -272,7 +273,7 @@ func TestATrustedClock(t *testing.T) {
 	}
 	s.stop()
 	for _, a := range s.arrivals[selfSource] {
-		if a.Event == clockUnsynced {
+		if a.Event == alarm.ClockUnsynced {
 			t.Errorf("%+v", a)
 		}
 	}

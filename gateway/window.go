@@ -59,3 +59,24 @@ func (w *window) advance() {
 		w.start += uint64(drop) * 64
 	}
 }
+
+// beyond calls fn with what is done beyond base, in order.
+func (w *window) beyond(fn func(span)) {
+	at := w.base
+	end := w.start + uint64(len(w.words))*64
+	for at < end {
+		for at < end && !w.has(at) {
+			at++
+		}
+		from := at
+		for at < end && w.has(at) {
+			at++
+		}
+		if from < at {
+			fn(span{from, at})
+		}
+	}
+}
+
+// has says whether an offset from base to the end of words is done.
+func (w *window) has(o uint64) bool { return w.words[(o-w.start)/64]>>(o%64)&1 != 0 }

@@ -26,6 +26,22 @@ func TestWindowAgainstASet(t *testing.T) {
 			if w.base != want {
 				t.Fatalf("base %d after %d-%d, want %d", w.base, from, to, want)
 			}
+			n := 0
+			w.beyond(func(s span) {
+				for ; s.from < s.to; s.from++ {
+					if n++; s.from < w.base || !done[s.from] {
+						t.Fatalf("%d is done, it is said", s.from)
+					}
+				}
+			})
+			for o := range done {
+				if o >= w.base {
+					n--
+				}
+			}
+			if n != 0 {
+				t.Fatalf("%d offsets too many are done beyond %d", n, w.base)
+			}
 		}
 	}
 }

@@ -140,3 +140,38 @@ func BenchmarkSession(b *testing.B) {
 	b.ReportAllocs()
 	pump(b, b.N)
 }
+
+// BenchmarkReconnect is how long a connection is gone that was cut, while the
+// broker stays where it was: what an alarm about it should be patient with.
+// Each takes about four seconds: -benchtime 20x.
+func BenchmarkReconnect(b *testing.B) {
+	broker := embeddedBroker(b, uplinktest.Transport{})
+	link, err := uplinktest.NewLink(broker.Addr())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer link.Close()
+	q, obs := newTestQueue(b, 0), newEvents()
+	_, stop := run(b, Config{Servers: []string{"mqtt://" + link.Addr()}}, q, obs, func(u *Uplink) { u.time = defaultTiming() })
+	defer stop()
+	obs.next(b)
+	var longest, total time.Duration
+	n := 0
+	for b.Loop() {
+		n++
+		q.add(1) // the connection works
+		q.wait(n)
+		time.Sleep(contestLife) // less, again and again, would be another client's doing
+		begin := time.Now()
+		link.Cut()
+		link.Restore()
+		obs.lost(b)
+		for !obs.next(b).connected {
+		}
+		took := time.Since(begin)
+		longest, total = max(longest, took), total+took
+	}
+	b.ReportMetric(longest.Seconds()*1000, "ms-longest")
+	b.ReportMetric(total.Seconds()*1000/float64(n), "ms-mean")
+	b.ReportMetric(0, "ns/op")
+}

@@ -16,6 +16,8 @@ func TestCompressedMessagesAreMarked(t *testing.T) {
 				for i := range q.msgs {
 					q.msgs[i].Payload = bytes.Repeat(q.msgs[i].Payload, 100)
 				}
+				var sizes []int // as the queue is told
+				q.onAcked = func(m Message) { sizes = append(sizes, m.Size) }
 				_, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, Compress: c, Birth: births}, q, nil, nil)
 				q.wait(5)
 				stop()
@@ -35,6 +37,9 @@ func TestCompressedMessagesAreMarked(t *testing.T) {
 					}
 					if c != CompressNone && len(r.Payload) > 200 {
 						t.Errorf("%d bytes after compression", len(r.Payload))
+					}
+					if want := len(r.Topic) + len(r.Payload) + perMessage; i >= len(sizes) || sizes[i] != want {
+						t.Errorf("the sizes on the line are told as %v, number %d has %d", sizes, i, want)
 					}
 					if back, err := Expand([]byte(r.Payload)); err != nil || !bytes.Equal(back, q.msgs[i].Payload) {
 						t.Errorf("expands to %.40q, %v", back, err)

@@ -69,6 +69,10 @@ func (s *session) deliver(ctx context.Context) error {
 		if ok, err := s.await(ctx.Done(), nil); !ok {
 			return err
 		}
+		if r := s.u.news.Swap(nil); r != nil {
+			s.send(Message{Topic: r.Topic, Payload: r.Payload}, true, false)
+			continue
+		}
 		if err := s.one(ctx); err != nil && !errors.Is(err, errWanted) {
 			return err
 		}
@@ -129,6 +133,7 @@ func (s *session) births(ctx context.Context) ([]Retained, error) {
 	if s.u.cfg.Birth == nil {
 		return nil, nil
 	}
+	s.u.news.Store(nil)
 	births := s.u.cfg.Birth()
 	var back <-chan error
 	for i, r := range births {

@@ -37,6 +37,8 @@ type Uplink struct {
 	answers   func(ctx context.Context, s Server) bool // TCP only
 	watch     func(ctx context.Context)                // signals networkUp
 	contested contest
+	news      atomic.Pointer[Retained] // to be published by the session there is
+	present   atomic.Pointer[session]
 	running   atomic.Bool
 	report    reporter
 	suspect   suspect
@@ -259,6 +261,17 @@ func (u *Uplink) Reconnect() {
 	}
 }
 
+// Announce publishes a retained message on the connection there is. Of several
+// that wait only the last is published, and none if the connection ends: the
+// births of the next one have to say the same. It may be called at any time
+// from any goroutine and does not wait.
+func (u *Uplink) Announce(r Retained) {
+	u.news.Store(&r)
+	if s := u.present.Load(); s != nil {
+		s.rouse()
+	}
+}
+
 // outcome is how a round went.
 type outcome struct {
 	good bool // messages were acknowledged, or the connection lived long
@@ -337,7 +350,9 @@ func (u *Uplink) session(ctx context.Context, k int, pub publisher) outcome {
 	beside.Go(func() { u.beside(leaving, leave, k) })
 	s := newSession(u, pub, name)
 	s.reach = func(ctx context.Context) bool { return u.answers(ctx, u.servers[k]) }
+	u.present.Store(s)
 	err := s.run(leaving)
+	u.present.Store(nil)
 	leave()
 	beside.Wait()
 	if err == nil {

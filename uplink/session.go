@@ -158,7 +158,7 @@ func (s *session) next(ctx context.Context) (Message, error) {
 	s.mu.Unlock()
 	// What came before inUse was set would wake nobody.
 	m, err := Message{}, errWanted
-	if s.settled.Load() == s.taken && ctx.Err() == nil && !s.hasFailed() {
+	if s.settled.Load() == s.taken && (s.trial != noTrial || s.u.news.Load() == nil) && ctx.Err() == nil && !s.hasFailed() {
 		m, err = s.u.queue.Next(w)
 	}
 	s.mu.Lock()
@@ -191,15 +191,15 @@ func (s *session) rouse() {
 // send publishes m; await has returned true before.
 func (s *session) send(m Message, retained, queue bool) {
 	s.slot = false
-	f := flight{msg: m, queue: queue, at: s.u.now()}
-	s.ring[(s.head+s.count)%len(s.ring)] = f
-	s.count++
-	s.u.inFlight.Store(int64(s.count))
 	p := packet{topic: m.Topic, payload: m.Payload, retained: retained}
 	if queue {
 		s.u.sent.Add(1)
 		p = s.u.encode(m)
 	}
+	m.Size = len(p.topic) + len(p.payload) + perMessage
+	s.ring[(s.head+s.count)%len(s.ring)] = flight{msg: m, queue: queue, at: s.u.now()}
+	s.count++
+	s.u.inFlight.Store(int64(s.count))
 	s.u.pace.took(p.topic, p.payload)
 	s.tokens <- s.pub.publish(p)
 }

@@ -26,6 +26,7 @@ type Message struct {
 	Topic   string // must pass ValidateTopic: a broker answers others by closing the connection
 	Payload []byte
 	Token   uint64 // the queue's own name for the message
+	Size    int    // in Queue.Acked: bytes it took on the line, headers included
 }
 
 // Queue is where the uplink takes messages from. All methods are called from

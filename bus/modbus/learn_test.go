@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,9 +43,10 @@ func TestGapsByWireTime(t *testing.T) {
 func scriptedLine(t *testing.T, d time.Duration, cfg LineConfig, answer func(n int, q []byte) []modbustest.Step) (*book, []bus.Event) {
 	t.Helper()
 	cfg.Name, cfg.Port = "l", "memory"
+	var served sync.WaitGroup
 	line, err := newLine(cfg, Endpoint{}, discard, func(context.Context) (rtu.Port, error) {
 		master, far := modbustest.NewWire()
-		go modbustest.Serve(t.Context(), far, answer)
+		served.Go(func() { modbustest.Serve(t.Context(), far, answer) })
 		return master, nil
 	})
 	if err != nil {
@@ -56,6 +58,7 @@ func scriptedLine(t *testing.T, d time.Duration, cfg LineConfig, answer func(n i
 	if err := line.Run(ctx, b); err != nil {
 		t.Fatal(err)
 	}
+	served.Wait()
 	return &b.book, b.whole
 }
 

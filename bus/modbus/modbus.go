@@ -182,6 +182,7 @@ type Failure struct {
 type Reading struct {
 	Time     time.Time // when the reply to the (last) request was complete
 	Device   string
+	Answered bool // by the device, if only to refuse
 	Values   []Value
 	Failures []Failure
 }

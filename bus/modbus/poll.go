@@ -420,7 +420,7 @@ func (d *device) fail(b block, err error) {
 func (l *Line) deliver(d *device, due []int) {
 	d.scale(due)
 	now := time.Now()
-	reading := Reading{Time: d.replied, Device: d.cfg.Name}
+	reading := Reading{Time: d.replied, Device: d.cfg.Name, Answered: d.seen.answered}
 	if !d.seen.answered {
 		reading.Time = now
 	}

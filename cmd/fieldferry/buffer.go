@@ -120,7 +120,8 @@ func bufferReport(r *buffer.Report) bufferJSON {
 }
 
 func (a *app) printBuffer(r *buffer.Report) {
-	fmt.Fprintf(a.stdout, "%s: session %d, %s in %d segments, %d records pending\n", r.Dir, r.Session, bytesText(r.Bytes), len(r.Segments), r.Pending)
+	fmt.Fprintf(a.stdout, "%s: session %d, %s in %s, %s pending\n", r.Dir, r.Session, bytesText(r.Bytes),
+		counted(uint64(len(r.Segments)), "segment"), counted(r.Pending, "record"))
 	if r.InUse {
 		fmt.Fprintf(a.stdout, "in use by process %d; what is only in its memory is not shown\n", r.PID)
 	}
@@ -151,6 +152,17 @@ func (a *app) printDamage(r *buffer.Report) {
 	for _, f := range r.Foreign {
 		fmt.Fprintf(a.stderr, "not the buffer's: %s\n", printable(f))
 	}
+	if len(r.Damage) > 0 {
+		fmt.Fprintln(a.stderr, "the daemon repairs this when it starts, as does fieldferry buffer compact; what cannot be saved is told by loss records")
+	}
+}
+
+// counted is n of something.
+func counted(n uint64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 func (a *app) bufferInfo(path string, asJSON bool) error {
@@ -187,8 +199,8 @@ func (a *app) bufferVerify(path string, asJSON bool) error {
 	if n := len(r.Damage); n > 0 {
 		verdict = fmt.Sprintf("%d damaged or missing", n)
 	}
-	fmt.Fprintf(a.stdout, "%s: %s in %d segments, %d records, %d of them pending, %d accounted for as lost: %s\n",
-		r.Dir, bytesText(r.Bytes), len(r.Segments), r.Records, r.Pending, lost, verdict)
+	fmt.Fprintf(a.stdout, "%s: %s in %s, %s, %d of them pending, %d accounted for as lost: %s\n",
+		r.Dir, bytesText(r.Bytes), counted(uint64(len(r.Segments)), "segment"), counted(r.Records, "record"), r.Pending, lost, verdict)
 	return damaged(&r)
 }
 

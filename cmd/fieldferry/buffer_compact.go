@@ -48,9 +48,9 @@ func (a *app) bufferCompact(dir string, dropBad, asJSON bool) error {
 		fmt.Fprintf(a.stdout, "removed %s\n", name)
 	}
 	if c.Lost > 0 {
-		fmt.Fprintf(a.stdout, "%d records could not be saved and are accounted for by loss records\n", c.Lost)
+		fmt.Fprintf(a.stdout, "%s could not be saved: loss records say which\n", counted(c.Lost, "record"))
 	}
-	fmt.Fprintf(a.stdout, "%s: %s in %d segments, before %s in %d\n", dir,
-		bytesText(c.BytesAfter), c.SegmentsAfter, bytesText(c.BytesBefore), c.SegmentsBefore)
+	fmt.Fprintf(a.stdout, "%s: %s in %s, before %s in %d\n", dir,
+		bytesText(c.BytesAfter), counted(uint64(c.SegmentsAfter), "segment"), bytesText(c.BytesBefore), c.SegmentsBefore)
 	return nil
 }

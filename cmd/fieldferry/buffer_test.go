@@ -105,10 +105,4 @@ func TestBufferVerbsOnDamage(t *testing.T) {
 	if r := fieldferry(t.Context(), nil, "buffer", "verify", dir); r.code != 0 {
 		t.Errorf("after compact: code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
-	text := write(t, "foreign.txt", "hello")
-	for _, verb := range []string{"info", "verify", "dump"} {
-		if r := fieldferry(t.Context(), nil, "buffer", verb, text); r.code != 1 || !strings.Contains(r.stderr, "nothing of a buffer is found in it") {
-			t.Errorf("%s of a text: code %d\n%s", verb, r.code, r.stderr)
-		}
-	}
 }

@@ -5,8 +5,11 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"io"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -101,81 +104,167 @@ func TestModbusReadTypes(t *testing.T) {
 	}
 }
 
-// Faults on a real terminal: never a wrong value, and each item in time.
-func TestModbusReadFaults(t *testing.T) {
-	damaged := func(p []byte) []byte { p = bytes.Clone(p); p[len(p)-1] ^= 1; return p }
+// readCase is a line with a fault on it, and what reading three registers of
+// one device must bring: v a value, e an error, x an exception.
+type readCase struct {
+	name    string
+	timeout string
+	retries string
+	answer  func(n int, q []byte) []modbustest.Step
+	want    string
+}
+
+func spoiled(p []byte) []byte { p = bytes.Clone(p); p[len(p)-1] ^= 1; return p }
+
+// firstly misbehaves once.
+func firstly(f func(q []byte) []modbustest.Step) func(int, []byte) []modbustest.Step {
+	return func(n int, q []byte) []modbustest.Step {
+		if n == 0 {
+			return f(q)
+		}
+		return []modbustest.Step{after(5*millisecond, addressOf(q))}
+	}
+}
+
+func readCases() []readCase {
+	type steps = []modbustest.Step
 	var owed []byte
-	for _, c := range []struct {
-		name    string
-		timeout string
-		answer  func(n int, q []byte) []modbustest.Step
-		want    string // v: value, e: error, x: exception
-	}{
-		{"late for the next request", "100ms", func(n int, q []byte) []modbustest.Step {
-			if n == 0 {
-				return []modbustest.Step{after(250*millisecond, addressOf(q))}
-			}
-			return []modbustest.Step{after(5*millisecond, addressOf(q))}
-		}, "evv"},
-		{"late behind the next request", "300ms", func(n int, q []byte) []modbustest.Step {
+	all := func(f func(q []byte) steps) func(int, []byte) steps {
+		return func(_ int, q []byte) steps { return f(q) }
+	}
+	babble := all(func([]byte) (s steps) {
+		for i := range 600 {
+			s = append(s, after(time.Duration(i)*10*millisecond, bytes.Repeat([]byte{0x55}, 8)))
+		}
+		return s
+	})
+	foreign := func(q []byte) (s steps) {
+		for i := range 30 {
+			other := append([]byte{byte(40 + i)}, q[1:]...)
+			s = append(s, after(time.Duration(i+1)*5*millisecond, addressOf(other)))
+		}
+		return append(s, after(250*millisecond, addressOf(q)))
+	}
+	swapped := func(q []byte) steps {
+		p := addressOf(q)
+		n := len(p)
+		p[n-1], p[n-2] = p[n-2], p[n-1]
+		return steps{after(5*millisecond, p)}
+	}
+	return []readCase{
+		{"late for the next request", "100ms", "0", firstly(func(q []byte) steps { return steps{after(250*millisecond, addressOf(q))} }), "evv"},
+		{"late by two seconds", "300ms", "0", firstly(func(q []byte) steps { return steps{after(2*time.Second, addressOf(q))} }), "evv"},
+		{"late behind the next request", "300ms", "0", func(n int, q []byte) steps {
 			if n == 0 {
 				owed = addressOf(q)
 				return nil
 			}
-			s := []modbustest.Step{after(5*millisecond, owed), after(90*millisecond, addressOf(q))}
+			s := steps{after(5*millisecond, owed), after(90*millisecond, addressOf(q))}
 			owed = nil
 			return s
 		}, "eev"},
-		{"slow, with time", "1s", func(_ int, q []byte) []modbustest.Step {
-			return []modbustest.Step{after(500*millisecond, addressOf(q))}
-		}, "vvv"},
-		{"gaps of 50 ms", "300ms", func(_ int, q []byte) (s []modbustest.Step) {
+		{"slow, with time", "1s", "0", all(func(q []byte) steps { return steps{after(500*millisecond, addressOf(q))} }), "vvv"},
+		{"slow, by a retry", "400ms", "1", all(func(q []byte) steps { return steps{after(500*millisecond, addressOf(q))} }), "vvv"},
+		{"gaps of 50 ms", "300ms", "0", all(func(q []byte) (s steps) {
 			for i, b := range addressOf(q) {
 				s = append(s, after(time.Duration(i)*50*millisecond, []byte{b}))
 			}
 			return s
-		}, "vvv"},
-		{"echo and noise", "300ms", func(_ int, q []byte) []modbustest.Step {
-			return []modbustest.Step{after(0, q), after(5*millisecond, []byte{0, 17, 3}), after(20*millisecond, addressOf(q), []byte{0xFF})}
-		}, "vvv"},
-		{"damaged, then right", "200ms", func(n int, q []byte) []modbustest.Step {
-			if n == 1 {
-				return []modbustest.Step{after(5*millisecond, damaged(addressOf(q)))}
-			}
-			return []modbustest.Step{after(5*millisecond, addressOf(q))}
-		}, "vev"},
-		{"exception in pieces", "300ms", func(_ int, q []byte) []modbustest.Step {
+		}), "vvv"},
+		{"echo and noise", "300ms", "0", all(func(q []byte) steps {
+			return steps{after(0, q), after(5*millisecond, []byte{0, 17, 3}), after(20*millisecond, addressOf(q), []byte{0xFF})}
+		}), "vvv"},
+		{"echo alone", "300ms", "0", all(func(q []byte) steps { return steps{after(0, q)} }), "eee"},
+		{"damaged, then right", "300ms", "0", firstly(func(q []byte) steps { return steps{after(5*millisecond, spoiled(addressOf(q)))} }), "evv"},
+		{"CRC swapped, again", "300ms", "1", firstly(swapped), "vvv"},
+		{"cut, again", "300ms", "1", firstly(func(q []byte) steps { return steps{after(5*millisecond, addressOf(q)[:5])} }), "vvv"},
+		{"wrong unit, then right", "400ms", "0", all(func(q []byte) steps {
+			return steps{after(5*millisecond, addressOf(append([]byte{18}, q[1:]...))), after(60*millisecond, addressOf(q))}
+		}), "vvv"},
+		{"30 foreign frames", "600ms", "0", all(foreign), "vvv"},
+		{"duplicates", "400ms", "0", all(func(q []byte) steps {
+			return steps{after(5*millisecond, addressOf(q)), after(35*millisecond, addressOf(q))}
+		}), "vvv"},
+		{"babble for ever", "300ms", "0", babble, "eee"},
+		{"exception in pieces", "300ms", "0", all(func(q []byte) steps {
 			e := modbustest.Exception(q, 11)
-			return []modbustest.Step{after(5*millisecond, e[:4]), after(30*millisecond, e[4:])}
-		}, "xxx"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			port := onPTY(t, c.answer)
+			return steps{after(5*millisecond, e[:4]), after(30*millisecond, e[4:])}
+		}), "xxx"},
+	}
+}
+
+// Faults on real terminals: never a wrong value, and all in time.
+func TestModbusReadFaults(t *testing.T) {
+	var running sync.WaitGroup
+	defer running.Wait()
+	for _, c := range readCases() {
+		port := onPTY(t, c.answer)
+		running.Go(func() {
 			start := time.Now()
-			_, out, errs := cli(t, "modbus", "read", "--port", port, "--unit", "17", "--timeout", c.timeout, "--retries", "0", "--json", "holding:100", "holding:200", "holding:300")
+			_, out, errs := cli(t, "modbus", "read", "--port", port, "--unit", "17", "--timeout", c.timeout, "--retries", c.retries, "--json", "holding:100", "holding:200", "holding:300")
 			if took := time.Since(start); took > 12*time.Second {
-				t.Errorf("took %v", took)
+				t.Errorf("%s: took %v", c.name, took)
 			}
-			got := ""
-			for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
-				var item itemJSON
-				if err := json.Unmarshal([]byte(line), &item); err != nil {
-					t.Fatalf("%v in %q\n%s", err, line, errs)
+			if got := outcomes(t, out); got != c.want {
+				t.Errorf("%s: got %s, want %s:\n%s%s", c.name, got, c.want, out, errs)
+			}
+		})
+	}
+}
+
+// outcomes is a letter per item: v, e, x, or W for a wrong value.
+func outcomes(t *testing.T, out string) (got string) {
+	for line := range strings.Lines(out) {
+		var item itemJSON
+		if err := json.Unmarshal([]byte(line), &item); err != nil {
+			t.Errorf("%v in %q", err, line)
+		}
+		switch {
+		case item.Exception != nil:
+			got += "x"
+		case item.Error != "":
+			got += "e"
+		case len(item.Words) == 1 && item.Words[0] == item.Address:
+			got += "v"
+		default:
+			got += "W"
+		}
+	}
+	return got
+}
+
+// An adapter that is pulled out in the middle of a reply and comes back under
+// another number is found again by its stable name.
+func TestModbusReadAfterUnplug(t *testing.T) {
+	for name, sent := range map[string]int{"before the reply": 0, "within the reply": 4, "behind the reply": 7} {
+		t.Run(name, func(t *testing.T) {
+			link := filepath.Join(t.TempDir(), "adapter")
+			back := onPTY(t, firstly(func(q []byte) []modbustest.Step { return []modbustest.Step{after(5*millisecond, addressOf(q))} }))
+			first, err := modbustest.OpenPTY()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer first.Close()
+			if err := os.Symlink(first.Path, link); err != nil {
+				t.Fatal(err)
+			}
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				request := make([]byte, 8)
+				if _, err := io.ReadFull(first, request); err != nil {
+					return
 				}
-				switch {
-				case item.Exception != nil:
-					got += "x"
-				case item.Error != "":
-					got += "e"
-				case len(item.Words) == 1 && item.Words[0] == item.Address:
-					got += "v"
-				default:
-					t.Errorf("WRONG VALUE: %s", line)
-				}
+				_, _ = first.Write(addressOf(request)[:sent])
+				_ = os.Remove(link)
+				_ = os.Symlink(back, link)
+				first.Close()
+			}()
+			code, out, errs := cli(t, "modbus", "read", "--port", link, "--unit", "17", "--timeout", "500ms", "--retries", "3", "--json", "holding:100", "18/holding:200")
+			if got := outcomes(t, out); code != 0 || got != "vv" {
+				t.Errorf("exit code %d, %s:\n%s%s", code, got, out, errs)
 			}
-			if got != c.want {
-				t.Errorf("got %s, want %s:\n%s%s", got, c.want, out, errs)
-			}
+			<-done
 		})
 	}
 }

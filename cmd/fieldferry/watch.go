@@ -29,7 +29,9 @@ func (a *app) newWatchCommand() *cobra.Command {
 		Long: `watch subscribes to a broker, prints every record as it arrives and keeps
 account of the sequence numbers. It reports gaps, duplicates and losses, and
 ends with "records N gaps G duplicates D": G counts the sequence numbers that
-neither came nor are accounted for by a loss record.`,
+neither came nor are accounted for by a loss record. After an outage live
+records come before the backlog, which then fills the gap: until it has, watch
+says how many records are missing yet.`,
 		Example: `  fieldferry watch --server mqtt://broker:1883
   fieldferry watch --server mqtts://broker:8883 --topic 'fieldferry/gw-01/#' --for 1m --json`,
 		Args: cobra.NoArgs,
@@ -81,12 +83,31 @@ type watcher struct {
 	ended    bool
 	done     func()
 	latency  latency
+	catching bool      // something is missing that may come late
+	told     time.Time // when that was said
+}
+
+// catchUpInterval is how often watch says how much is missing yet.
+const catchUpInterval = 2 * time.Second
+
+// catchUp tells how the backlog fills what live records have left out.
+func (w *watcher) catchUp(late bool, now time.Time) {
+	if !late && !w.catching || now.Sub(w.told) < catchUpInterval && w.catching {
+		return
+	}
+	missing := w.ledger.Missing(w.opts.fromOne) - w.ledger.Closed
+	if missing > 0 {
+		fmt.Fprintf(w.err, "catching up: %d records are missing yet\n", missing)
+	} else if w.catching {
+		fmt.Fprintln(w.err, "caught up: nothing is missing")
+	}
+	w.catching, w.told = missing > 0, now
 }
 
 // plausible bounds the latency by a clock that may be wrong: more is not the link's.
 const plausible = time.Hour
 
-// latency is the time from a record's stamp to its arrival here.
+// latency is the time from a live record's stamp to its arrival here.
 type latency struct {
 	n        uint64
 	sum, max time.Duration
@@ -125,15 +146,18 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 	stream := payload.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}
 	last := w.ledger.Last(stream)
 	entries, err := w.ledger.Add(m)
+	late := false
 	for i, e := range entries {
+		late = late || e.Late
 		w.record(m, m.Records[i], e, now)
 	}
 	if err != nil {
 		fmt.Fprintf(w.err, "%s: %v\n", printable(topic), err)
 	}
 	if last > 0 && m.Seq > last+1 && !w.ledger.Seen(stream, m.Seq-1) {
-		fmt.Fprintf(w.err, "gap: %s session %d: %d to %d have not come\n", printable(m.Source), m.Session, last+1, m.Seq-1)
+		fmt.Fprintf(w.err, "%s session %d: %d to %d have not come yet\n", printable(m.Source), m.Session, last+1, m.Seq-1)
 	}
+	w.catchUp(late, now)
 	if w.opts.records > 0 && w.ledger.Records >= w.opts.records {
 		w.ended = true
 		w.done()
@@ -142,7 +166,7 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 
 // record prints one record.
 func (w *watcher) record(m *payload.Message, raw json.RawMessage, e payload.Entry, now time.Time) {
-	if d := now.Sub(e.Time); !e.Duplicate && e.Type != "loss" && (e.Clock != "unsynced" || d.Abs() < plausible) {
+	if d := now.Sub(e.Time); !e.Duplicate && !e.Late && e.Type != "loss" && (e.Clock != "unsynced" || d.Abs() < plausible) {
 		w.latency.add(d)
 	}
 	if w.opts.quiet {
@@ -159,6 +183,9 @@ func (w *watcher) record(m *payload.Message, raw json.RawMessage, e payload.Entr
 		return
 	}
 	mark := ""
+	if e.Late {
+		mark = "  (late)"
+	}
 	if e.Duplicate {
 		mark = "  (again)"
 	}
@@ -208,26 +235,22 @@ func describe(raw json.RawMessage, e payload.Entry) string {
 }
 
 func (w *watcher) summary() error {
-	var missing uint64
-	gaps := w.ledger.Gaps(w.opts.fromOne)
-	for _, g := range gaps {
-		missing += g.Count()
-	}
 	l := &w.ledger
+	missing := l.Missing(w.opts.fromOne)
 	if w.opts.asJSON {
 		return json.NewEncoder(w.out).Encode(map[string]any{
 			"records": l.Records, "gaps": missing, "duplicates": l.Duplicates, "lost": l.Lost,
 			"latency_mean_ms": w.latency.mean().Milliseconds(), "latency_max_ms": w.latency.max.Milliseconds(),
 		})
 	}
-	for _, g := range gaps {
+	for _, g := range l.Gaps(w.opts.fromOne) {
 		fmt.Fprintf(w.out, "gap: %s session %d: %d to %d\n", printable(g.Source), g.Session, g.From, g.To)
 	}
 	if l.Lost > 0 {
 		fmt.Fprintf(w.out, "accounted for by loss records: %d\n", l.Lost)
 	}
 	if w.latency.n > 0 {
-		fmt.Fprintf(w.out, "latency: mean %v, highest %v\n", w.latency.mean().Round(time.Millisecond), w.latency.max.Round(time.Millisecond))
+		fmt.Fprintf(w.out, "latency of live records: mean %v, highest %v\n", w.latency.mean().Round(time.Millisecond), w.latency.max.Round(time.Millisecond))
 	}
 	fmt.Fprintf(w.out, "records %d gaps %d duplicates %d\n", l.Records, missing, l.Duplicates)
 	return nil

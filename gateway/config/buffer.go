@@ -55,7 +55,8 @@ func (v value) quota(c buffer.Config) int64 {
 		return 0
 	}
 	if c.Overflow == buffer.DropNewest {
-		v.warn("with overflow: drop_newest nobody is driven out", "remove the key")
+		v.fail("with overflow: drop_newest nobody is driven out, and who comes when the buffer is full is refused", "remove the key, or write overflow: drop_oldest")
+		return 0
 	}
 	return n
 }

@@ -62,6 +62,14 @@ type Uplink struct {
 	VerifyPublish bool
 	MaxRate       int64 // bytes a second; 0: no limit
 	MaxMessages   int   // messages a second; 0: no limit
+	Backlog       Backlog
+}
+
+// Backlog says how what an outage has left is sent beside live data.
+type Backlog struct {
+	Share   float64 // of the link, when live data alone would fill it; 0.01 to 0.99
+	MaxRate int64   // bytes a second; 0: no limit
+	Order   string  // "oldest_first" or "newest_first"
 }
 
 // Batch says when records are sent together: whichever limit is met first.

@@ -136,6 +136,7 @@ func TestFull(t *testing.T) {
 			KeepAlive: 30 * time.Second, AckTimeout: time.Minute, Topic: "fieldferry/{gateway}/{source}",
 			Batch:    Batch{MaxRecords: 100, MaxDelay: 200 * time.Millisecond, MaxBytes: 64 << 10},
 			InFlight: 100, Format: "json", Compress: "zstd", Protocol: "5", MaxRate: 64 << 10, MaxMessages: 50,
+			Backlog: Backlog{Share: 0.3, MaxRate: 16 << 10, Order: "newest_first"},
 		},
 	}
 	if diff := cmp.Diff(want, load(t, "testdata/good/full.yaml", surroundings()), ignorePlaces); diff != "" {
@@ -154,6 +155,7 @@ func TestDefaults(t *testing.T) {
 			KeepAlive: 30 * time.Second, AckTimeout: time.Minute, Topic: "fieldferry/{gateway}/{source}",
 			Batch:    Batch{MaxRecords: 100, MaxDelay: 200 * time.Millisecond, MaxBytes: 64 << 10},
 			InFlight: 100, Format: "json", Compress: "none", Protocol: "3.1.1", VerifyPublish: true,
+			Backlog: Backlog{Share: 0.5, Order: "oldest_first"},
 		},
 	}
 	if diff := cmp.Diff(want, cfg, ignorePlaces); diff != "" {

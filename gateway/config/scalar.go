@@ -113,6 +113,26 @@ func (v value) number(def float64) float64 {
 	return n
 }
 
+// share returns a part of the whole from low to high, which reads 5% or 0.05;
+// def when there is none.
+func (v value) share(low, high, def float64) float64 {
+	if !v.is(scalar) {
+		return def
+	}
+	n, unit := v, 1.0
+	if text, ok := strings.CutSuffix(v.n.text, "%"); ok {
+		copied := *v.n
+		copied.text = strings.TrimSpace(text)
+		n.n, unit = &copied, 100
+	}
+	share := n.number(def*unit) / unit
+	if share < low || share > high {
+		v.fail(v.n.text+" is no share that makes sense here", fmt.Sprintf("write %g%% to %g%%", low*100, high*100))
+		return def
+	}
+	return share
+}
+
 // boolean returns true or false, def when there is neither.
 func (v value) boolean(def bool) bool {
 	text, ok := v.plain("true or false", "true")

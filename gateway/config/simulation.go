@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"math"
-	"strings"
 	"time"
 
 	"fieldferry/bus/modbus"
@@ -112,30 +111,11 @@ func (v value) simulatedFaults() SimulatedFaults {
 	f := v.fields("silent", "late", "late_by", "bad_crc", "truncate", "wrong_unit", "duplicate", "noise", "exception", "exception_code", "byte_gap", "echo")
 	s := span{low: time.Microsecond, high: time.Minute, zero: true, example: "500ms"}
 	return SimulatedFaults{
-		Silent: f.at("silent").share(), Late: f.at("late").share(), BadCRC: f.at("bad_crc").share(), Truncate: f.at("truncate").share(),
-		WrongUnit: f.at("wrong_unit").share(), Duplicate: f.at("duplicate").share(), Noise: f.at("noise").share(), Exception: f.at("exception").share(),
+		Silent: f.at("silent").share(0, 1, 0), Late: f.at("late").share(0, 1, 0), BadCRC: f.at("bad_crc").share(0, 1, 0), Truncate: f.at("truncate").share(0, 1, 0),
+		WrongUnit: f.at("wrong_unit").share(0, 1, 0), Duplicate: f.at("duplicate").share(0, 1, 0), Noise: f.at("noise").share(0, 1, 0), Exception: f.at("exception").share(0, 1, 0),
 		LateBy: f.at("late_by").duration(s, time.Second), ByteGap: f.at("byte_gap").duration(s, 0),
 		ExceptionCode: uint8(f.at("exception_code").integer(0, 255, 4)), Echo: f.at("echo").boolean(false),
 	}
-}
-
-// share reads 5% or 0.05.
-func (v value) share() float64 {
-	if !v.is(scalar) {
-		return 0
-	}
-	n, unit := v, 1.0
-	if text, ok := strings.CutSuffix(v.n.text, "%"); ok {
-		copied := *v.n
-		copied.text = strings.TrimSpace(text)
-		n.n, unit = &copied, 100
-	}
-	share := n.number(0) / unit
-	if share < 0 || share > 1 {
-		v.fail(v.n.text+" is no share", "write 5%, or a number from 0 to 1")
-		return 0
-	}
-	return share
 }
 
 var simulatedKeys = []string{

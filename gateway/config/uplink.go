@@ -16,6 +16,7 @@ const (
 	defaultMaxRecords = 100
 	defaultMaxDelay   = 200 * time.Millisecond
 	defaultMaxBytes   = 64 << 10
+	defaultShare      = 0.5
 )
 
 // maxString is the longest string MQTT can carry, in bytes.
@@ -24,7 +25,7 @@ const maxString = 65535
 func (l *loader) uplink(v value, gateway Gateway) Uplink {
 	f := v.fields("servers", "client_id", "username", "password", "password_file", "tls",
 		"keep_alive", "ack_timeout", "topic", "batch", "in_flight",
-		"preset", "protocol", "verify_publish", "compress", "max_rate", "max_messages")
+		"preset", "protocol", "verify_publish", "compress", "max_rate", "max_messages", "backlog")
 	p := presets[f.at("preset").choice("none", presetAWS)]
 	u := Uplink{
 		ClientID: f.at("client_id").mqttString(gateway.ID),
@@ -45,6 +46,7 @@ func (l *loader) uplink(v value, gateway Gateway) Uplink {
 	}, defaultKeepAlive)
 	u.AckTimeout = f.at("ack_timeout").duration(span{low: time.Second, high: 48 * time.Hour, example: "60s"}, 2*u.KeepAlive)
 	l.batch(f.at("batch"), &u.Batch)
+	u.Backlog = l.backlog(f.at("backlog"), u.MaxRate)
 	l.preset(f, p, &u)
 	l.password(f, &u)
 	if t := f.at("tls"); t.has {
@@ -59,6 +61,19 @@ func (l *loader) batch(v value, b *Batch) {
 	b.MaxRecords = int(f.at("max_records").integer(1, 10_000, defaultMaxRecords))
 	b.MaxDelay = f.at("max_delay").duration(span{low: time.Millisecond, high: time.Minute, zero: true, example: "200ms"}, defaultMaxDelay)
 	b.MaxBytes = f.at("max_bytes").size(1<<10, 16<<20, defaultMaxBytes)
+}
+
+func (l *loader) backlog(v value, uplink int64) Backlog {
+	f := v.fields("share", "max_rate", "order")
+	b := Backlog{
+		Share:   f.at("share").share(0.01, 0.99, defaultShare),
+		MaxRate: f.at("max_rate").rate(64, 1<<30),
+		Order:   f.at("order").choice("oldest_first", "newest_first"),
+	}
+	if uplink > 0 && b.MaxRate > uplink {
+		f.at("max_rate").warn("is more than the max_rate of the uplink, which bounds both lanes", "lower it or remove it")
+	}
+	return b
 }
 
 func (l *loader) servers(f fields, u *Uplink) {

@@ -28,7 +28,7 @@ func TestDoubtedRecord(t *testing.T) {
 		`"type":"modbus","device":"meter","values":{}`: func(dst []byte) []byte {
 			return AppendReading(dst, &modbus.Reading{Device: "meter"})
 		},
-		`"type":"event","event":"x","state":"event"`: func(dst []byte) []byte { return AppendEvent(dst, 0, bus.Event{Code: "x"}) },
+		`"type":"event","event":"x","state":"event"`: func(dst []byte) []byte { return AppendEvent(dst, &Event{Event: bus.Event{Code: "x"}}) },
 	}
 	for want, body := range bodies {
 		for name, c := range map[string]struct {

@@ -10,8 +10,18 @@ const Version = 1
 type Encoder struct {
 	// Clock corrects times; nil: none is corrected.
 	Clock Clock
+	Late  bool // records say that live ones may have overtaken them: "late":true
 
 	stamp stamper
+}
+
+// end ends a record, with what is to be said of its time.
+func (e *Encoder) end(dst []byte, mark string) []byte {
+	dst = append(dst, mark...)
+	if e.Late {
+		dst = append(dst, `,"late":true`...)
+	}
+	return append(dst, '}')
 }
 
 // AppendRecord appends one record as a JSON object. Time is in nanoseconds
@@ -46,7 +56,7 @@ func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte, 
 	default:
 		return dst, fmt.Errorf("%w: type %q", ErrBody, body[0])
 	}
-	return append(append(dst, mark...), '}'), nil
+	return e.end(dst, mark), nil
 }
 
 // head appends the number and the time of a record, and the rest of its head
@@ -70,10 +80,11 @@ func (e *Encoder) AppendLoss(dst []byte, from, to uint64, time int64, reason str
 	dst = appendUint(dst, to-from+1)
 	dst = append(dst, `,"reason":`...)
 	dst = appendString(dst, reason)
+	mark := ""
 	if e.Clock != nil && e.Clock.Suspect(time) {
-		dst = append(dst, markUnsynced...)
+		mark = markUnsynced
 	}
-	return append(dst, '}')
+	return e.end(dst, mark)
 }
 
 // Envelope is the head of one message.

@@ -30,6 +30,7 @@ type Head struct {
 	To     uint64    `json:"to"`
 	Count  uint64    `json:"count"`
 	Reason string    `json:"reason"`
+	Late   bool      `json:"late"` // of the backlog: live records may have overtaken it
 }
 
 // Parse reads an envelope and refuses what is not one.
@@ -58,15 +59,27 @@ type span struct{ from, to uint64 }
 type account struct{ seen []span }
 
 // Ledger keeps account of the sequence numbers that came, so that a consumer
-// can tell whether anything is missing and what came twice. Its zero value is
-// ready; it is not safe for concurrent use. Memory grows with the number of
-// streams and of holes, not of records.
+// can tell whether anything is missing and what came twice. In which order
+// they come does not matter: live records overtake a backlog, and what is
+// missing is what has not come in the end. Its zero value is ready; it is not
+// safe for concurrent use.
+//
+// Memory grows with the number of streams and of holes, not of records, and
+// has a bound: of a stream with more than 16384 holes the oldest ones are
+// closed, and their numbers are missing for ever. Of more than 4096 streams
+// no account is kept: [Ledger.Add] returns an error.
 type Ledger struct {
 	Records    uint64 // records that came, without repetitions and losses
 	Duplicates uint64 // records that came again
 	Lost       uint64 // sequence numbers a loss record accounts for
+	Closed     uint64 // sequence numbers in holes that were closed
 	accounts   map[Stream]*account
 }
+
+const (
+	maxHoles   = 16384
+	maxStreams = 4096
+)
 
 // Entry is what one call of [Ledger.Add] found of a record.
 type Entry struct {
@@ -78,6 +91,9 @@ type Entry struct {
 func (l *Ledger) Add(m *Message) ([]Entry, error) {
 	entries := make([]Entry, 0, len(m.Records))
 	a := l.account(Stream{m.Gateway, m.Session, m.Source})
+	if a == nil {
+		return nil, fmt.Errorf("more than %d streams; no account is kept of %s of %s", maxStreams, m.Source, m.Gateway)
+	}
 	for _, raw := range m.Records {
 		var e Entry
 		if err := json.Unmarshal(raw, &e.Head); err != nil {
@@ -98,6 +114,9 @@ func (l *Ledger) Add(m *Message) ([]Entry, error) {
 		}
 		entries = append(entries, e)
 	}
+	if len(a.seen) > maxHoles {
+		l.Closed += a.close()
+	}
 	return entries, nil
 }
 
@@ -106,7 +125,7 @@ func (l *Ledger) account(s Stream) *account {
 		l.accounts = map[Stream]*account{}
 	}
 	a := l.accounts[s]
-	if a == nil {
+	if a == nil && len(l.accounts) < maxStreams {
 		a = &account{}
 		l.accounts[s] = a
 	}
@@ -135,6 +154,18 @@ func (a *account) add(s span) uint64 {
 	}
 	a.seen = slices.Replace(a.seen, i, j, merged)
 	return fresh
+}
+
+// close closes the older half of the holes and returns how many numbers they
+// had.
+func (a *account) close() (n uint64) {
+	half := len(a.seen) / 2
+	for i := range half {
+		n += a.seen[i+1].from - a.seen[i].to - 1
+	}
+	a.seen[half].from = a.seen[0].from
+	a.seen = slices.Delete(a.seen, 0, half)
+	return n
 }
 
 // Gap is a range of sequence numbers that did not come, both ends included.
@@ -167,6 +198,24 @@ func (l *Ledger) Gaps(fromOne bool) []Gap {
 			cmp.Compare(a.Source, b.Source), cmp.Compare(a.From, b.From))
 	})
 	return gaps
+}
+
+// Missing is the number of sequence numbers in all gaps, those in holes that
+// were closed included.
+func (l *Ledger) Missing(fromOne bool) uint64 {
+	n := l.Closed
+	for _, a := range l.accounts {
+		if len(a.seen) == 0 {
+			continue
+		}
+		if fromOne {
+			n += a.seen[0].from - 1
+		}
+		for i := range a.seen[1:] {
+			n += a.seen[i+1].from - a.seen[i].to - 1
+		}
+	}
+	return n
 }
 
 // Seen says whether sequence number seq of a stream came or is accounted for.

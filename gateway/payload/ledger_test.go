@@ -1,6 +1,7 @@
 package payload
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -36,15 +37,16 @@ func TestLedger(t *testing.T) {
 		dups    uint64
 		lost    uint64
 		gaps    string
+		missing uint64
 	}{
-		"in order":          {[]any{1, 2, 3}, 3, 0, 0, ""},
-		"a hole":            {[]any{1, 2, 5}, 3, 0, 0, "3-4"},
-		"hole filled later": {[]any{1, 5, 2, 3, 4}, 5, 0, 0, ""},
-		"hole accounted":    {[]any{1, [2]int{2, 4}, 5}, 2, 0, 3, ""},
-		"twice":             {[]any{1, 2, 1, 2, 3}, 3, 2, 0, ""},
-		"start missing":     {[]any{3}, 1, 0, 0, "1-2"},
-		"loss twice":        {[]any{[2]int{1, 4}, [2]int{1, 4}, 5}, 1, 0, 4, ""},
-		"loss overlaps":     {[]any{1, 2, [2]int{2, 6}, 8}, 3, 0, 4, "7-7"},
+		"in order":          {[]any{1, 2, 3}, 3, 0, 0, "", 0},
+		"a hole":            {[]any{1, 2, 5}, 3, 0, 0, "3-4", 2},
+		"hole filled later": {[]any{1, 5, 2, 3, 4}, 5, 0, 0, "", 0},
+		"hole accounted":    {[]any{1, [2]int{2, 4}, 5}, 2, 0, 3, "", 0},
+		"twice":             {[]any{1, 2, 1, 2, 3}, 3, 2, 0, "", 0},
+		"start missing":     {[]any{3}, 1, 0, 0, "1-2", 2},
+		"loss twice":        {[]any{[2]int{1, 4}, [2]int{1, 4}, 5}, 1, 0, 4, "", 0},
+		"loss overlaps":     {[]any{1, 2, [2]int{2, 6}, 8}, 3, 0, 4, "7-7", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var l Ledger
@@ -54,6 +56,9 @@ func TestLedger(t *testing.T) {
 			gaps := ""
 			for _, g := range l.Gaps(true) {
 				gaps += fmt.Sprintf("%d-%d", g.From, g.To)
+			}
+			if missing := l.Missing(true); missing != c.missing {
+				t.Errorf("%d missing, want %d", missing, c.missing)
 			}
 			if l.Records != c.records || l.Duplicates != c.dups || l.Lost != c.lost || gaps != c.gaps {
 				t.Errorf("records %d duplicates %d lost %d gaps %q", l.Records, l.Duplicates, l.Lost, gaps)
@@ -121,5 +126,30 @@ func TestLedgerRefusesNonsense(t *testing.T) {
 	var l Ledger
 	if _, err := l.Add(m); err == nil {
 		t.Error("a loss from 5 to 4 is taken")
+	}
+}
+
+// Every other number of a stream is of no interest to this consumer: memory
+// has a bound, and what is missing is counted nevertheless.
+func TestLedgerIsBounded(t *testing.T) {
+	var l Ledger
+	const n = 3 * maxHoles
+	for i := range n {
+		m := &Message{V: 1, Gateway: "g", Session: 1, Source: "s", Records: []json.RawMessage{fmt.Appendf(nil, `{"seq":%d,"type":"can"}`, 2*i+1)}}
+		if _, err := l.Add(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if holes := len(l.Gaps(true)); holes > maxHoles || l.Closed == 0 {
+		t.Errorf("%d holes are kept, at most %d should be", holes, maxHoles)
+	}
+	if l.Records != n || l.Missing(true) != n-1 || l.Duplicates != 0 {
+		t.Errorf("%d records, %d missing, %d duplicates; want %d, %d, 0", l.Records, l.Missing(true), l.Duplicates, n, n-1)
+	}
+	for i := range maxStreams + 10 {
+		m := message(t, uint64(i+2), 1)
+		if _, err := l.Add(m); (err != nil) != (i+2 > maxStreams) {
+			t.Fatalf("stream %d: %v", i+2, err)
+		}
 	}
 }

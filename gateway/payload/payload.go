@@ -24,7 +24,6 @@ import (
 	"errors"
 	"fmt"
 
-	"fieldferry/bus"
 	"fieldferry/bus/can"
 	"fieldferry/bus/modbus"
 )
@@ -139,33 +138,6 @@ func appendFailures(dst []byte, r *modbus.Reading) []byte {
 		}
 	}
 	return append(dst, '}')
-}
-
-// AppendEvent appends the body of an event. The id ties what is raised to
-// what is cleared; 0 leaves it out.
-func AppendEvent(dst []byte, id uint64, e bus.Event) []byte {
-	dst = append(dst, typeEvent)
-	dst = append(dst, `"event":`...)
-	dst = appendString(dst, e.Code)
-	dst = append(dst, `,"state":`...)
-	dst = appendString(dst, e.State.String())
-	if id != 0 {
-		dst = append(dst, `,"id":`...)
-		dst = appendUint(dst, id)
-	}
-	if e.Subject != "" {
-		dst = append(dst, `,"subject":`...)
-		dst = appendString(dst, e.Subject)
-	}
-	if len(e.Detail) == 0 {
-		return dst
-	}
-	detail, err := json.Marshal(e.Detail)
-	if err != nil { // a detail JSON cannot hold must not cost the event
-		detail, _ = json.Marshal(map[string]string{"detail": fmt.Sprint(e.Detail)})
-	}
-	dst = append(dst, `,"detail":`...)
-	return append(dst, detail...)
 }
 
 // Keys are what a topic template may name of a record besides its source.

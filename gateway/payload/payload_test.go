@@ -93,8 +93,8 @@ func TestReadingRecord(t *testing.T) {
 
 func TestEventAndLossRecord(t *testing.T) {
 	var e Encoder
-	body := AppendEvent(nil, 17, bus.Event{Code: "slave_offline", Subject: "meter", State: bus.Raised,
-		Detail: map[string]any{"unit_id": 3}})
+	body := AppendEvent(nil, &Event{ID: 17, Event: bus.Event{Code: "slave_offline", Subject: "meter", State: bus.Raised,
+		Detail: map[string]any{"unit_id": 3}}})
 	got, err := e.AppendRecord(nil, 9, 0, body, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -103,11 +103,16 @@ func TestEventAndLossRecord(t *testing.T) {
 	if string(got) != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+	full := AppendEvent(nil, &Event{ID: 3000000017, Severity: "error", Since: when, Again: true, Flapping: true, Times: 3,
+		Event: bus.Event{Code: "port_lost", State: bus.Cleared}})
+	if want := `{"event":"port_lost","state":"cleared","id":3000000017,"severity":"error","since":"2026-11-20T14:00:00.123456789Z","again":true,"flapping":true,"times":3}`; string(object(full[1:])) != want {
+		t.Errorf("got  %s\nwant %s", object(full[1:]), want)
+	}
 	loss := string(e.AppendLoss(nil, 2001, 2200, -1, "evicted"))
 	if want := `{"ts":"1969-12-31T23:59:59.999999999Z","type":"loss","from":2001,"to":2200,"count":200,"reason":"evicted"}`; loss != want {
 		t.Errorf("got  %s\nwant %s", loss, want)
 	}
-	unencodable := AppendEvent(nil, 0, bus.Event{Code: "x", Detail: map[string]any{"c": make(chan int)}})
+	unencodable := AppendEvent(nil, &Event{Event: bus.Event{Code: "x", Detail: map[string]any{"c": make(chan int)}}})
 	if !json.Valid(object(unencodable[1:])) {
 		t.Errorf("event with an odd detail is not JSON: %s", unencodable)
 	}

@@ -134,16 +134,6 @@ func (n *node) kill() {
 	}
 }
 
-// pid is the node's process, 0 when it is down.
-func (n *node) pid() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.cmd == nil {
-		return 0
-	}
-	return n.cmd.Process.Pid
-}
-
 func (n *node) url() string { return fmt.Sprintf("mqtt://%s:%d", host, n.mqtt) }
 
 var errExited = errors.New("it has ended")

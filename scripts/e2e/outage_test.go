@@ -31,7 +31,8 @@ type bench struct {
 	account *account
 }
 
-func newBench(t *testing.T) *bench {
+// newBench sets up a site; uplink are further keys of that section.
+func newBench(t *testing.T, uplink string) *bench {
 	t.Helper()
 	b := &bench{t: t, dir: t.TempDir(), broker: startMosquitto(t, "127.0.0.1"), account: newAccount(t)}
 	b.witness = b.broker.subscribe(t, "site/#")
@@ -57,7 +58,7 @@ uplink:
   servers: ["mqtt://%s"]
   keep_alive: 5s
   topic: "site/{gateway}/{source}"
-`, startSlave(t), pollPeriod, syncInterval, b.broker.addr())
+%s`, startSlave(t), pollPeriod, syncInterval, b.broker.addr(), uplink)
 	if err := os.WriteFile(b.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +107,7 @@ func (b *bench) rest() {
 // least once and, in order per source, none is missing.
 func TestBrokerOutage(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newBench(t, "")
 	d := startDaemon(t, b.config)
 	b.await("data before the outage", b.has(1, "engine", 2000))
 	b.broker.kill()
@@ -121,13 +122,36 @@ func TestBrokerOutage(t *testing.T) {
 	}
 	b.account.complete(1, "line1")
 	b.nothingPending()
+	t.Logf("%d records were late, %d overtook them", b.account.late, b.account.overtook)
+}
+
+// A backlog that takes its time: live data overtakes it, each of the two lanes
+// is in order, and in the end nothing is missing.
+func TestLiveDataOvertakesABacklog(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, "  backlog: {max_rate: 128KiB/s}\n")
+	d := startDaemon(t, b.config)
+	b.await("data before the outage", b.has(1, "engine", 2000))
+	b.broker.kill()
+	time.Sleep(outage * 3 / 10) // the outage itself
+	b.broker.restart()
+	b.await("live data before the backlog", func() bool { return b.account.overtook > 1000 })
+	b.await("the backlog", func() bool { return b.account.ledger.Missing(true) == 0 })
+	d.stop()
+	b.rest()
+	b.account.complete(1, "engine")
+	b.account.complete(1, "line1")
+	b.nothingPending()
+	if late := b.account.late; late < 1000 {
+		t.Errorf("%d records are late; the outage has left more", late)
+	}
 }
 
 // The same, and fieldferry is killed in the outage: what was read more than
 // sync_interval before that arrives nevertheless.
 func TestKillInAnOutage(t *testing.T) {
 	t.Parallel()
-	b := newBench(t)
+	b := newBench(t, "")
 	d := startDaemon(t, b.config)
 	b.await("data before the outage", b.has(1, "engine", 2000))
 	b.broker.kill()
@@ -174,14 +198,24 @@ type account struct {
 	t      *testing.T
 	ledger payload.Ledger
 	times  map[payload.Stream]time.Time
-	ended  bool // the end mark has come
+	lanes  map[lane]uint64 // the last number of each
+	ended  bool            // the end mark has come
+
+	late     int // records that said so
+	overtook int // live records that came while earlier ones were missing
+}
+
+// lane is live data or the backlog of a stream: within it there is an order.
+type lane struct {
+	payload.Stream
+	late bool
 }
 
 // endMark is no record; it ends a test's account.
 const endMark = `{"v":0,"end":true}`
 
 func newAccount(t *testing.T) *account {
-	return &account{t: t, times: map[payload.Stream]time.Time{}}
+	return &account{t: t, times: map[payload.Stream]time.Time{}, lanes: map[lane]uint64{}}
 }
 
 func (a *account) String() string {
@@ -204,8 +238,8 @@ func (a *account) newest(session uint64, source string) time.Time {
 	return a.times[stream(session, source)]
 }
 
-// add takes one message: what is new in it must follow on what came before,
-// and every value must be the one that was on the bus.
+// add takes one message: what is new in it must follow on what came before in
+// its lane, and every value must be the one that was on the bus.
 func (a *account) add(data []byte) {
 	a.t.Helper()
 	m, err := payload.Parse(data)
@@ -214,7 +248,6 @@ func (a *account) add(data []byte) {
 		return
 	}
 	s := payload.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}
-	last := a.ledger.Last(s)
 	entries, err := a.ledger.Add(m)
 	if err != nil {
 		a.t.Fatal(err)
@@ -227,11 +260,19 @@ func (a *account) add(data []byte) {
 		if e.Duplicate {
 			continue
 		}
-		if e.Seq != last+1 {
-			a.t.Errorf("%s: %d came after %d", m.Source, e.Seq, last)
+		in := lane{s, e.Late}
+		if last := a.lanes[in]; e.Seq <= last {
+			a.t.Errorf("%s: %d came after %d, late: %v", m.Source, e.Seq, last, e.Late)
 		}
-		last = e.Seq
-		a.times[s] = e.Time
+		a.lanes[in] = e.Seq
+		if e.Late {
+			a.late++
+		} else if m.Source == "engine" && a.ledger.Missing(true) > 0 {
+			a.overtook++
+		}
+		if e.Time.After(a.times[s]) {
+			a.times[s] = e.Time
+		}
 		a.value(m.Source, m.Records[i], e)
 	}
 }

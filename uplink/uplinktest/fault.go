@@ -114,7 +114,8 @@ type held struct {
 
 // NewFaultBroker starts a broker at a free port of 127.0.0.1 that treats its
 // first connection by the first fault and so on; the last fault is for all
-// further ones. Without faults it has none.
+// further ones. Without faults it has none. A connection counts when it says
+// something.
 func NewFaultBroker(t Transport, faults ...Fault) (*FaultBroker, error) {
 	b := &FaultBroker{
 		done:    make(chan struct{}),

@@ -26,6 +26,9 @@ type faultConn struct {
 
 func (b *FaultBroker) serve(conn net.Conn) {
 	c := &faultConn{Conn: conn, r: bufio.NewReader(conn)}
+	if _, err := c.r.Peek(1); err != nil {
+		return // who dials twice at once has no use for the second
+	}
 	b.mu.Lock()
 	if n := len(b.faults); n > 0 {
 		c.fault = b.faults[min(b.conns, n-1)]

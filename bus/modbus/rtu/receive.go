@@ -26,7 +26,7 @@ func (d *doubt) before(exception bool) (n int) {
 		n = max(n, d.refusals)
 	}
 	if d.copied {
-		n = max(n, 1)
+		n++
 	}
 	return n
 }
@@ -48,7 +48,7 @@ func (t *Transporter) receive(ctx context.Context, request []byte) ([]byte, erro
 		if n > 0 {
 			had, _ := t.reader.Matches()
 			matches := t.take(n, request, now)
-			if matches > had && d.before(isException(t.reader.First())) == 0 && t.mayBeCopy(request, now) {
+			if matches > had && d.before(isException(t.reader.First())) == 0 && t.mayBeCopy(t.reader.First(), request, now) {
 				d.copied = true
 				deadline = earlier(deadline, now.Add(secondReply+2*t.debts.slowest[request[0]]))
 			}
@@ -74,6 +74,9 @@ func (t *Transporter) receive(ctx context.Context, request []byte) ([]byte, erro
 func (t *Transporter) isOurs(d *doubt) bool {
 	if t.confirmed() {
 		return true
+	}
+	if _, differ := t.reader.Matches(); d.copied && !differ {
+		return false // a copy may come twice
 	}
 	if isException(t.reader.Last()) {
 		matches, _ := t.reader.Matches()
@@ -101,9 +104,9 @@ func (t *Transporter) confirmed() bool {
 	return t.confirming && matches == 1 && bytes.Equal(t.reader.First(), t.doubted)
 }
 
-// mayBeCopy reports whether the reply could be a copy of an earlier one.
-func (t *Transporter) mayBeCopy(request []byte, now time.Time) bool {
-	if t.confirming || t.trials <= 0 && !t.reckons(t.copies) || !t.recent.copyOf(t.reader.First(), request, now) {
+// mayBeCopy reports whether frame could be a copy of an earlier reply.
+func (t *Transporter) mayBeCopy(frame, request []byte, now time.Time) bool {
+	if t.confirming || t.trials <= 0 && !t.reckons(t.copies) || !t.recent.copyOf(frame, request, now) {
 		return false
 	}
 	t.trials--
@@ -118,7 +121,7 @@ func (t *Transporter) accept(request []byte, sent time.Time, d *doubt) ([]byte, 
 	if before > 0 {
 		frame = t.reader.Last()
 	}
-	if d.copied && matches > 1 {
+	if matches > 1 && (d.copied || before == 0) {
 		t.copies = now.Add(reckonFor)
 	}
 	mismatch := ""
@@ -126,7 +129,7 @@ func (t *Transporter) accept(request []byte, sent time.Time, d *doubt) ([]byte, 
 	case t.reader.Tainted():
 		t.debts.add(request, sent, now)
 		mismatch = "another master asks the same unit"
-	case differ && before == 0:
+	case differ && before == 0 && !t.recent.copyOf(t.reader.Last(), request, now):
 		mismatch = "two different replies; two devices have the same unit id"
 	case differ && !d.copied && t.debts.another(request):
 		// The unit should have answered the earlier request first, but it is
@@ -135,7 +138,7 @@ func (t *Transporter) accept(request []byte, sent time.Time, d *doubt) ([]byte, 
 		mismatch = "two different replies, one of them to an earlier request"
 	case differ && (d.copied || t.reckons(t.copies)) && t.recent.copyOf(frame, request, now):
 		mismatch = "two different replies, the last like an earlier one; something on the line repeats frames"
-	case d.copied && matches == 1:
+	case d.copied && !differ, before > 0 && !d.copied && t.mayBeCopy(frame, request, now):
 		t.doubted = append(t.doubted[:0], frame...)
 		t.debts.add(request, sent, now)
 		return nil, errMayBeCopy

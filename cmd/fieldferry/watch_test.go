@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fieldferry/bus/can"
+	"fieldferry/gateway/payload"
+)
+
+// sends makes the message a gateway would send of records from..to.
+func sends(late bool, from, to uint64) []byte {
+	e := payload.Encoder{Late: late}
+	body := payload.AppendFrame(nil, &can.Frame{ID: 0x123, Len: 1})
+	var records []byte
+	for seq := from; seq <= to; seq++ {
+		if seq > from {
+			records = append(records, ',')
+		}
+		at := time.Now()
+		if late {
+			at = at.Add(-time.Hour)
+		}
+		records, _ = e.AppendRecord(records, seq, at.UnixNano(), body, nil)
+	}
+	return payload.Envelope{Gateway: "gw", Session: 1, Source: "engine", Seq: from, Count: int(to - from + 1)}.Append(nil, records)
+}
+
+// Live records overtake a backlog: the gap is told once, then how much of it is
+// left, and in the end nothing is missing.
+func TestWatchWhileABacklogCatchesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out, errs bytes.Buffer
+		w := &watcher{out: &out, err: &errs}
+		say := func(late bool, from, to uint64) { w.message("fieldferry/gw/engine", sends(late, from, to), false) }
+		say(false, 1, 10)
+		say(false, 1011, 1020)
+		for i := range uint64(10) {
+			say(true, 11+100*i, 110+100*i)
+			say(false, 1021+10*i, 1030+10*i)
+			time.Sleep(time.Second)
+		}
+		say(false, 1121, 1130)
+		want := []string{
+			"engine session 1: 11 to 1010 have not come yet",
+			"catching up: 900 records are missing yet",
+			"catching up: 700 records are missing yet",
+			"catching up: 500 records are missing yet",
+			"catching up: 300 records are missing yet",
+			"catching up: 100 records are missing yet",
+			"caught up: nothing is missing",
+		}
+		if got := strings.TrimSpace(errs.String()); got != strings.Join(want, "\n") {
+			t.Errorf("it said\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+		}
+		out.Reset()
+		if err := w.summary(); err != nil {
+			t.Fatal(err)
+		}
+		if got := out.String(); got != "latency of live records: mean 0s, highest 0s\nrecords 1130 gaps 0 duplicates 0\n" {
+			t.Errorf("summary %q", got)
+		}
+	})
+}
+
+// What never comes is a gap in the end.
+func TestWatchFindsWhatIsMissingInTheEnd(t *testing.T) {
+	var out, errs bytes.Buffer
+	w := &watcher{out: &out, err: &errs, opts: watchOptions{quiet: true}}
+	w.message("t", sends(false, 1, 10), false)
+	w.message("t", sends(false, 21, 30), false)
+	w.message("t", sends(true, 11, 15), false)
+	if err := w.summary(); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(out.String(), "gap: engine session 1: 16 to 20\n") || !strings.HasSuffix(out.String(), "records 25 gaps 5 duplicates 0\n") {
+		t.Errorf("summary %q", out.String())
+	}
+}

@@ -1,0 +1,93 @@
+package alarm
+
+import (
+	"time"
+
+	"fieldferry/bus"
+)
+
+// The codes of what the gateway itself reports; those of the buses are in
+// package bus.
+const (
+	Started         = "started" // the first note of every life of the gateway
+	UplinkDown      = "uplink_down"
+	UplinkDenied    = "uplink_denied"
+	DiskFault       = "disk_fault"
+	BufferHigh      = "buffer_high"
+	BufferEvicting  = "buffer_evicting"
+	BufferDamaged   = "buffer_damaged"
+	MemoryFull      = "memory_full"
+	RxOverflow      = "rx_overflow"
+	RecordsRejected = "records_rejected"
+	ClockUnsynced   = "clock_unsynced"
+	ClockStep       = "clock_step"
+)
+
+// Table has every condition that any part of fieldferry reports. To add one is
+// to add a row: events, the status and meta messages, the counters and
+// docs/ALARMS.md follow it.
+var Table = []Condition{
+	{Code: Started, Severity: Info, Momentary: true, Title: "The gateway has started",
+		Text: "The detail has the version, and as alarms the ids of those that were raised before and go on: all others of before are over.",
+		Help: "Nothing. Many of them in a row: look at the journal for why it restarts."},
+
+	{Code: bus.LinkDown, Severity: Error, Title: "CAN interface down",
+		Text: "The interface is down or not there; nothing is received from this bus.",
+		Help: "Bring it up (systemd-networkd, ip link, or bitrate in the configuration); check the adapter and its driver."},
+	{Code: bus.BusOff, Severity: Error, Title: "CAN controller bus-off", HiddenBy: []string{bus.LinkDown},
+		Text: "The controller has left the bus after too many errors; nothing is received until it is restarted.",
+		Help: "Check wiring, termination (two times 120 ohms), bit rate and for a short circuit. Set restart_ms or bitrate, so that it restarts by itself."},
+	{Code: bus.ErrorPassive, Severity: Warning, Title: "CAN controller error-passive", HiddenBy: []string{bus.LinkDown, bus.BusOff},
+		Text: "The controller has counted 128 errors or more; frames may be missing.",
+		Help: "Check wiring, termination and bit rate. A controller that is alone on the bus and not listen-only gets there as well."},
+	{Code: bus.ErrorWarning, Severity: Warning, Title: "CAN controller counts errors", HiddenBy: []string{bus.LinkDown, bus.BusOff, bus.ErrorPassive},
+		Text: "The controller has counted 96 errors or more.",
+		Help: "Check wiring, termination and bit rate before it gets worse."},
+	{Code: RxOverflow, Severity: Error, Title: "CAN frames lost before they were read",
+		Text: "The kernel dropped frames because the machine was too busy to read them; loss records say which numbers. Cleared when none was lost for a minute.",
+		Help: "Lower the load of the machine, set filters, or raise net.core.rmem_max."},
+
+	{Code: bus.PortLost, Severity: Error, Title: "Serial port lost",
+		Text: "The port is gone, cannot be opened or is taken by another program; no device on this line is read.",
+		Help: "Check the adapter, the path and the access rights (group dialout), and that no other program has the port."},
+	{Code: bus.SlaveOffline, Severity: Error, Title: "Modbus device does not answer", HiddenBy: []string{bus.PortLost},
+		Text: "The device has not answered three polls in a row; it is asked more rarely until it does.",
+		Help: "Check its power, unit id, baud rate, parity and the wiring; try fieldferry modbus scan."},
+
+	{Code: bus.PollOverrun, Severity: Warning, Title: "Modbus line overloaded", HiddenBy: []string{bus.PortLost},
+		Text: "Over a minute more than a tenth of the polls had to be left out; values come more rarely than configured. Cleared at less than half of that.",
+		Help: "Look at the load with fieldferry check; poll less often, raise the baud rate, or see to the devices that answer late."},
+
+	{Code: DiskFault, Severity: Critical, Title: "Disk does not take records",
+		Text: "Records wait in memory; what is not delivered before memory is full or power fails is lost.",
+		Help: "Check that the disk is mounted, writable, not full and healthy (journalctl -k)."},
+	{Code: BufferHigh, Severity: Warning, Title: "Buffer fills up",
+		Text: "More than 80 % of max_size is in use; cleared below 70 %. When it is full, records are lost by the overflow policy.",
+		Help: "Restore the uplink; raise max_size if outages are longer than the buffer is made for."},
+	{Code: BufferEvicting, Severity: Critical, Title: "Buffer full, records are lost",
+		Text: "The size or age limit of the buffer makes it drop records; loss records say which. Cleared when none was dropped for a minute.",
+		Help: "Restore the uplink; raise max_size or max_age, or send less (limit, deadband)."},
+	{Code: MemoryFull, Severity: Critical, Title: "Memory full, records are lost",
+		Text: "The disk did not take records, and max_memory is full; loss records say which. Cleared when none was lost for a minute.",
+		Help: "See to the disk; raise max_memory if it only stalls."},
+	{Code: BufferDamaged, Severity: Error, Title: "Stored records were damaged",
+		Text: "The disk gave back something else than was stored; loss records say which. Cleared when nothing more was found for a minute.",
+		Help: "Look at the buffer with fieldferry buffer verify; replace a worn card."},
+
+	{Code: UplinkDown, Severity: Error, After: 5 * time.Second, Title: "No connection to the broker", HiddenBy: []string{UplinkDenied},
+		Text: "Records wait in the buffer; the detail has the reason. Shorter interruptions are not told.",
+		Help: "Follow the reason: network, name, certificate, user and password, or another client with the same client_id."},
+	{Code: UplinkDenied, Severity: Error, Title: "The broker does not let the gateway publish",
+		Text: "The connection works, but the broker's access rules forbid what is sent; records wait in the buffer.",
+		Help: "Grant the gateway's user write on its topics, and read on its status topic."},
+	{Code: RecordsRejected, Severity: Error, Momentary: true, Title: "The broker will never take a message",
+		Text: "Its records are given up and accounted for by loss records; the detail says which and why.",
+		Help: "Usually it is too large: lower batch.max_bytes or raise the broker's limit."},
+
+	{Code: ClockUnsynced, Severity: Warning, Title: "Clock not trusted",
+		Text: "No time service has set the clock, or it shows a time before the program was built; records are marked, and corrected if it is set in time.",
+		Help: "Check the time service (timedatectl) and its servers; write gateway.clock: trusted if the clock is right without one."},
+	{Code: ClockStep, Severity: Info, Momentary: true, Title: "The clock was set",
+		Text: "The detail has from, to, and by how many seconds. Records are in the order of seq, not of ts.",
+		Help: "Nothing, after a start. Again and again: two services set the clock, or it runs badly."},
+}

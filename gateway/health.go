@@ -1,0 +1,214 @@
+package gateway
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"fieldferry/buffer"
+	"fieldferry/bus"
+	"fieldferry/bus/can"
+	"fieldferry/bus/can/link"
+	"fieldferry/bus/modbus"
+	"fieldferry/gateway/alarm"
+	"fieldferry/gateway/payload"
+)
+
+const (
+	// watchInterval is how often the gateway looks at what does not report by itself.
+	watchInterval = time.Second
+	// quiet is how long nothing may be lost until a loss counts as over.
+	quiet = time.Minute
+	// The filling of the buffer, in percent, at which it counts as high, and
+	// as high no longer.
+	bufferHigh, bufferLow = 80, 70
+)
+
+// alarmConfig is what the account of alarms works with.
+func (g *Gateway) alarmConfig() alarm.Config {
+	return alarm.Config{
+		Conditions: g.opts.conditions,
+		Emit: func(source string, e *payload.Event) {
+			e.Since = g.trusted(e.Since)
+			t := e.Time.UnixNano()
+			g.buffer.Source(source).Append(t, payload.AppendEvent(begin(nil, g.clock.Read(), t), e))
+		},
+		Known:   g.known,
+		Changed: func() { g.uplink.Announce(g.online()) },
+		Path:    filepath.Join(g.cfg.Buffer.Dir, "alarms"),
+		Durable: g.cfg.Buffer.SyncInterval,
+		Log:     g.log.With("part", "alarms"),
+	}
+}
+
+// trusted is t, or the zero time if the clock was not to be trusted then: what
+// stands inside a record is not corrected with it.
+func (g *Gateway) trusted(t time.Time) time.Time {
+	if g.clock.Suspect(t.UnixNano()) {
+		return time.Time{}
+	}
+	return t
+}
+
+// known says whether the configuration has a source, and a device of it.
+func (g *Gateway) known(source, subject string) bool {
+	if source == selfSource {
+		return subject == ""
+	}
+	for _, s := range g.sources {
+		if s.name == source {
+			return subject == "" || s.has(subject)
+		}
+	}
+	return false
+}
+
+// health finds out by looking what nobody reports. It belongs to one goroutine.
+type health struct {
+	g      *Gateway
+	begun  bool
+	high   bool
+	losses []*losses
+}
+
+// lossAlarms are the alarms for what the buffer loses. What a bus loses it
+// counts itself.
+var lossAlarms = [...]string{
+	buffer.Evicted: alarm.BufferEvicting, buffer.Memory: alarm.MemoryFull, buffer.Corrupt: alarm.BufferDamaged,
+}
+
+// losses is a condition that holds while a count grows.
+type losses struct {
+	feed  *feed
+	code  string
+	count func(*buffer.Stats) uint64
+
+	last, begin uint64
+	at          time.Time // when it grew last
+	on          bool
+}
+
+func (g *Gateway) newHealth() *health {
+	h := &health{g: g}
+	for reason, code := range lossAlarms {
+		if code != "" {
+			h.losses = append(h.losses, &losses{feed: g.self, code: code, count: func(st *buffer.Stats) uint64 { return st.LostBy[reason] }})
+		}
+	}
+	for _, s := range g.sources {
+		if s.lost != nil {
+			h.losses = append(h.losses, &losses{feed: s.feed, code: alarm.RxOverflow, count: func(*buffer.Stats) uint64 { return s.lost() }})
+		}
+	}
+	return h
+}
+
+// watch looks until ctx ends.
+func (h *health) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		h.look(time.Now())
+		sleep(ctx, watchInterval)
+	}
+}
+
+// look raises and clears what is to be seen now. Clearing what is not raised
+// costs next to nothing.
+func (h *health) look(now time.Time) {
+	g := h.g
+	st := g.buffer.Stats()
+	if !h.begun && st.Session > 0 {
+		h.begun = true
+		g.alarms.Begin(st.Session, selfSource, map[string]any{"version": g.opts.Version})
+	}
+	if st.Fault != "" && !st.Full {
+		g.self.raise(alarm.DiskFault, map[string]any{"error": st.Fault})
+	} else {
+		g.self.clear(alarm.DiskFault, nil)
+	}
+	h.filling(&st)
+	for _, l := range h.losses {
+		l.look(&st, now)
+	}
+	if g.alarms.Doubtful() {
+		h.doubts()
+	}
+}
+
+// filling looks at how full the buffer is.
+func (h *health) filling(st *buffer.Stats) {
+	percent := st.DiskBytes * 100 / max(h.g.cfg.Buffer.MaxSize, 1)
+	switch {
+	case percent >= bufferHigh && !h.high:
+		h.high = true
+		h.g.self.raise(alarm.BufferHigh, map[string]any{"percent": percent})
+	case percent >= bufferLow:
+	case h.high:
+		h.high = false
+		h.g.self.clear(alarm.BufferHigh, map[string]any{"percent": percent})
+	default:
+		h.g.self.clear(alarm.BufferHigh, nil)
+	}
+}
+
+func (l *losses) look(st *buffer.Stats, now time.Time) {
+	n := l.count(st)
+	switch {
+	case n > l.last:
+		if !l.on {
+			l.on, l.begin = true, l.last
+			l.feed.raise(l.code, map[string]any{"lost": n - l.last})
+		}
+		l.last, l.at = n, now
+	case l.on && now.Sub(l.at) >= quiet:
+		l.on = false
+		l.feed.clear(l.code, map[string]any{"lost": n - l.begin})
+	case !l.on:
+		l.feed.clear(l.code, nil)
+	}
+}
+
+// doubts clears alarms of before the start whose conditions are seen not to
+// hold: a bus reports only what it has reported the begin of.
+func (h *health) doubts() {
+	for _, a := range h.g.alarms.Raised() {
+		for _, s := range h.g.sources {
+			if a.Unseen && s.name == a.Source && s.fine(a.Code) {
+				s.feed.Event(bus.Event{Time: time.Now(), Code: a.Code, Subject: a.Subject, State: bus.Cleared})
+			}
+		}
+	}
+}
+
+// canConditions are those of a controller, the gravest first.
+var canConditions = [...]string{bus.LinkDown, bus.BusOff, bus.ErrorPassive, bus.ErrorWarning}
+
+// fineCAN says whether the bus is known to be free of a condition. Where
+// nobody tells the controller's state, a link that is up has to do.
+func fineCAN(code string, st can.Stats) bool {
+	fine := len(canConditions)
+	switch st.State {
+	case link.BusOff.String(), link.Stopped.String(), link.Sleeping.String():
+		fine = 1
+	case link.ErrorPassive.String():
+		fine = 2
+	case link.ErrorWarning.String():
+		fine = 3
+	}
+	return st.Up && slices.Contains(canConditions[:fine], code)
+}
+
+// paceTime is after how long a line that is overloaded has said so.
+const paceTime = 2 * time.Minute
+
+// fineModbus says whether a line that runs for so long is known to be free of
+// a condition. A line that is overloaded raises that itself.
+func fineModbus(code string, st modbus.Stats, ran time.Duration) bool {
+	switch code {
+	case bus.PortLost:
+		return st.Polls > 0 && !st.PortLost
+	case bus.PollOverrun:
+		return st.Polls > 0 && !st.PortLost && ran > paceTime && st.Overruns < st.Polls/20
+	}
+	return false
+}

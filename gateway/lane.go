@@ -1,0 +1,230 @@
+package gateway
+
+import (
+	"time"
+
+	"fieldferry/buffer"
+	"fieldferry/gateway/payload"
+)
+
+// noEnd is the end of the live lane.
+const noEnd = ^uint64(0)
+
+// readRetry is how long a lane leaves a buffer alone that it could not read.
+const readRetry = time.Second
+
+// lane reads one run of the buffer after the other and makes batches of the
+// records. A record waits in a batch with others of its topic until the batch
+// is full or max_delay old.
+type lane struct {
+	q       *queue
+	encoder payload.Encoder
+	read    buffer.Batch
+	run     *run
+	next    uint64    // offset to read next
+	retry   time.Time // the buffer is not read before
+	most    int       // bytes of a message, beside max_bytes; 0: none
+	open    map[batchKey]*batch
+	opened  []*batch // in order of opening; closed ones are skipped
+	ready   []*batch
+	refused []*batch // to be told as lost
+	record  []byte
+}
+
+// run is a range of offsets that is sent in order. What is delivered of it is
+// acknowledged from its begin on.
+type run struct {
+	window
+	end uint64
+}
+
+type batchKey struct {
+	session       uint64
+	source, topic string
+}
+
+type batch struct {
+	batchKey
+	lane    *lane
+	run     *run
+	seq     uint64
+	count   int
+	records []byte
+	offsets []span
+	rejects bool // tells of records that were rejected
+	due     time.Time
+	closed  bool
+
+	sent time.Time // in flight: since when
+	size int       // in flight: bytes of topic and payload
+}
+
+// weight is about how many bytes its message has.
+func (b *batch) weight() int { return len(b.topic) + len(b.records) + payload.MaxOverhead }
+
+// span is a range of offsets, the end not included.
+type span struct{ from, to uint64 }
+
+// begin forgets what the lane holds and goes on with a run.
+func (l *lane) begin(from, to uint64) {
+	l.run = &run{window{base: from}, to}
+	l.next = from
+	l.open = map[batchKey]*batch{}
+	l.opened, l.ready, l.refused = nil, nil, nil
+}
+
+// head returns the batch to be sent next, nil if there is none yet.
+func (l *lane) head(now time.Time) *batch {
+	if len(l.refused) > 0 {
+		l.retell(now)
+	}
+	for {
+		l.closeDue(now)
+		if len(l.ready) > 0 {
+			return l.ready[0]
+		}
+		if l.fill(now) == 0 {
+			return nil
+		}
+	}
+}
+
+// pop takes away what head returned.
+func (l *lane) pop() {
+	l.ready[0] = nil
+	l.ready = l.ready[1:]
+}
+
+// fill reads once from the buffer and shares the records out to batches.
+func (l *lane) fill(now time.Time) int {
+	if l.next >= l.run.end || l.retry.After(now) {
+		return 0
+	}
+	most := int(min(readRecords, l.run.end-l.next))
+	next, err := l.q.store.Read(l.next, &l.read, most, readBytes)
+	if err != nil {
+		l.unreadable(err, now)
+		return 0
+	}
+	n := len(l.read.Records)
+	for i := range l.read.Records {
+		r := &l.read.Records[i]
+		l.skip(min(r.Offset, l.run.end))
+		if r.Offset >= l.run.end {
+			return n
+		}
+		l.add(r, now)
+		l.next = r.Offset + 1
+	}
+	if n == 0 && l.run.end != noEnd {
+		next = l.run.end // all of a run with an end can be read, or is gone
+	}
+	l.skip(min(next, l.run.end))
+	return n
+}
+
+// unreadable leaves the buffer alone for a while. It keeps account of what it
+// cannot give back; trying again is all there is to do here.
+func (l *lane) unreadable(err error, now time.Time) {
+	l.q.cfg.log.Error("reading the buffer failed; trying again", "error", err)
+	l.retry = now.Add(readRetry)
+}
+
+// skip takes account of offsets the buffer no longer has anything for.
+func (l *lane) skip(to uint64) {
+	if to > l.next {
+		l.q.finish(l.run, []span{{l.next, to}})
+		l.next = to
+	}
+}
+
+// add puts one record into the batch of its topic.
+func (l *lane) add(r *buffer.Record, now time.Time) {
+	l.encode(r)
+	key := batchKey{r.Session, r.Source, l.q.topic(r)}
+	b := l.open[key]
+	if b != nil && len(b.records)+1+len(l.record) > l.room(key) {
+		l.close(b)
+		b = nil
+	}
+	if b == nil {
+		b = &batch{batchKey: key, lane: l, run: l.run, seq: r.Seq, due: now.Add(l.q.cfg.maxDelay)}
+		l.open[key] = b
+		l.opened = append(l.opened, b)
+	} else {
+		b.records = append(b.records, ',')
+	}
+	b.records = append(b.records, l.record...)
+	b.count++
+	if n := len(b.offsets); n > 0 && b.offsets[n-1].to == r.Offset {
+		b.offsets[n-1].to++
+	} else {
+		b.offsets = append(b.offsets, span{r.Offset, r.Offset + 1})
+	}
+	if b.count >= l.q.cfg.maxRecords {
+		l.close(b)
+	} else if len(l.open) > maxOpen {
+		l.close(l.oldest())
+	}
+}
+
+// encode makes l.record of r.
+func (l *lane) encode(r *buffer.Record) {
+	cfg := &l.q.cfg
+	if r.Lost > 0 {
+		l.record = l.encoder.AppendLoss(l.record[:0], r.Seq, r.Seq+r.Lost-1, r.Time, r.Reason.String())
+		return
+	}
+	if l.q.rejected[r.Offset] {
+		l.record = l.encoder.AppendLoss(l.record[:0], r.Seq, r.Seq, r.Time, reasonRejected)
+		return
+	}
+	var err error
+	if l.record, err = l.encoder.AppendRecord(l.record[:0], r.Seq, r.Time, r.Data, cfg.decodings[r.Source]); err != nil {
+		// Never silently: the consumer is told that this number does not come.
+		cfg.log.Error("a record cannot be read; reporting it as lost", "source", r.Source, "seq", r.Seq, "error", err)
+		l.record = l.encoder.AppendLoss(l.record[:0], r.Seq, r.Seq, r.Time, buffer.Corrupt.String())
+	}
+}
+
+// room is how many bytes of records a message may hold.
+func (l *lane) room(k batchKey) int {
+	most := l.q.cfg.maxBytes
+	if l.most > 0 {
+		most = min(most, l.most)
+	}
+	if l.q.limit > 0 {
+		most = min(most, l.q.limit-len(k.topic))
+	}
+	return most - payload.MaxOverhead - len(l.q.cfg.gateway) - len(k.source)
+}
+
+// oldest is the batch that has been open longest, nil if none is.
+func (l *lane) oldest() *batch {
+	for len(l.opened) > 0 && l.opened[0].closed {
+		l.opened[0] = nil
+		l.opened = l.opened[1:]
+	}
+	if len(l.opened) == 0 {
+		return nil
+	}
+	return l.opened[0]
+}
+
+func (l *lane) closeDue(now time.Time) {
+	for b := l.oldest(); b != nil && !b.due.After(now); b = l.oldest() {
+		l.close(b)
+	}
+}
+
+func (l *lane) closeAll() {
+	for b := l.oldest(); b != nil; b = l.oldest() {
+		l.close(b)
+	}
+}
+
+func (l *lane) close(b *batch) {
+	b.closed = true
+	delete(l.open, b.batchKey)
+	l.ready = append(l.ready, b)
+}
