@@ -139,7 +139,7 @@ func (b *Buffer) abandon() {
 
 // diskBytes is what all files take.
 func (b *Buffer) diskBytes() int64 {
-	n := b.state.size() + pageSize + b.badBytes + b.journalBytes
+	n := b.stateBytes + pageSize + b.badBytes + b.journalBytes
 	for _, s := range b.segs {
 		n += s.size
 	}
@@ -422,10 +422,11 @@ func (b *Buffer) storeState() error {
 		err = b.state.write(&st)
 	}
 	b.steps.Add(1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stateBytes = b.state.size()
 	if err != nil {
-		b.mu.Lock()
 		b.stateSoon()
-		b.mu.Unlock()
 	}
 	return err
 }

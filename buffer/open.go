@@ -111,6 +111,7 @@ type Buffer struct {
 	badBytes int64
 
 	journalBytes int64 // of the file
+	stateBytes   int64 // likewise
 
 	rewrites  uint64        // how often records got other offsets
 	leaving   span          // offsets of a segment that is being evicted
