@@ -3,6 +3,7 @@ package buffer
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -78,8 +79,12 @@ func stored(s Stats) bool { return s.Unsynced == 0 && s.Fault == "" }
 func faulty(s Stats) bool { return s.Fault != "" }
 
 func addRecords(b *Buffer, n int) {
+	data := make([]byte, 100)
 	for range n {
-		b.Source("engine").Append(1, noise(100))
+		for i := range data {
+			data[i] = byte(rand.Uint32()) // which takes room
+		}
+		b.Source("engine").Append(1, data)
 	}
 }
 
@@ -148,7 +153,7 @@ func TestInodesGone(t *testing.T) {
 	cfg := Config{Dir: filepath.Join(dir, "b"), SyncInterval: time.Millisecond, SegmentSize: 64 << 10}
 	b := mustOpen(t, cfg)
 	addRecords(b, 100)
-	until(t, b, "stored", stored)
+	seal(t, b)
 	var hogs []string
 	for {
 		hog := filepath.Join(dir, fmt.Sprint("hog", len(hogs)))
@@ -228,7 +233,7 @@ func TestFullDiskWithDropNewest(t *testing.T) {
 	for b.Stats().LostBy[Memory] == 0 {
 		addRecords(b, 100)
 		n += 100
-		time.Sleep(time.Millisecond)
+		until(t, b, "stored, or the fault is told", func(s Stats) bool { return s.Unsynced == 0 || s.Fault != "" })
 	}
 	if st := b.Stats(); !strings.Contains(st.Fault, syscall.ENOSPC.Error()) || st.LostBy[Evicted] > 0 {
 		t.Errorf("%+v", st)
