@@ -270,8 +270,10 @@ func TestDamageOfWhatIsWrittenTo(t *testing.T) {
 			t.Run(file+"/"+name, func(t *testing.T) {
 				cfg := Config{Dir: t.TempDir(), SyncInterval: time.Millisecond}
 				b := mustOpen(t, cfg)
-				for range 10 {
+				n := uint64(0)
+				for n < 1000 || b.Stats().Segments == 0 {
 					addRecords(b, 100)
+					n += 100
 					until(t, b, "stored", stored)
 				}
 				seal(t, b)
@@ -290,11 +292,12 @@ func TestDamageOfWhatIsWrittenTo(t *testing.T) {
 					t.Error(err)
 				}
 				b.disk.Unlock()
-				count(t, b).adds(t, 1, "engine", 2000)
+				n += 1000
+				count(t, b).adds(t, 1, "engine", n)
 				until(t, b, "healed", stored)
 				mustClose(t, b)
 				b = mustOpen(t, cfg)
-				count(t, b).adds(t, 1, "engine", 2000)
+				count(t, b).adds(t, 1, "engine", n)
 				if n := b.Stats().Session; n != 2 {
 					t.Errorf("session %d follows session 1", n)
 				}
