@@ -26,7 +26,7 @@ func filled(t testing.TB, cfg Config, n int) (session uint64, files []string) {
 		b.Source("line1").Append(int64(i), data[:10])
 		if i%100 == 99 {
 			b.disk.Lock()
-			if err := b.commit(); err != nil {
+			if err := b.commit(false); err != nil {
 				t.Fatal(err)
 			}
 			b.disk.Unlock()
@@ -79,13 +79,14 @@ func wholeAfter(t testing.TB, cfg Config, session uint64, n uint64) tally {
 	c := count(t, b)
 	c.adds(t, session, "engine", n)
 	c.adds(t, session, "line1", n)
+	next := b.Stats().Session
 	b.Source("engine").Append(1, []byte("it goes on"))
 	mustClose(t, b)
 	b = mustOpen(t, cfg)
 	d := count(t, b)
 	d.adds(t, session, "engine", n)
 	d.adds(t, session, "line1", n)
-	d.adds(t, session+1, "engine", 1)
+	d.adds(t, next, "engine", 1)
 	if c.lost[Corrupt] != d.lost[Corrupt] {
 		t.Errorf("%d lost on the first opening, %d on the second", c.lost[Corrupt], d.lost[Corrupt])
 	}
@@ -258,7 +259,7 @@ func TestDamageWhileRunningIsAccountedFor(t *testing.T) {
 // The newest segment, which is written to, and the state file are damaged, cut
 // or removed while they are in use.
 func TestDamageOfWhatIsWrittenTo(t *testing.T) {
-	for _, file := range []string{"00000001.db", stateName} {
+	for _, file := range []string{"00000001.db", stateName, journalName} {
 		for name, damage := range map[string]func(t *testing.T, path string){
 			"cut":     func(t *testing.T, path string) { truncateTo(t, path, 2*pageSize) },
 			"empty":   func(t *testing.T, path string) { truncateTo(t, path, 0) },
@@ -275,6 +276,7 @@ func TestDamageOfWhatIsWrittenTo(t *testing.T) {
 					n += 100
 					until(t, b, "stored", stored)
 				}
+				seal(t, b)
 				b.mu.Lock()
 				for b.mem.dropSynced() { // so that the disk has to be read
 				}

@@ -38,7 +38,7 @@ func TestInspectWhileInUse(t *testing.T) {
 	defer mustClose(t, b)
 	b.Source("engine").Append(1, []byte("x"))
 	b.disk.Lock()
-	err := b.commit()
+	err := b.commit(false)
 	b.disk.Unlock()
 	if err != nil {
 		t.Fatal(err)

@@ -40,6 +40,10 @@ func (b *Buffer) recover() error {
 		return err
 	}
 	b.separate()
+	left, err := b.takeJournal()
+	if err != nil {
+		return err
+	}
 	broken = append(broken, b.vanished(&st)...)
 	b.fillHoles(&st)
 	b.session++
@@ -61,8 +65,11 @@ func (b *Buffer) recover() error {
 	if err := b.sweepSegments(true); err != nil {
 		return err
 	}
-	b.resume()
+	if err := b.keepJournal(left); err != nil {
+		return err
+	}
 	b.syncedTo = b.next
+	b.openJournal(left.number)
 	return nil
 }
 
@@ -156,7 +163,7 @@ func (b *Buffer) loadSegments(st *state) (broken []brokenSegment, err error) {
 func (b *Buffer) vanished(st *state) (broken []brokenSegment) {
 	var chain []*segment
 	var prev *segment
-	at := uint64(0)
+	at := uint64(1) // offset 0 is never used
 	for _, s := range b.segs {
 		if s.sum.rows > 0 && !s.sum.guess && b.unknown(at, s.sum.first) {
 			switch {
@@ -232,6 +239,9 @@ func (b *Buffer) loadSegment(s *segment, through bool) error {
 	}
 	s.db = db
 	sum, err := s.readSummary()
+	if err == nil {
+		s.data, err = s.used()
+	}
 	if err == nil && through {
 		if err = s.verify(&sum); err == nil {
 			s.checked = true
@@ -305,29 +315,6 @@ func (b *Buffer) fillHoles(st *state) {
 	for _, l := range st.losses {
 		b.gone.remove(l.offset, l.offset+1)
 	}
-}
-
-// resume takes the newest segment up again when it is small and sound, so
-// that many short sessions do not make many small files.
-func (b *Buffer) resume() {
-	if len(b.segs) == 0 {
-		return
-	}
-	s := b.segs[len(b.segs)-1]
-	if !s.checked || s.size >= b.cfg.SegmentSize/2 {
-		return
-	}
-	err := s.openForAppend(b.mapped(), b.step)
-	if err == nil {
-		err = s.checkPages()
-	}
-	if err != nil {
-		b.log.Warn("buffer: a segment is not taken up again", "file", s.path, "error", err)
-		_ = s.close()
-		return
-	}
-	s.opened = b.now()
-	b.active = s
 }
 
 // repair is called by a reader that found damage. It keeps what can be read
@@ -474,6 +461,7 @@ func (b *Buffer) rewrite(s *segment, good []found, gone []span) (*segment, error
 	}
 	if err == nil {
 		n.size, err = fileSize(tmp)
+		n.data = used
 	}
 	if err != nil {
 		os.Remove(tmp)

@@ -21,7 +21,7 @@ const (
 	stateSize     = 2 * stateSlot
 	maxStateSlot  = 64 << 20
 	stateMagic    = "FFst"
-	stateVersion  = 1
+	stateVersion  = 2  // 1 had no journal
 	stateFixed    = 24 // magic, version, length, CRC32C, generation
 	maxSpansState = 1024
 	minLossBytes  = 7  // what a loss takes in the state at least
@@ -181,7 +181,7 @@ func zero(b []byte) bool {
 }
 
 func parseSlot(b []byte) (generation uint64, s state, ok bool) {
-	if v, whole := slotVersion(b); !whole || v != stateVersion {
+	if v, whole := slotVersion(b); !whole || v == 0 || v > stateVersion {
 		return 0, state{}, false
 	}
 	b = b[:stateFixed+binary.LittleEndian.Uint32(b[8:])]
