@@ -62,6 +62,7 @@ func (b *Buffer) begin() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.size, s.saved = size, s.opened
+	b.stateSoon() // so that it knows what the last one had
 	b.segs = append(b.segs, s)
 	b.active = s
 	return nil
@@ -410,7 +411,7 @@ func (b *Buffer) expire() error {
 // storeState writes the state file.
 func (b *Buffer) storeState() error {
 	b.mu.Lock()
-	st := state{session: b.session, next: b.next, losses: append([]loss(nil), b.losses...)}
+	st := state{session: b.session, next: b.next, losses: append([]loss(nil), b.losses...), newest: b.newest()}
 	st.gone = b.gone.within(0, b.next, nil)
 	b.stateDue = 0
 	b.mu.Unlock()

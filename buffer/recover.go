@@ -44,8 +44,10 @@ func (b *Buffer) recover() error {
 	if err != nil {
 		return err
 	}
-	broken = append(broken, b.vanished(&st)...)
+	broken = append(broken, b.vanished(&st, left.s)...)
+	missing := b.vanishedEnd(&st)
 	b.fillHoles(&st)
+	b.tellMissing(missing)
 	b.session++
 	if b.state, err = openState(b.cfg.Dir, generation); err != nil {
 		return err
@@ -160,14 +162,14 @@ func (b *Buffer) loadSegments(st *state) (broken []brokenSegment, err error) {
 // acknowledged or evicted is noted in the state file, and what a commit left
 // out in the summary of its segment. Either a file is missing, or the segment
 // in front of the hole lost its newest meta page and shows an earlier state.
-func (b *Buffer) vanished(st *state) (broken []brokenSegment) {
+func (b *Buffer) vanished(st *state, journal *segment) (broken []brokenSegment) {
 	var chain []*segment
 	var prev *segment
 	at := uint64(1) // offset 0 is never used
 	for _, s := range b.segs {
 		if s.sum.rows > 0 && !s.sum.guess && b.unknown(at, s.sum.first) {
 			switch {
-			case prev == nil && s.id > 1 || prev != nil && s.id > prev.id+1:
+			case prev == nil && (s.id > 1 || s == journal) || prev != nil && s.id > prev.id+1:
 				v := &segment{id: s.id - 1, path: b.path(segmentName(s.id - 1)), sum: summary{guess: true}}
 				b.log.Error("buffer: a segment is missing", "file", v.path)
 				chain = append(chain, v)
