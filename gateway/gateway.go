@@ -41,11 +41,15 @@ import (
 // What it does not take in time is on disk.
 const drainTime = time.Second
 
+// sourcesTime is how long a stop waits for the sources.
+const sourcesTime = 5 * time.Second
+
 // Options are what a gateway takes besides its configuration.
 type Options struct {
 	Log     *slog.Logger  // nil discards
 	Version string        // told in the status message
 	Ready   func()        // called once buffer and sources are up; may be nil
+	Alive   func()        // called once a second as long as the gateway looks after its parts; may be nil
 	Drain   time.Duration // how long a stop waits for the broker to take what is left; 0 means 1 s
 	Built   time.Time     // when the program was built: a clock that shows less is wrong
 	Machine clock.Machine // whose clock it is; nil: of the machine this runs on
@@ -139,6 +143,7 @@ func (g *Gateway) wire() error {
 		rejected:  g.rejected,
 	})
 	g.root = topic.root(g.cfg.Gateway.ID)
+	g.ConfigAccepted()
 	g.uplink, err = uplink.New(g.uplinkConfig(), g.queue, g, g.log.With("part", "uplink"))
 	return err
 }
@@ -199,7 +204,8 @@ func (g *Gateway) addModbus(c *modbus.LineConfig) error {
 // Run runs until ctx ends, then stops in order: first the sources, then, if
 // the broker takes what is left within a second, the uplink, and last the
 // buffer, which puts the rest on disk. It closes the gateway and returns an
-// error only if the buffer could not keep everything.
+// error only if the buffer could not keep everything, or a part did not end:
+// then the process should.
 func (g *Gateway) Run(ctx context.Context) error {
 	// Each part outlives the one that feeds it.
 	uplinkCtx, stopUplink := context.WithCancel(context.WithoutCancel(ctx))
@@ -226,14 +232,34 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	g.log.Info("stopping")
-	sources.Wait()
+	stuck := await(&sources, sourcesTime)
 	g.drain(uplinkCtx)
 	stopUplink()
-	err := group.Wait()
+	err := errors.Join(stuck, group.Wait())
 	stopAlarms()
 	alarms.Wait()
 	return errors.Join(err, g.buffer.Close())
 }
+
+// await waits for the end of the group, but no longer than limit.
+func await(group *sync.WaitGroup, limit time.Duration) error {
+	ended := make(chan struct{})
+	go func() {
+		group.Wait()
+		close(ended)
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return nil
+	case <-timer.C:
+		return fmt.Errorf("a source, or what looks after it, has not ended within %v; the rest was stopped without it", limit)
+	}
+}
+
+// Close closes a gateway that never ran.
+func (g *Gateway) Close() error { return g.buffer.Close() }
 
 // serveControl lets a person read through the Modbus lines, whose ports are
 // the daemon's alone.

@@ -108,6 +108,9 @@ func (g *Gateway) newHealth() *health {
 func (h *health) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		h.look(time.Now())
+		if h.g.opts.Alive != nil {
+			h.g.opts.Alive()
+		}
 		sleep(ctx, watchInterval)
 	}
 }

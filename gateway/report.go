@@ -45,6 +45,24 @@ func (g *Gateway) rejected(r rejection) {
 	})
 }
 
+// How much of what is wrong with a configuration the alarm tells; the log has
+// all of it.
+const maxProblems, maxProblem = 5, 300
+
+// ConfigRejected says that another configuration was not taken, and what is
+// wrong with it, one line for each problem. It may be called from any goroutine.
+func (g *Gateway) ConfigRejected(problems []string) {
+	first := make([]string, min(len(problems), maxProblems))
+	for i := range first {
+		first[i] = problems[i][:min(len(problems[i]), maxProblem)]
+	}
+	g.self.raise(alarm.ConfigRejected, map[string]any{"count": len(problems), "problems": first})
+}
+
+// ConfigAccepted says that the file has no other configuration than the one
+// in use. It may be called from any goroutine.
+func (g *Gateway) ConfigAccepted() { g.self.clear(alarm.ConfigRejected, nil) }
+
 // status is the retained message that says whether the gateway is there.
 type status struct {
 	V       int       `json:"v"`

@@ -51,11 +51,17 @@ func usageError(format string, args ...any) error {
 }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		stop()
+		<-signals // somebody cannot wait; what is on disk is safe from that
+		os.Exit(exitFailed)
+	}()
 	a := &app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, getenv: os.LookupEnv, hostname: os.Hostname}
-	code := a.main(ctx, os.Args[1:])
-	stop()
-	os.Exit(code)
+	os.Exit(a.main(ctx, os.Args[1:]))
 }
 
 // main runs one command line and returns its exit code.

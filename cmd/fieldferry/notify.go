@@ -2,7 +2,12 @@ package main
 
 import (
 	"net"
+	"os"
+	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // notifySystemd tells the service manager a state such as "READY=1", as
@@ -20,6 +25,53 @@ func (a *app) notifySystemd(state string) error {
 		return err
 	}
 	defer conn.Close()
+	// A manager that does not read must not hold up the daemon.
+	if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+		return err
+	}
 	_, err = conn.Write([]byte(state))
 	return err
+}
+
+// reloading is the state of a daemon that has been told to read its
+// configuration again; READY=1 ends it.
+func reloading() string {
+	var now unix.Timespec
+	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &now) // there is such a clock
+	return "RELOADING=1\nMONOTONIC_USEC=" + strconv.FormatInt(now.Nano()/1000, 10)
+}
+
+// watchdogTime is how long the manager waits for a sign of life, as
+// sd_watchdog_enabled(3) finds it out; 0: it does not.
+func (a *app) watchdogTime() time.Duration {
+	if pid, ok := a.getenv("WATCHDOG_PID"); ok && pid != strconv.Itoa(os.Getpid()) {
+		return 0
+	}
+	text, _ := a.getenv("WATCHDOG_USEC")
+	usec, err := strconv.ParseUint(text, 10, 50) // 35 years at most
+	if err != nil {
+		return 0
+	}
+	return time.Duration(usec) * time.Microsecond
+}
+
+// watchdog gives the manager signs of life, one at least in half of the time
+// that it waits, as long as alive is called once a second.
+type watchdog struct {
+	half   time.Duration // 0: nobody waits
+	notify func(state string)
+	last   time.Time
+}
+
+func (w *watchdog) alive() {
+	if time.Since(w.last) > w.half-time.Second {
+		w.ping()
+	}
+}
+
+func (w *watchdog) ping() {
+	if w.half > 0 {
+		w.last = time.Now()
+		w.notify("WATCHDOG=1")
+	}
 }

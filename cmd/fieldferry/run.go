@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 
-	"fieldferry/gateway"
 	"fieldferry/gateway/config"
 
 	"github.com/spf13/cobra"
@@ -71,26 +73,19 @@ func (a *app) run(ctx context.Context, opts configOptions, level, format string)
 	if err != nil {
 		return err
 	}
+	hangup := make(chan os.Signal, 1) // those that come meanwhile are one
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	cfg, _, err := a.load(opts)
 	if err != nil {
 		return err
 	}
-	v := readVersion()
-	g, err := gateway.Open(cfg, gateway.Options{
-		Log:     log,
-		Version: v.Version,
-		Built:   v.built,
-		Ready: func() {
-			log.Info("ready", "version", v.Version, "config", opts.path)
-			if err := a.notifySystemd("READY=1"); err != nil {
-				log.Warn("telling systemd that the daemon is ready failed", "error", err)
-			}
-		},
-	})
-	if err != nil {
+	d := &daemon{app: a, opts: opts, log: log, version: readVersion()}
+	d.watchdog = watchdog{half: a.watchdogTime() / 2, notify: d.notify}
+	if err := d.open(cfg); err != nil {
 		return err
 	}
-	err = g.Run(ctx)
+	err = d.run(ctx, hangup)
 	log.Info("stopped")
 	return err
 }

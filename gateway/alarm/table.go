@@ -19,6 +19,7 @@ const (
 	MemoryFull      = "memory_full"
 	RxOverflow      = "rx_overflow"
 	RecordsRejected = "records_rejected"
+	ConfigRejected  = "config_rejected"
 	ClockUnsynced   = "clock_unsynced"
 	ClockStep       = "clock_step"
 )
@@ -84,6 +85,9 @@ var Table = []Condition{
 		Text: "Its records are given up and accounted for by loss records; the detail says which and why.",
 		Help: "Usually it is too large: lower batch.max_bytes or raise the broker's limit."},
 
+	{Code: ConfigRejected, Severity: Warning, Title: "New configuration not taken",
+		Text: "The file was read again (systemctl reload) and cannot be used; the gateway goes on with the configuration it had. The detail has the first problems and their count.",
+		Help: "Correct what the log and fieldferry check say, and reload. A restart would not come up with this file."},
 	{Code: ClockUnsynced, Severity: Warning, Title: "Clock not trusted",
 		Text: "No time service has set the clock, or it shows a time before the program was built; records are marked, and corrected if it is set in time.",
 		Help: "Check the time service (timedatectl) and its servers; write gateway.clock: trusted if the clock is right without one."},

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
@@ -189,6 +190,14 @@ func (l *loader) config(root value) *Config {
 		l.failAt(place{1, 1}, "uplink", "is missing", `add uplink: {servers: ["mqtt://HOST"]}`)
 	}
 	return cfg
+}
+
+// Same says whether two configurations mean the same. How the files are
+// written does not matter, what other files they take in does.
+func (c *Config) Same(other *Config) bool {
+	a, b := *c, *other
+	a.places, b.places = nil, nil
+	return reflect.DeepEqual(a, b)
 }
 
 // Problem returns a problem that stands where path, or what is around it, is

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+
+	"fieldferry/gateway"
+	"fieldferry/gateway/config"
+)
+
+// daemon is what run runs: one gateway, and another one in its place when the
+// configuration has changed.
+type daemon struct {
+	app      *app
+	opts     configOptions
+	log      *slog.Logger
+	version  buildVersion
+	watchdog watchdog
+
+	cfg     *config.Config // in use
+	gateway *gateway.Gateway
+}
+
+func (d *daemon) open(cfg *config.Config) error {
+	g, err := gateway.Open(cfg, gateway.Options{
+		Log:     d.log,
+		Version: d.version.Version,
+		Built:   d.version.built,
+		Ready:   d.ready,
+		Alive:   d.watchdog.alive,
+	})
+	if err == nil {
+		d.cfg, d.gateway = cfg, g
+	}
+	return err
+}
+
+func (d *daemon) ready() {
+	d.log.Info("ready", "version", d.version.Version, "config", d.opts.path)
+	d.notify("READY=1")
+}
+
+func (d *daemon) notify(state string) {
+	if err := d.app.notifySystemd(state); err != nil {
+		d.log.Warn("systemd could not be told", "state", state, "error", err)
+	}
+}
+
+// run runs the gateway until ctx ends. An error ends it too: then something
+// hangs or is lost, and a new process is the better new beginning.
+func (d *daemon) run(ctx context.Context, hangup <-chan os.Signal) error {
+	for {
+		next, err := d.serve(ctx, hangup)
+		if next == nil || err != nil || ctx.Err() != nil {
+			return err
+		}
+		if err := d.replace(next); err != nil {
+			return err
+		}
+	}
+}
+
+// serve runs the gateway until ctx ends, or until there is another
+// configuration to take its place.
+func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) (next *config.Config, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- d.gateway.Run(ctx) }()
+	for {
+		select {
+		case err := <-ended:
+			return next, err
+		case <-hangup:
+			if next = d.reread(); next != nil {
+				hangup = nil // the next gateway follows those that come now
+				stop()
+			}
+		}
+	}
+}
+
+// reread reads the file again and returns what it says, if that can be used
+// and is not what is in use.
+func (d *daemon) reread() *config.Config {
+	d.notify(reloading())
+	cfg, problems := d.app.loadQuietly(d.opts)
+	var wrong []string
+	for _, p := range problems {
+		if p.Warning {
+			d.log.Warn(p.String())
+			continue
+		}
+		wrong = append(wrong, p.String())
+		d.log.Error(p.String())
+	}
+	switch {
+	case cfg == nil:
+		d.log.Error("the new configuration was not taken, the old one goes on", "config", d.opts.path, "problems", len(wrong))
+		d.gateway.ConfigRejected(wrong)
+	case cfg.Same(d.cfg):
+		d.log.Info("the configuration is the same", "config", d.opts.path)
+		d.gateway.ConfigAccepted()
+	default:
+		d.log.Info("the configuration has changed", "config", d.opts.path)
+		return cfg
+	}
+	d.notify("READY=1")
+	return nil
+}
+
+// replace opens a gateway for next, or again for the old configuration if
+// that cannot be done.
+func (d *daemon) replace(next *config.Config) error {
+	d.watchdog.ping()
+	old, left := d.cfg, d.gateway.Stats().Buffer.Pending
+	moved := next.Buffer.Dir != old.Buffer.Dir
+	if moved && left > 0 {
+		d.log.Warn("records stay behind in the old buffer; they are sent when buffer.path names it again", "directory", old.Buffer.Dir, "records", left)
+	}
+	err := d.open(next)
+	if st := d.gateway.Stats().Buffer; err == nil && moved && st.Session == 0 {
+		err = errors.Join(errors.New("buffer.path cannot be used: "+st.Fault), d.gateway.Close())
+	}
+	if err == nil {
+		return nil
+	}
+	d.watchdog.ping()
+	d.log.Error("the new configuration cannot be used, the old one goes on", "error", err)
+	if err := d.open(old); err != nil {
+		return err
+	}
+	d.gateway.ConfigRejected([]string{err.Error()})
+	return nil
+}
