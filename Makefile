@@ -67,9 +67,9 @@ lint: ## gofmt, go vet, staticcheck, govulncheck, shellcheck
 # elsewhere it would add 800 kB to the binary (docs/decisions/binary-size.md).
 HOT := runtime/... internal/... sync/... strconv unicode/utf8 encoding/binary bufio io math/bits hash/... \
   $(addprefix crypto/internal/,constanttime $(addprefix fips140/,aes/... alias bigmod edwards25519/field mlkem nistec/fiat sha256 sha3 sha512 subtle) fips140deps/byteorder) \
-  golang.org/x/sys/... github.com/klauspost/... go.etcd.io/... github.com/eclipse/... \
-  fieldferry/buffer fieldferry/bus/can fieldferry/bus/can/dbc fieldferry/bus/modbus fieldferry/bus/modbus/rtu \
-  fieldferry/gateway fieldferry/gateway/payload fieldferry/uplink
+  golang.org/x/sys/... github.com/klauspost/... go.etcd.io/... \
+  fieldferry/buffer fieldferry/bus/can fieldferry/bus/can/dbc \
+  fieldferry/gateway fieldferry/gateway/payload
 SMALL := -gcflags=all=-l $(foreach p,$(HOT),-gcflags=$(p)=)
 
 # NAME:GOARCH:GOARM:PAGE of each binary, and where they go. PAGE is the largest

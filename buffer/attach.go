@@ -114,6 +114,8 @@ func (b *Buffer) adopt(r *Buffer) {
 	b.lock, b.state, b.enc, b.bad, b.nextID, b.badBytes = r.lock, r.state, r.enc, r.bad, r.nextID, r.badBytes
 	b.session, b.gone, b.losses, b.segs, b.active = r.session, r.gone, r.losses, r.segs, r.active
 	b.stateDue, b.sweep = r.stateDue, r.sweep
+	b.journal, b.journalNumber, b.journalAt, b.journalBytes = r.journal, r.journalNumber, r.journalAt, r.journalBytes
+	b.stateBytes = r.stateBytes
 	for i, n := range r.stats.LostBy {
 		b.count(n, Reason(i))
 	}
@@ -235,8 +237,11 @@ func (b *Buffer) last() error {
 			return err
 		}
 	}
-	if err := b.commit(); err != nil {
-		return err
+	if err := b.commit(true); err != nil {
+		b.log.Error("buffer: the last segment failed; the journal may have room", "error", err)
+		if err := b.commit(false); err != nil {
+			return err
+		}
 	}
 	if err := b.sweepSegments(true); err != nil {
 		return err

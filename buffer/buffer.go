@@ -16,10 +16,11 @@
 //
 // # Files
 //
-// NNNNNNNN.db are the segments, state holds the session counter,
-// acknowledgements and losses in two slots, lock is locked by the process that
-// has the buffer. A damaged segment is kept as NNNNNNNN.db.bad while there is
-// room; what ends in .tmp was not finished and is removed.
+// NNNNNNNN.db are the segments, journal takes small commits until there is
+// enough for a segment, state holds the session counter, acknowledgements and
+// losses in two slots, lock is locked by the process that has the buffer. A
+// damaged segment is kept as NNNNNNNN.db.bad while there is room; what ends in
+// .tmp was not finished and is removed.
 //
 // # Caveats
 //

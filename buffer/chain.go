@@ -24,7 +24,7 @@ func (b *Buffer) roomForChunks() error {
 	}
 	if s := b.active; s != nil {
 		need += int64(len(s.sum.pairs)) * 64
-		if s.size >= b.cfg.SegmentSize || b.cfg.MaxAge > 0 && b.now()-s.opened > b.cfg.MaxAge/8 {
+		if s.data >= b.cfg.SegmentSize || b.cfg.MaxAge > 0 && b.now()-s.opened > b.cfg.MaxAge/8 {
 			b.roll()
 		}
 	}
@@ -62,6 +62,7 @@ func (b *Buffer) begin() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s.size, s.saved = size, s.opened
+	b.stateSoon() // so that it knows what the last one had
 	b.segs = append(b.segs, s)
 	b.active = s
 	return nil
@@ -88,6 +89,11 @@ func (b *Buffer) roll() {
 		// It stays as long as it is; reading will check it.
 		b.log.Error("buffer: ending a segment failed", "file", s.path, "error", err)
 	}
+	b.measure(s)
+}
+
+// measure asks how much a file takes.
+func (b *Buffer) measure(s *segment) {
 	if size, err := fileSize(s.path); err == nil {
 		b.mu.Lock()
 		s.size = size
@@ -129,16 +135,12 @@ func (b *Buffer) abandon() {
 		}
 		return
 	}
-	if size, err := fileSize(s.path); err == nil {
-		b.mu.Lock()
-		s.size = size
-		b.mu.Unlock()
-	}
+	b.measure(s)
 }
 
 // diskBytes is what all files take.
 func (b *Buffer) diskBytes() int64 {
-	n := b.state.size() + pageSize + b.badBytes
+	n := b.stateBytes + pageSize + b.badBytes + b.journalBytes
 	for _, s := range b.segs {
 		n += s.size
 	}
@@ -409,7 +411,7 @@ func (b *Buffer) expire() error {
 // storeState writes the state file.
 func (b *Buffer) storeState() error {
 	b.mu.Lock()
-	st := state{session: b.session, next: b.next, losses: append([]loss(nil), b.losses...)}
+	st := state{session: b.session, next: b.next, losses: append([]loss(nil), b.losses...), newest: b.newest()}
 	st.gone = b.gone.within(0, b.next, nil)
 	b.stateDue = 0
 	b.mu.Unlock()
@@ -421,10 +423,11 @@ func (b *Buffer) storeState() error {
 		err = b.state.write(&st)
 	}
 	b.steps.Add(1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.stateBytes = b.state.size()
 	if err != nil {
-		b.mu.Lock()
 		b.stateSoon()
-		b.mu.Unlock()
 	}
 	return err
 }
@@ -449,7 +452,7 @@ func (b *Buffer) Stats() Stats {
 		s.Pending-- // offset 0 is never used
 	}
 	for _, k := range b.mem.blocks {
-		if !k.synced {
+		if !k.synced && !k.logged {
 			s.Unsynced += uint64(len(k.rows)) - b.gone.inside(k.first, k.end())
 		}
 	}

@@ -125,33 +125,45 @@ func (r *reader) bytes(n uint64) []byte {
 // parseHead reads the head of the chunk b begins with and checks every
 // checksum. intern keeps the names of sources.
 func parseHead(b []byte, intern *interner, h *head) error {
+	bodyLen, err := parseHeadOnly(b, intern, h)
+	if err != nil {
+		return err
+	}
+	if bodyLen > len(b)-h.size {
+		return errChunk
+	}
+	h.body = b[h.size : h.size+bodyLen]
+	if crc32.Checksum(h.body, castagnoli) != binary.LittleEndian.Uint32(b[20:]) {
+		return fmt.Errorf("checksum of a chunk's records is wrong: %w", errChunk)
+	}
+	h.size += bodyLen
+	return nil
+}
+
+// parseHeadOnly reads the head of a chunk whose body need not be there, and
+// returns how long that is.
+func parseHeadOnly(b []byte, intern *interner, h *head) (bodyLen int, err error) {
 	tables := h.tables[:0]
 	*h = head{}
 	if len(b) < chunkFixed || string(b[:3]) != chunkMagic {
-		return errChunk
+		return 0, errChunk
 	}
 	if b[3] != chunkVersion {
-		return fmt.Errorf("chunk version %d is not known: %w", b[3], errChunk)
+		return 0, fmt.Errorf("chunk version %d is not known: %w", b[3], errChunk)
 	}
 	headLen := binary.LittleEndian.Uint32(b[8:])
-	bodyLen := binary.LittleEndian.Uint32(b[12:])
+	body := binary.LittleEndian.Uint32(b[12:])
 	raw := binary.LittleEndian.Uint32(b[16:])
-	if headLen > maxChunkHead || bodyLen > maxRawBody || raw > maxRawBody ||
-		uint64(len(b)) < chunkFixed+uint64(headLen)+uint64(bodyLen) {
-		return errChunk
+	if headLen > maxChunkHead || body > maxRawBody || raw > maxRawBody || uint64(len(b)) < chunkFixed+uint64(headLen) {
+		return 0, errChunk
 	}
 	meta := b[chunkFixed : chunkFixed+headLen]
 	sum := crc32.Update(crc32.Checksum(b[:24], castagnoli), castagnoli, meta)
 	if sum != binary.LittleEndian.Uint32(b[24:]) {
-		return fmt.Errorf("checksum of a chunk's head is wrong: %w", errChunk)
+		return 0, fmt.Errorf("checksum of a chunk's head is wrong: %w", errChunk)
 	}
-	body := b[chunkFixed+headLen : chunkFixed+headLen+bodyLen]
-	if crc32.Checksum(body, castagnoli) != binary.LittleEndian.Uint32(b[20:]) {
-		return fmt.Errorf("checksum of a chunk's records is wrong: %w", errChunk)
-	}
-	h.zstd, h.body, h.raw = b[4]&flagZstd != 0, body, int(raw)
-	h.size = chunkFixed + len(meta) + len(body)
-	return parseMeta(meta, intern, tables, h)
+	h.zstd, h.raw, h.size = b[4]&flagZstd != 0, int(raw), chunkFixed+len(meta)
+	return int(body), parseMeta(meta, intern, tables, h)
 }
 
 func parseMeta(meta []byte, intern *interner, tables []table, h *head) error {

@@ -77,6 +77,9 @@ func (b *Buffer) untilWork() (wait time.Duration, idle bool) {
 	if b.sweep {
 		sooner(now)
 	}
+	if at, ok := b.journalOld(); ok {
+		sooner(at)
+	}
 	if b.cfg.MaxAge > 0 && len(b.segs) > 0 {
 		sooner(b.segs[0].saved + b.cfg.MaxAge)
 	}
@@ -94,7 +97,7 @@ func (b *Buffer) untilDue(now time.Duration) (time.Duration, bool) {
 	}
 	b.hurry = b.hurry && b.mem.unsynced > b.mem.limit/2
 	for _, k := range b.mem.blocks {
-		if k.synced {
+		if k.synced || k.logged {
 			continue
 		}
 		off := b.gone.outside(k.first)
@@ -153,6 +156,8 @@ func (b *Buffer) work() error {
 	b.busyFrom = now
 	due, idle := b.untilDue(now)
 	store := b.stateDue > 0 && b.stateDue <= now
+	at, old := b.journalOld()
+	old = old && at <= now
 	b.mu.Unlock()
 	if err := b.sweepSegments(false); err != nil {
 		return err
@@ -160,8 +165,8 @@ func (b *Buffer) work() error {
 	if err := b.expire(); err != nil {
 		return err
 	}
-	if !idle && due <= 0 {
-		if err := b.commit(); err != nil {
+	if old || !idle && due <= 0 {
+		if err := b.commit(old); err != nil {
 			return err
 		}
 	}
@@ -171,74 +176,115 @@ func (b *Buffer) work() error {
 	return nil
 }
 
-// commit stores every record that is only in memory and not acknowledged.
-func (b *Buffer) commit() error {
+// commit puts every record that is only in memory and not acknowledged on the
+// disk: into the journal or, with what that has, into a segment. With seal
+// everything goes into a segment.
+func (b *Buffer) commit(seal bool) error {
 	begin := b.now()
+	all, logged := b.unstored()
+	noted, encoded := false, 0
+	if fresh := all[logged:]; !seal {
+		noted, encoded = b.note(fresh)
+		noted = noted || len(fresh) == 0
+	}
+	took := b.now() - begin
+	var err error
+	for full := b.journalFull(); (!noted || full) && len(all) > 0 && err == nil; encoded = 0 {
+		var n int
+		n, err = b.commitGroup(all, encoded)
+		b.steps.Add(1)
+		all = all[n:]
+	}
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, k := range all {
+		b.mem.release(k)
+	}
+	if !noted {
+		took = b.now() - begin
+	}
+	b.slowest = max(took, b.slowest-b.slowest/8)
+	return err
+}
+
+// unstored returns the blocks that are in no segment; the first logged ones
+// are in the journal.
+func (b *Buffer) unstored() (blocks []*block, logged int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.missing {
 		b.settleAll()
 	}
 	b.mem.seal()
-	var blocks []*block
 	for _, k := range b.mem.blocks {
-		if !k.synced {
-			k.busy = true
-			blocks = append(blocks, k)
+		if k.synced {
+			continue
+		}
+		k.busy = true
+		blocks = append(blocks, k)
+		if k.logged {
+			logged = len(blocks)
 		}
 	}
-	b.mu.Unlock()
-	var err error
-	for len(blocks) > 0 && err == nil {
-		var n int
-		n, err = b.commitGroup(blocks)
-		b.steps.Add(1)
-		if n > 0 {
-			b.finishBlocks(blocks[:n])
-		}
-		blocks = blocks[n:]
-	}
-	b.mu.Lock()
-	for _, k := range blocks {
-		b.mem.release(k)
-	}
-	took := b.now() - begin
-	b.slowest = max(took, b.slowest-b.slowest/8)
-	b.mu.Unlock()
-	return err
+	return blocks, logged
 }
 
-// finishBlocks notes that blocks are stored, or need not be.
-func (b *Buffer) finishBlocks(blocks []*block) {
+// commitGroup stores some of the blocks in one transaction and returns how
+// many it is done with: those that encode has put into b.out, or, if it has
+// not, about a megabyte. When the size limit leaves no room, those that are
+// only in memory are lost, by policy.
+func (b *Buffer) commitGroup(blocks []*block, encoded int) (n int, err error) {
+	if b.stillFull() {
+		return len(blocks), b.refuse(blocks)
+	}
+	if n = encoded; n == 0 {
+		n, _ = b.encode(blocks)
+	}
+	if len(b.heads) > 0 { // else all was acknowledged meanwhile
+		err = b.store()
+	}
+	switch {
+	case errors.Is(err, errFull):
+		return n, b.refuse(blocks[:n])
+	case err != nil:
+		b.spare(err)
+		return 0, err
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.syncedTo = blocks[len(blocks)-1].end()
-	for _, k := range blocks {
+	end := blocks[n-1].end()
+	if !blocks[n-1].logged {
+		b.stats.Commits++
+	}
+	for _, k := range blocks[:n] {
 		b.mem.markSynced(k)
 		b.mem.release(k)
 	}
 	b.mem.trim()
+	if j := b.journal; j != nil {
+		j.stored, j.from = end, end
+	}
+	b.synced(end)
+	return n, nil
+}
+
+// stillFull says whether there is no more room than before, so that nothing
+// need be encoded to find that out.
+func (b *Buffer) stillFull() bool {
+	b.mu.Lock()
+	full := b.full
+	b.mu.Unlock()
+	return full && errors.Is(b.makeRoom(int64(chunkOverhead+b.step)), errFull)
+}
+
+// synced notes that what lies below the offset end is on disk or gone. mu is
+// held.
+func (b *Buffer) synced(end uint64) {
+	b.syncedTo = end
 	if b.cfg.SyncInterval == 0 && b.wake != nil {
 		close(b.wake)
 		b.wake = nil
 	}
-}
-
-// commitGroup stores some of the blocks in one transaction and returns how
-// many. When the size limit leaves no room they are lost, by policy.
-func (b *Buffer) commitGroup(blocks []*block) (int, error) {
-	n := b.encode(blocks)
-	if len(b.heads) == 0 {
-		return n, nil // acknowledged meanwhile: nothing is written
-	}
-	err := b.store()
-	if errors.Is(err, errFull) {
-		return n, b.refuse(blocks[:n])
-	}
-	if err != nil {
-		b.spare(err)
-		return 0, err
-	}
-	return n, nil
 }
 
 // spare frees a segment's worth of a disk that is full before the size limit
@@ -265,17 +311,19 @@ func (b *Buffer) spare(err error) {
 	}
 }
 
+// groupLimit is about how many bytes of records one commit to a segment has.
+func (b *Buffer) groupLimit() int { return int(min(b.cfg.SegmentSize/2, 1<<20)) }
+
 // encode turns blocks into chunks in b.out and b.heads, about a megabyte of
-// records at most, and returns how many blocks.
-func (b *Buffer) encode(blocks []*block) (n int) {
-	limit := int(min(b.cfg.SegmentSize/2, 1<<20))
+// records at most, and returns how many blocks and bytes of records.
+func (b *Buffer) encode(blocks []*block) (n, size int) {
+	limit := b.groupLimit()
 	b.out, b.heads = b.out[:0], b.heads[:0]
 	b.mu.Lock()
 	for i := len(b.names); i < len(b.sources); i++ {
 		b.names = append(b.names, b.sources[i].name)
 	}
 	b.mu.Unlock()
-	size := 0
 	for n < len(blocks) && (n == 0 || size < limit) {
 		k := blocks[n]
 		n++
@@ -287,7 +335,7 @@ func (b *Buffer) encode(blocks []*block) (n int) {
 	if b.enc.rows > 0 {
 		b.finishChunk()
 	}
-	return n
+	return n, size
 }
 
 func (b *Buffer) encodeBlock(k *block, limit int) (size int) {
@@ -338,10 +386,14 @@ func (b *Buffer) store() error {
 	b.mu.Unlock()
 	err := b.hook("commit")
 	if err == nil {
-		err = b.writeAhead(s)
+		err = s.allocate(int64(len(b.out))+chunkOverhead+int64(2*pageSize*len(chunks)), int64(b.step))
 	}
 	if err == nil {
 		err = s.append(chunks, b.heads, sum.encode(nil))
+	}
+	used := int64(0)
+	if err == nil {
+		used, err = s.used()
 	}
 	if err == nil {
 		err = b.hook("committed")
@@ -358,14 +410,18 @@ func (b *Buffer) store() error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	s.sum, s.size, s.saved = sum, size, b.now()
+	s.sum, s.size, s.data, s.saved = sum, size, used, b.now()
+	b.taken()
+	return nil
+}
+
+// taken notes that what is in b.out is on disk. mu is held.
+func (b *Buffer) taken() {
 	if b.full {
 		b.full = false
 		b.log.Info("buffer: there is room for records again")
 	}
 	b.stats.WrittenBytes += uint64(len(b.out))
-	b.stats.Commits++
-	return nil
 }
 
 // fileSize returns what the file takes: its length or its blocks, whichever
@@ -383,10 +439,18 @@ func fileSize(path string) (int64, error) {
 }
 
 // refuse turns records that are only in memory into losses: the policy is to
-// drop the newest, or there is nothing older to drop.
+// drop the newest, or there is nothing older to drop. What is in the journal
+// stays there until there is room.
 func (b *Buffer) refuse(blocks []*block) error {
 	b.mu.Lock()
+	b.synced(blocks[len(blocks)-1].end())
+	some := false
 	for _, k := range blocks {
+		b.mem.release(k)
+		if k.logged {
+			continue
+		}
+		some = true
 		runs := runs{handed: &b.handed}
 		for i := range k.rows {
 			if off := k.first + uint64(i); !b.gone.contains(off) {
@@ -397,10 +461,13 @@ func (b *Buffer) refuse(blocks []*block) error {
 		b.replace(k.first, k.end(), runs.list)
 		b.mem.take(k)
 	}
-	if !b.full {
+	if some && !b.full {
 		b.full = true
 		b.log.Warn("buffer: the size limit is reached; new records are lost", "limit", b.cfg.MaxSize)
 	}
 	b.mu.Unlock()
+	if !some {
+		return nil
+	}
 	return b.storeState()
 }

@@ -26,7 +26,7 @@ func filled(t testing.TB, cfg Config, n int) (session uint64, files []string) {
 		b.Source("line1").Append(int64(i), data[:10])
 		if i%100 == 99 {
 			b.disk.Lock()
-			if err := b.commit(); err != nil {
+			if err := b.commit(false); err != nil {
 				t.Fatal(err)
 			}
 			b.disk.Unlock()
@@ -79,13 +79,14 @@ func wholeAfter(t testing.TB, cfg Config, session uint64, n uint64) tally {
 	c := count(t, b)
 	c.adds(t, session, "engine", n)
 	c.adds(t, session, "line1", n)
+	next := b.Stats().Session
 	b.Source("engine").Append(1, []byte("it goes on"))
 	mustClose(t, b)
 	b = mustOpen(t, cfg)
 	d := count(t, b)
 	d.adds(t, session, "engine", n)
 	d.adds(t, session, "line1", n)
-	d.adds(t, session+1, "engine", 1)
+	d.adds(t, next, "engine", 1)
 	if c.lost[Corrupt] != d.lost[Corrupt] {
 		t.Errorf("%d lost on the first opening, %d on the second", c.lost[Corrupt], d.lost[Corrupt])
 	}
@@ -166,30 +167,73 @@ func TestEveryPageLostIsAccountedFor(t *testing.T) {
 	}
 }
 
-// The newest segment is the one that a power cut hits. What it had at its end
-// is not told by a successor.
-func TestDamageOfTheNewestSegmentKeepsTheRest(t *testing.T) {
-	const n = 2000
+// The newest segment and the journal have no successor that would tell what
+// they had: not one of their pages may be missed, nor they themselves.
+func TestDamageOfTheNewestIsAccountedFor(t *testing.T) {
 	master := damageConfig(t)
-	session, files := filled(t, master, n)
-	last := files[len(files)-1]
-	info, err := os.Stat(last)
-	if err != nil {
-		t.Fatal(err)
+	b := mustOpen(t, master)
+	n := uint64(0)
+	for b.Stats().Segments < 2 || b.mem.logged == 0 { // the disk is not at work in between
+		addRecords(b, 20)
+		b.Source("line1").Append(1, []byte("x"))
+		n += 20
+		b.disk.Lock()
+		if err := b.commit(false); err != nil {
+			t.Fatal(err)
+		}
+		b.disk.Unlock()
 	}
-	for page := int64(0); page < info.Size()/pageSize; page += 2 {
+	crashed := damageConfig(t) // as a kill leaves it: nothing is at work
+	copyDir(t, master.Dir, crashed.Dir)
+	b.disk.Lock()
+	if err := b.storeState(); err != nil {
+		t.Error(err)
+	}
+	b.disk.Unlock()
+	noted := damageConfig(t)
+	copyDir(t, master.Dir, noted.Dir)
+	mustClose(t, b)
+	segments, err := filepath.Glob(filepath.Join(crashed.Dir, "*.db"))
+	if err != nil || len(segments) < 2 {
+		t.Fatalf("%v, %v", segments, err)
+	}
+	newest := filepath.Base(segments[len(segments)-1])
+	try := func(t *testing.T, from Config, damage func(dir string)) {
+		t.Helper()
 		cfg := damageConfig(t)
-		copyDir(t, master.Dir, cfg.Dir)
-		overwrite(t, filepath.Join(cfg.Dir, filepath.Base(last)), page*pageSize, noise(pageSize))
-		b := mustOpen(t, cfg)
-		c := count(t, b)
-		seen := c.seen[runKey{session, "engine"}]
-		for i := uint64(1); i <= n*3/4; i++ {
-			if seen[i] != 1 {
-				t.Fatalf("page %d: number %d was given back %d times", page, i, seen[i])
+		copyDir(t, from.Dir, cfg.Dir)
+		damage(cfg.Dir)
+		for range 2 {
+			b := mustOpen(t, cfg)
+			c := count(t, b)
+			c.adds(t, 1, "engine", n)
+			c.adds(t, 1, "line1", n/20)
+			mustClose(t, b)
+		}
+	}
+	for _, file := range []string{newest, journalName} {
+		info, err := os.Stat(filepath.Join(crashed.Dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for page := int64(0); page < info.Size()/pageSize; page++ {
+			for what, b := range map[string][]byte{"zero": make([]byte, pageSize), "noise": noise(pageSize)} {
+				t.Run(fmt.Sprintf("%s/%s/%d", file, what, page), func(t *testing.T) {
+					try(t, crashed, func(dir string) { overwrite(t, filepath.Join(dir, file), page*pageSize, b) })
+				})
 			}
 		}
-		mustClose(t, b)
+		for what, damage := range map[string]func(path string){
+			"vanished": func(path string) { _ = os.Remove(path) },
+			"empty":    func(path string) { truncateTo(t, path, 0) },
+			"half":     func(path string) { truncateTo(t, path, info.Size()/2) },
+			"text":     func(path string) { writeText(t, path) },
+			"noise":    func(path string) { overwrite(t, path, 0, noise(int(info.Size()))) },
+		} {
+			t.Run(file+"/"+what, func(t *testing.T) {
+				try(t, noted, func(dir string) { damage(filepath.Join(dir, file)) })
+			})
+		}
 	}
 }
 
@@ -258,7 +302,7 @@ func TestDamageWhileRunningIsAccountedFor(t *testing.T) {
 // The newest segment, which is written to, and the state file are damaged, cut
 // or removed while they are in use.
 func TestDamageOfWhatIsWrittenTo(t *testing.T) {
-	for _, file := range []string{"00000001.db", stateName} {
+	for _, file := range []string{"00000001.db", stateName, journalName} {
 		for name, damage := range map[string]func(t *testing.T, path string){
 			"cut":     func(t *testing.T, path string) { truncateTo(t, path, 2*pageSize) },
 			"empty":   func(t *testing.T, path string) { truncateTo(t, path, 0) },
@@ -269,10 +313,13 @@ func TestDamageOfWhatIsWrittenTo(t *testing.T) {
 			t.Run(file+"/"+name, func(t *testing.T) {
 				cfg := Config{Dir: t.TempDir(), SyncInterval: time.Millisecond}
 				b := mustOpen(t, cfg)
-				for range 10 {
+				n := uint64(0)
+				for n < 1000 || b.Stats().Segments == 0 {
 					addRecords(b, 100)
+					n += 100
 					until(t, b, "stored", stored)
 				}
+				seal(t, b)
 				b.mu.Lock()
 				for b.mem.dropSynced() { // so that the disk has to be read
 				}
@@ -288,11 +335,12 @@ func TestDamageOfWhatIsWrittenTo(t *testing.T) {
 					t.Error(err)
 				}
 				b.disk.Unlock()
-				count(t, b).adds(t, 1, "engine", 2000)
+				n += 1000
+				count(t, b).adds(t, 1, "engine", n)
 				until(t, b, "healed", stored)
 				mustClose(t, b)
 				b = mustOpen(t, cfg)
-				count(t, b).adds(t, 1, "engine", 2000)
+				count(t, b).adds(t, 1, "engine", n)
 				if n := b.Stats().Session; n != 2 {
 					t.Errorf("session %d follows session 1", n)
 				}

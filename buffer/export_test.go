@@ -35,5 +35,5 @@ func sumOf(b []byte) []byte {
 func Commit(b *Buffer) error {
 	b.disk.Lock()
 	defer b.disk.Unlock()
-	return b.commit()
+	return b.commit(false)
 }

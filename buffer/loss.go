@@ -149,3 +149,58 @@ func (b *Buffer) crowded() bool {
 	n := int64(len(b.losses))
 	return n*int64(unsafe.Sizeof(loss{})) > b.cfg.MaxMemory/4 || n*lossBytes > b.cfg.MaxSize/256
 }
+
+// newest lists what the newest segment and the journal have. mu is held.
+func (b *Buffer) newest() []table {
+	var sum summary
+	for i := len(b.segs) - 1; i >= 0; i-- {
+		if b.segs[i].sum.rows > 0 {
+			sum.pairs = append(sum.pairs, b.segs[i].sum.pairs...)
+			break
+		}
+	}
+	for _, k := range b.mem.blocks {
+		if !k.logged {
+			continue
+		}
+		for i := range k.rows {
+			w := &k.rows[i]
+			name := b.sources[w.src].name
+			p := sum.pair(b.session, name)
+			if p == nil {
+				sum.pairs = append(sum.pairs, table{session: b.session, name: name, first: w.seq})
+				p = &sum.pairs[len(sum.pairs)-1]
+			}
+			p.last, p.offset, p.t = w.next()-1, k.first+uint64(i), w.t
+		}
+	}
+	return sum.pairs
+}
+
+// vanishedEnd returns what the state knows of the newest segment and the journal
+// and neither has any more, nor anything else tells of. What of it was
+// acknowledged before its last record is not known.
+func (b *Buffer) vanishedEnd(st *state) (list []loss) {
+	for _, t := range st.newest {
+		first := t.first
+		for _, s := range b.segs {
+			if p := s.sum.pair(t.session, t.name); p != nil {
+				first = max(first, p.last+1)
+			}
+		}
+		if first <= t.last && b.unknown(t.offset, t.offset+1) {
+			list = append(list, loss{session: t.session, source: t.name, seq: first, n: t.last - first + 1, t: t.t, reason: Corrupt})
+		}
+	}
+	return list
+}
+
+// tellMissing tells at the end what is missing.
+func (b *Buffer) tellMissing(list []loss) {
+	for _, l := range list {
+		l.offset = b.next
+		b.next++
+		n := b.replace(l.offset, b.next, []loss{l})
+		b.log.Error("buffer: the newest records are lost by damage", "session", l.session, "source", l.source, "records", n)
+	}
+}

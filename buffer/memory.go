@@ -14,7 +14,8 @@ type block struct {
 	first  uint64
 	rows   []row
 	arena  []byte
-	synced bool // on disk; kept only to be read without the disk
+	synced bool // in a segment; kept only to be read without the disk
+	logged bool // in the journal, and to be put into a segment
 	busy   bool // the committer reads it
 	gone   bool // to be recycled when it is no longer busy
 }
@@ -35,6 +36,7 @@ type memory struct {
 	free     []*block
 	bytes    int64
 	unsynced int64 // bytes of blocks that are not synced
+	logged   int64 // of those: in the journal
 }
 
 func (m *memory) init(limit int64) {
@@ -97,9 +99,7 @@ func (m *memory) dropSynced() bool {
 func (m *memory) remove(i, j int) {
 	for _, k := range m.blocks[i:j] {
 		m.bytes -= k.bytes()
-		if !k.synced {
-			m.unsynced -= k.bytes()
-		}
+		m.uncount(k)
 		if k == m.tail {
 			m.tail = nil
 		}
@@ -116,7 +116,7 @@ func (m *memory) remove(i, j int) {
 
 func (m *memory) recycle(k *block) {
 	const keep = 32
-	if len(m.free) < keep && cap(k.arena) == m.arena {
+	if len(m.free) < keep && cap(k.arena) == m.arena && cap(k.rows) == m.rowCap {
 		*k = block{rows: k.rows[:0], arena: k.arena[:0]}
 		m.free = append(m.free, k)
 	}
@@ -140,12 +140,40 @@ func (m *memory) take(k *block) {
 	}
 }
 
-// markSynced marks a block as on disk.
-func (m *memory) markSynced(k *block) {
-	if !k.synced && !k.gone {
+// uncount takes a block out of what is not synced.
+func (m *memory) uncount(k *block) {
+	if !k.synced {
 		m.unsynced -= k.bytes()
 	}
-	k.synced = true
+	if k.logged {
+		m.logged -= k.bytes()
+	}
+}
+
+// markSynced marks a block as in a segment.
+func (m *memory) markSynced(k *block) {
+	if !k.gone {
+		m.uncount(k)
+	}
+	k.synced, k.logged = true, false
+}
+
+// markLogged marks a block as in the journal. It stays in memory for a while,
+// so one that is not half full gives its room to the next.
+func (m *memory) markLogged(k *block) {
+	if k.gone {
+		return
+	}
+	if was := k.bytes(); len(k.rows) < cap(k.rows)/2 && len(k.arena) < cap(k.arena)/2 {
+		spare := &block{rows: k.rows, arena: k.arena}
+		k.rows = append(make([]row, 0, len(k.rows)), k.rows...)
+		k.arena = append(make([]byte, 0, len(k.arena)), k.arena...)
+		m.recycle(spare)
+		m.bytes += k.bytes() - was
+		m.unsynced += k.bytes() - was
+	}
+	k.logged = true
+	m.logged += k.bytes()
 }
 
 // trim keeps no more synced blocks than the cache may have.

@@ -208,8 +208,8 @@ func (h *history) read(rng *rand.Rand, end func() bool) {
 		case rng.IntN(5) == 0:
 			pos = h.b.First() // without an acknowledgement
 		default:
-			h.acked(batch.Records)
 			h.b.Ack(pos, next)
+			h.acked(batch.Records) // afterwards: the other reader may be reading it
 			pos = next
 		}
 		if rng.IntN(3) == 0 {

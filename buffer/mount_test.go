@@ -3,6 +3,7 @@ package buffer
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,9 +78,16 @@ func until(t *testing.T, b *Buffer, what string, is func(Stats) bool) {
 func stored(s Stats) bool { return s.Unsynced == 0 && s.Fault == "" }
 func faulty(s Stats) bool { return s.Fault != "" }
 
+// addRecords appends n records that do not compress.
 func addRecords(b *Buffer, n int) {
+	s := b.Source("engine")
+	rng := rand.New(rand.NewPCG(s.Last(), 1))
+	data := make([]byte, 100)
 	for range n {
-		b.Source("engine").Append(1, noise(100))
+		for i := range data {
+			data[i] = byte(rng.Uint32())
+		}
+		s.Append(1, data)
 	}
 }
 
@@ -147,8 +155,12 @@ func TestInodesGone(t *testing.T) {
 	dir, _, _ := ext4(t, "-N", "32")
 	cfg := Config{Dir: filepath.Join(dir, "b"), SyncInterval: time.Millisecond, SegmentSize: 64 << 10}
 	b := mustOpen(t, cfg)
-	addRecords(b, 100)
-	until(t, b, "stored", stored)
+	n := 0
+	for b.Stats().Segments < 3 {
+		addRecords(b, 200)
+		n += 200
+		until(t, b, "stored", stored)
+	}
 	var hogs []string
 	for {
 		hog := filepath.Join(dir, fmt.Sprint("hog", len(hogs)))
@@ -161,7 +173,6 @@ func TestInodesGone(t *testing.T) {
 		hogs = append(hogs, hog)
 	}
 	// The oldest segment goes for the newest, and whatever is lost is told.
-	n := 100
 	for range 30 {
 		addRecords(b, 200)
 		n += 200

@@ -84,6 +84,10 @@ type Buffer struct {
 	bad    []badFile
 	nextID uint64 // of the next segment: a name is not used twice
 
+	journal       *journal      // nil: there is none, for a while
+	journalNumber uint64        // of its last entry, when it is not open
+	journalAt     time.Duration // when it may be tried again
+
 	renamed bool // names were exchanged since the directory was synced
 
 	rmu     sync.Mutex // the one sealed segment that is open for reading
@@ -105,6 +109,9 @@ type Buffer struct {
 	wake     chan struct{}
 	stats    Stats
 	badBytes int64
+
+	journalBytes int64 // of the file
+	stateBytes   int64 // likewise
 
 	rewrites  uint64        // how often records got other offsets
 	leaving   span          // offsets of a segment that is being evicted
@@ -188,7 +195,7 @@ func newBuffer(cfg Config, log *slog.Logger, hook func(string) error) (*Buffer, 
 	}
 	b := &Buffer{
 		cfg: cfg, log: log, base: time.Now(), hook: hook, next: 1,
-		step:   int(min(max(cfg.SegmentSize/16, 16<<10), 256<<10)) &^ (pageSize - 1),
+		step:   int(max(cfg.SegmentSize/2, 16<<10)) &^ (pageSize - 1),
 		byName: map[string]*Source{},
 		kicked: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -209,6 +216,7 @@ func (b *Buffer) release() {
 	if b.enc != nil {
 		_ = b.enc.z.Close()
 	}
+	b.closeJournal()
 	if b.lock != nil {
 		_ = b.lock.Close()
 	}

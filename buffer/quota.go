@@ -28,15 +28,17 @@ func (b *Buffer) quota(sources int) int64 {
 	return b.cfg.MaxSize / 2 / int64(max(sources, 1))
 }
 
-// reserve is the room that is kept for such a copy.
+// reserve is the room that is kept for such a copy, and for what the journal
+// has and no segment.
 func (b *Buffer) reserve() int64 {
+	room := b.journalBytes + int64(b.step) + chunkOverhead/2
 	switch {
 	case b.cfg.Overflow != DropOldest:
-		return 0
+		return room
 	case b.cfg.Quota < 0:
-		return newSegmentSize + chunkOverhead // of losses alone
+		return max(room, newSegmentSize+chunkOverhead) // of losses alone
 	}
-	return b.cfg.SegmentSize / 2
+	return max(room, b.cfg.SegmentSize/2)
 }
 
 // protected says which sources may not be driven out. What a source holds is
@@ -62,7 +64,7 @@ func (b *Buffer) protected() map[string]bool {
 // share is about what so many of its records take of a segment, besides what
 // a segment without any takes.
 func (s *segment) share(rows uint64) int64 {
-	return int64(float64(max(s.size-newSegmentSize, 0)) * float64(rows) / float64(max(s.sum.rows, 1)))
+	return int64(float64(max(s.data-newSegmentSize, 0)) * float64(rows) / float64(max(s.sum.rows, 1)))
 }
 
 // choose picks the segment to take room from: the oldest one that has records
@@ -210,7 +212,7 @@ func (b *Buffer) exchange(s, fresh *segment) error {
 	}
 	b.renamed = true
 	b.mu.Lock()
-	s.sum, s.size, s.checked = fresh.sum, fresh.size, true
+	s.sum, s.size, s.data, s.checked = fresh.sum, fresh.size, fresh.data, true
 	b.rewrites++
 	b.mu.Unlock()
 	return nil

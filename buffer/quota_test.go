@@ -93,3 +93,35 @@ func sizeOf(t *testing.T, dir string) (n int64) {
 	}
 	return r.Bytes
 }
+
+// What was evicted between two segments that were joined later is told, also
+// when one chunk has what is left of both.
+func TestLossBetweenJoinedSegmentsIsTold(t *testing.T) {
+	const n = 2000
+	cfg := damageConfig(t)
+	session, _ := filled(t, cfg, n)
+	b := mustOpen(t, cfg)
+	b.disk.Lock()
+	err := b.evict(b.segs[1])
+	if err == nil {
+		err = b.joinSegments([]*segment{b.segs[0], b.segs[1]})
+	}
+	if err == nil { // which packs the records from both into one chunk
+		err = b.thin(b.segs[0], map[string]bool{"line1": true})
+	}
+	b.disk.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		c := count(t, b)
+		c.adds(t, session, "engine", n)
+		c.adds(t, session, "line1", n)
+		if c.lost[Evicted] == 0 {
+			t.Error("nothing is said to be lost")
+		}
+		mustClose(t, b)
+		b = mustOpen(t, cfg)
+	}
+	mustClose(t, b)
+}

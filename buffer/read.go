@@ -160,11 +160,20 @@ func (b *Buffer) readAt(off uint64, t *Batch, maxRecords, maxBytes int) (uint64,
 	case err != nil:
 		return off, err
 	case found && t.chunk.head.first > off:
-		b.gone.add(off, min(t.chunk.head.first, last+1))
+		b.gone.add(off, b.untilLoss(off, min(t.chunk.head.first, last+1)))
 	case !found && b.segmentAt(off) == s && !s.dead:
-		b.gone.add(off, last+1)
+		b.gone.add(off, b.untilLoss(off, last+1))
 	}
 	return off, nil
+}
+
+// untilLoss returns where the first loss in [off,end) is, or end. What was
+// joined of two segments has the losses between them in its holes.
+func (b *Buffer) untilLoss(off, end uint64) uint64 {
+	if i := b.losses.at(off); i < len(b.losses) {
+		return min(end, b.losses[i].offset)
+	}
+	return end
 }
 
 // segmentAt returns the first segment that ends at or behind off.
@@ -187,9 +196,7 @@ func (b *Buffer) skipHole(off uint64, s *segment) uint64 {
 	if i := b.mem.find(off); i < len(b.mem.blocks) {
 		end = min(end, max(b.mem.blocks[i].first, off))
 	}
-	if i := b.losses.at(off); i < len(b.losses) {
-		end = min(end, b.losses[i].offset)
-	}
+	end = b.untilLoss(off, end)
 	b.gone.add(off, end)
 	return end
 }
@@ -215,7 +222,7 @@ func (b *Buffer) readChunk(off uint64, t *Batch, maxRecords, maxBytes int) uint6
 	d := &t.chunk
 	i := d.find(off)
 	if d.off[i] > off {
-		b.gone.add(off, d.off[i])
+		b.gone.add(off, b.untilLoss(off, d.off[i]))
 	}
 	untouched := !b.gone.touches(off, d.head.last+1) && b.losses.at(off) == b.losses.at(d.head.last+1)
 	for ; i < len(d.off) && len(t.Records) < maxRecords && len(t.arena) < maxBytes; i++ {
@@ -223,8 +230,8 @@ func (b *Buffer) readChunk(off uint64, t *Batch, maxRecords, maxBytes int) uint6
 			if b.gone.contains(d.off[i]) {
 				continue
 			}
-			if b.losses.has(d.off[i]) {
-				return d.off[i]
+			if l := b.untilLoss(off, d.off[i]+1); l <= d.off[i] {
+				return l
 			}
 		}
 		w := &d.row[i]
@@ -232,7 +239,7 @@ func (b *Buffer) readChunk(off uint64, t *Batch, maxRecords, maxBytes int) uint6
 		off = d.off[i] + 1
 	}
 	if i == len(d.off) {
-		return d.head.last + 1
+		return b.untilLoss(off, d.head.last+1)
 	}
 	return off
 }
@@ -393,13 +400,13 @@ func (b *Buffer) Ack(from, to uint64) {
 		return
 	}
 	b.stats.Acked += fresh
-	n := len(b.losses)
+	n, logged := len(b.losses), b.mem.logged
 	b.losses.drop(from, to)
 	b.mem.forget(from, to, &b.gone)
 	if b.missing {
 		b.kick() // there may be room now to tell what was missed
 	}
-	if len(b.segs) > 0 || len(b.losses) < n {
+	if len(b.segs) > 0 || len(b.losses) < n || logged > 0 {
 		b.stateSoon()
 	}
 	for _, s := range b.segs {
@@ -413,7 +420,7 @@ func (b *Buffer) Ack(from, to uint64) {
 // finished says whether all of a segment was acknowledged. A small one that
 // is appended to is kept for what comes, unless this is the end.
 func (b *Buffer) finished(s *segment, end bool) bool {
-	if s == b.active && !end && s.size < b.cfg.SegmentSize/4 {
+	if s == b.active && !end && s.data < b.cfg.SegmentSize/4 {
 		return false
 	}
 	if s.sum.rows == 0 {

@@ -40,8 +40,14 @@ func (b *Buffer) recover() error {
 		return err
 	}
 	b.separate()
-	broken = append(broken, b.vanished(&st)...)
+	left, err := b.takeJournal()
+	if err != nil {
+		return err
+	}
+	broken = append(broken, b.vanished(&st, left.s)...)
+	missing := b.vanishedEnd(&st)
 	b.fillHoles(&st)
+	b.tellMissing(missing)
 	b.session++
 	if b.state, err = openState(b.cfg.Dir, generation); err != nil {
 		return err
@@ -61,8 +67,11 @@ func (b *Buffer) recover() error {
 	if err := b.sweepSegments(true); err != nil {
 		return err
 	}
-	b.resume()
+	if err := b.keepJournal(left); err != nil {
+		return err
+	}
 	b.syncedTo = b.next
+	b.openJournal(left.number)
 	return nil
 }
 
@@ -153,14 +162,14 @@ func (b *Buffer) loadSegments(st *state) (broken []brokenSegment, err error) {
 // acknowledged or evicted is noted in the state file, and what a commit left
 // out in the summary of its segment. Either a file is missing, or the segment
 // in front of the hole lost its newest meta page and shows an earlier state.
-func (b *Buffer) vanished(st *state) (broken []brokenSegment) {
+func (b *Buffer) vanished(st *state, journal *segment) (broken []brokenSegment) {
 	var chain []*segment
 	var prev *segment
-	at := uint64(0)
+	at := uint64(1) // offset 0 is never used
 	for _, s := range b.segs {
 		if s.sum.rows > 0 && !s.sum.guess && b.unknown(at, s.sum.first) {
 			switch {
-			case prev == nil && s.id > 1 || prev != nil && s.id > prev.id+1:
+			case prev == nil && (s.id > 1 || s == journal) || prev != nil && s.id > prev.id+1:
 				v := &segment{id: s.id - 1, path: b.path(segmentName(s.id - 1)), sum: summary{guess: true}}
 				b.log.Error("buffer: a segment is missing", "file", v.path)
 				chain = append(chain, v)
@@ -232,6 +241,9 @@ func (b *Buffer) loadSegment(s *segment, through bool) error {
 	}
 	s.db = db
 	sum, err := s.readSummary()
+	if err == nil {
+		s.data, err = s.used()
+	}
 	if err == nil && through {
 		if err = s.verify(&sum); err == nil {
 			s.checked = true
@@ -305,29 +317,6 @@ func (b *Buffer) fillHoles(st *state) {
 	for _, l := range st.losses {
 		b.gone.remove(l.offset, l.offset+1)
 	}
-}
-
-// resume takes the newest segment up again when it is small and sound, so
-// that many short sessions do not make many small files.
-func (b *Buffer) resume() {
-	if len(b.segs) == 0 {
-		return
-	}
-	s := b.segs[len(b.segs)-1]
-	if !s.checked || s.size >= b.cfg.SegmentSize/2 {
-		return
-	}
-	err := s.openForAppend(b.mapped(), b.step)
-	if err == nil {
-		err = s.checkPages()
-	}
-	if err != nil {
-		b.log.Warn("buffer: a segment is not taken up again", "file", s.path, "error", err)
-		_ = s.close()
-		return
-	}
-	s.opened = b.now()
-	b.active = s
 }
 
 // repair is called by a reader that found damage. It keeps what can be read
@@ -474,6 +463,7 @@ func (b *Buffer) rewrite(s *segment, good []found, gone []span) (*segment, error
 	}
 	if err == nil {
 		n.size, err = fileSize(tmp)
+		n.data = used
 	}
 	if err != nil {
 		os.Remove(tmp)

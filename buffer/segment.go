@@ -47,14 +47,13 @@ type segment struct {
 	id    uint64
 	path  string
 	size  int64 // of the file; under Buffer.mu
+	data  int64 // of that: what it needs; the rest is for later
 	sum   summary
 	saved time.Duration // monotonic, of the newest record on disk; may be negative
 
 	opened time.Duration // monotonic, when it was made or taken up for appending
 
 	checked bool // it was read through in this process; under hmu
-
-	written int64 // the end of what has been written of the file, at least; of the active one
 
 	hmu  sync.RWMutex // held for reading while db is used
 	db   *handle
@@ -283,6 +282,21 @@ func putSummary(tx *bolt.Tx, sum []byte) error {
 	}
 	m.FillPercent = 1
 	return m.Put(summaryKey, sum)
+}
+
+// allocate gives the file blocks for need more bytes, and half a segment more.
+// To use what is reserved costs the file system's journal half of what new
+// blocks cost it. Where that cannot be done, bbolt makes the file longer as it
+// grows, and says what is wrong.
+func (s *segment) allocate(need, step int64) error {
+	used, err := s.used()
+	if err != nil {
+		return err
+	}
+	if info, err := s.db.file.Stat(); err == nil && used+need > info.Size() {
+		_ = unix.Fallocate(int(s.db.file.Fd()), 0, 0, (used+need+step-1)/step*step)
+	}
+	return nil
 }
 
 // used returns the bytes the file needs: what lies behind is preallocation.

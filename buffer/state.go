@@ -21,7 +21,7 @@ const (
 	stateSize     = 2 * stateSlot
 	maxStateSlot  = 64 << 20
 	stateMagic    = "FFst"
-	stateVersion  = 1
+	stateVersion  = 2  // 1 had no journal
 	stateFixed    = 24 // magic, version, length, CRC32C, generation
 	maxSpansState = 1024
 	minLossBytes  = 7  // what a loss takes in the state at least
@@ -29,12 +29,15 @@ const (
 )
 
 // state is what has to outlive the segments: the session, what is no longer
-// needed, and the losses that stand for evicted or damaged segments.
+// needed, and the losses that stand for evicted or damaged segments. What the
+// newest segment and the journal have is there too, as of the last write:
+// nothing that comes later would tell that they are missing.
 type state struct {
 	session uint64
 	next    uint64
 	gone    []span
 	losses  []loss
+	newest  []table
 }
 
 func (s *state) encode(b []byte) []byte {
@@ -60,6 +63,10 @@ func (s *state) encode(b []byte) []byte {
 		b = binary.AppendUvarint(b, l.n)
 		b = binary.AppendVarint(b, l.t)
 		b = append(b, byte(l.reason))
+	}
+	b = binary.AppendUvarint(b, uint64(len(s.newest)))
+	for _, t := range s.newest {
+		b = appendTable(b, t)
 	}
 	return b
 }
@@ -87,6 +94,14 @@ func (s *state) decode(b []byte) error {
 			break
 		}
 		s.losses = append(s.losses, l)
+	}
+	if len(r.b) > 0 { // it was left out at first
+		for range r.upto(maxPairs) {
+			if r.bad {
+				break
+			}
+			s.newest = append(s.newest, r.table())
+		}
 	}
 	if r.bad {
 		return errors.New("the state contradicts itself")
@@ -181,7 +196,7 @@ func zero(b []byte) bool {
 }
 
 func parseSlot(b []byte) (generation uint64, s state, ok bool) {
-	if v, whole := slotVersion(b); !whole || v != stateVersion {
+	if v, whole := slotVersion(b); !whole || v == 0 || v > stateVersion {
 		return 0, state{}, false
 	}
 	b = b[:stateFixed+binary.LittleEndian.Uint32(b[8:])]

@@ -18,6 +18,7 @@ import (
 type survey struct {
 	report   *Report
 	segs     []*surveyed
+	journal  logBook
 	gone     spans
 	losses   losses
 	progress Progress
@@ -30,8 +31,9 @@ type survey struct {
 type surveyed struct {
 	segment
 	report SegmentReport
-	raw    bool   // its chunks are looked for in its raw pages
-	end    uint64 // what it has from this offset on is repeated in the next segment; 0: nothing
+	raw    bool    // its chunks are looked for in its raw pages
+	list   []found // of the journal: its chunks
+	end    uint64  // what it has from this offset on is repeated in the next segment; 0: nothing
 }
 
 // entry is one record that a survey comes across.
@@ -52,6 +54,11 @@ func newSurvey(path string, p Progress, passes int64, structure bool) (*survey, 
 	switch {
 	case err != nil:
 		return nil, hint(fmt.Errorf("looking into the buffer: %w", err), "run it as root or as the user that the buffer belongs to")
+	case info.Mode().IsRegular() && filepath.Base(path) == journalName:
+		s.report.Bytes = info.Size()
+		if s.journal, err = readJournal(path); err != nil {
+			return nil, err
+		}
 	case info.Mode().IsRegular():
 		x := &surveyed{segment: segment{path: path}, report: SegmentReport{File: filepath.Base(path), Bytes: info.Size()}}
 		s.segs, s.report.Bytes = append(s.segs, x), info.Size()
@@ -69,16 +76,38 @@ func newSurvey(path string, p Progress, passes int64, structure bool) (*survey, 
 		s.report.Session = max(s.report.Session, x.sum.session)
 		s.advance(x.report.Bytes)
 	}
-	if x := s.segs; info.Mode().IsRegular() && x[0].sum.rows == 0 && x[0].report.Damage != "" {
+	if x := s.segs; len(x) > 0 && info.Mode().IsRegular() && x[0].sum.rows == 0 && x[0].report.Damage != "" {
 		if _, ok := segmentID(x[0].report.File); !ok {
 			return nil, &absent{path + " is not a file of a buffer's records; name the directory (buffer.path of the configuration) or one of the files like " + segmentName(1) + " in it"}
 		}
 	}
+	s.addJournal()
 	for _, l := range s.losses {
 		s.gone.remove(l.offset, l.offset+1)
 	}
 	s.connect(info.IsDir() && !s.report.InUse)
 	return s, nil
+}
+
+// addJournal adds what the journal has and no segment has, as one more.
+func (s *survey) addJournal() {
+	end, id := uint64(0), uint64(0)
+	for _, x := range s.segs {
+		if x.sum.rows > 0 {
+			end = max(end, x.sum.last+1)
+		}
+		id = x.id
+	}
+	j := &surveyed{segment: segment{id: max(id+1, 2)}, raw: true, report: SegmentReport{File: journalName, Bytes: s.journal.size}}
+	j.sum, j.list = s.journal.rest(end, &s.gone, s.unknown)
+	if j.sum.rows == 0 {
+		return
+	}
+	if s.journal.broken && !s.report.InUse {
+		j.report.Damage = "entries are damaged"
+	}
+	s.segs = append(s.segs, j)
+	s.report.Session = max(s.report.Session, j.sum.session)
 }
 
 // absent says that there is no buffer; it is an os.ErrNotExist.
@@ -114,7 +143,7 @@ func (s *survey) directory() error {
 		case name == alarmsName: // counts as the buffer's
 		case e.Type() == os.ModeSocket: // the daemon is asked there
 			continue
-		case name != stateName && name != lockName && !strings.HasSuffix(name, ".tmp"):
+		case name != stateName && name != lockName && name != journalName && !strings.HasSuffix(name, ".tmp"):
 			r.Foreign = append(r.Foreign, name)
 			continue
 		}
@@ -122,11 +151,15 @@ func (s *survey) directory() error {
 	}
 	sort.Slice(s.segs, func(i, j int) bool { return s.segs[i].id < s.segs[j].id })
 	r.InUse, r.PID = holder(filepath.Join(r.Dir, lockName))
+	// Before the segments: what it has may just be going there.
+	if s.journal, err = readJournal(filepath.Join(r.Dir, journalName)); err != nil {
+		return err
+	}
 	st, generation, damaged, err := readState(r.Dir)
 	if err != nil {
 		return err
 	}
-	if len(s.segs) == 0 && generation == 0 && !damaged {
+	if len(s.segs) == 0 && generation == 0 && !damaged && len(s.journal.run) == 0 {
 		return &absent{r.Dir + " holds no buffer; buffer.path of the configuration says where it is"}
 	}
 	if damaged && generation == 0 { // one slot alone may be what power failed on
@@ -222,7 +255,7 @@ func (s *segment) checkPages() error {
 // second one has it, and what nobody has and nobody has noted is missing.
 func (s *survey) connect(judge bool) {
 	var prev *surveyed
-	at, id := uint64(0), uint64(0) // where the next one should begin, and its number
+	at, id := uint64(1), uint64(0) // where the next one should begin, and its number
 	for _, x := range s.segs {
 		follows := x.id == id+1
 		id = x.id
@@ -232,7 +265,7 @@ func (s *survey) connect(judge bool) {
 		if prev != nil && x.sum.first <= prev.sum.last {
 			prev.end = x.sum.first
 		}
-		if judge && !x.raw && s.unknown(at, x.sum.first) {
+		if judge && (!x.raw || x.list != nil) && s.unknown(at, x.sum.first) {
 			switch {
 			case !follows:
 				s.report.Damage = append(s.report.Damage, segmentName(x.id-1)+" is missing")
@@ -313,7 +346,11 @@ func (s *survey) lossesUpto(left losses, off uint64, fn func(x *surveyed, e *ent
 // chunks calls fn with the chunks of a segment in the order of offsets.
 func (x *surveyed) chunks(fn func(h *head) error) error {
 	if x.raw {
-		for _, c := range scan(x.path) {
+		list := x.list
+		if list == nil {
+			list = scan(x.path)
+		}
+		for _, c := range list {
 			if err := fn(&c.head); err != nil {
 				x.report.Damage = err.Error()
 			}

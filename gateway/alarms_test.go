@@ -173,7 +173,7 @@ func TestDiskFaultAlarm(t *testing.T) {
 }
 
 func TestBufferAlarms(t *testing.T) {
-	withBench(t, "buffer: {path: DIR/buffer, max_size: 1MiB}\n", func(b *bench) {
+	withBench(t, "buffer: {path: DIR/buffer, max_size: 8MiB}\n", func(b *bench) {
 		src := b.buffer.Source("chatty")
 		rng := rand.New(rand.NewPCG(1, 2))
 		noise := make([]byte, 16<<10)
@@ -190,7 +190,7 @@ func TestBufferAlarms(t *testing.T) {
 			}
 			t.Fatalf("%+v", b.buffer.Stats())
 		}
-		fill(func(st buffer.Stats) bool { return st.DiskBytes*100 >= 80<<20 })
+		fill(func(st buffer.Stats) bool { return st.DiskBytes*100 >= 80*8<<20 })
 		b.pass(time.Second)
 		wantEvents(t, b.buffer, "gateway buffer_high raised")
 		fill(func(st buffer.Stats) bool { return st.LostBy[buffer.Evicted] > 20 })

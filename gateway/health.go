@@ -141,6 +141,9 @@ func (h *health) look(now time.Time) {
 // filling looks at how full the buffer is.
 func (h *health) filling(st *buffer.Stats) {
 	percent := st.DiskBytes * 100 / max(h.g.cfg.Buffer.MaxSize, 1)
+	if st.Full { // what is left is too little for a commit
+		percent = 100
+	}
 	switch {
 	case percent >= bufferHigh && !h.high:
 		h.high = true

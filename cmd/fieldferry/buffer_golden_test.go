@@ -12,8 +12,6 @@ import (
 	"fieldferry/buffer"
 	"fieldferry/bus/can"
 	"fieldferry/gateway/payload"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // chain makes a buffer of several segments in dir.
@@ -66,23 +64,6 @@ func TestBufferVerbsGolden(t *testing.T) {
 		"text-file": func(t *testing.T, dir string) string {
 			path := filepath.Join(dir, "..", "hello.txt")
 			writeText(t, path, "hello\n")
-			return path
-		},
-		"foreign-bbolt": func(t *testing.T, dir string) string {
-			path := filepath.Join(dir, "..", "other.db")
-			db, err := bolt.Open(path, 0o600, nil)
-			if err == nil {
-				err = db.Update(func(tx *bolt.Tx) error {
-					_, err := tx.CreateBucket([]byte("somebody else's"))
-					return err
-				})
-			}
-			if err == nil {
-				err = db.Close()
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
 			return path
 		},
 		"empty-directory": func(t *testing.T, dir string) string { return t.TempDir() },

@@ -68,7 +68,7 @@ func faults(dir string, every int) error {
 
 func trace(ctx context.Context, self, dir string, options ...string) *exec.Cmd {
 	args := append([]string{"-f", "-qq", "-P", dir}, options...)
-	for _, name := range append([]string{"state", "state.tmp", "lock"}, segmentNames()...) {
+	for _, name := range append([]string{"state", "state.tmp", "journal", "journal.tmp", "lock"}, segmentNames()...) {
 		args = append(args, "-P", filepath.Join(dir, name))
 	}
 	return exec.CommandContext(ctx, "strace", append(args, self, "work", "-steps", fmt.Sprint(faultSteps), "-sync", "1ms", dir)...)
