@@ -3,7 +3,10 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -160,10 +163,14 @@ func TestAlarmsReachTheCloud(t *testing.T) {
 	if err := broker.Subscribe("fieldferry/#", c.take); err != nil {
 		t.Fatal(err)
 	}
-	const device = "      - {name: %s, unit_id: %d, interval: 50ms, registers: [{name: x, register: holding, address: 0, type: uint16}]}\n"
-	line := fmt.Sprintf("modbus:\n  - name: line1\n    port: %s\n    baud_rate: 115200\n    timeout: 100ms\n    retries: 0\n    devices:\n", pty.Path) +
-		fmt.Sprintf(device, "meter", 1) + fmt.Sprintf(device, "pump", 2)
 	dir := t.TempDir()
+	adapter := filepath.Join(dir, "adapter") // the terminal's own name may soon be another test's
+	if err := os.Symlink(pty.Path, adapter); err != nil {
+		t.Fatal(err)
+	}
+	const device = "      - {name: %s, unit_id: %d, interval: 50ms, registers: [{name: x, register: holding, address: 0, type: uint16}]}\n"
+	line := fmt.Sprintf("modbus:\n  - name: line1\n    port: %s\n    baud_rate: 115200\n    timeout: 100ms\n    retries: 0\n    devices:\n", adapter) +
+		fmt.Sprintf(device, "meter", 1) + fmt.Sprintf(device, "pump", 2)
 	server := "mqtt://" + link.Addr()
 	stop := runGateway(t, dir, server, line)
 
@@ -196,7 +203,7 @@ func TestAlarmsReachTheCloud(t *testing.T) {
 		t.Errorf("cleared as %d, raised as %d", e.ID, raised.ID)
 	}
 	c.listed()
-	if err := pty.Close(); err != nil { // the adapter is pulled
+	if err := errors.Join(os.Remove(adapter), pty.Close()); err != nil { // it is pulled
 		t.Fatal(err)
 	}
 	c.wait("line1 port_lost raised")
