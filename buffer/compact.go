@@ -23,7 +23,7 @@ type Compacted struct {
 // session, evicts nothing, and fails with [ErrLocked] while another process
 // has the buffer. Power may fail at any time. A nil log discards messages.
 func Compact(dir string, dropBad bool, p Progress, log *slog.Logger) (c Compacted, err error) {
-	before, err := newSurvey(dir, nil, 1, false)
+	before, err := newSurvey(dir, nil, 1)
 	if err != nil {
 		return c, err
 	}
@@ -54,7 +54,7 @@ func Compact(dir string, dropBad bool, p Progress, log *slog.Logger) (c Compacte
 	if err != nil {
 		return c, fmt.Errorf("compacting the buffer: %w", err)
 	}
-	after, err := newSurvey(dir, nil, 1, false)
+	after, err := newSurvey(dir, nil, 1)
 	if err != nil {
 		return c, err
 	}

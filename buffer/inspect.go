@@ -70,7 +70,7 @@ func Verify(path string, p Progress) (Report, error) {
 }
 
 func look(path string, p Progress, all bool) (Report, error) {
-	s, err := newSurvey(path, p, 2, all)
+	s, err := newSurvey(path, p, 2)
 	if err != nil {
 		return Report{Dir: path}, err
 	}
@@ -96,7 +96,7 @@ func look(path string, p Progress, all bool) (Report, error) {
 // while a process has the buffer. The record is valid during the call. An
 // error of fn ends the dump and is returned. The report names the damage.
 func Dump(path string, all bool, p Progress, fn func(Record) error) (Report, error) {
-	s, err := newSurvey(path, p, 2, false)
+	s, err := newSurvey(path, p, 2)
 	if err != nil {
 		return Report{Dir: path}, err
 	}

@@ -280,9 +280,6 @@ func (b *Buffer) resume() {
 		return
 	}
 	err := s.openForAppend(b.mapped(), b.step)
-	if err == nil {
-		err = s.checkPages()
-	}
 	if err != nil {
 		b.log.Warn("buffer: a segment is not taken up again", "file", s.path, "error", err)
 		_ = s.close()

@@ -354,7 +354,10 @@ func (b *Buffer) openForReading(s *segment) error {
 	b.mu.Lock()
 	sum := s.sum
 	b.mu.Unlock()
-	if err := s.verify(&sum); err != nil {
+	if err = checkPages(s.path, false); err == nil {
+		err = s.verify(&sum)
+	}
+	if err != nil {
 		_ = s.closeLocked()
 		return err
 	}

@@ -240,7 +240,10 @@ func (b *Buffer) loadSegment(s *segment, through bool) error {
 		return err
 	}
 	s.db = db
-	sum, err := s.readSummary()
+	var sum summary
+	if err = checkPages(s.path, !through); err == nil {
+		sum, err = s.readSummary()
+	}
 	if err == nil {
 		s.data, err = s.used()
 	}

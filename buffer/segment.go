@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -111,31 +110,6 @@ func openFile(path string, readOnly bool, mapped int) (*handle, error) {
 		return nil, fmt.Errorf("%w: %w", err, errDamaged)
 	}
 	return nil, fmt.Errorf("opening segment %s: %w", path, err)
-}
-
-// metaLost says whether one of the two meta pages that bbolt writes in turn
-// cannot be read, so that the newest commit may have been its. With both there
-// nothing is lost: what lies behind them is a commit that never ended.
-func metaLost(path string) bool {
-	f, err := os.Open(path)
-	if err != nil {
-		return true
-	}
-	defer f.Close()
-	const header, meta, magic = 16, 64, 0xED0CDAED // as bbolt lays them out
-	var b [header + meta]byte
-	for i := range int64(2) {
-		if _, err := f.ReadAt(b[:], i*pageSize); err != nil {
-			return true
-		}
-		m := b[header:]
-		h := fnv.New64a()
-		h.Write(m[:meta-8])
-		if binary.NativeEndian.Uint32(m) != magic || binary.NativeEndian.Uint64(m[meta-8:]) != h.Sum64() {
-			return true
-		}
-	}
-	return false
 }
 
 // handle is an open bbolt file.

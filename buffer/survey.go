@@ -9,7 +9,6 @@ import (
 	"sort"
 	"strings"
 
-	bolt "go.etcd.io/bbolt"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,7 +47,7 @@ type entry struct {
 // newSurvey reads the directory at path, or takes path as the only segment,
 // and reads every segment through once. passes is how often everything is
 // read in the end.
-func newSurvey(path string, p Progress, passes int64, structure bool) (*survey, error) {
+func newSurvey(path string, p Progress, passes int64) (*survey, error) {
 	s := &survey{report: &Report{Dir: path}, progress: p}
 	info, err := os.Stat(path)
 	switch {
@@ -69,7 +68,7 @@ func newSurvey(path string, p Progress, passes int64, structure bool) (*survey, 
 	}
 	s.total = s.report.Bytes * passes
 	for i, x := range s.segs {
-		s.summarize(x, s.report.InUse && i == len(s.segs)-1, structure)
+		s.summarize(x, s.report.InUse && i == len(s.segs)-1)
 		for _, g := range x.sum.gone {
 			s.gone.add(g.from, g.to)
 		}
@@ -189,9 +188,9 @@ func holder(path string) (held bool, pid int) {
 
 // summarize finds out what a segment has. One that a process writes to, and
 // one that is damaged, is read from its raw pages.
-func (s *survey) summarize(x *surveyed, raw, structure bool) {
+func (s *survey) summarize(x *surveyed, raw bool) {
 	if !raw {
-		err := x.structured(structure)
+		err := x.structured()
 		if err == nil {
 			return
 		}
@@ -217,38 +216,22 @@ func (s *survey) summarize(x *surveyed, raw, structure bool) {
 }
 
 // structured reads a segment as a bbolt file.
-func (x *surveyed) structured(pages bool) error {
+func (x *surveyed) structured() error {
 	db, err := openBolt(x.path, true, 0)
 	if err != nil {
 		return err
 	}
 	x.db = db
 	defer func() { _ = x.close() }()
+	if err := checkPages(x.path, false); err != nil {
+		return err
+	}
 	sum, err := x.readSummary()
 	if err != nil {
 		return err
 	}
 	x.sum = sum
-	if err := x.verify(&sum); err != nil || !pages {
-		return err
-	}
-	return x.checkPages()
-}
-
-// checkPages has bbolt check that every page is reachable once or free.
-func (s *segment) checkPages() error {
-	err := guard(func() error {
-		return s.db.View(func(tx *bolt.Tx) (err error) {
-			for e := range tx.Check() {
-				err = errors.Join(err, e)
-			}
-			return err
-		})
-	})
-	if err != nil && !damage(err) {
-		err = fmt.Errorf("%w: %w", err, errDamaged)
-	}
-	return err
+	return x.verify(&sum)
 }
 
 // connect looks at what lies between the segments: where two overlap the
