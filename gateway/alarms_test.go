@@ -28,7 +28,7 @@ func gatewayConfig(t *testing.T, dir, server, extra string) *config.Config {
 	t.Helper()
 	text := fmt.Sprintf("gateway: {id: gw, clock: trusted}\nuplink: {servers: [%q], batch: {max_delay: 10ms}}\n%s", server, extra)
 	if !strings.Contains(extra, "buffer:") {
-		text += fmt.Sprintf("buffer: {path: %q}\n", filepath.Join(dir, "buffer"))
+		text += fmt.Sprintf("buffer: {path: %q, max_size: 16MiB}\n", filepath.Join(dir, "buffer"))
 	}
 	if !strings.Contains(extra, "can:") {
 		text += "can: [{interface: \"sim:ramp\", name: idle}]\n"
@@ -153,7 +153,7 @@ func TestDiskFaultAlarm(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	withBench(t, fmt.Sprintf("buffer: {path: %q}\n", filepath.Join(file, "buffer")), func(b *bench) {
+	withBench(t, fmt.Sprintf("buffer: {path: %q, max_size: 16MiB}\n", filepath.Join(file, "buffer")), func(b *bench) {
 		// Nothing can be told yet, and nothing is forgotten.
 		for range 3 {
 			b.pass(10 * time.Second)
@@ -385,7 +385,7 @@ modbus:
 // What was raised before a restart ends under its id when the bus is seen well.
 func TestDoubtsAfterRestart(t *testing.T) {
 	const sources = `
-buffer: {path: DIR/../../buffer}
+buffer: {path: DIR/../../buffer, max_size: 16MiB}
 can: [{interface: "sim:ramp", name: engine}]
 modbus:
   - name: line1
