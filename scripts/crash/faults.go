@@ -33,6 +33,9 @@ func faults(dir string, every int) error {
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
 	n, err := countCalls(self, filepath.Join(dir, "count"))
 	if err != nil {
 		return err
