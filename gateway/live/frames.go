@@ -1,0 +1,253 @@
+package live
+
+import (
+	"encoding/binary"
+	"math/bits"
+	"sync"
+	"time"
+
+	"fieldferry/bus/can"
+)
+
+const (
+	// MaxIDs is how many arbitration ids of a bus have a row. Frames of further
+	// ids are counted together: a bus that is flooded with ids costs no memory.
+	MaxIDs = 2048
+	// rollBytes is about half of what the newest frames of a bus may take.
+	rollBytes = 512 << 10
+	// periodWindow is over how long the periods of an id are taken, twice: the
+	// window that runs, and the one before it.
+	periodWindow = 10
+)
+
+// Frames are the last frames of one CAN bus, by arbitration id, and its newest
+// frames in order. [Frames.Note] belongs to the goroutine of the bus, the rest
+// may be called from any.
+type Frames struct {
+	mu      sync.Mutex
+	index   idIndex
+	rows    []row
+	others  uint64 // frames of ids without a row
+	seconds int
+	roll    roll
+}
+
+// row is one arbitration id.
+type row struct {
+	frame can.Frame
+	count uint64
+	diff  [2]uint64 // bytes that changed, a bit each: in this second, in the last
+	now   periods
+	past  periods
+}
+
+// periods are the times between neighbours, in nanoseconds.
+type periods struct {
+	n        uint32
+	min, max int64
+	sum      int64
+}
+
+// Note takes a batch of frames. It keeps none of it and does not allocate once
+// every id has been seen.
+func (f *Frames) Note(batch []can.Frame) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range batch {
+		frame := &batch[i]
+		f.roll.add(frame)
+		n := f.index.find(frame.ID, frame.Flags&can.Extended != 0)
+		if n == 0 {
+			f.admit(frame)
+			continue
+		}
+		f.rows[n-1].note(frame)
+	}
+}
+
+// admit gives an id its row, if there is one left.
+func (f *Frames) admit(frame *can.Frame) {
+	if len(f.rows) == MaxIDs {
+		f.others++
+		return
+	}
+	f.rows = append(f.rows, row{frame: *frame, count: 1})
+	f.index.put(frame.ID, frame.Flags&can.Extended != 0, len(f.rows))
+}
+
+func (r *row) note(f *can.Frame) {
+	r.count++
+	if d := f.Time - r.frame.Time; d >= 0 {
+		r.now.note(d)
+	}
+	if changed := changes(&r.frame, f); changed != 0 {
+		r.diff[0] |= changed
+	}
+	r.frame = *f
+}
+
+// changes are the bytes in which two frames differ, a bit each.
+func changes(a, b *can.Frame) uint64 {
+	x := binary.LittleEndian.Uint64(a.Data[:8]) ^ binary.LittleEndian.Uint64(b.Data[:8])
+	var changed uint64
+	for x != 0 {
+		n := bits.TrailingZeros64(x) / 8
+		changed |= 1 << n
+		x &^= 0xFF << (8 * n)
+	}
+	for i := 8; i < int(min(max(a.Len, b.Len), can.MaxDataLen)); i++ {
+		if a.Data[i] != b.Data[i] {
+			changed |= 1 << i
+		}
+	}
+	if a.Len != b.Len { // what one of them does not have has changed as well
+		low, high := min(a.Len, b.Len), min(max(a.Len, b.Len), can.MaxDataLen)
+		changed |= (1<<high - 1) &^ (1<<low - 1)
+	}
+	return changed
+}
+
+func (p *periods) note(d int64) {
+	if p.n == 0 || d < p.min {
+		p.min = d
+	}
+	p.max = max(p.max, d)
+	p.sum += d
+	p.n++
+}
+
+// Tick is to be called once a second: what changed in the second before the last is
+// forgotten, and every ten seconds the periods of the window before.
+func (f *Frames) Tick() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.seconds++
+	turn := f.seconds%periodWindow == 0
+	for i := range f.rows {
+		r := &f.rows[i]
+		r.diff[1], r.diff[0] = r.diff[0], 0
+		if turn {
+			r.past, r.now = r.now, periods{}
+		}
+	}
+}
+
+// IDs is how many arbitration ids have been seen, at most [MaxIDs].
+func (f *Frames) IDs() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.rows)
+}
+
+// Row is the last frame of one arbitration id.
+type Row struct {
+	Frame   can.Frame
+	Count   uint64
+	Changed uint64 // bytes that changed within the last two seconds, a bit each
+	Min     time.Duration
+	Mean    time.Duration // between neighbours, of the last ten to twenty seconds; 0: not known
+	Max     time.Duration
+}
+
+// Rows appends a copy of every row in the order in which the ids were seen, and
+// says how many frames belong to ids without a row.
+func (f *Frames) Rows(dst []Row) (rows []Row, others uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i := range f.rows {
+		r := &f.rows[i]
+		out := Row{Frame: r.frame, Count: r.count, Changed: r.diff[0] | r.diff[1]}
+		p := r.now
+		if r.past.n > 0 {
+			if p.n == 0 {
+				p = r.past
+			} else {
+				p = periods{p.n + r.past.n, min(p.min, r.past.min), max(p.max, r.past.max), p.sum + r.past.sum}
+			}
+		}
+		if p.n > 0 {
+			out.Min, out.Max, out.Mean = time.Duration(p.min), time.Duration(p.max), time.Duration(p.sum/int64(p.n))
+		}
+		dst = append(dst, out)
+	}
+	return dst, f.others
+}
+
+// Newest calls yield with the newest frames, oldest first, until it returns
+// false. How far back they reach depends on the load of the bus. The frame is
+// valid only during the call.
+func (f *Frames) Newest(yield func(*can.Frame) bool) {
+	f.mu.Lock()
+	old, young := append([]byte(nil), f.roll.old...), append([]byte(nil), f.roll.young...)
+	f.mu.Unlock()
+	if unroll(old, yield) {
+		unroll(young, yield)
+	}
+}
+
+// idIndex finds the row of an arbitration id: an array for the standard ids, a
+// hash table with open addressing for the extended ones. Nothing is ever removed.
+type idIndex struct {
+	standard [can.MaxID + 1]uint16
+	extended [2 * MaxIDs]struct {
+		id  uint32
+		row uint16
+	}
+}
+
+// slot is where an extended id is, or would be put.
+func (x *idIndex) slot(id uint32) int {
+	i := int(id * 2654435761 >> 20 & (2*MaxIDs - 1)) // Knuth's multiplicative hash
+	for x.extended[i].row != 0 && x.extended[i].id != id {
+		i = (i + 1) & (2*MaxIDs - 1)
+	}
+	return i
+}
+
+func (x *idIndex) find(id uint32, extended bool) int {
+	if extended {
+		return int(x.extended[x.slot(id)].row)
+	}
+	return int(x.standard[id&can.MaxID])
+}
+
+func (x *idIndex) put(id uint32, extended bool, row int) {
+	if extended {
+		s := &x.extended[x.slot(id)]
+		s.id, s.row = id, uint16(row)
+		return
+	}
+	x.standard[id&can.MaxID] = uint16(row)
+}
+
+// roll holds the newest frames in two buffers: the young one is written, and
+// when it is full the old one is forgotten.
+type roll struct{ old, young []byte }
+
+const rollHead = 8 + 4 + 1 + 1 // time, id, flags, length
+
+func (r *roll) add(f *can.Frame) {
+	data := f.Payload()
+	if len(r.young)+rollHead+len(data) > rollBytes {
+		r.old, r.young = r.young, r.old[:0]
+	}
+	b := binary.LittleEndian.AppendUint64(r.young, uint64(f.Time))
+	b = binary.LittleEndian.AppendUint32(b, f.ID)
+	b = append(b, byte(f.Flags), f.Len)
+	r.young = append(b, data...)
+}
+
+func unroll(b []byte, yield func(*can.Frame) bool) bool {
+	for len(b) >= rollHead {
+		f := can.Frame{Time: int64(binary.LittleEndian.Uint64(b)), ID: binary.LittleEndian.Uint32(b[8:]), Flags: can.Flags(b[12]), Len: b[13]}
+		n := 0
+		if f.Flags&can.Remote == 0 {
+			n = copy(f.Data[:min(int(f.Len), can.MaxDataLen)], b[rollHead:])
+		}
+		if !yield(&f) {
+			return false
+		}
+		b = b[rollHead+n:]
+	}
+	return true
+}

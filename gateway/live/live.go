@@ -1,0 +1,223 @@
+// Package live is what the gateway knows at this moment: the last value of
+// every point, rates, a short history, and one immutable picture of the whole a
+// second. The page, the API, the metrics, the status verb and the health
+// records all look at it; none of them looks at a bus, the buffer or the uplink.
+//
+// # Nouns
+//
+// A [Snapshot] is the picture. The [Board] holds the newest one and makes rates
+// of the counters of those before. [Frames] are the last frames of a CAN bus by
+// arbitration id, [Values] the last values of a Modbus line by device and
+// register. The [History] is the course of a few figures over an hour and a day.
+//
+// # Caveats
+//
+// Readers never wait for acquisition, and acquisition waits for a reader no
+// longer than it takes to copy a table. A gateway that nobody can look into has
+// no Frames and no Values: then they cost nothing.
+package live
+
+import (
+	"time"
+)
+
+// Snapshot is the gateway at one moment. It is never changed once it is on the
+// [Board]; its JSON is the reply of GET /api/v1/status and of the status verb.
+type Snapshot struct {
+	Taken    time.Time `json:"taken"`
+	Gateway  string    `json:"gateway"`
+	Version  string    `json:"version"`
+	Session  uint64    `json:"session"` // 0: the buffer's disk is not there yet
+	Started  time.Time `json:"started"`
+	State    State     `json:"state"`
+	Sentence string    `json:"sentence"` // the state as a person would say it
+
+	Sources []Source `json:"sources"`
+	Buffer  Buffer   `json:"buffer"`
+	Uplink  Uplink   `json:"uplink"`
+	Alarms  []Alarm  `json:"alarms"` // raised now, the worst first
+	Clock   Clock    `json:"clock"`
+	Process Process  `json:"process"`
+
+	Config Config        `json:"config"`
+	Counts []AlarmCount  `json:"-"` // since the start, for metrics
+	Up     time.Duration `json:"-"` // since the start, by a clock nobody sets
+}
+
+// State is how the gateway fares, in one word.
+type State string
+
+// The states, from best to worst.
+const (
+	OK         State = "ok"          // everything that is read is delivered
+	CatchingUp State = "catching_up" // an outage is over, its records are still on their way
+	Attention  State = "attention"   // something does not work; nothing is lost
+	Outage     State = "outage"      // nothing is delivered; records wait in the buffer
+	Losing     State = "losing"      // records are lost, and accounted for
+	Starting   State = "starting"    // the buffer is not open yet
+)
+
+// Source is one bus.
+type Source struct {
+	Name  string      `json:"name"`
+	Kind  string      `json:"kind"`  // "can", "modbus" or "gateway"
+	Where string      `json:"where"` // interface or port
+	State SourceState `json:"state"`
+	Word  string      `json:"word"` // the state as a person would say it
+
+	Records uint64    `json:"records"`       // given out in this session
+	Lost    uint64    `json:"lost"`          // in this session, before or in the buffer
+	Rate    float64   `json:"rate"`          // records a second, mean of the last ten
+	Last    time.Time `json:"last,omitzero"` // when the last record was appended
+	Age     float64   `json:"age_s"`         // of the last record, in seconds; -1: there is none
+
+	CAN    *CAN    `json:"can,omitempty"`
+	Modbus *Modbus `json:"modbus,omitempty"`
+}
+
+// SourceState is how a source fares, in one word.
+type SourceState string
+
+// The states of a source.
+const (
+	Receives SourceState = "receives"
+	Partial  SourceState = "partial" // some devices of a line do not answer
+	Silent   SourceState = "silent"  // the bus is up, and nothing comes
+	Down     SourceState = "down"    // interface or port is not there, or no device answers
+	Ended    SourceState = "ended"   // a replay is over
+)
+
+// CAN is what a CAN source adds.
+type CAN struct {
+	Up         bool              `json:"up"`
+	Controller string            `json:"controller,omitempty"` // "error-active", ...; empty: not known
+	Bitrate    uint32            `json:"bitrate,omitempty"`    // bit/s
+	Load       float64           `json:"load"`                 // percent of the bus; -1: not known
+	FrameRate  uint64            `json:"frame_rate"`           // frames in the last second, suppressed ones included
+	Frames     uint64            `json:"frames"`
+	Suppressed uint64            `json:"suppressed"`
+	Dropped    uint64            `json:"dropped"` // by the kernel, before they were read
+	Malformed  uint64            `json:"malformed"`
+	ErrorCount uint64            `json:"error_frames"`
+	Errors     map[string]uint64 `json:"errors,omitempty"` // error frames by class
+	TxErrors   *uint8            `json:"tec,omitempty"`    // transmit error counter, if known
+	RxErrors   *uint8            `json:"rec,omitempty"`    // receive error counter, if known
+	Restarts   uint64            `json:"restarts"`
+	IDs        int               `json:"ids"` // different arbitration ids seen
+}
+
+// Modbus is what a Modbus source adds.
+type Modbus struct {
+	PortLost bool    `json:"port_lost"`
+	Busy     float64 `json:"busy"` // share of the last ten seconds in which the line was in use, 0 to 1; -1: not known
+	Requests uint64  `json:"requests"`
+	Timeouts uint64  `json:"timeouts"`
+	CRC      uint64  `json:"crc_errors"`
+	Stale    uint64  `json:"late_replies"`
+	Stray    uint64  `json:"stray_bytes"`
+	Overruns uint64  `json:"overruns"`
+	Units    []Unit  `json:"units"`
+}
+
+// Unit is one device of a Modbus line.
+type Unit struct {
+	Name       string            `json:"name"`
+	ID         uint8             `json:"unit"`
+	Offline    bool              `json:"offline"`
+	Since      time.Time         `json:"since,omitzero"`      // offline: since when
+	NextProbe  time.Time         `json:"next_probe,omitzero"` // offline: when it is asked again
+	Requests   uint64            `json:"requests"`
+	Answered   uint64            `json:"answered"`
+	Timeouts   uint64            `json:"timeouts"`
+	CRC        uint64            `json:"crc_errors"`
+	Stale      uint64            `json:"late_replies"`
+	Exceptions map[string]uint64 `json:"exceptions,omitempty"` // by code
+	P50        float64           `json:"rtt_p50_ms"`           // of the last replies; -1: none
+	P95        float64           `json:"rtt_p95_ms"`
+}
+
+// Buffer is the buffer.
+type Buffer struct {
+	Records   uint64            `json:"records"` // not acknowledged
+	Unsynced  uint64            `json:"unsynced"`
+	Disk      int64             `json:"disk_bytes"`
+	Memory    int64             `json:"memory_bytes"`
+	Limit     int64             `json:"limit_bytes"`
+	Percent   float64           `json:"percent"` // of the limit
+	FullIn    float64           `json:"full_in_s"`
+	OldestAge float64           `json:"oldest_age_s"` // of the oldest record not acknowledged; -1: none
+	Acked     uint64            `json:"acked"`
+	Lost      uint64            `json:"lost"`
+	LostBy    map[string]uint64 `json:"lost_by"`
+	Written   uint64            `json:"disk_written_bytes"` // in this session
+	Commits   uint64            `json:"commits"`
+	Fault     string            `json:"fault,omitempty"`
+}
+
+// Uplink is the connection to the broker.
+type Uplink struct {
+	Connected bool      `json:"connected"`
+	Denied    bool      `json:"denied,omitempty"` // the broker does not let the gateway publish
+	Server    string    `json:"server,omitempty"`
+	Since     time.Time `json:"since,omitzero"` // connected or disconnected
+	Protocol  string    `json:"protocol"`
+	Rate      float64   `json:"rate"` // records acknowledged a second, mean of the last ten
+	Sent      uint64    `json:"messages_sent"`
+	Acked     uint64    `json:"messages_acked"`
+	Refused   uint64    `json:"messages_refused"`
+	InFlight  int       `json:"in_flight"`
+	Window    int       `json:"window"`
+	BytesUp   uint64    `json:"bytes_up"`
+	BytesDown uint64    `json:"bytes_down"`
+	Connects  uint64    `json:"connects"`
+	Failures  uint64    `json:"failures"`
+	Error     string    `json:"last_error,omitempty"`
+	Reason    string    `json:"last_reason,omitempty"`
+	ErrorAt   time.Time `json:"last_error_at,omitzero"`
+	Backlog   uint64    `json:"backlog"`   // records an outage has left
+	DoneIn    float64   `json:"done_in_s"` // until the backlog is gone, in seconds; -1: not known
+}
+
+// Alarm is one that is raised, with what to do about it.
+type Alarm struct {
+	ID       uint64    `json:"id"`
+	Code     string    `json:"code"`
+	Severity string    `json:"severity"`
+	Source   string    `json:"source"`
+	Subject  string    `json:"subject,omitempty"`
+	Since    time.Time `json:"since,omitzero"`
+	Title    string    `json:"title"`
+	Means    string    `json:"means"`
+	Do       string    `json:"do"`
+	Flapping bool      `json:"flapping,omitempty"`
+}
+
+// AlarmCount counts one condition since the start.
+type AlarmCount struct {
+	Code, Severity string
+	Raised         int // now
+	Times          uint64
+}
+
+// Clock is whether the machine's clock is trusted.
+type Clock struct {
+	Trusted bool   `json:"trusted"`
+	Why     string `json:"why,omitempty"` // not trusted: not_synchronised, ...
+}
+
+// Process is what the daemon itself takes.
+type Process struct {
+	Memory     int64   `json:"memory_bytes"` // resident
+	CPU        float64 `json:"cpu_percent"`  // of one core, mean of the last ten seconds
+	CPUSeconds float64 `json:"cpu_seconds"`  // since the start
+	Goroutines int     `json:"goroutines"`
+	Open       int     `json:"open_files"`
+}
+
+// Config is where the configuration came from.
+type Config struct {
+	Path   string    `json:"path,omitempty"`
+	Read   time.Time `json:"read,omitzero"`
+	SHA256 string    `json:"sha256,omitempty"`
+	Note   string    `json:"note,omitempty"` // such as that a former one runs
+}

@@ -1,0 +1,180 @@
+package live
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// judge says how the gateway fares: in one word, and as a person would say it.
+// The gravest thing comes first.
+func (s *Snapshot) judge() (State, string) {
+	waiting := counted(s.Buffer.Records, "record") + " " + verb(s.Buffer.Records, "waits", "wait") + " in the buffer"
+	switch {
+	case s.Session == 0:
+		return Starting, "Starting: the disk of the buffer is not there yet; records wait in memory."
+	case s.raised("buffer_evicting"), s.raised("memory_full"):
+		return Losing, "The buffer is full: the gateway drops records and says which." + s.why()
+	case s.Uplink.Denied:
+		return Outage, "The broker does not let the gateway publish; " + waiting + s.fullIn() + "."
+	case !s.Uplink.Connected:
+		return Outage, "No connection to the broker" + since(s.Uplink.Since, s.Taken) + "; " + waiting + s.fullIn() + "."
+	case s.Uplink.Backlog > 0:
+		return CatchingUp, "Catching up after an outage: " + counted(s.Uplink.Backlog, "record") + " left" + s.doneIn() + ". Live values go out at once."
+	case s.Buffer.Fault != "":
+		return Attention, "Everything is delivered, but the disk does not take records: " + s.Buffer.Fault + "."
+	}
+	if bad := s.failing(); bad != "" {
+		return Attention, bad
+	}
+	for _, a := range s.Alarms {
+		if a.Severity == "error" || a.Severity == "critical" {
+			return Attention, "Everything that is read is delivered; " + lower(a.Title) + of(a) + "."
+		}
+	}
+	if len(s.buses()) == 0 {
+		return OK, "Connected; the configuration has no source."
+	}
+	return OK, "Everything works: " + s.sources() + ", and the broker acknowledges every record."
+}
+
+func (s *Snapshot) raised(code string) bool {
+	for _, a := range s.Alarms {
+		if a.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+// why names what else is wrong while records are lost.
+func (s *Snapshot) why() string {
+	if !s.Uplink.Connected {
+		return " There is no connection to the broker" + since(s.Uplink.Since, s.Taken) + "."
+	}
+	return ""
+}
+
+func (s *Snapshot) fullIn() string {
+	if s.Buffer.FullIn <= 0 {
+		return ""
+	}
+	return ", full in about " + Span(s.Buffer.FullIn)
+}
+
+func (s *Snapshot) doneIn() string {
+	if s.Uplink.DoneIn < 0 {
+		return ""
+	}
+	return ", done in about " + Span(s.Uplink.DoneIn)
+}
+
+// buses are the sources without the gateway's own stream.
+func (s *Snapshot) buses() (list []*Source) {
+	for i := range s.Sources {
+		if s.Sources[i].Kind != "gateway" {
+			list = append(list, &s.Sources[i])
+		}
+	}
+	return list
+}
+
+func (s *Snapshot) sources() string {
+	all := s.buses()
+	if len(all) == 1 {
+		return all[0].Name + " is read"
+	}
+	return fmt.Sprintf("all %d sources are read", len(all))
+}
+
+// failing says which sources do not deliver, empty if all do.
+func (s *Snapshot) failing() string {
+	var bad []string
+	all := s.buses()
+	for _, src := range all {
+		if src.State == Down || src.State == Partial {
+			bad = append(bad, src.Name+": "+src.Word)
+		}
+	}
+	switch {
+	case len(bad) == 0:
+		return ""
+	case len(all) == 1:
+		return "What is read is delivered; " + bad[0] + "."
+	}
+	return fmt.Sprintf("%d of %d sources are read without trouble; %s.", len(all)-len(bad), len(all), strings.Join(bad, "; "))
+}
+
+func of(a Alarm) string {
+	switch {
+	case a.Subject != "":
+		return " (" + a.Source + ", " + a.Subject + ")"
+	case a.Source != "gateway":
+		return " (" + a.Source + ")"
+	}
+	return ""
+}
+
+func lower(s string) string {
+	if s == "" || strings.HasPrefix(s, "CAN") || strings.HasPrefix(s, "Modbus") {
+		return s
+	}
+	return strings.ToLower(s[:1]) + s[1:]
+}
+
+func since(t, now time.Time) string {
+	if t.IsZero() || now.Before(t) {
+		return ""
+	}
+	return " for " + Span(now.Sub(t).Seconds())
+}
+
+func verb(n uint64, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}
+
+func counted(n uint64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return Thousands(n) + " " + noun + "s"
+}
+
+// Thousands is n with commas, for people: 211,588.
+func Thousands(n uint64) string {
+	text := strconv.FormatUint(n, 10)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// Span is a time in seconds in the two largest units a person would use: 40 s,
+// 5 min 41 s, 2 h 32 min, 3 d 4 h.
+func Span(seconds float64) string {
+	switch n := int64(seconds + 0.5); {
+	case seconds < 0:
+		return "unknown"
+	case seconds < 0.95:
+		return strconv.FormatFloat(seconds, 'f', 1, 64) + " s"
+	case n < 60:
+		return fmt.Sprintf("%d s", n)
+	case n < 3600:
+		return two(n/60, "min", n%60, "s")
+	case n < 86400:
+		return two(n/3600, "h", n%3600/60, "min")
+	default:
+		return two(n/86400, "d", n%86400/3600, "h")
+	}
+}
+
+func two(a int64, unit string, b int64, small string) string {
+	if b == 0 {
+		return fmt.Sprintf("%d %s", a, unit)
+	}
+	return fmt.Sprintf("%d %s %d %s", a, unit, b, small)
+}
