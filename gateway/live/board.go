@@ -93,3 +93,38 @@ func (s *Snapshot) estimate() {
 		s.Uplink.DoneIn = float64(s.Uplink.Backlog) / gain
 	}
 }
+
+// Look is what there is to look at: the board and the points of every source.
+// It is what a gateway hands to its doors.
+type Look struct {
+	Board
+	Buses map[string]Bus     // CAN sources by name
+	Lines map[string]*Values // Modbus sources by name
+}
+
+// Bus returns what can be looked at of a CAN source.
+func (l *Look) Bus(source string) (Bus, bool) { b, ok := l.Buses[source]; return b, ok }
+
+// Line returns the last values of a Modbus source.
+func (l *Look) Line(source string) (*Values, bool) { v, ok := l.Lines[source]; return v, ok }
+
+// Course returns the last hour of a figure, or its last day, and when it began.
+// It has no steps if there is no such figure.
+func (l *Look) Course(name string, day bool) (c Course, from time.Time) {
+	s := l.Snapshot()
+	if l.History == nil || s == nil {
+		return c, from
+	}
+	if c = l.History.Fine(name); day {
+		c = l.History.Coarse(name)
+	}
+	return c, s.Taken.Add(c.From - s.Up)
+}
+
+// Figures lists the names Course knows.
+func (l *Look) Figures() []string {
+	if l.History == nil {
+		return nil
+	}
+	return l.History.Names()
+}

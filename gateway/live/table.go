@@ -1,0 +1,148 @@
+package live
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"fieldferry/bus/can"
+	"fieldferry/bus/can/dbc"
+	"fieldferry/gateway/payload"
+)
+
+// ID is the last frame of one arbitration id, for people and programs.
+type ID struct {
+	ID       string    `json:"id"` // upper-case hex, 3 digits standard, 8 extended
+	Name     string    `json:"name,omitempty"`
+	Len      int       `json:"len"`
+	Data     string    `json:"data"` // upper-case hex; of a remote frame empty
+	Remote   bool      `json:"rtr,omitempty"`
+	FD       bool      `json:"fd,omitempty"`
+	Changed  []int     `json:"changed,omitempty"` // bytes that changed within two seconds, from 0
+	Count    uint64    `json:"count"`
+	Min      float64   `json:"min_ms"` // between neighbours; 0: not known
+	Mean     float64   `json:"mean_ms"`
+	Max      float64   `json:"max_ms"`
+	Last     time.Time `json:"last"`
+	Describe bool      `json:"described,omitempty"` // a DBC file says what its signals are
+}
+
+// Signal is a signal of a frame, for people and programs.
+type Signal struct {
+	Name  string          `json:"name"`
+	Value json.RawMessage `json:"value"` // as in a record; null if it has none
+	Text  string          `json:"text"`  // the number alone
+	Unit  string          `json:"unit,omitempty"`
+	Label string          `json:"label,omitempty"`
+}
+
+// Bus is what can be looked at of a CAN source: its frames, and what the DBC
+// files say of them. DB may be nil.
+type Bus struct {
+	Frames *Frames
+	DB     *dbc.Database
+}
+
+// Table returns the last frame of every id, and how many frames belong to ids
+// without a row.
+func (b Bus) Table() (table []ID, others uint64) {
+	rows, others := b.Frames.Rows(nil)
+	table = make([]ID, len(rows))
+	for i := range rows {
+		table[i] = b.row(&rows[i])
+	}
+	return table, others
+}
+
+func (b Bus) row(r *Row) ID {
+	f := &r.Frame
+	out := ID{
+		ID: FormatID(f), Len: int(f.Len), Data: strings.ToUpper(hex.EncodeToString(f.Payload())),
+		Remote: f.Flags&can.Remote != 0, FD: f.Flags&can.FD != 0,
+		Count: r.Count, Min: ms(r.Min), Mean: ms(r.Mean), Max: ms(r.Max), Last: time.Unix(0, f.Time).UTC(),
+	}
+	for i := range int(min(f.Len, can.MaxDataLen)) {
+		if r.Changed>>i&1 != 0 {
+			out.Changed = append(out.Changed, i)
+		}
+	}
+	if m := b.message(f); m != nil {
+		out.Name, out.Describe = m.Name, true
+	}
+	return out
+}
+
+func (b Bus) message(f *can.Frame) *dbc.Message {
+	if b.DB == nil || f.Flags&can.Remote != 0 {
+		return nil
+	}
+	return b.DB.Lookup(f.ID, f.Flags&can.Extended != 0)
+}
+
+// Signals decodes the last frame of an id, written as [FormatID] does. It
+// returns false if no such frame was seen.
+func (b Bus) Signals(id string) (ID, []Signal, bool) {
+	rows, _ := b.Frames.Rows(nil)
+	for i := range rows {
+		if FormatID(&rows[i].Frame) == id {
+			return b.row(&rows[i]), b.decode(&rows[i].Frame), true
+		}
+	}
+	return ID{}, nil, false
+}
+
+func (b Bus) decode(f *can.Frame) []Signal {
+	m := b.message(f)
+	if m == nil {
+		return nil
+	}
+	values := m.Decode(f.Payload(), nil)
+	signals := make([]Signal, len(values))
+	for i := range values {
+		v := &values[i]
+		label, _ := v.Label()
+		signals[i] = Signal{Name: v.Signal.Name, Unit: v.Signal.Unit, Label: label, Value: v.AppendJSON(nil), Text: string(v.AppendJSON(nil))}
+	}
+	return signals
+}
+
+// FormatID is the arbitration id of a frame as candump writes it: 3 digits
+// standard, 8 digits extended, upper-case hex.
+func FormatID(f *can.Frame) string {
+	if f.Flags&can.Extended != 0 {
+		return fmt.Sprintf("%08X", f.ID)
+	}
+	return fmt.Sprintf("%03X", f.ID)
+}
+
+func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// Value is the last value of one register, for people and programs.
+type Value struct {
+	Device string          `json:"device"`
+	Name   string          `json:"name"`
+	Value  json.RawMessage `json:"value"` // as in a record; null if it was never read
+	Unit   string          `json:"unit,omitempty"`
+	Type   string          `json:"type"`
+	Error  string          `json:"error,omitempty"` // why the last reading failed
+	At     time.Time       `json:"at,omitzero"`     // of the value; zero: never read
+	Every  float64         `json:"every_s"`
+}
+
+// Table returns every register with its last value.
+func (v *Values) Table() []Value {
+	points := v.Points()
+	table := make([]Value, len(points))
+	for i := range points {
+		p := &points[i]
+		table[i] = Value{Device: p.Device, Name: p.Name, Unit: p.Unit, Type: p.Type, Error: p.Error, At: p.Good.UTC(), Every: p.Interval.Seconds(), Value: json.RawMessage("null")}
+		if !p.Good.IsZero() {
+			table[i].Value = payload.AppendValue(nil, &p.Value)
+		} else {
+			table[i].At = time.Time{}
+		}
+	}
+	return table
+}

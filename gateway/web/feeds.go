@@ -1,0 +1,164 @@
+package web
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"fieldferry/gateway/live"
+)
+
+// View is what there is to see of a gateway. All methods may be called from any
+// goroutine and never wait for a bus, the buffer or the uplink.
+type View interface {
+	// Snapshot returns the newest snapshot, nil before the first.
+	Snapshot() *live.Snapshot
+	// Bus returns what can be looked at of a CAN source, Line of a Modbus source.
+	Bus(source string) (live.Bus, bool)
+	Line(source string) (*live.Values, bool)
+	// Course returns the last hour of a figure, or its last day, and when it began.
+	Course(name string, day bool) (live.Course, time.Time)
+	// Figures lists the names Course knows.
+	Figures() []string
+}
+
+// openFeed returns the feed of a topic, nil if there is no such topic.
+func openFeed(v View, topic string) Feed {
+	kind, source, _ := strings.Cut(topic, ":")
+	switch kind {
+	case "overview":
+		return &stateFeed{get: func() any { return v.Snapshot() }}
+	case "alarms":
+		return &stateFeed{get: func() any {
+			if s := v.Snapshot(); s != nil {
+				return s.Alarms
+			}
+			return []live.Alarm{}
+		}}
+	case "can":
+		if _, ok := v.Bus(source); ok {
+			return &rowsFeed[live.ID]{get: func() []live.ID { return canRows(v, source) }, same: sameID}
+		}
+	case "signals":
+		source, id, _ := strings.Cut(source, ":")
+		if _, ok := v.Bus(source); ok {
+			return &stateFeed{get: func() any { return signalsOf(v, source, id) }}
+		}
+	case "values":
+		if _, ok := v.Line(source); ok {
+			return &rowsFeed[live.Value]{get: func() []live.Value { return lineRows(v, source) }, same: sameValue}
+		}
+	}
+	return nil
+}
+
+// stateFeed is a topic that is sent whole whenever it differs.
+type stateFeed struct {
+	get  func() any
+	last []byte
+}
+
+// Full implements [Feed].
+func (f *stateFeed) Full() []byte {
+	if f.last == nil {
+		f.last = encode(f.get())
+	}
+	return f.last
+}
+
+// Next implements [Feed].
+func (f *stateFeed) Next() []byte {
+	b := encode(f.get())
+	if bytes.Equal(b, f.last) {
+		return nil
+	}
+	f.last = b
+	return b
+}
+
+// rowsFeed is a table of which only the rows that changed are sent. Rows keep
+// their places, new ones come behind: a row is sent with its place.
+type rowsFeed[T any] struct {
+	get  func() []T
+	same func(a, b *T) bool
+	last []T
+}
+
+// Full implements [Feed].
+func (f *rowsFeed[T]) Full() []byte {
+	if f.last == nil {
+		f.last = f.get()
+	}
+	return encode(map[string]any{"rows": f.last})
+}
+
+// Next implements [Feed].
+func (f *rowsFeed[T]) Next() []byte {
+	rows := f.get()
+	changed := map[int]*T{}
+	for i := range rows {
+		if i >= len(f.last) || !f.same(&rows[i], &f.last[i]) {
+			changed[i] = &rows[i]
+		}
+	}
+	whole := len(rows) < len(f.last) // another configuration
+	f.last = rows
+	switch {
+	case whole:
+		return encode(map[string]any{"rows": rows})
+	case len(changed) == 0:
+		return nil
+	}
+	return encode(map[string]any{"changed": changed})
+}
+
+func encode(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil { // plain structs of strings and numbers
+		b, _ = json.Marshal(map[string]string{"error": err.Error()})
+	}
+	return b
+}
+
+func canRows(v View, source string) []live.ID {
+	b, ok := v.Bus(source)
+	if !ok {
+		return []live.ID{}
+	}
+	table, _ := b.Table()
+	return table
+}
+
+func lineRows(v View, source string) []live.Value {
+	l, ok := v.Line(source)
+	if !ok {
+		return []live.Value{}
+	}
+	return l.Table()
+}
+
+// idSignals is the reply about one arbitration id.
+type idSignals struct {
+	live.ID
+	Signals []live.Signal `json:"signals"`
+}
+
+func signalsOf(v View, source, id string) *idSignals {
+	b, ok := v.Bus(source)
+	if !ok {
+		return nil
+	}
+	row, signals, ok := b.Signals(id)
+	if !ok {
+		return nil
+	}
+	return &idSignals{row, signals}
+}
+
+func sameID(a, b *live.ID) bool { return a.Count == b.Count && slices.Equal(a.Changed, b.Changed) }
+
+func sameValue(a, b *live.Value) bool {
+	return a.At.Equal(b.At) && a.Error == b.Error && bytes.Equal(a.Value, b.Value) && a.Name == b.Name
+}

@@ -1,0 +1,49 @@
+package web
+
+import (
+	"net/http"
+	"strconv"
+)
+
+// route is one row of the API. Open routes need no account.
+type route struct {
+	pattern string
+	role    Role // empty: open
+	handle  http.HandlerFunc
+}
+
+// table is every route but those of the page's own files.
+func (s *Server) table() []route {
+	return []route{
+		{"GET /healthz", "", s.healthz},
+		{"GET /readyz", "", s.readyz},
+
+		{"GET /api/v1/me", "", s.me},
+		{"POST /api/v1/login", "", s.login},
+		{"POST /api/v1/logout", "", s.logout},
+		{"POST /api/v1/setup", "", s.first},
+
+		{"GET /api/v1/status", Read, s.status},
+		{"GET /api/v1/events", Read, s.events},
+		{"GET /api/v1/sources/{source}/values", Read, s.values},
+		{"GET /api/v1/can/{source}/frames", Read, s.frames},
+		{"GET /api/v1/can/{source}/frames/{id}", Read, s.signals},
+		{"GET /api/v1/history", Read, s.history},
+	}
+}
+
+func (s *Server) routes() http.Handler {
+	mux := http.NewServeMux()
+	for _, r := range s.table() {
+		handle := r.handle
+		if r.role != "" {
+			handle = s.needs(r.role, handle)
+		}
+		mux.HandleFunc(r.pattern, handle)
+	}
+	mux.HandleFunc("GET /", s.asset)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		problem(w, http.StatusNotFound, "route", "There is nothing at "+strconv.Quote(r.Method+" "+r.URL.Path)+".")
+	})
+	return s.guard(mux)
+}

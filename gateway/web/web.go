@@ -1,0 +1,300 @@
+// Package web is the door by which people and programs look into a running
+// gateway over HTTP: a page, an API with a stream of events, and metrics. It
+// only translates: what it shows it takes from a [View], and it knows no bus, no
+// buffer and no uplink.
+//
+// # Nouns
+//
+// An [Account] is a person with a password or a program with a token; its [Role]
+// says what it may do. A session is a login of a person. A topic is one subject
+// of the event stream, such as the overview or the frames of one bus; the [hub]
+// computes it once for all clients that have subscribed to it.
+//
+// # Caveats
+//
+// Nothing listens unless [Config.Listen] is set. There is no default password:
+// until the first account exists, the server answers only the set-up page, whose
+// code stands in the log, and /healthz. Every name and value in what it shows
+// comes from a file, a bus or a broker and is hostile; the page puts it into
+// text nodes only, and the content security policy allows no inline script.
+package web
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Bounds of the configuration, and its defaults.
+const (
+	MinClients     = 1
+	MaxClients     = 5000
+	DefaultClients = 200
+	DefaultListen  = "127.0.0.1:8090"
+	MaxHosts       = 32
+	MaxSignals     = 200 // values that are metrics
+)
+
+// Config says whether and how the gateway can be looked into. The zero value
+// listens on nothing.
+type Config struct {
+	Listen     string   // address and port; empty: nothing listens
+	CertFile   string   // PEM; with KeyFile. Without both and beyond loopback, the gateway makes its own
+	KeyFile    string   // PEM
+	TLS        bool     // speak TLS on loopback too
+	Insecure   bool     // listen beyond loopback without TLS
+	Hosts      []string // further names by which browsers may call it
+	MaxClients int      // event streams at once, 1 to 5000; 0 means 200
+	Metrics    Metrics
+}
+
+// Metrics is the part of /metrics.
+type Metrics struct {
+	OpenOnLoopback bool     // needs no token from this machine
+	Signals        []string // SOURCE/NAME or SOURCE/DEVICE/NAME of values to show, at most 200
+}
+
+// Validate says what about c cannot work, all of it.
+func (c *Config) Validate() error {
+	if c.Listen == "" {
+		return nil
+	}
+	var errs []error
+	at, err := netip.ParseAddrPort(c.Listen)
+	if err != nil {
+		errs = append(errs, fmt.Errorf("listen: %q is not an address with a port; write %s", c.Listen, DefaultListen))
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		errs = append(errs, errors.New("tls: cert and key belong together; write both or neither"))
+	}
+	if c.Insecure && (c.CertFile != "" || c.TLS) {
+		errs = append(errs, errors.New("insecure: it contradicts tls; remove one of them"))
+	}
+	if err == nil && c.Insecure && at.Addr().IsLoopback() {
+		errs = append(errs, errors.New("insecure: loopback needs no TLS; remove it"))
+	}
+	if n := cmp.Or(c.MaxClients, DefaultClients); n < MinClients || n > MaxClients {
+		errs = append(errs, fmt.Errorf("max_clients: %d is out of range; write %d to %d", c.MaxClients, MinClients, MaxClients))
+	}
+	if len(c.Hosts) > MaxHosts {
+		errs = append(errs, fmt.Errorf("hosts: %d names; at most %d are possible", len(c.Hosts), MaxHosts))
+	}
+	if len(c.Metrics.Signals) > MaxSignals {
+		errs = append(errs, fmt.Errorf("metrics.signals: %d values; at most %d are possible", len(c.Metrics.Signals), MaxSignals))
+	}
+	return errors.Join(errs...)
+}
+
+// Loopback reports whether only this machine can connect.
+func (c *Config) Loopback() bool {
+	at, err := netip.ParseAddrPort(c.Listen)
+	return err == nil && at.Addr().IsLoopback()
+}
+
+// encrypted reports whether the server speaks TLS.
+func (c *Config) encrypted() bool {
+	return c.CertFile != "" || c.TLS || !c.Insecure && !c.Loopback()
+}
+
+// Options are what a server takes besides its configuration.
+type Options struct {
+	Log   *slog.Logger
+	Files Files       // where accounts and the key of TLS are kept
+	View  View        // what there is to see
+	Audit func(Audit) // told of logins, refusals and changes; must not block; nil: nobody
+	Open  bool        // no login for what only reads: the demonstration, on loopback
+	Fault func(error) // told when the server cannot listen, and nil when it can again; may be nil
+}
+
+// Files are the server's own files, readable by nobody but the service's user.
+type Files interface {
+	// Read returns a file; an error of a missing one wraps fs.ErrNotExist.
+	Read(name string) ([]byte, error)
+	// Write replaces a file, or leaves the old one whole.
+	Write(name string, data []byte) error
+}
+
+// Server answers over HTTP. It outlives a gateway: what it shows it takes from
+// the view at each moment.
+type Server struct {
+	cfg      Config
+	opts     Options
+	log      *slog.Logger
+	accounts *accounts
+	sessions sessions
+	limiter  limiter
+	setup    setup
+	hub      *hub
+	handler  http.Handler
+	bound    chan net.Addr // gets the address once; tests and the demonstration wait for it
+}
+
+// The limits of a connection: a client that sends its request slowly is closed.
+const (
+	headerTime   = 5 * time.Second
+	idleTime     = 60 * time.Second
+	replyTime    = 30 * time.Second
+	maxHeader    = 8 << 10
+	maxBody      = 1 << 20
+	listenRetry  = 5 * time.Second
+	shutdownTime = time.Second
+	maxConns     = 256 // beside the event streams
+)
+
+// New prepares a server. cfg must be valid.
+func New(cfg Config, opts Options) *Server {
+	cfg.MaxClients = cmp.Or(cfg.MaxClients, DefaultClients)
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Audit == nil {
+		opts.Audit = func(Audit) {}
+	}
+	s := &Server{cfg: cfg, opts: opts, log: opts.Log, accounts: &accounts{files: opts.Files}, bound: make(chan net.Addr, 1)}
+	s.hub = newHub(cfg.MaxClients, opts.View)
+	s.handler = s.routes()
+	return s
+}
+
+// Handler is the server without its listener, for tests.
+func (s *Server) Handler() http.Handler { return s.handler }
+
+// Addr waits for the address the server listens at. It may be called once.
+func (s *Server) Addr(ctx context.Context) (net.Addr, error) {
+	select {
+	case a := <-s.bound:
+		return a, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Run serves until ctx ends. A port that is taken, or an address that is not
+// there yet, is tried again every five seconds and reported by Options.Fault; the
+// gateway runs meanwhile.
+func (s *Server) Run(ctx context.Context) error {
+	if s.cfg.Listen == "" {
+		return nil
+	}
+	go s.hub.run(ctx)
+	for ctx.Err() == nil {
+		err := s.serve(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.log.Warn("the page cannot be served; trying again", "listen", s.cfg.Listen, "error", err)
+		if s.opts.Fault != nil {
+			s.opts.Fault(err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(listenRetry):
+		}
+	}
+	return nil
+}
+
+// serve listens once.
+func (s *Server) serve(ctx context.Context) error {
+	tlsConfig, err := s.tlsConfig()
+	if err != nil {
+		return err
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen)
+	if err != nil {
+		return err
+	}
+	if s.opts.Fault != nil {
+		s.opts.Fault(nil)
+	}
+	s.greet(listener.Addr())
+	select {
+	case s.bound <- listener.Addr():
+	default:
+	}
+	server := &http.Server{
+		Handler:           s.handler,
+		ReadHeaderTimeout: headerTime,
+		ReadTimeout:       replyTime,
+		IdleTimeout:       idleTime,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug), // what clients do wrong is theirs
+		TLSConfig:         tlsConfig,
+	}
+	stop := context.AfterFunc(ctx, func() {
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTime)
+		defer cancel()
+		if server.Shutdown(end) != nil {
+			server.Close()
+		}
+	})
+	defer stop()
+	l := limitListener(listener, maxConns+s.cfg.MaxClients)
+	if tlsConfig != nil {
+		err = server.ServeTLS(l, "", "")
+	} else {
+		err = server.Serve(l)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// greet says where the page is, and with which code the first account is made.
+func (s *Server) greet(at net.Addr) {
+	scheme := "http"
+	if s.cfg.encrypted() {
+		scheme = "https"
+	}
+	log := s.log.With("url", scheme+"://"+at.String())
+	if s.opts.Open || s.accounts.any() {
+		log.Info("the page is served")
+		return
+	}
+	log.Warn("the page is served and has no account yet; open it and enter the code, or run fieldferry web password",
+		"code", s.setup.start(time.Now()), "valid", setupTime)
+}
+
+// hosts are the names by which a browser may call the server: whoever gets a
+// browser to call it by another name is at a DNS rebinding.
+func (s *Server) hostAllowed(host string) bool {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	if ip, err := netip.ParseAddr(trimBrackets(name)); err == nil {
+		return ip.IsLoopback() || ownAddress(ip)
+	}
+	return name == "localhost" || slices.Contains(s.cfg.Hosts, name)
+}
+
+func trimBrackets(s string) string {
+	if len(s) > 2 && s[0] == '[' && s[len(s)-1] == ']' {
+		return s[1 : len(s)-1]
+	}
+	return s
+}
+
+// ownAddress reports whether an interface of this machine has the address.
+func ownAddress(ip netip.Addr) bool {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return false
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if own, ok := netip.AddrFromSlice(n.IP); ok && own.Unmap() == ip.Unmap().WithZone("") {
+				return true
+			}
+		}
+	}
+	return false
+}
