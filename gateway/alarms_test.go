@@ -466,7 +466,7 @@ func TestStatusIsBounded(t *testing.T) {
 		for limit, want := range map[int64]int{64 << 10: maxStatusAlarms, 4 << 10: 25, 100: 0} {
 			b.cfg.Uplink.Batch.MaxBytes = limit
 			var st status
-			body := b.online().Payload
+			body := b.online(0).Payload
 			if err := json.Unmarshal(body, &st); err != nil || len(st.Alarms) != want || st.AlarmsTotal != 200 || want > 0 && int64(len(body)) > limit {
 				t.Errorf("%d of %d alarms in %d bytes with a limit of %d", len(st.Alarms), st.AlarmsTotal, len(body), limit)
 			}

@@ -126,7 +126,7 @@ func (k *backlog) head(now time.Time) *batch {
 		if b := k.lane.head(now); b != nil {
 			return b
 		}
-		if k.next < k.run.end || len(k.refused) > 0 {
+		if k.next < k.run.end {
 			return nil
 		}
 		if k.closeAll(); len(k.ready) == 0 && !k.nextRun() {
@@ -137,14 +137,32 @@ func (k *backlog) head(now time.Time) *batch {
 
 // left says whether there is something to be handed out.
 func (k *backlog) left() bool {
-	return len(k.rest) > 0 || k.next < k.run.end || len(k.ready)+len(k.refused) > 0 || k.oldest() != nil
+	return len(k.rest) > 0 || k.next < k.run.end || len(k.ready) > 0 || k.oldest() != nil
 }
 
 // first says whether live data waits for the backlog.
 func (k *backlog) first(now time.Time) bool { return now.Before(k.alone) && k.left() }
 
-// choose returns the batch to be sent next, nil if there is none yet.
+// choose returns the batch to be sent next, nil if there is none yet. What was
+// held and the other lanes take turns.
 func (q *queue) choose(now time.Time) *batch {
+	k := &q.again
+	held := k.head(now)
+	if held != nil && !k.goes(held, now) {
+		held = nil
+	}
+	if held == nil || !k.turn {
+		if b := q.chooseLane(now); b != nil || held == nil {
+			k.turn = true
+			return b
+		}
+	}
+	k.turn, k.probing = false, !k.of.freed
+	return held
+}
+
+// chooseLane is choose without what was held.
+func (q *queue) chooseLane(now time.Time) *batch {
 	k := q.late
 	if k == nil {
 		return q.live.head(now)
@@ -212,8 +230,7 @@ func (k *backlog) until(now time.Time) (t time.Time) {
 // matter.
 func (k *backlog) sent(b *batch) {
 	if k != nil && b.lane == &k.lane {
-		k.flight += b.size
-		k.q.pace.took(b.sent, b.size)
+		k.flow.sent(b, &k.q.pace)
 	}
 }
 
@@ -241,6 +258,11 @@ const (
 	flowLeast  = 2 << 10 // 1 s on a link of 2 kB/s
 	flowTarget = 500 * time.Millisecond
 )
+
+func (f *flow) sent(b *batch, p *pace) {
+	f.flight += b.size
+	p.took(b.sent, b.size)
+}
 
 func (f *flow) room(size int) bool { return f.flight == 0 || f.flight+size <= f.bound }
 

@@ -73,6 +73,7 @@ type Gateway struct {
 	lines   map[string]*modbus.Line // by source name
 	started time.Time
 	root    string // of the retained messages' topics
+	denials denials
 }
 
 // source is one bus, ready to run.
@@ -141,6 +142,8 @@ func (g *Gateway) wire() error {
 		clock:     g.clock,
 		log:       g.log.With("part", "queue"),
 		rejected:  g.rejected,
+		denied:    g.denied,
+		allowed:   g.allowed,
 	})
 	g.root = topic.root(g.cfg.Gateway.ID)
 	g.ConfigAccepted()

@@ -35,7 +35,7 @@ func (g *Gateway) alarmConfig() alarm.Config {
 			g.buffer.Source(source).Append(t, payload.AppendEvent(begin(nil, g.clock.Read(), t), e))
 		},
 		Known:   g.known,
-		Changed: func() { g.uplink.Announce(g.online()) },
+		Changed: func() { g.uplink.Announce(g.online) },
 		Path:    filepath.Join(g.cfg.Buffer.Dir, "alarms"),
 		Durable: g.cfg.Buffer.SyncInterval,
 		Log:     g.log.With("part", "alarms"),

@@ -27,7 +27,7 @@ type lane struct {
 	open    map[batchKey]*batch
 	opened  []*batch // in order of opening; closed ones are skipped
 	ready   []*batch
-	refused []*batch // to be told as lost
+	more    bool // there is more to read, though head has found nothing yet
 	record  []byte
 }
 
@@ -35,7 +35,8 @@ type lane struct {
 // acknowledged from its begin on.
 type run struct {
 	window
-	end uint64
+	end  uint64
+	kept kept // left to a hold
 }
 
 type batchKey struct {
@@ -51,7 +52,7 @@ type batch struct {
 	count   int
 	records []byte
 	offsets []span
-	rejects bool // tells of records that were rejected
+	rejects bool // tells records as lost that were rejected
 	due     time.Time
 	closed  bool
 
@@ -67,18 +68,16 @@ type span struct{ from, to uint64 }
 
 // begin forgets what the lane holds and goes on with a run.
 func (l *lane) begin(from, to uint64) {
-	l.run = &run{window{base: from}, to}
+	l.run = &run{window: window{base: from}, end: to}
 	l.next = from
 	l.open = map[batchKey]*batch{}
-	l.opened, l.ready, l.refused = nil, nil, nil
+	l.opened, l.ready, l.more = nil, nil, false
 }
 
 // head returns the batch to be sent next, nil if there is none yet.
 func (l *lane) head(now time.Time) *batch {
-	if len(l.refused) > 0 {
-		l.retell(now)
-	}
-	for {
+	l.more = false
+	for range readsAtOnce {
 		l.closeDue(now)
 		if len(l.ready) > 0 {
 			return l.ready[0]
@@ -87,6 +86,8 @@ func (l *lane) head(now time.Time) *batch {
 			return nil
 		}
 	}
+	l.more = true
+	return nil
 }
 
 // pop takes away what head returned.
@@ -138,10 +139,21 @@ func (l *lane) skip(to uint64) {
 	}
 }
 
-// add puts one record into the batch of its topic.
+// add puts one record into the batch of its topic, or leaves it to the hold of
+// that.
 func (l *lane) add(r *buffer.Record, now time.Time) {
+	topic := l.q.topic(r)
+	if h := l.q.holdOf(topic); h != nil {
+		h.until = max(h.until, r.Offset+1)
+		l.q.pass(l.run, []span{{r.Offset, r.Offset + 1}})
+		return
+	}
 	l.encode(r)
-	key := batchKey{r.Session, r.Source, l.q.topic(r)}
+	l.put(r, batchKey{r.Session, r.Source, topic}, now)
+}
+
+// put puts l.record, made of r, into a batch.
+func (l *lane) put(r *buffer.Record, key batchKey, now time.Time) *batch {
 	b := l.open[key]
 	if b != nil && len(b.records)+1+len(l.record) > l.room(key) {
 		l.close(b)
@@ -166,6 +178,7 @@ func (l *lane) add(r *buffer.Record, now time.Time) {
 	} else if len(l.open) > maxOpen {
 		l.close(l.oldest())
 	}
+	return b
 }
 
 // encode makes l.record of r.

@@ -170,6 +170,7 @@ type line struct {
 	began      time.Time
 	order      map[string]uint64 // last number by source and lane, of this connection
 	descents   int
+	again      map[string]bool // records of messages that were refused: they come behind what was under way
 }
 
 // unsent is how many bytes the kernel takes ahead of what it can send.
@@ -277,6 +278,8 @@ func (l *line) collect() {
 			c.arrived = true
 			if c.refused = l.refuse != nil && l.refuse(c.m.Payload); !c.refused {
 				l.take(c.m)
+			} else {
+				l.refused(c.m)
 			}
 		}
 	}
@@ -284,9 +287,20 @@ func (l *line) collect() {
 		c := l.flight[0]
 		l.flight = l.flight[1:]
 		if c.refused {
-			l.q.Refused(c.m, "refused")
+			l.q.Refused(c.m, uplink.Verdict{Reason: "refused", Final: true})
 		} else {
 			l.q.Acked(c.m)
+		}
+	}
+}
+
+func (l *line) refused(m uplink.Message) {
+	if l.again == nil {
+		l.again = map[string]bool{}
+	}
+	if b := l.q.inFlight[m.Token]; b != nil {
+		for seq := b.seq; seq < b.seq+uint64(b.count); seq++ {
+			l.again[fmt.Sprint(b.source, seq)] = true
 		}
 	}
 }
@@ -316,7 +330,7 @@ func (l *line) take(m uplink.Message) {
 		if e.Type == "loss" {
 			seq, last = e.From, e.To
 		}
-		if e.Reason == reasonRejected {
+		if l.again[fmt.Sprint(p.Source, seq)] {
 			continue // behind what was sent before the answer came
 		}
 		a.age = max(a.age, time.Since(e.Time))

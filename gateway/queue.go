@@ -44,7 +44,9 @@ type queueConfig struct {
 	decodings  map[string]*payload.Decoding // by source; a source without one is not decoded
 	clock      payload.Clock                // corrects times; may be nil
 	log        *slog.Logger
-	rejected   func(rejection) // told of every message no broker will take; may be nil
+	rejected   func(rejection)            // told of every record that was given up; may be nil
+	denied     func(topic, reason string) // a topic is not taken, and waits; may be nil. Empty: further ones
+	allowed    func(topic string)         // it is taken again; may be nil
 }
 
 // queue makes messages of the records in the buffer, and acknowledges the
@@ -65,6 +67,12 @@ type queue struct {
 	topics   map[string]string // rendered topics by source
 	limit    int               // bytes of a message with its topic, beside maxBytes; 0: none
 	rejected map[uint64]bool   // offsets of records that are told as lost
+	gave     bool              // one was given up, and nothing taken since
+
+	holds  map[string]*hold // by topic
+	others *hold            // of all topics that have none, once there are too many
+	again  catchup          // what was held
+	dueAt  time.Time        // no hold has to be looked at before
 
 	placed   bool      // the lanes of this connection are set
 	boundary uint64    // offsets below it are late
@@ -77,6 +85,8 @@ type queue struct {
 func newQueue(s store, cfg queueConfig) *queue {
 	q := &queue{cfg: cfg, store: s, topics: map[string]string{}, rejected: map[uint64]bool{}, pace: pace{rate: float64(cfg.backlog.maxRate), packed: 1}}
 	q.live.q, q.live.encoder = q, payload.Encoder{Clock: cfg.clock}
+	q.holds = map[string]*hold{}
+	q.newCatchup()
 	q.live.begin(0, noEnd)
 	if end, ok := s.End(); ok {
 		q.boundary, q.away = end, time.Now() // what earlier sessions left is late
@@ -95,6 +105,7 @@ func (q *queue) Rewind() {
 	}
 	q.interrupt()
 	q.keepDone()
+	q.again.interrupted(time.Now())
 	q.placed, q.late = false, nil
 	q.live.begin(0, noEnd)
 	q.inFlight = map[uint64]*batch{}
@@ -106,15 +117,17 @@ func (q *queue) keepDone() {
 	runs := map[*run]bool{q.live.run: true}
 	if q.late != nil {
 		runs[q.late.run] = true
-		for _, b := range append(q.late.ready, q.late.refused...) { // they can be of an earlier run
+		for _, b := range q.late.ready { // they can be of an earlier run
 			runs[b.run] = true
 		}
 	}
 	for _, b := range q.inFlight {
-		runs[b.run] = true
+		if b.run != nil {
+			runs[b.run] = true
+		}
 	}
 	for r := range runs {
-		r.beyond(func(s span) { q.store.Ack(s.from, s.to) })
+		r.beyond(func(s span) { q.ack(r.unkept(s)) })
 	}
 }
 
@@ -151,9 +164,12 @@ func (q *queue) Next(ctx context.Context) (uplink.Message, error) {
 // wait waits for something to do: a record for the live lane, or the time of
 // a batch or of the backlog.
 func (q *queue) wait(ctx context.Context, now time.Time) {
-	var until time.Time
+	if q.live.more || q.again.more || q.late != nil && q.late.more {
+		return
+	}
+	until := q.again.until(now)
 	if b := q.live.oldest(); b != nil {
-		until = b.due
+		until = earlier(until, b.due)
 	}
 	held := q.live.retry.After(now)
 	if held {
@@ -184,7 +200,7 @@ func earlier(a, b time.Time) time.Time {
 }
 
 func (q *queue) topic(r *buffer.Record) string {
-	if q.cfg.topic.perRecord && !q.rejected[r.Offset] {
+	if q.cfg.topic.perRecord {
 		return q.cfg.topic.render(q.cfg.gateway, r.Source, payload.KeysOf(r.Data, q.cfg.decodings[r.Source]))
 	}
 	t, ok := q.topics[r.Source]
@@ -205,14 +221,20 @@ func (q *queue) message(b *batch, now time.Time) uplink.Message {
 	b.sent, b.size = now, len(m.Topic)+len(m.Payload)
 	q.inFlight[q.token] = b
 	q.late.sent(b)
+	if b.lane == &q.again.lane {
+		q.again.sent(b, &q.pace)
+	}
 	return m
 }
 
 // Acked implements [uplink.Queue].
 func (q *queue) Acked(m uplink.Message) {
 	if b := q.settle(m); b != nil {
-		q.got = true
+		q.got, q.gave = true, false
 		q.finish(b.run, b.offsets)
+		if h := q.holdOf(b.topic); h != nil {
+			q.taken(h, b)
+		}
 	}
 }
 
@@ -225,22 +247,50 @@ func (q *queue) settle(m uplink.Message) *batch {
 	}
 	delete(q.inFlight, m.Token)
 	q.late.settled(b, m.Size)
+	if b.lane == &q.again.lane {
+		q.again.flow.settled(b, time.Now())
+		q.pace.packs(b.size, m.Size)
+	}
 	return b
 }
 
 // finish marks offsets of a run as delivered and lets the buffer go of what
-// is from its begin on.
+// is from its begin on. What was held has no run.
 func (q *queue) finish(r *run, offsets []span) {
+	if r == nil {
+		q.ack(offsets)
+		return
+	}
 	from := r.base
 	for _, s := range offsets {
 		r.add(s)
 	}
+	q.advanced(r, from)
+}
+
+// pass leaves offsets of a run to a hold: they are no longer the run's.
+func (q *queue) pass(r *run, offsets []span) {
+	from := r.base
+	for _, s := range offsets {
+		r.keep(s)
+	}
+	q.advanced(r, from)
+}
+
+// advanced lets the buffer go of what a run has delivered since its begin was
+// at from.
+func (q *queue) advanced(r *run, from uint64) {
 	if r.base > from {
-		q.store.Ack(from, r.base)
-		for o := range q.rejected {
-			if o >= from && o < r.base {
-				delete(q.rejected, o)
-			}
-		}
+		q.ack(r.unkept(span{from, r.base}))
+		r.forget()
+	}
+}
+
+func (q *queue) ack(offsets []span) {
+	for _, s := range offsets {
+		q.store.Ack(s.from, s.to)
+	}
+	if len(q.rejected) > 0 {
+		q.unmark(offsets)
 	}
 }

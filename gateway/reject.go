@@ -3,7 +3,7 @@ package gateway
 import (
 	"time"
 
-	"fieldferry/buffer"
+	"fieldferry/gateway/payload"
 	"fieldferry/uplink"
 )
 
@@ -12,7 +12,7 @@ import (
 // the loss is delivered, so that a restart loses neither.
 const reasonRejected = "rejected"
 
-// rejection is a message that was given up.
+// rejection is a message that was given up, and whose loss was told.
 type rejection struct {
 	source  string
 	session uint64
@@ -21,86 +21,116 @@ type rejection struct {
 	topic   string
 	bytes   int
 	reason  string
-	untold  bool // not even the loss record was taken
 }
 
 // Limit implements [uplink.Queue].
-func (q *queue) Limit(bytes int) { q.limit = bytes }
+func (q *queue) Limit(bytes int) bool {
+	q.limit = bytes
+	return bytes == 0 || bytes >= payload.MaxOverhead+2*len(q.cfg.gateway)+leastLoss
+}
 
-// Refused implements [uplink.Queue]: the records of the message are told as
-// lost in their stream, one loss record each, before anything else. If that
-// is refused as well, nothing is left but the alarm.
-func (q *queue) Refused(m uplink.Message, reason string) {
+// leastLoss is about what a loss record takes, with short names.
+const leastLoss = 150
+
+// Refused implements [uplink.Queue]. The topic is held, and the message tried
+// again in smaller ones, alone, or later. Only a single record of which the
+// broker says that it will never take it is told as lost; and if it does not
+// take that either, it was not the record, and nothing is given up. Nor is it
+// when nothing was taken since the last one was.
+func (q *queue) Refused(m uplink.Message, v uplink.Verdict) {
 	b := q.settle(m)
 	if b == nil {
 		return
 	}
-	if q.cfg.rejected != nil {
-		q.cfg.rejected(rejection{
-			source: b.source, session: b.session, seq: b.seq, count: b.count,
-			topic: m.Topic, bytes: len(m.Payload), reason: reason, untold: b.rejects,
-		})
-	}
-	if b.rejects {
-		q.finish(b.run, b.offsets)
+	now := time.Now()
+	before := q.holdOf(b.topic)
+	tried := before == nil || q.again.of == before && b.lane == &q.again.lane
+	h := q.holdBack(b.topic)
+	q.keep(b)
+	switch {
+	case b.rejects:
+		q.unmark(b.offsets)
+		h.gaveUp = nil
+	case before != nil && !tried: // it was on its way before the topic was held
 		return
+	case v.Final && b.count > 1:
+		h.most = b.size / 2
+		q.try(h, time.Time{})
+		return
+	case v.Final && !q.gave && h.gaveUp == nil:
+		q.giveUp(h, b, m, v.Reason)
+		return
+	}
+	if v.Ended {
+		h.most, h.dear = 1, true
+		if h.ended = 0; b.count == 1 {
+			h.ended = enoughEnds
+		}
+	}
+	q.putOff(h, v.Reason, now)
+}
+
+// giveUp tells the record of a message as lost, before anything else goes to
+// its topic.
+func (q *queue) giveUp(h *hold, b *batch, m uplink.Message, reason string) {
+	q.gave = true
+	h.gaveUp = &rejection{
+		source: b.source, session: b.session, seq: b.seq, count: b.count,
+		topic: m.Topic, bytes: len(m.Payload), reason: reason,
 	}
 	for _, s := range b.offsets {
 		for o := s.from; o < s.to; o++ {
 			q.rejected[o] = true
 		}
 	}
-	b.lane.refused = append(b.lane.refused, b)
+	q.try(h, time.Time{})
 }
 
-// retell puts the records of refused messages into batches once more, before
-// all others. What the buffer has no longer is told by the buffer.
-func (l *lane) retell(now time.Time) {
-	for len(l.refused) > 0 && !l.retry.After(now) {
-		b := l.refused[0]
-		l.closeAll()
-		before, run := l.ready, l.run
-		l.ready, l.run = nil, b.run
-		for len(b.offsets) > 0 && l.reread(&b.offsets[0], now) {
-			b.offsets = b.offsets[1:]
-		}
-		l.closeAll()
-		for _, t := range l.ready {
-			t.rejects = true
-		}
-		l.ready, l.run = append(l.ready, before...), run
-		if len(b.offsets) == 0 {
-			l.refused = l.refused[1:]
-		}
-	}
-}
-
-// reread puts the records of s into batches, and returns false when it could
-// not read all of them.
-func (l *lane) reread(s *span, now time.Time) bool {
-	var read buffer.Batch
-	for s.from < s.to {
-		next, err := l.q.store.Read(s.from, &read, readRecords, readBytes)
-		if err != nil {
-			l.unreadable(err, now)
-			return false
-		}
-		for i := range read.Records {
-			r := &read.Records[i]
-			if r.Offset >= s.to {
-				break
+// unmark forgets that records are to be told as lost.
+func (q *queue) unmark(offsets []span) {
+	for o := range q.rejected {
+		for _, s := range offsets {
+			if o >= s.from && o < s.to {
+				delete(q.rejected, o)
 			}
-			l.q.finish(l.run, []span{{s.from, r.Offset}})
-			l.add(r, now)
-			s.from = r.Offset + 1
-		}
-		if len(read.Records) == 0 {
-			next = s.to
-		}
-		if next = min(next, s.to); next > s.from {
-			l.q.finish(l.run, []span{{s.from, next}})
-			s.from = next
 		}
 	}
-	return true
+}
+
+// taken takes account of a message to a held topic that was acknowledged.
+func (q *queue) taken(h *hold, b *batch) {
+	if b.rejects && h.gaveUp != nil {
+		if q.cfg.rejected != nil {
+			q.cfg.rejected(*h.gaveUp)
+		}
+		h.gaveUp = nil
+	}
+	k := &q.again
+	if k.of != h || b.lane != &k.lane {
+		return // it was on its way before the topic was held
+	}
+	if h.most = 2 * h.most; h.most > q.cfg.maxBytes {
+		h.most = 0
+	}
+	if !k.probing {
+		return
+	}
+	q.works(h)
+	h.pause = 0
+	switch {
+	case !h.ahead:
+		k.probing, h.freed, h.ended = false, true, 0
+		if h.most == 2 { // it was one record, to see
+			h.most = 0
+		}
+	case h.ended < enoughEnds: // the first one may have been unlucky
+		h.ahead = false
+		q.try(h, time.Now().Add(holdLeast))
+	default: // it is the first record that no connection survives
+		h.ahead, h.ended, q.gave = false, 0, true
+		q.rejected[h.from] = true
+		first := h.first
+		h.gaveUp = &first
+		q.try(h, time.Time{})
+	}
 }

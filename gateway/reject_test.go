@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"fieldferry/gateway/payload"
+	"fieldferry/uplink"
 )
 
 // account adds a message to a consumer's account.
@@ -35,79 +37,105 @@ func lossesOf(t *testing.T, p *payload.Message) (seqs []uint64) {
 	return seqs
 }
 
-func TestARefusedMessageIsToldAsLost(t *testing.T) {
+var never = uplink.Verdict{Reason: "too large", Final: true}
+
+func TestARefusedRecordIsToldAsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFakeStore()
-		for i := range uint64(30) {
+		for i := range uint64(3) {
 			s.put(1, "engine", i+1, i, testFrame(1))
 		}
 		var told []rejection
-		q := testQueue(t, s, "ff/{source}", 10, 1<<16)
+		q := testQueue(t, s, "ff/{source}", 1, 1<<16)
 		q.cfg.rejected = func(r rejection) { told = append(told, r) }
 		var ledger payload.Ledger
 		first, p := next(t, q)
 		account(t, &ledger, p)
 		second, _ := next(t, q)
 		q.Acked(first)
-		q.Refused(second, "too_large")
-		if s.first != 10 {
-			t.Errorf("the buffer may let go of %d, want 10: the loss is not delivered", s.first)
+		q.Refused(second, never)
+		if s.first != 1 {
+			t.Errorf("the buffer may let go of %d, want 1: the loss is not delivered", s.first)
 		}
-		loss, p := next(t, q)
-		account(t, &ledger, p)
-		if got := lossesOf(t, p); len(got) != 10 || got[0] != 11 || got[9] != 20 {
-			t.Errorf("told as lost: %v, want 11 to 20", got)
+		if _, p = next(t, q); len(lossesOf(t, p)) != 1 {
+			t.Errorf("behind the refused record comes %s", p.Records)
 		}
 		q.Rewind() // the connection is lost before the loss is acknowledged
-		again, p := next(t, q)
-		if got := lossesOf(t, p); len(got) != 10 || got[0] != 11 {
-			t.Errorf("told as lost after a new connection: %v, want 11 to 20", got)
+		if len(told) > 0 {
+			t.Error("told of as lost before the loss was acknowledged")
 		}
-		q.Acked(loss) // of the old connection: means nothing
-		q.Acked(again)
-		third, p := next(t, q)
-		account(t, &ledger, p)
-		q.Acked(third)
-		if s.first != 30 || len(q.rejected) != 0 {
-			t.Errorf("the buffer may let go of %d, want 30; %d offsets remembered", s.first, len(q.rejected))
+		time.Sleep(dearMost)
+		for s.first < 3 {
+			m, p := next(t, q)
+			account(t, &ledger, p)
+			q.Acked(m)
 		}
-		if gaps := ledger.Gaps(true); len(gaps) != 0 || ledger.Lost != 10 {
-			t.Errorf("the consumer misses %v and knows of %d lost, want none and 10", gaps, ledger.Lost)
+		q.choose(time.Now())
+		if len(q.rejected) != 0 || len(q.holds) != 0 {
+			t.Errorf("%d offsets and %d holds remembered", len(q.rejected), len(q.holds))
 		}
-		if len(told) != 1 || told[0].seq != 11 || told[0].count != 10 || told[0].reason != "too_large" || told[0].untold {
+		if gaps := ledger.Gaps(true); len(gaps) != 0 || ledger.Lost != 1 {
+			t.Errorf("the consumer misses %v and knows of %d lost, want none and 1", gaps, ledger.Lost)
+		}
+		if len(told) != 1 || told[0].seq != 2 || told[0].count != 1 || told[0].reason != never.Reason {
 			t.Errorf("alarms %+v", told)
 		}
 	})
 }
 
-// A topic that is invalid is so for the loss record too: then there is only
-// the alarm, and the queue goes on.
-func TestARefusedLossIsGivenUp(t *testing.T) {
+// Of a message with many records only the one to blame is given up.
+func TestARefusedMessageIsTakenApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore()
+		for i := range uint64(100) {
+			s.put(1, "engine", i+1, i, testFrame(1))
+		}
+		q := testQueue(t, s, "ff/{source}", 100, 1<<16)
+		var ledger payload.Ledger
+		for s.first < 100 {
+			m, p := next(t, q)
+			if p.Seq <= 57 && p.Seq+uint64(p.Count) > 57 && len(lossesOf(t, p)) == 0 {
+				q.Refused(m, never)
+				continue
+			}
+			account(t, &ledger, p)
+			q.Acked(m)
+		}
+		if gaps := ledger.Gaps(true); len(gaps) != 0 || ledger.Lost != 1 || ledger.Records != 99 {
+			t.Errorf("the consumer misses %v and has %d records and %d lost, want none, 99 and 1", gaps, ledger.Records, ledger.Lost)
+		}
+	})
+}
+
+// A broker that does not take the loss either refuses more than the record:
+// nothing is given up, and everything comes once it takes it.
+func TestARefusedLossIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFakeStore()
 		for i := range uint64(20) {
 			s.put(1, "engine", i+1, i, testFrame(1))
 		}
-		var told []rejection
+		var denied, allowed int
 		q := testQueue(t, s, "ff/{source}", 10, 1<<16)
-		q.cfg.rejected = func(r rejection) { told = append(told, r) }
-		first, _ := next(t, q)
-		q.Refused(first, "topic name invalid")
-		loss, p := next(t, q)
-		if len(lossesOf(t, p)) != 10 {
-			t.Fatalf("want the loss first, got %s", p.Records)
+		q.cfg.rejected = func(r rejection) { t.Errorf("given up: %+v", r) }
+		q.cfg.denied = func(topic, _ string) { denied++ }
+		q.cfg.allowed = func(topic string) { allowed++ }
+		began, tries := time.Now(), 0
+		for ; time.Since(began) < time.Hour; tries++ {
+			m, _ := next(t, q)
+			q.Refused(m, never)
 		}
-		q.Refused(loss, "topic name invalid")
-		second, p := next(t, q)
-		if p.Seq != 11 || len(lossesOf(t, p)) != 0 {
-			t.Errorf("after the loss comes seq %d", p.Seq)
+		if tries > 100 || denied != 1 || allowed != 0 || s.first != 0 {
+			t.Errorf("%d tries in an hour, %d alarms, %d cleared, the buffer let go of %d", tries, denied, allowed, s.first)
 		}
-		q.Acked(second)
-		if s.first != 20 {
-			t.Errorf("the buffer may let go of %d, want 20", s.first)
+		var ledger payload.Ledger
+		for s.first < 20 {
+			m, p := next(t, q)
+			account(t, &ledger, p)
+			q.Acked(m)
 		}
-		if len(told) != 2 || told[0].untold || !told[1].untold {
-			t.Errorf("alarms %+v", told)
+		if gaps := ledger.Gaps(true); len(gaps) != 0 || ledger.Records < 19 || allowed != 1 {
+			t.Errorf("the consumer misses %v and has %d records, %d alarms cleared", gaps, ledger.Records, allowed)
 		}
 	})
 }

@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"fieldferry/bus"
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/payload"
 	"fieldferry/uplink"
@@ -37,12 +39,58 @@ func (g *Gateway) Accepted(server string) {
 	g.self.clear(alarm.UplinkDenied, map[string]any{"server": server})
 }
 
-// rejected tells of a message no broker will take.
+// rejected tells of a record that was given up.
 func (g *Gateway) rejected(r rejection) {
 	g.self.happened(alarm.RecordsRejected, map[string]any{
 		"source": r.source, "session": r.session, "seq": r.seq, "count": r.count,
-		"topic": r.topic, "bytes": r.bytes, "reason": r.reason, "told": !r.untold,
+		"topic": r.topic, "bytes": r.bytes, "reason": r.reason,
 	})
+}
+
+// maxDenied is how many topics have an alarm of their own; the alarm account
+// remembers every subject.
+const maxDenied = 64
+
+// furtherTopics is the subject of the alarm for all others.
+const furtherTopics = "further topics"
+
+// denials are the topics that the broker does not take, by alarm. It belongs
+// to the goroutine of the uplink.
+type denials struct {
+	subjects map[string]bool // that have had an alarm
+	further  map[string]bool // denied now, under the common alarm
+}
+
+func (d *denials) subject(topic string) string {
+	if d.subjects == nil {
+		d.subjects, d.further = map[string]bool{}, map[string]bool{}
+	}
+	if topic != "" && (d.subjects[topic] || len(d.subjects) < maxDenied) {
+		d.subjects[topic] = true
+		return topic
+	}
+	return furtherTopics
+}
+
+// denied tells of a topic that the broker does not take: what goes there waits.
+func (g *Gateway) denied(topic, reason string) {
+	subject := g.denials.subject(topic)
+	if subject == furtherTopics {
+		g.denials.further[topic] = true
+	}
+	g.self.Event(bus.Event{Time: time.Now(), Code: alarm.UplinkDenied, Subject: subject, State: bus.Raised,
+		Detail: map[string]any{"topic": cmp.Or(topic, furtherTopics), "reason": reason}})
+}
+
+// allowed says that the broker takes a topic again.
+func (g *Gateway) allowed(topic string) {
+	subject := g.denials.subject(topic)
+	if subject == furtherTopics {
+		if delete(g.denials.further, topic); len(g.denials.further) > 0 {
+			return
+		}
+	}
+	g.self.Event(bus.Event{Time: time.Now(), Code: alarm.UplinkDenied, Subject: subject, State: bus.Cleared})
 }
 
 // How much of what is wrong with a configuration the alarm tells; the log has
@@ -80,7 +128,7 @@ type status struct {
 const maxStatusAlarms = 50
 
 // online is the status message of a gateway at work.
-func (g *Gateway) online() uplink.Retained {
+func (g *Gateway) online(most int) uplink.Retained {
 	list := g.alarms.Raised()
 	st := g.status("online")
 	st.AlarmsTotal = len(list)
@@ -128,9 +176,24 @@ func (g *Gateway) uplinkConfig() uplink.Config {
 	offline := func() uplink.Retained { return g.retained(g.root+"/status", g.status("offline")) }
 	will := offline()
 	cfg.Will = &will
-	cfg.Birth = func() []uplink.Retained { return []uplink.Retained{g.online(), g.meta(g.root + "/meta")} }
+	cfg.Birth = g.births
 	cfg.Goodbye = func() []uplink.Retained { return []uplink.Retained{offline()} }
 	return cfg
+}
+
+// births are what the gateway says of itself after every connect, in messages
+// of at most so many bytes; 0: any.
+func (g *Gateway) births(most int) []uplink.Retained {
+	return []uplink.Retained{g.online(most), g.meta(g.root + "/meta")}
+}
+
+// Announced implements [uplink.Observer].
+func (g *Gateway) Announced(topic, reason string) {
+	if reason == "" {
+		g.allowed(topic)
+	} else {
+		g.denied(topic, reason)
+	}
 }
 
 func (g *Gateway) retained(topic string, v any) uplink.Retained {

@@ -1,6 +1,10 @@
 package gateway
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+	"sort"
+)
 
 // window knows which offsets from base on are done, so that base can be moved
 // to the first that is not. Its size is that of what is in flight.
@@ -80,3 +84,53 @@ func (w *window) beyond(fn func(span)) {
 
 // has says whether an offset from base to the end of words is done.
 func (w *window) has(o uint64) bool { return w.words[(o-w.start)/64]>>(o%64)&1 != 0 }
+
+// kept are offsets that are done with here and not delivered: sorted, apart.
+type kept struct{ list []span }
+
+// keep marks the offsets of s done, but not delivered.
+func (r *run) keep(s span) {
+	s.from = max(s.from, r.base)
+	if s.from >= s.to {
+		return
+	}
+	r.kept.add(s)
+	r.add(s)
+}
+
+func (k *kept) add(s span) {
+	n := len(k.list)
+	if n > 0 && k.list[n-1].to == s.from { // in order, the common case
+		k.list[n-1].to = s.to
+		return
+	}
+	i := sort.Search(n, func(i int) bool { return k.list[i].from > s.from })
+	k.list = slices.Insert(k.list, i, s)
+}
+
+// unkept is what was delivered of s.
+func (r *run) unkept(s span) (delivered []span) {
+	at := s.from
+	for _, k := range r.kept.list {
+		if k.to <= at {
+			continue
+		}
+		if k.from >= s.to {
+			break
+		}
+		if at < k.from {
+			delivered = append(delivered, span{at, k.from})
+		}
+		at = k.to
+	}
+	if at < s.to {
+		delivered = append(delivered, span{at, s.to})
+	}
+	return delivered
+}
+
+// forget forgets what was kept before base.
+func (r *run) forget() {
+	n := sort.Search(len(r.kept.list), func(i int) bool { return r.kept.list[i].to > r.base })
+	r.kept.list = slices.Delete(r.kept.list, 0, n)
+}

@@ -38,8 +38,8 @@ func (q *pumpQueue) Acked(Message) {
 	}
 }
 
-func (q *pumpQueue) Refused(m Message, _ string) { q.Acked(m) }
-func (q *pumpQueue) Limit(int)                   {}
+func (q *pumpQueue) Refused(m Message, _ Verdict) { q.Acked(m) }
+func (q *pumpQueue) Limit(int) bool               { return true }
 
 func (q *pumpQueue) Rewind() { q.handed = q.acked }
 

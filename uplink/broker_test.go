@@ -75,7 +75,7 @@ func TestEmbeddedBrokerRestarts(t *testing.T) {
 	u, stop := run(t, Config{
 		Servers: []string{"mqtt://" + b.Addr()},
 		Will:    &Retained{Topic: "state", Payload: []byte("lost")},
-		Birth:   func() []Retained { return []Retained{{Topic: "state", Payload: []byte("online")}} },
+		Birth:   func(int) []Retained { return []Retained{{Topic: "state", Payload: []byte("online")}} },
 		Goodbye: func() []Retained { return []Retained{{Topic: "state", Payload: []byte("stopped")}} },
 	}, q, nil, nil)
 	total := 0
@@ -270,10 +270,8 @@ func TestMosquittoIsKilledAndRestarted(t *testing.T) {
 func TestGoodbyeOverMosquitto(t *testing.T) {
 	m := newMosquitto(t)
 	q := newTestQueue(t, 1)
-	state := func(s string) func() []Retained {
-		return func() []Retained { return []Retained{{Topic: "root/status", Payload: []byte(s)}} }
-	}
-	_, stop := run(t, Config{Servers: []string{"mqtt://" + m.addr}, Birth: state("online"), Goodbye: state("stopped"),
+	state := func(s string) []Retained { return []Retained{{Topic: "root/status", Payload: []byte(s)}} }
+	_, stop := run(t, Config{Servers: []string{"mqtt://" + m.addr}, Birth: func(int) []Retained { return state("online") }, Goodbye: func() []Retained { return state("stopped") },
 		Will: &Retained{Topic: "root/status", Payload: []byte("lost")}}, q, nil, nil)
 	q.wait(1)
 	if got := m.retained("root/status"); got != "online" {

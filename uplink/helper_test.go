@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -43,6 +44,8 @@ type testQueue struct {
 	acked   int
 	rewinds int
 	refused []string
+	final   int  // of them refused for ever
+	holds   bool // a topic that connections end with
 	limits  []int
 	most    int // handed out and not acknowledged, at most
 	changed chan struct{}
@@ -122,7 +125,7 @@ func (q *testQueue) Acked(m Message) {
 	q.change()
 }
 
-func (q *testQueue) Refused(m Message, reason string) {
+func (q *testQueue) Refused(m Message, v Verdict) {
 	defer q.enter("Refused")()
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -130,16 +133,23 @@ func (q *testQueue) Refused(m Message, reason string) {
 		q.t.Errorf("Refused(%d), which is not the oldest handed out", m.Token)
 		return
 	}
-	q.refused = append(q.refused, fmt.Sprintf("%s: %s", m.Payload, reason))
+	if v.Final {
+		q.final++
+	}
+	if v.Ended && q.holds {
+		q.msgs = slices.DeleteFunc(q.msgs, func(x Message) bool { return x.Topic == m.Topic && x.Token > m.Token })
+	}
+	q.refused = append(q.refused, fmt.Sprintf("%s: %s", m.Payload, v.Reason))
 	q.acked++
 	q.change()
 }
 
-func (q *testQueue) Limit(bytes int) {
+func (q *testQueue) Limit(bytes int) bool {
 	defer q.enter("Limit")()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.limits = append(q.limits, bytes)
+	return true
 }
 
 func (q *testQueue) Rewind() {
@@ -187,6 +197,9 @@ func (q *testQueue) counts() (acked, most, rewinds int) {
 type events struct {
 	ch       chan event
 	accepted atomic.Int32
+
+	mu        sync.Mutex
+	announced map[string]string
 }
 
 type event struct {
@@ -200,6 +213,23 @@ func newEvents() *events { return &events{ch: make(chan event, 10000)} }
 func (e *events) Connected(server string) { e.put(event{server: server, connected: true}) }
 
 func (e *events) Accepted(string) { e.accepted.Add(1) }
+
+func (e *events) Announced(topic, reason string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.announced == nil {
+		e.announced = map[string]string{}
+	}
+	e.announced[topic] = reason
+}
+
+// said is what was last said of a message about the client itself.
+func (e *events) said(topic string) (reason string, is bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	reason, is = e.announced[topic]
+	return reason, is
+}
 
 func (e *events) Disconnected(server string, err error) { e.put(event{server: server, err: err}) }
 

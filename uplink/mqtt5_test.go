@@ -9,10 +9,10 @@ import (
 	"fieldferry/uplink/uplinktest"
 )
 
-func births() []Retained { return []Retained{{Topic: "test/status", Payload: []byte("online")}} }
+func births(int) []Retained { return []Retained{{Topic: "test/status", Payload: []byte("online")}} }
 
 func TestRefusedForEverIsParkedInOrder(t *testing.T) {
-	for _, code := range []byte{0x90, 0x95, 0x99} {
+	for _, code := range []byte{0x95, 0x99} {
 		b := faultBroker(t, uplinktest.Fault{Reason: code, ReasonText: "message 7"}) // 7, 70 to 79
 		q := newTestQueue(t, 100)
 		u, stop := run(t, Config{Protocol: Protocol5, Servers: []string{"mqtt://" + b.Addr()}}, q, nil, nil)
@@ -39,29 +39,19 @@ func TestNoSubscribersIsNoRefusal(t *testing.T) {
 	}
 }
 
-// An access rule, a quota or a broker's bad day keep the record.
-func TestRefusedForNowIsTriedAgain(t *testing.T) {
-	for code, reason := range map[byte]Reason{0x87: ReasonDenied, 0x97: ReasonThrottled, 0x80: ReasonNotAccepted, 0x83: ReasonNotAccepted, 0x91: ReasonNotAccepted, 0xEE: ReasonNotAccepted} {
+// An access rule, a quota, a topic or a broker's bad day can pass: the message
+// is handed back as such, and the others go on.
+func TestRefusedForNow(t *testing.T) {
+	for _, code := range []byte{0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0xEE} {
 		t.Run(fmt.Sprintf("0x%02X", code), func(t *testing.T) {
 			t.Parallel()
-			bad := uplinktest.Fault{Reason: code, ReasonText: "message 5"}
-			b := faultBroker(t, bad, bad, uplinktest.Fault{})
+			b := faultBroker(t, uplinktest.Fault{Reason: code, ReasonText: "message 5"})
 			q := newTestQueue(t, 20)
-			honest(q, b)
-			obs := newEvents()
-			_, stop := run(t, Config{Protocol: Protocol5, Servers: []string{"mqtt://" + b.Addr()}}, q, obs, nil)
-			if e := obs.lost(t); e.Reason != reason || !e.slow() {
-				t.Errorf("lost by %v, want %v, tried again slowly", e, reason)
-			}
+			u, stop := run(t, Config{Protocol: Protocol5, Servers: []string{"mqtt://" + b.Addr()}}, q, nil, nil)
 			q.wait(20)
 			stop()
-			if len(q.refused) > 0 {
-				t.Errorf("given up: %q", q.refused)
-			}
-			for i := range 20 {
-				if !b.Acked(fmt.Sprintf("message %d", i)) {
-					t.Errorf("the broker never took message %d", i)
-				}
+			if s := u.Stats(); len(q.refused) != 1 || q.final > 0 || s.Connects != 1 || s.Acked != 19 || s.Refused != 1 {
+				t.Errorf("refused %q, %d for ever; stats %+v", q.refused, q.final, s)
 			}
 		})
 	}
@@ -170,34 +160,47 @@ func TestConnackAndDisconnectCodes(t *testing.T) {
 // Without a check at connect, a broker of MQTT 3.1.1 acknowledges what its
 // access rules throw away.
 func TestDeniedIsFoundOut(t *testing.T) {
-	protocols(t, func(t *testing.T, p Protocol) {
-		bad := uplinktest.Fault{Swallow: true}
-		if p == Protocol5 {
-			bad = uplinktest.Fault{Reason: 0x87}
+	bad := uplinktest.Fault{Swallow: true}
+	b := faultBroker(t, bad, bad, uplinktest.Fault{})
+	q := newTestQueue(t, 20)
+	obs := newEvents()
+	_, stop := run(t, Config{Servers: []string{"mqtt://" + b.Addr()}, Birth: births, Verify: true}, q, obs,
+		func(u *Uplink) { u.time.confirm = 200 * time.Millisecond })
+	for range 2 {
+		if ev := obs.next(t); ev.connected {
+			t.Error("reported as connected although nothing can be published")
+		} else if e, ok := ev.err.(*Error); !ok || e.Reason != ReasonDenied || !e.slow() { //nolint:errorlint // the contract says: is one
+			t.Errorf("got %v, want %v, tried again slowly", ev.err, ReasonDenied)
 		}
-		b := faultBroker(t, bad, bad, uplinktest.Fault{})
+	}
+	q.wait(20)
+	stop()
+	for i, r := range b.Received() {
+		if r.Conn < 2 && r.Topic != "test/status" {
+			t.Errorf("message %d, %s, was given to a broker that throws it away", i, r.Payload)
+		}
+	}
+	if obs.accepted.Load() == 0 {
+		t.Error("the observer was not told that publishing works again")
+	}
+}
+
+// Under MQTT 5 the answer to each message says it.
+func TestADeniedBirthHoldsNothingUp(t *testing.T) {
+	for _, code := range []byte{0x80, 0x83, 0x87, 0x90, 0x91, 0x95, 0x97, 0x99} {
+		b := faultBroker(t, uplinktest.Fault{Reason: code, ReasonText: "online"})
 		q := newTestQueue(t, 20)
 		obs := newEvents()
-		_, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, Birth: births, Verify: true}, q, obs,
-			func(u *Uplink) { u.time.confirm = 200 * time.Millisecond })
-		for range 2 {
-			if ev := obs.next(t); ev.connected {
-				t.Error("reported as connected although nothing can be published")
-			} else if e, ok := ev.err.(*Error); !ok || e.Reason != ReasonDenied || !e.slow() { //nolint:errorlint // the contract says: is one
-				t.Errorf("got %v, want %v, tried again slowly", ev.err, ReasonDenied)
-			}
-		}
+		u, stop := run(t, Config{Protocol: Protocol5, Servers: []string{"mqtt://" + b.Addr()}, Birth: births, Verify: true}, q, obs, nil)
 		q.wait(20)
 		stop()
-		for i, r := range b.Received() {
-			if r.Conn < 2 && r.Topic != "test/status" {
-				t.Errorf("message %d, %s, was given to a broker that throws it away", i, r.Payload)
-			}
+		if s := u.Stats(); s.Acked != 20 || s.Connects != 1 {
+			t.Errorf("code %#x: stats %+v", code, s)
 		}
-		if obs.accepted.Load() == 0 {
-			t.Error("the observer was not told that publishing works again")
+		if why, _ := obs.said("test/status"); why == "" {
+			t.Errorf("code %#x: nobody was told", code)
 		}
-	})
+	}
 }
 
 func TestABrokerWithoutSubscribeRights(t *testing.T) {
@@ -247,20 +250,60 @@ func TestPoisonIsParked(t *testing.T) {
 	})
 }
 
-// Where nothing gets through, at most one message is given up for it.
-func TestNotEverythingIsPoison(t *testing.T) {
-	bad := uplinktest.Fault{Poison: "message"}
-	b := faultBroker(t, bad)
-	q := newTestQueue(t, 10)
-	obs := newEvents()
-	_, stop := run(t, Config{Servers: []string{"mqtt://" + b.Addr()}, Birth: births}, q, obs,
-		func(u *Uplink) { u.suspect.shortest = 20 * time.Millisecond })
-	for e := obs.lost(t); e.Reason != ReasonDenied; e = obs.lost(t) {
-	}
-	b.Behave(uplinktest.Fault{})
-	q.wait(10)
-	stop()
-	if len(q.refused) != 1 {
-		t.Errorf("given up: %q, want one", q.refused)
-	}
+// A birth that ends every connection is made smaller, and then left out.
+func TestABirthThatEndsEveryConnection(t *testing.T) {
+	protocols(t, func(t *testing.T, p Protocol) {
+		t.Parallel()
+		b := faultBroker(t, uplinktest.Fault{Poison: "xxxxxxxxxx"})
+		q := newTestQueue(t, 20)
+		obs := newEvents()
+		var asked []int
+		birth := func(most int) []Retained {
+			asked = append(asked, most)
+			meta := Retained{Topic: "test/meta", Payload: []byte(strings.Repeat("x", 2000))}
+			if most > 0 {
+				meta.Payload = meta.Payload[:most-len(meta.Topic)]
+			}
+			return append(births(most), meta)
+		}
+		_, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, Birth: birth, Verify: true}, q, obs, nil)
+		q.wait(20)
+		stop()
+		if len(q.refused) > 0 || len(asked) > 8 || asked[len(asked)-1] == 0 {
+			t.Errorf("refused %q; births of %v bytes", q.refused, asked)
+		}
+		if why, _ := obs.said("test/meta"); why == "" {
+			t.Error("nobody was told")
+		}
+		if why, is := obs.said("test/status"); why != "" || !is {
+			t.Errorf("the status: %q, %v", why, is)
+		}
+	})
+}
+
+// A topic that ends every connection is found out although other topics get
+// through, and nothing but it is handed back.
+func TestATopicThatEndsEveryConnection(t *testing.T) {
+	protocols(t, func(t *testing.T, p Protocol) {
+		t.Parallel()
+		b := faultBroker(t, uplinktest.Fault{PoisonTopic: "test/bad"})
+		q := newTestQueue(t, 30)
+		q.holds = true
+		for i := range q.msgs {
+			if i%3 == 1 {
+				q.msgs[i].Topic = "test/bad"
+			}
+		}
+		honest(q, b)
+		u, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, Birth: births}, q, nil,
+			func(u *Uplink) { u.suspect.shortest = 20 * time.Millisecond })
+		q.wait(21) // of the ten to the bad topic the first was handed back, and the others held
+		stop()
+		if len(q.refused) != 1 || q.final > 0 || !strings.HasPrefix(q.refused[0], "message 1: ") {
+			t.Errorf("handed back: %q, %d for ever", q.refused, q.final)
+		}
+		if s := u.Stats(); s.Connects > 20 {
+			t.Errorf("%d connections", s.Connects)
+		}
+	})
 }

@@ -104,8 +104,8 @@ type endlessQueue struct {
 
 func (q *endlessQueue) Next(context.Context) (Message, error) { return q.msg, nil }
 func (q *endlessQueue) Acked(Message)                         { q.acked.Add(1) }
-func (q *endlessQueue) Refused(Message, string)               {}
-func (q *endlessQueue) Limit(int)                             {}
+func (q *endlessQueue) Refused(Message, Verdict)              {}
+func (q *endlessQueue) Limit(int) bool                        { return true }
 func (q *endlessQueue) Rewind()                               {}
 
 func peerPayload() []byte { return bytes.Repeat([]byte{'x'}, peerRecords*recordSize) }

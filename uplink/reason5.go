@@ -81,20 +81,8 @@ func (r *refusal) Error() string {
 	return s
 }
 
-// forEver says that the same message would be refused again, whatever
-// anybody does but change it. An access rule is not of that kind: who writes
-// it can correct it, and then the message is welcome.
-func (r *refusal) forEver() bool {
-	return r.code == 0x90 || r.code == 0x95 || r.code == 0x99
-}
-
-// asError is why the session ends when the message is to be tried again.
-func (r *refusal) asError() *Error {
-	switch r.code {
-	case 0x87:
-		return reasonError(ReasonDenied, r)
-	case 0x97:
-		return reasonError(ReasonThrottled, r)
-	}
-	return reasonError(ReasonNotAccepted, r)
+// verdict is what it means for the message. Only what is said of its bytes is
+// final: a rule, a quota, or what a broker thinks of a topic can change.
+func (r *refusal) verdict() Verdict {
+	return Verdict{Reason: r.Error(), Final: r.code == 0x95 || r.code == 0x99}
 }

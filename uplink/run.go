@@ -37,11 +37,12 @@ type Uplink struct {
 	answers   func(ctx context.Context, s Server) bool // TCP only
 	watch     func(ctx context.Context)                // signals networkUp
 	contested contest
-	news      atomic.Pointer[Retained] // to be published by the session there is
+	news      atomic.Pointer[func(most int) Retained] // to be published by the session there is
 	present   atomic.Pointer[session]
 	running   atomic.Bool
 	report    reporter
 	suspect   suspect
+	about     about
 	pace      pace
 	zip       encoder
 
@@ -177,6 +178,7 @@ type nobody struct{}
 
 func (nobody) Connected(string)           {}
 func (nobody) Accepted(string)            {}
+func (nobody) Announced(string, string)   {}
 func (nobody) Disconnected(string, error) {}
 
 func (u *Uplink) dialer() *dialer {
@@ -261,12 +263,12 @@ func (u *Uplink) Reconnect() {
 	}
 }
 
-// Announce publishes a retained message on the connection there is. Of several
-// that wait only the last is published, and none if the connection ends: the
-// births of the next one have to say the same. It may be called at any time
-// from any goroutine and does not wait.
-func (u *Uplink) Announce(r Retained) {
-	u.news.Store(&r)
+// Announce publishes a retained message on the connection there is; see
+// Config.Birth for most. Of several that wait only the last is published, and
+// none if the connection ends: the births of the next one have to say the
+// same. It may be called at any time from any goroutine and does not wait.
+func (u *Uplink) Announce(news func(most int) Retained) {
+	u.news.Store(&news)
 	if s := u.present.Load(); s != nil {
 		s.rouse()
 	}
@@ -361,7 +363,7 @@ func (u *Uplink) session(ctx context.Context, k int, pub publisher) outcome {
 	}
 	e := asError(name, err)
 	lived := u.now().Sub(begin)
-	if u.contested.ended(e, lived, s.proved) {
+	if u.contested.ended(e, lived, s.proved && s.trial == noTrial) {
 		e.Reason = ReasonTakenOver
 	}
 	u.disconnected(e)

@@ -19,12 +19,16 @@ type session struct {
 	pub    publisher
 	server string
 
-	ring   []flight // the window; ring[head] is the oldest of count
-	head   int
-	count  int
-	taken  uint64 // of settled, how many run has taken out of the window
-	slot   bool   // a permission to publish is held
-	proved bool   // a message of the queue was settled
+	ring     []flight // the window; ring[head] is the oldest of count
+	head     int
+	count    int
+	taken    uint64 // of settled, how many run has taken out of the window
+	slot     bool   // a permission to publish is held
+	proved   bool   // a message of the queue was settled
+	works    bool   // one was acknowledged
+	verified bool   // see Config.Verify
+	mute     string // topic of a birth that was refused; empty: none
+	topics   topics // that something was settled for
 
 	largest int         // bytes of a message, see limit
 	trial   trial       // how far it came with a trial
@@ -43,9 +47,9 @@ type session struct {
 	done    chan struct{} // watch has ended
 
 	mu      sync.Mutex
-	refused map[uint64]string // by position among the settled: refused for ever, and why
-	wake    *wakeContext      // the context of the Next under way or to come
-	inUse   bool              // Next is under way
+	refused map[uint64]Verdict // by position among the settled: not taken, and why
+	wake    *wakeContext       // the context of the Next under way or to come
+	inUse   bool               // Next is under way
 }
 
 // flight is one message in the window.
@@ -70,16 +74,17 @@ func newSession(u *Uplink, pub publisher, server string) *session {
 		failed:  make(chan struct{}),
 		quit:    make(chan struct{}),
 		done:    make(chan struct{}),
-		refused: make(map[uint64]string),
+		refused: make(map[uint64]Verdict),
+		topics:  make(topics),
 	}
 }
 
 // run lasts until the connection ends (then with why) or ctx does (then nil).
 func (s *session) run(ctx context.Context) error {
 	s.largest = s.limit()
-	s.u.queue.Limit(s.largest)
+	fits := s.u.queue.Limit(s.largest)
 	go s.watch(ctx)
-	err := s.deliver(ctx)
+	err := s.deliver(ctx, fits)
 	if err == nil {
 		s.farewell()
 	}
@@ -89,7 +94,9 @@ func (s *session) run(ctx context.Context) error {
 	s.collect()
 	s.u.inFlight.Store(0)
 	if err != nil {
-		err = s.judge(asError(s.server, err))
+		e := asError(s.server, err)
+		s.judge(e)
+		err = e
 	}
 	s.u.queue.Rewind()
 	return err
@@ -214,20 +221,23 @@ func (s *session) collect() {
 		refused, is := s.verdict(s.taken)
 		switch {
 		case is && f.queue:
-			s.park(f.msg, refused)
-			s.proved = true
+			s.reject(f.msg, refused)
 			continue
 		case is:
-			s.u.log.Warn("the broker will never take a message of the gateway about itself", "topic", f.msg.Topic, "reason", refused)
+			s.u.report.rejected(s.server, f.msg, refused, s.u.now())
+			s.mute = f.msg.Topic
+			s.u.obs.Announced(f.msg.Topic, refused.Reason)
 			continue
 		case !f.queue:
+			s.u.obs.Announced(f.msg.Topic, "")
 			continue
 		}
 		s.u.acked.Add(1)
 		s.u.suspect.acked()
 		s.u.queue.Acked(f.msg)
-		if !s.proved {
-			s.proved = true
+		s.settledOf(f.msg)
+		if !s.works {
+			s.works = true
 			s.u.report.works(s.server, s.u.now())
 			s.u.obs.Accepted(s.server)
 		}
@@ -235,13 +245,38 @@ func (s *session) collect() {
 	s.u.inFlight.Store(int64(s.count))
 }
 
-// verdict is why the message at a position was refused for ever, if it was.
-func (s *session) verdict(position uint64) (string, bool) {
+// verdict is why the message at a position was not taken, if it was not.
+func (s *session) verdict(position uint64) (Verdict, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	why, is := s.refused[position]
 	delete(s.refused, position)
 	return why, is
+}
+
+// topics is a set with a bound.
+type topics map[string]bool
+
+const maxTopics = 4096
+
+// has is true of all once there are too many.
+func (t topics) has(topic string) bool { return t[topic] || len(t) >= maxTopics }
+
+// settledOf notes that the broker has answered m.
+func (s *session) settledOf(m Message) {
+	s.proved = true
+	s.u.suspect.answered(m.Topic)
+	if !s.topics.has(m.Topic) {
+		s.topics[m.Topic] = true
+	}
+}
+
+// reject hands a message back to the queue.
+func (s *session) reject(m Message, v Verdict) {
+	s.settledOf(m)
+	s.u.refused.Add(1)
+	s.u.report.rejected(s.server, m, v, s.u.now())
+	s.u.queue.Refused(m, v)
 }
 
 // farewell gives what is in flight, and the goodbyes, a little time.

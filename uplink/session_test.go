@@ -293,7 +293,7 @@ func TestBirthAndGoodbye(t *testing.T) {
 		births := 0
 		simulate(t, Config{
 			Servers: []string{"mqtt://a"}, InFlight: 2, // less than there are births
-			Birth: func() []Retained {
+			Birth: func(int) []Retained {
 				births++
 				return []Retained{{"s/1", []byte("on")}, {"s/2", []byte("x")}, {"s/3", []byte("y")}}
 			},

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"context"
 	"log/slog"
 	"time"
 )
@@ -12,7 +13,7 @@ type Stats struct {
 	Since       time.Time // when it was connected or disconnected
 	Sent        uint64    // messages of the queue handed to a connection, repetitions included
 	Acked       uint64    // messages of the queue acknowledged
-	Refused     uint64    // messages of the queue given up, see Queue.Refused
+	Refused     uint64    // messages of the queue that were not taken, see Queue.Refused
 	InFlight    int       // messages waiting for their PUBACK, births included
 	BytesUp     uint64    // bytes written to connections, TLS included, TCP and IP not
 	BytesDown   uint64
@@ -91,6 +92,43 @@ type reporter struct {
 	count uint64           // failures since then
 	first time.Time
 	blind bool // unverified was reported
+
+	refusals map[string]*refusals // by topic; the empty one counts for all others
+}
+
+// refusals are the messages to a topic that were not taken.
+type refusals struct {
+	count  uint64
+	logged time.Time
+}
+
+const (
+	refusalTopics = 64
+	refusalPause  = 10 * time.Minute
+)
+
+// rejected logs the first message to a topic that is not taken, and then from
+// time to time how many there were.
+func (r *reporter) rejected(server string, m Message, v Verdict, now time.Time) {
+	if r.refusals == nil {
+		r.refusals = map[string]*refusals{}
+	}
+	topic := m.Topic
+	if r.refusals[topic] == nil && len(r.refusals) >= refusalTopics {
+		topic = ""
+	}
+	x := r.refusals[topic]
+	if x == nil {
+		x = &refusals{}
+		r.refusals[topic] = x
+	}
+	x.count++
+	level := slog.LevelDebug
+	if x.logged.IsZero() || now.Sub(x.logged) >= refusalPause {
+		x.logged, level = now, slog.LevelError
+	}
+	r.log.Log(context.Background(), level, "the broker does not take a message", "server", server,
+		"topic", m.Topic, "bytes", len(m.Payload), "reason", v.Reason, "final", v.Final, "messages", x.count)
 }
 
 type failure struct {

@@ -2,38 +2,36 @@ package uplink
 
 import (
 	"cmp"
-	"hash/maphash"
 	"time"
 )
 
-// suspect finds out whether it is the message, and not the connection, that a
+// suspect finds out whether it is a message, and not the connection, that a
 // connection ends with again and again. It belongs to the goroutine of Run
 // and outlives connections.
 //
-// A session is fruitless if it sent messages of the queue and none of them was
-// settled. After two of those, messages are made smaller, which a bad link
-// and a broker with a limit both need. And a trial begins: the next session
-// sends its births and nothing else for a while, the control; without births
-// nobody is tried. If the connection
-// survives that, it sends the first message alone. If the connection then ends
-// sooner than the control lasted, the message is to blame. The same bytes
-// blamed five times in a row are condemned. A connection that ends by chance
-// does so during the control as likely as after it, so that five in a row are
-// one in a thousand, and the first acknowledgement acquits.
+// The suspect of a session is the first message not answered when it ended to
+// whose topic nothing was answered before. After two sessions in a row with
+// one, messages are made smaller, which a bad link and a broker with a limit
+// both need. And a trial begins: the next session sends its births and
+// nothing else for a while, the control; without births nobody is tried. If
+// the connection survives that, messages go one at a time until one to the
+// suspect's topic has gone. If the connection then ends sooner than the
+// control lasted, the message is to blame. What is blamed five times in a row
+// is condemned. A connection that ends by chance does so during the
+// control as likely as after it, so that five in a row are one in a thousand,
+// and the first answer acquits.
 //
-// If the next message fares the same, it is not the message either but what
-// the broker allows: nothing more is condemned until it takes one.
+// Whether a message is condemned for its bytes or for its topic is the queue's
+// to find out.
 type suspect struct {
-	seed      maphash.Seed
 	fruitless int
 	shortest  time.Duration // of a control; 0: shortestControl
 	control   time.Duration // of the next trial; 0: there is none
-	blamed    uint64        // hash of the message
 	blames    int
-	limit     int  // bytes of a message; 0: none
-	ceiling   int  // what limit may grow to again; 0: no bound
-	growth    int  // messages acknowledged since limit was set
-	parked    bool // one was condemned, and none acknowledged since
+	limit     int    // bytes of a message; 0: none
+	ceiling   int    // what limit may grow to again; 0: no bound
+	growth    int    // messages acknowledged since limit was set
+	topic     string // of the suspect; empty: whatever comes first
 }
 
 const (
@@ -42,6 +40,7 @@ const (
 	blamesToShrink    = 2
 	shortestControl   = 2 * time.Second
 	longestControl    = time.Minute
+	trialMessages     = 256 // to other topics than the suspect's
 	smallestLimit     = 1024
 	growAfter         = 64
 )
@@ -57,10 +56,9 @@ const (
 
 // trace is what a session leaves for the suspicion.
 type trace struct {
-	proved bool          // a message of the queue was settled
-	sent   bool          // one was sent
+	sent   bool          // a suspect was sent
 	trial  trial         // how far it came
-	head   Message       // the oldest message of the queue not settled
+	head   Message       // the suspect
 	size   int           // its topic and payload
 	after  time.Duration // from sending it to the end
 	births bool          // there are messages to try the connection with
@@ -71,7 +69,6 @@ func size(m Message) int { return len(m.Topic) + len(m.Payload) }
 
 // acked is called for every message acknowledged.
 func (p *suspect) acked() {
-	p.parked = false
 	if p.limit == 0 || p.limit == p.ceiling {
 		return
 	}
@@ -87,52 +84,48 @@ func (p *suspect) acked() {
 	}
 }
 
-func (p *suspect) acquit() {
-	p.fruitless, p.control, p.blames = 0, 0, 0
+// answered is called when the broker has taken a message to a topic or not.
+func (p *suspect) answered(topic string) {
+	if p.topic == topic || p.topic == "" {
+		p.acquit()
+	}
 }
 
-// verdict is what comes of a session.
-type verdict uint8
+func (p *suspect) acquit() {
+	p.fruitless, p.control, p.blames, p.topic = 0, 0, 0, ""
+}
 
-const (
-	goOn      verdict = iota
-	condemn           // the head of the queue will never be taken
-	forbidden         // nothing of the queue is taken
-)
-
-// ended takes account of a session that ended with e.
-func (p *suspect) ended(e *Error, t trace) verdict {
-	switch {
-	case t.proved:
+// ended takes account of a session that ended with e, and says whether the
+// suspect is condemned.
+func (p *suspect) ended(e *Error, t trace) bool {
+	if t.trial == inControl { // the connection it is
 		p.acquit()
-		return goOn
-	case t.trial == inControl: // the connection it is
-		p.acquit()
-		return goOn
-	case !t.sent:
-		return goOn
+		return false
 	}
-	if e.Reason == ReasonNotAccepted { // the broker names it
-		return p.blame(t, e)
+	if !t.sent {
+		return false
 	}
 	if t.trial == inTest {
 		if !endsConnections(e.Reason) || t.after > p.control {
 			p.control = p.nextControl(t)
 			p.blames = 0
 			p.shrink(t.size)
-			return goOn
+			return false
 		}
-		return p.blame(t, e)
+		return p.blame(t)
+	}
+	if p.topic != t.head.Topic {
+		p.topic, p.fruitless = t.head.Topic, 0
 	}
 	if p.fruitless++; p.fruitless < fruitlessSessions {
-		return goOn
+		return false
 	}
 	p.fruitless = 0
 	p.shrink(t.size)
 	if t.births && endsConnections(e.Reason) {
 		p.control = p.nextControl(t)
 	}
-	return goOn
+	return false
 }
 
 func (p *suspect) nextControl(t trace) time.Duration {
@@ -149,32 +142,17 @@ func endsConnections(r Reason) bool {
 	return false
 }
 
-func (p *suspect) blame(t trace, e *Error) verdict {
-	var h maphash.Hash
-	if p.seed == (maphash.Seed{}) {
-		p.seed = maphash.MakeSeed()
-	}
-	h.SetSeed(p.seed)
-	_, _ = h.WriteString(t.head.Topic)
-	_, _ = h.Write(t.head.Payload)
-	if sum := h.Sum64(); sum != p.blamed || p.blames == 0 {
-		p.blamed, p.blames = sum, 0
-	}
+func (p *suspect) blame(t trace) bool {
 	p.blames++
-	if p.blames >= blamesToShrink && e.Reason != ReasonNotAccepted && p.shrink(t.size) {
+	if p.blames >= blamesToShrink && p.shrink(t.size) {
 		p.ceiling = p.limit
-		return goOn
+		return false
 	}
-	switch {
-	case p.blames < enoughBlames:
-		return goOn
-	case p.parked:
-		p.blames = enoughBlames // until it is taken
-		return forbidden
+	if p.blames < enoughBlames {
+		return false
 	}
 	p.acquit()
-	p.parked = true
-	return condemn
+	return true
 }
 
 // shrink halves what a message may have, if that can make the message

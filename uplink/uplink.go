@@ -42,19 +42,30 @@ type Queue interface {
 	// the order in which Next handed them out. It may still be called for a
 	// short while after the context of Run has ended, never after Run returned.
 	Acked(m Message)
-	// Refused says that no broker will ever take m, and why in a few words: m
-	// is not handed out again, and its records have to be accounted for. It is
-	// called in order with, and instead of, Acked.
-	Refused(m Message, reason string)
+	// Refused says that the broker has not taken m, and why. It is called in
+	// order with, and instead of, Acked; what becomes of m is up to the queue.
+	Refused(m Message, v Verdict)
 	// Limit says how many bytes topic and payload of the messages from now on
 	// may have together; 0 means that nothing is known to be too much. It is
 	// called at the begin of a session. A message that cannot be made small
-	// enough is handed out nevertheless, and refused.
-	Limit(bytes int)
+	// enough is handed out nevertheless, and refused. It returns false when
+	// the queue could say nothing at all in so little.
+	Limit(bytes int) bool
 	// Rewind says that what was handed out and not acknowledged was not
 	// delivered: Next begins again with the first of it. It is called at the
 	// end of every session, also when nothing is outstanding.
 	Rewind()
+}
+
+// Verdict is why a message was not taken.
+type Verdict struct {
+	Reason string // in a few words
+	// Final says that the same bytes would be refused again, whatever anybody
+	// does. An access rule is not of that kind: who writes it can correct it.
+	Final bool
+	// Ended says that connections end with the message, again and again, and
+	// not without it. Whether that is for its bytes or its topic is not known.
+	Ended bool
 }
 
 // Observer is told how the uplink fares. Calls must not block. They come from
@@ -66,6 +77,9 @@ type Observer interface {
 	// Accepted says that the broker takes what is published: it has passed
 	// the check of Config.Verify, or acknowledged a message of the queue.
 	Accepted(server string)
+	// Announced says that the broker has taken a message of Birth or Announce,
+	// or, with a reason, that it does not.
+	Announced(topic, reason string)
 	// Disconnected says why there is no connection (any longer); it is
 	// called after every failed attempt and every loss, and with a nil err
 	// after a clean end. An err that is not nil is an *[Error].
@@ -104,9 +118,13 @@ type Config struct {
 	// Verify makes sure at every connect that the broker lets this client
 	// publish, with the first of Birth, before anything of the queue is sent. A
 	// broker of MQTT 3.1.1 acknowledges what its access rules throw away, so
-	// the message has to come back to a subscription for its topic.
-	Verify  bool
-	Will    *Retained         // last will, retained
-	Birth   func() []Retained // published retained after every connect, before the queue
+	// the message has to come back to a subscription for its topic. One of
+	// MQTT 5 says of each message whether it takes it, and nothing is done.
+	Verify bool
+	Will   *Retained // last will, retained
+	// Birth gives what is published retained after every connect, before the
+	// queue: messages of at most so many bytes of topic and payload together,
+	// 0 for no limit. What cannot be made so small it leaves out.
+	Birth   func(most int) []Retained
 	Goodbye func() []Retained // published retained before a clean end
 }

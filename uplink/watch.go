@@ -85,10 +85,6 @@ func (s *session) watch(ctx context.Context) {
 					s.lose(t)
 					return
 				}
-				if !r.forEver() {
-					s.fail(r.asError())
-					return
-				}
 				s.refuse(r)
 			}
 			t = nil
@@ -120,7 +116,7 @@ func (s *session) watch(ctx context.Context) {
 // refuse notes a verdict for the message that is settled next.
 func (s *session) refuse(r *refusal) {
 	s.mu.Lock()
-	s.refused[s.settled.Load()] = r.Error()
+	s.refused[s.settled.Load()] = r.verdict()
 	s.mu.Unlock()
 }
 
@@ -147,36 +143,29 @@ func (s *session) lose(t token) {
 	case <-s.quit:
 		err = context.Canceled
 	}
-	// A broker may hang up on a message it has just refused: its answer says more.
-	if r := s.drain(t); r != nil {
-		err = r.asError()
-	}
+	s.drain(t)
 	s.fail(err)
 }
 
-// drain settles what was acknowledged before the end: t, then the tokens. It
-// returns the refusal that stopped it, if one did.
-func (s *session) drain(t token) *refusal {
+// drain settles what was answered before the end: t, then the tokens.
+func (s *session) drain(t token) {
 	for {
 		if t == nil {
 			select {
 			case t = <-s.tokens:
 			default:
-				return nil
+				return
 			}
 		}
 		select {
 		case <-t.Done():
 		default:
-			return nil
+			return
 		}
 		if err := t.Error(); err != nil {
 			var r *refusal
 			if !errors.As(err, &r) {
-				return nil
-			}
-			if !r.forEver() {
-				return r
+				return
 			}
 			s.refuse(r)
 		}

@@ -34,10 +34,12 @@ type Fault struct {
 	Noise       []byte // sent before every PUBACK
 
 	// Poison cuts the connection at a message with this text in its payload,
-	// MaxPayload at a payload of more bytes than this; both without a word.
-	Poison     string
-	MaxPayload int
-	TakeOver   bool // end the connection after the first acknowledgement, as for a session taken over
+	// PoisonTopic at a topic, MaxPayload at a payload of more bytes than this;
+	// all without a word.
+	Poison      string
+	PoisonTopic string
+	MaxPayload  int
+	TakeOver    bool // end the connection after the first acknowledgement, as for a session taken over
 
 	// What access rules of a broker of MQTT 3.1.1 do: it acknowledges what it
 	// then throws away, and refuses subscriptions.

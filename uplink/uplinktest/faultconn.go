@@ -166,7 +166,7 @@ func (b *FaultBroker) publish(c *faultConn, p publish) bool {
 	case wrong != "":
 		_ = c.disconnect(c, 0x82)
 		return false
-	case c.seen == c.fault.DropAfter, c.fault.cuts(p.Payload):
+	case c.seen == c.fault.DropAfter, c.fault.cuts(p.Topic, p.Payload):
 		return false
 	case c.seen == c.fault.HalfOpen:
 		b.hold(c)
@@ -193,9 +193,9 @@ func (b *FaultBroker) publish(c *faultConn, p publish) bool {
 	return true
 }
 
-// cuts says whether the connection ends at this payload.
-func (f *Fault) cuts(payload string) bool {
-	return f.Poison != "" && strings.Contains(payload, f.Poison) || f.MaxPayload > 0 && len(payload) > f.MaxPayload
+// cuts says whether the connection ends at this message.
+func (f *Fault) cuts(topic, payload string) bool {
+	return f.PoisonTopic != "" && topic == f.PoisonTopic || f.Poison != "" && strings.Contains(payload, f.Poison) || f.MaxPayload > 0 && len(payload) > f.MaxPayload
 }
 
 // violation is what a message does against the limits announced.

@@ -1,0 +1,173 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// about is what was learned of the messages in which the client speaks of
+// itself: the births, and what is announced. Nothing about them may hold up
+// the queue. It belongs to the goroutine of Run and outlives connections.
+//
+// A connection that ends before such a message is answered makes the next one
+// careful: there they go one at a time, before anything of the queue. What a
+// careful connection ends with is made smaller, or left out for a while.
+type about struct {
+	careful bool
+	limit   int // bytes of topic and payload; 0: none
+	cut     time.Time
+	muted   map[string]time.Time // topics that are left out, until when
+}
+
+const (
+	smallestBirth = 256              // bytes; what is smaller is not refused for its size
+	muteTime      = 10 * time.Minute // how long it is left out
+	cutTime       = time.Hour        // after this a larger one is tried
+)
+
+// within is how large one may be when the broker has announced a limit.
+func (a *about) within(announced int, now time.Time) int {
+	if a.limit > 0 && now.Sub(a.cut) >= cutTime {
+		a.limit, a.cut = 2*a.limit, now
+	}
+	if a.limit == 0 || announced > 0 && announced < a.limit {
+		return announced
+	}
+	return a.limit
+}
+
+// isMuted says whether messages to a topic are left out.
+func (a *about) isMuted(topic string, now time.Time) bool {
+	until, is := a.muted[topic]
+	if is && !now.Before(until) {
+		delete(a.muted, topic)
+		is = false
+	}
+	return is
+}
+
+func (a *about) mute(topic string, now time.Time) {
+	if a.muted == nil {
+		a.muted = map[string]time.Time{}
+	}
+	a.muted[topic] = now.Add(muteTime)
+}
+
+// blame takes account of a connection that ended with a message.
+func (a *about) blame(m Message, now time.Time) {
+	switch {
+	case !a.careful:
+		a.careful = true
+	case size(m)/2 < smallestBirth:
+		a.mute(m.Topic, now)
+	default:
+		a.limit, a.cut = size(m)/2, now
+	}
+}
+
+// tellOfItself publishes what births gives, and waits for the first of them to
+// be let through if that is to be verified.
+func (s *session) tellOfItself(ctx context.Context) (births []Retained, err error) {
+	if s.u.cfg.Birth == nil {
+		return nil, nil
+	}
+	s.u.news.Store(nil)
+	for _, r := range s.u.cfg.Birth(s.mostAbout()) {
+		if s.u.about.isMuted(r.Topic, s.u.now()) {
+			continue
+		}
+		births = append(births, r)
+		if ok, err := s.await(ctx.Done(), nil); !ok {
+			return births, err
+		}
+		var back <-chan error
+		if len(births) == 1 && s.u.cfg.Verify {
+			back = s.pub.confirm(packet{topic: r.Topic, payload: r.Payload, retained: true})
+		}
+		s.send(Message{Topic: r.Topic, Payload: r.Payload}, true, false)
+		if back != nil {
+			if err := s.confirmed(ctx, back); err != nil {
+				return births, err
+			}
+		}
+		for s.u.about.careful && s.count > 0 {
+			if ok, err := s.waitSettled(ctx); !ok {
+				return births, clean(err)
+			}
+		}
+	}
+	return births, nil
+}
+
+// mostAbout is how large a message of the client about itself may be; 0: any.
+func (s *session) mostAbout() int {
+	announced := 0
+	if packet := s.pub.limits().packet; packet > 0 {
+		announced = max(packet-overhead, 1)
+	}
+	return s.u.about.within(announced, s.u.now())
+}
+
+// announce publishes news.
+func (s *session) announce(news func(most int) Retained) {
+	if r := news(s.mostAbout()); r.Topic != "" && !s.u.about.isMuted(r.Topic, s.u.now()) {
+		s.send(Message{Topic: r.Topic, Payload: r.Payload}, true, false)
+	}
+}
+
+// judgeAbout takes account of how a session ended whose messages about itself
+// were not all taken.
+func (s *session) judgeAbout(e *Error) {
+	a, now := &s.u.about, s.u.now()
+	switch {
+	case s.count > 0 && !s.ring[s.head].queue && endsConnections(e.Reason):
+		m := s.ring[s.head].msg
+		a.blame(m, now)
+		if a.isMuted(m.Topic, now) {
+			s.u.obs.Announced(m.Topic, "the connection ends with it")
+		}
+	case s.mute != "" && !s.works: // refused, and the connection with it
+		a.mute(s.mute, now)
+	case s.proved:
+		a.careful = false
+	}
+}
+
+// confirmed waits for a birth to come back.
+func (s *session) confirmed(ctx context.Context, back <-chan error) error {
+	limit := time.NewTimer(s.u.time.confirm)
+	defer limit.Stop()
+	for {
+		s.collect()
+		select {
+		case err := <-back:
+			s.verified = true
+			if err != nil {
+				s.u.report.unverified(s.server, err)
+			}
+			return nil
+		case <-s.signal:
+		case <-s.failed:
+			return s.unconfirmed()
+		case <-ctx.Done():
+			return nil
+		case <-limit.C:
+			return reasonError(ReasonDenied, errNotSeen)
+		}
+	}
+}
+
+var errNotSeen = errors.New("its own message did not come back; the broker's access rules do not allow it to be published, or not to be read")
+
+// unconfirmed is why the connection ended before the first birth was
+// confirmed. Some brokers (mosquitto 2.0.11 for one) acknowledge what access
+// rules forbid, and then hang up.
+func (s *session) unconfirmed() error {
+	s.collect()
+	var e *Error
+	if s.taken > 0 && errors.As(s.failure, &e) && e.Reason == ReasonLost {
+		return reasonError(ReasonDenied, e)
+	}
+	return s.failure
+}
