@@ -10,6 +10,7 @@ import (
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/clock"
+	"fieldferry/gateway/live"
 	"fieldferry/gateway/payload"
 )
 
@@ -27,6 +28,9 @@ type feed struct {
 	body   []byte // scratch of the bus's goroutine
 
 	foreignTime bool // frames bear the times of a log, which are nobody's to doubt
+
+	frames *live.Frames // for those who look; nil: nobody can
+	values *live.Values
 
 	db          *dbc.Database // of a CAN bus; nil: none
 	decodedOnly bool          // leave out frames db does not describe
@@ -51,6 +55,9 @@ func (f *feed) beginFrame(at clock.Reading, t int64) []byte {
 // Frames implements [can.Handler].
 func (f *feed) Frames(batch []can.Frame) {
 	at := f.clock.Read()
+	if f.frames != nil {
+		f.frames.Note(batch)
+	}
 	for i := range batch {
 		frame := &batch[i]
 		if !f.decodedOnly || f.describes(frame) {
@@ -93,6 +100,9 @@ func (f *feed) Reading(r *modbus.Reading) {
 	t := r.Time.UnixNano()
 	f.body = payload.AppendReading(begin(f.body, f.clock.Read(), t), r)
 	f.src.Append(t, f.body)
+	if f.values != nil {
+		f.values.Note(r)
+	}
 	if r.Answered && f.alarms.Doubtful() {
 		f.Event(bus.Event{Time: r.Time, Code: bus.SlaveOffline, Subject: r.Device, State: bus.Cleared})
 	}

@@ -31,6 +31,7 @@ import (
 	"fieldferry/gateway/clock"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/control"
+	"fieldferry/gateway/live"
 	"fieldferry/gateway/payload"
 	"fieldferry/uplink"
 
@@ -53,6 +54,8 @@ type Options struct {
 	Drain   time.Duration // how long a stop waits for the broker to take what is left; 0 means 1 s
 	Built   time.Time     // when the program was built: a clock that shows less is wrong
 	Machine clock.Machine // whose clock it is; nil: of the machine this runs on
+	Live    bool          // keep the last value of every point, for those who look
+	Config  live.Config   // where the configuration came from, for those who look
 
 	conditions []alarm.Condition // tests make time shorter
 }
@@ -68,6 +71,7 @@ type Gateway struct {
 	queue   *queue
 	alarms  *alarm.Set
 	clock   *clock.Clock
+	look    *live.Look
 	self    *feed // the gateway's own stream
 	sources []*source
 	lines   map[string]*modbus.Line // by source name
@@ -86,6 +90,7 @@ type source struct {
 	has  func(subject string) bool // a device of it that alarms are about
 	fine func(code string) bool    // a condition is known not to hold
 	lost func() uint64             // frames dropped before they were read; nil: it has none
+	look func(*live.Source)        // adds what it says of itself to a snapshot
 }
 
 // Open opens the buffer and prepares every source; nothing runs yet. The
@@ -94,7 +99,7 @@ func Open(cfg *config.Config, opts Options) (*Gateway, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{cfg: cfg, opts: opts, log: opts.Log, lines: map[string]*modbus.Line{}, started: time.Now()}
+	g := &Gateway{cfg: cfg, opts: opts, log: opts.Log, lines: map[string]*modbus.Line{}, started: time.Now(), look: newLook(opts.Live)}
 	g.clock = clock.New(ClockConfig(cfg, opts))
 	store := cfg.Buffer
 	store.Clock = g.clock.Wall
@@ -170,7 +175,12 @@ func (g *Gateway) addCAN(c *config.CAN) error {
 		has:  func(string) bool { return false },
 		fine: func(code string) bool { return fineCAN(code, b.Stats()) },
 		lost: func() uint64 { return b.Stats().Lost },
+		look: func(s *live.Source) { lookAtCAN(s, &c.Bus, b.Stats()) },
 	})
+	if g.opts.Live {
+		f.frames = &live.Frames{}
+		g.look.Buses[c.Name] = live.Bus{Frames: f.frames, DB: c.DBC}
+	}
 	return nil
 }
 
@@ -200,7 +210,12 @@ func (g *Gateway) addModbus(c *modbus.LineConfig) error {
 			return slices.ContainsFunc(c.Devices, func(d modbus.Device) bool { return d.Name == device })
 		},
 		fine: func(code string) bool { return fineModbus(code, l.Stats(), time.Since(g.started)) },
+		look: func(s *live.Source) { lookAtModbus(s, c, l.Stats()) },
 	})
+	if g.opts.Live {
+		f.values = live.NewValues(c)
+		g.look.Lines[c.Name] = f.values
+	}
 	return nil
 }
 
@@ -226,6 +241,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	sources.Go(func() { g.watchSecrets(ctx) })
 	sources.Go(func() { g.watchClock(ctx) })
 	sources.Go(func() { g.serveControl(ctx) })
+	sources.Go(func() { g.observe(ctx) })
 	var alarms sync.WaitGroup
 	alarmsCtx, stopAlarms := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAlarms()

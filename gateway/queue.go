@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"fieldferry/buffer"
@@ -74,11 +75,12 @@ type queue struct {
 	again  catchup          // what was held
 	dueAt  time.Time        // no hold has to be looked at before
 
-	placed   bool      // the lanes of this connection are set
-	boundary uint64    // offsets below it are late
-	away     time.Time // since when nothing got through, unless got
-	got      bool      // something did
-	resume   span      // of the backlog: what was interrupted
+	placed   bool          // the lanes of this connection are set
+	boundary uint64        // offsets below it are late
+	away     time.Time     // since when nothing got through, unless got
+	got      bool          // something did
+	resume   span          // of the backlog: what was interrupted
+	left     atomic.Uint64 // offsets of the backlog not delivered yet
 	pace     pace
 }
 
@@ -109,6 +111,19 @@ func (q *queue) Rewind() {
 	q.placed, q.late = false, nil
 	q.live.begin(0, noEnd)
 	q.inFlight = map[uint64]*batch{}
+	q.count()
+}
+
+// count notes how much of the backlog is left, for whoever looks.
+func (q *queue) count() {
+	left := uint64(0)
+	if q.late != nil {
+		for _, s := range q.late.rest {
+			left += s.to - s.from
+		}
+		left += q.late.run.end - q.late.run.base
+	}
+	q.left.Store(left)
 }
 
 // keepDone acknowledges what is done behind something that is not: it need
@@ -261,6 +276,7 @@ func (q *queue) finish(r *run, offsets []span) {
 		q.ack(offsets)
 		return
 	}
+	defer q.count()
 	from := r.base
 	for _, s := range offsets {
 		r.add(s)

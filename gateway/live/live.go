@@ -194,9 +194,9 @@ type Alarm struct {
 
 // AlarmCount counts one condition since the start.
 type AlarmCount struct {
-	Code, Severity string
-	Raised         int // now
-	Times          uint64
+	Code   string
+	Raised int    // now
+	Times  uint64 // raised, or happened
 }
 
 // Clock is whether the machine's clock is trusted.

@@ -1,0 +1,189 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"fieldferry/buffer"
+	"fieldferry/bus/can"
+	"fieldferry/bus/modbus"
+	"fieldferry/gateway/alarm"
+	"fieldferry/gateway/live"
+)
+
+// Look is what there is to see of the gateway: a snapshot a second, and with
+// Options.Live the last value of every point.
+func (g *Gateway) Look() *live.Look { return g.look }
+
+// newLook prepares what can be looked at.
+func newLook(points bool) *live.Look {
+	l := &live.Look{Buses: map[string]live.Bus{}, Lines: map[string]*live.Values{}}
+	if points {
+		l.History = live.NewHistory()
+	}
+	return l
+}
+
+// observe makes a snapshot a second until ctx ends.
+func (g *Gateway) observe(ctx context.Context) {
+	var o observer
+	for ctx.Err() == nil {
+		g.look.Publish(o.picture(g, time.Now()))
+		for _, b := range g.look.Buses {
+			b.Frames.Tick()
+		}
+		sleep(ctx, watchInterval)
+	}
+}
+
+// observer remembers what a picture needs of those before it.
+type observer struct {
+	last map[string]seen // by source
+}
+
+// seen is when the number of records of a source was seen to grow last.
+type seen struct {
+	records uint64
+	at      time.Time
+}
+
+// picture looks at every part once. It takes no lock for longer than a copy of
+// counters.
+func (o *observer) picture(g *Gateway, now time.Time) *live.Snapshot {
+	st := g.Stats()
+	s := &live.Snapshot{
+		Taken: now.UTC(), Gateway: g.cfg.Gateway.ID, Version: g.opts.Version, Session: st.Buffer.Session,
+		Started: g.startedAt().UTC(), Up: time.Since(g.started),
+		Buffer: pictureOfBuffer(&st.Buffer, g.cfg.Buffer.MaxSize), Alarms: g.raised(),
+		Process: process(), Config: g.opts.Config,
+	}
+	s.Uplink = g.pictureOfUplink(&st, s.Alarms)
+	if why := g.clock.Read().Why(); why == "" {
+		s.Clock.Trusted = true
+	} else {
+		s.Clock.Why = string(why)
+	}
+	for _, c := range st.Counts {
+		s.Counts = append(s.Counts, live.AlarmCount{Code: c.Code, Raised: c.Active, Times: c.Raised})
+	}
+	for _, src := range g.sources {
+		s.Sources = append(s.Sources, o.source(src, now))
+	}
+	s.Sources = append(s.Sources, o.source(&source{name: selfSource, kind: "gateway", feed: g.self}, now))
+	return s
+}
+
+func (o *observer) source(src *source, now time.Time) live.Source {
+	s := live.Source{Name: src.name, Kind: src.kind, Records: src.feed.src.Last(), State: live.Receives, Word: "receives", Age: -1}
+	if o.last == nil {
+		o.last = map[string]seen{}
+	}
+	before := o.last[src.name]
+	if s.Records != before.records {
+		before = seen{s.Records, now}
+		o.last[src.name] = before
+	}
+	if !before.at.IsZero() {
+		s.Last, s.Age = before.at.UTC(), now.Sub(before.at).Seconds()
+	}
+	if src.look != nil {
+		src.look(&s)
+	}
+	return s
+}
+
+// silentTime is after how long a bus that is up and brings nothing is silent.
+const silentTime = 10.0
+
+// lookAtCAN adds what a CAN source says of itself.
+func lookAtCAN(s *live.Source, c *can.Config, st can.Stats) {
+	s.Where, s.Lost = c.Interface, st.Lost
+	s.CAN = &live.CAN{
+		Up: st.Up, Controller: st.State, Bitrate: st.Bitrate, Load: st.Load, FrameRate: st.Rate, Frames: st.Frames,
+		Suppressed: st.Suppressed, Dropped: st.Lost, Malformed: st.Malformed, ErrorCount: st.ErrorFrames,
+		Errors: maps.Clone(st.Errors), Restarts: st.Restarts,
+	}
+	switch {
+	case !st.Up:
+		s.State, s.Word = live.Down, "the interface is down"
+	case st.State == "bus-off":
+		s.State, s.Word = live.Down, "the controller is bus-off"
+	case st.Rate == 0 && (s.Age < 0 || s.Age > silentTime):
+		s.State, s.Word = live.Silent, "no frame"
+		if s.Age >= 0 {
+			s.Word += " for " + live.Span(s.Age)
+		}
+	}
+}
+
+// lookAtModbus adds what a Modbus source says of itself.
+func lookAtModbus(s *live.Source, c *modbus.LineConfig, st modbus.Stats) {
+	s.Where = c.Port
+	s.Modbus = &live.Modbus{
+		PortLost: st.PortLost, Busy: -1, Requests: st.Requests, Timeouts: st.Timeouts, CRC: st.CRCErrors,
+		Stale: st.LateReplies, Stray: st.StrayBytes, Overruns: st.Overruns, Units: []live.Unit{},
+	}
+	devices := len(c.Devices)
+	switch {
+	case st.PortLost:
+		s.State, s.Word = live.Down, "the port is lost"
+	case devices > 0 && st.Offline == devices:
+		s.State, s.Word = live.Down, "no device answers"
+	case st.Offline > 0:
+		s.State, s.Word = live.Partial, fmt.Sprintf("%d of %d devices answer", devices-st.Offline, devices)
+	}
+}
+
+func pictureOfBuffer(st *buffer.Stats, limit int64) live.Buffer {
+	b := live.Buffer{
+		Records: st.Pending, Unsynced: st.Unsynced, Disk: st.DiskBytes, Memory: st.MemoryBytes, Limit: limit, OldestAge: -1,
+		Acked: st.Acked, Lost: st.Lost, LostBy: map[string]uint64{}, Written: st.WrittenBytes, Commits: st.Commits, Fault: st.Fault,
+	}
+	for reason, n := range st.LostBy {
+		if name := buffer.Reason(reason).String(); n > 0 || name != "" {
+			b.LostBy[name] = n
+		}
+	}
+	return b
+}
+
+func (g *Gateway) pictureOfUplink(st *Stats, alarms []live.Alarm) live.Uplink {
+	u := st.Uplink
+	out := live.Uplink{
+		Connected: u.Connected, Server: u.Server, Since: u.Since.UTC(), Protocol: g.cfg.Uplink.Protocol,
+		Sent: u.Sent, Acked: u.Acked, Refused: u.Refused, InFlight: u.InFlight, Window: g.cfg.Uplink.InFlight,
+		BytesUp: u.BytesUp, BytesDown: u.BytesDown, Connects: u.Connects, Failures: u.Failures, DoneIn: -1,
+		Denied: slices.ContainsFunc(alarms, func(a live.Alarm) bool { return a.Code == alarm.UplinkDenied }),
+	}
+	if u.LastError != "" {
+		out.Error, out.Reason, out.ErrorAt = u.LastError, u.LastReason.String(), u.LastErrorAt.UTC()
+	}
+	if u.Connected {
+		out.Backlog = min(g.queue.left.Load(), st.Buffer.Pending)
+	}
+	return out
+}
+
+// raised are the alarms with what they mean and what to do.
+func (g *Gateway) raised() []live.Alarm {
+	list := []live.Alarm{}
+	for _, a := range g.alarms.Raised() {
+		out := live.Alarm{ID: a.ID, Code: a.Code, Severity: a.Severity, Source: a.Source, Subject: a.Subject,
+			Since: g.trusted(a.Since).UTC(), Title: a.Title, Flapping: a.Flapping}
+		if out.Since.Year() <= 1 {
+			out.Since = time.Time{}
+		}
+		for i := range alarm.Table {
+			if c := &alarm.Table[i]; c.Code == a.Code {
+				out.Means, out.Do = c.Text, c.Help
+				out.Title, out.Severity = cmp.Or(out.Title, c.Title), cmp.Or(out.Severity, c.Severity.String())
+			}
+		}
+		list = append(list, out)
+	}
+	return list
+}
