@@ -54,6 +54,8 @@ type Options struct {
 	Drain   time.Duration // how long a stop waits for the broker to take what is left; 0 means 1 s
 	Built   time.Time     // when the program was built: a clock that shows less is wrong
 	Machine clock.Machine // whose clock it is; nil: of the machine this runs on
+	Control string        // path of the control socket; empty: "control" in buffer.path
+	State   func(string)  // told the state as a sentence, whenever it has changed; may be nil
 	Live    bool          // keep the last value of every point, for those who look
 	Config  live.Config   // where the configuration came from, for those who look
 
@@ -280,23 +282,23 @@ func await(group *sync.WaitGroup, limit time.Duration) error {
 // Close closes a gateway that never ran.
 func (g *Gateway) Close() error { return g.buffer.Close() }
 
-// serveControl lets a person read through the Modbus lines, whose ports are
-// the daemon's alone.
+// serveControl lets a person on this machine ask how the gateway fares, and read
+// through the Modbus lines, whose ports are the daemon's alone.
 func (g *Gateway) serveControl(ctx context.Context) {
-	if len(g.lines) == 0 {
-		return
-	}
 	log := g.log.With("part", "control")
-	path, err := control.Path(g.cfg.Buffer.Dir)
+	path, err := g.opts.Control, error(nil)
+	if path == "" {
+		path, err = control.Path(g.cfg.Buffer.Dir)
+	}
 	if err != nil {
-		log.Warn("nobody can read Modbus lines through the daemon", "error", err)
+		log.Warn("nobody can ask the daemon", "error", err)
 		return
 	}
 	supervise(ctx, log, func(ctx context.Context) error {
-		if g.buffer.Stats().Session == 0 {
+		if g.opts.Control == "" && g.buffer.Stats().Session == 0 {
 			return errors.New("the disk of the state directory is not there yet")
 		}
-		return control.Serve(ctx, path, g.lines)
+		return control.Serve(ctx, path, control.Door{Lines: g.lines, Snapshot: g.look.Snapshot})
 	})
 }
 

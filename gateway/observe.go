@@ -32,7 +32,9 @@ func newLook(points bool) *live.Look {
 func (g *Gateway) observe(ctx context.Context) {
 	var o observer
 	for ctx.Err() == nil {
-		g.look.Publish(o.picture(g, time.Now()))
+		s := o.picture(g, time.Now())
+		g.look.Publish(s)
+		o.tell(g, s)
 		for _, b := range g.look.Buses {
 			b.Frames.Tick()
 		}
@@ -40,8 +42,24 @@ func (g *Gateway) observe(ctx context.Context) {
 	}
 }
 
+// tellTime is how often the state is told at most: its sentence counts seconds.
+const tellTime = 5 * time.Second
+
+// tell says the state in a sentence, whenever it has changed.
+func (o *observer) tell(g *Gateway, s *live.Snapshot) {
+	if g.opts.State == nil || s.Sentence == o.told || time.Since(o.toldAt) < tellTime && !o.toldAt.IsZero() && s.State == o.state {
+		return
+	}
+	o.told, o.toldAt, o.state = s.Sentence, time.Now(), s.State
+	g.opts.State(s.Sentence)
+}
+
 // observer remembers what a picture needs of those before it.
 type observer struct {
+	told   string // the sentence
+	toldAt time.Time
+	state  live.State
+
 	last map[string]seen // by source
 }
 

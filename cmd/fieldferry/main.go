@@ -111,6 +111,7 @@ Exit codes: 0 ok, 1 failed at run time, 2 wrong usage or configuration.`,
 	root.AddCommand(
 		a.newRunCommand(),
 		a.newCheckCommand(),
+		a.newStatusCommand(),
 		a.newDemoCommand(),
 		a.newWatchCommand(),
 		a.newCANCommand(),

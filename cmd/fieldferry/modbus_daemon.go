@@ -52,7 +52,7 @@ func (a *app) findLine(o configOptions, name string) (d daemonLine, port string,
 	case i < 0:
 		return d, "", usageError("%s has no line %q; the lines are %s", o.path, name, strings.Join(names, ", "))
 	}
-	path, err := control.Path(cfg.Buffer.Dir)
+	path, err := a.controlSocket(cfg.Buffer.Dir)
 	return daemonLine{path, names[i]}, cfg.Modbus[i].Port, err
 }
 

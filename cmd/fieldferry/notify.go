@@ -33,6 +33,17 @@ func (a *app) notifySystemd(state string) error {
 	return err
 }
 
+// runtimeSocket is where the control socket belongs under a service manager that
+// makes a directory for it (RuntimeDirectory= of systemd.exec(5)); empty: there
+// is none.
+func (a *app) runtimeSocket() string {
+	dir, _ := a.getenv("RUNTIME_DIRECTORY")
+	if dir, _, _ = strings.Cut(dir, ":"); dir == "" {
+		return ""
+	}
+	return dir + "/control"
+}
+
 // reloading is the state of a daemon that has been told to read its
 // configuration again; READY=1 ends it.
 func reloading() string {

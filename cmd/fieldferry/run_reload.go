@@ -31,6 +31,8 @@ func (d *daemon) open(cfg *config.Config) error {
 		Built:   d.version.built,
 		Ready:   d.ready,
 		Alive:   d.watchdog.alive,
+		State:   func(sentence string) { d.notify("STATUS=" + sentence) },
+		Control: d.app.runtimeSocket(),
 	})
 	if err == nil {
 		d.cfg, d.gateway = cfg, g

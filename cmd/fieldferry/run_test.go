@@ -77,16 +77,20 @@ func (m *manager) write(config string) {
 	}
 }
 
-// next returns what is notified next besides signs of life, which it counts.
+// next returns what is notified next besides signs of life, which it counts, and
+// the state in a sentence.
 func (m *manager) next() string {
 	m.t.Helper()
-	message := make([]byte, 200)
+	message := make([]byte, 2000)
 	for {
 		n, err := m.conn.Read(message)
 		if err != nil {
 			m.t.Fatalf("%v\n%s", err, m.done())
 		}
 		text := string(message[:n])
+		if strings.HasPrefix(text, "STATUS=") {
+			continue
+		}
 		if text != "WATCHDOG=1" {
 			return text
 		}

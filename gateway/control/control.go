@@ -1,15 +1,18 @@
 // Package control is the daemon's way to be asked by a person on the same
-// machine: a Unix socket in its state directory.
+// machine: a Unix socket.
 //
 // # Nouns
 //
-// A [Request] is a one-shot read of a Modbus line, a [Reply] what came of it.
-// A connection carries one of each, a JSON object on a line.
+// A [Request] asks for the gateway's state or for a one-shot read of a Modbus
+// line, a [Reply] is what came of it. A connection carries one of each, a JSON
+// object on a line. A [Door] is what can be asked.
 //
 // # Caveats
 //
-// Whoever may open the socket may read every device; its mode is 0600. Nothing
-// can be written or changed by it.
+// Whoever can open the socket may ask for the state: its mode is 0660, and the
+// directory of the packaged service lets in its group. Everything else is for
+// root and the daemon's own user, as the kernel names them (SO_PEERCRED). Nothing
+// can be written or changed.
 package control
 
 import (
@@ -29,36 +32,48 @@ import (
 
 	"fieldferry/bus/modbus"
 	"fieldferry/bus/modbus/rtu"
+	"fieldferry/gateway/live"
 
 	"golang.org/x/sys/unix"
 )
 
-// Request asks a unit of a line once.
+// Request asks for the state, or a unit of a line once.
 type Request struct {
-	Line    string `json:"line"` // source name
+	Verb    string `json:"verb,omitempty"` // "status"; empty: read
+	Line    string `json:"line"`           // source name
 	Unit    uint8  `json:"unit"`
 	Table   string `json:"register"` // holding, input, coil or discrete
 	Address uint16 `json:"address"`  // 0-based, as on the wire
 	Count   int    `json:"count"`    // registers or bits
 }
 
-// Reply holds the words, each bit as 0 or 1, or the error.
+// Reply holds the state, or the words, each bit as 0 or 1, or the error.
 type Reply struct {
-	Words     []uint16 `json:"words,omitempty"`
-	Error     string   `json:"error,omitempty"`
-	Exception *uint8   `json:"exception,omitempty"` // code of a unit's refusal
+	Status    *live.Snapshot `json:"status,omitempty"`
+	Words     []uint16       `json:"words,omitempty"`
+	Error     string         `json:"error,omitempty"`
+	Exception *uint8         `json:"exception,omitempty"` // code of a unit's refusal
 }
 
 // What a peer may cost.
 const (
-	maxRequest = 1 << 10  // bytes
-	maxReply   = 64 << 10 // bytes
-	maxPeers   = 4        // at once; others wait to be accepted
+	maxRequest = 1 << 10 // bytes
+	maxReply   = 1 << 20 // bytes
+	maxPeers   = 4       // at once; others wait to be accepted
 	peerTime   = 5 * time.Second
 	answerTime = 30 * time.Second // for the line
 )
 
 const socketName = "control"
+
+// Status is the verb that asks for the state of the gateway.
+const Status = "status"
+
+// Door is what can be asked.
+type Door struct {
+	Lines    map[string]*modbus.Line // that can be read, by name
+	Snapshot func() *live.Snapshot   // the state; nil before the first
+}
 
 // Path returns the socket's path in a state directory. It fails if the kernel
 // takes no path that long.
@@ -71,13 +86,13 @@ func Path(dir string) (string, error) {
 }
 
 // Serve answers requests at path until ctx ends, then returns nil; the socket
-// is removed. One that a killed daemon has left there is replaced. lines are
-// the lines that can be read, by name.
-func Serve(ctx context.Context, path string, lines map[string]*modbus.Line) error {
+// is removed. One that a killed daemon has left there is replaced.
+func Serve(ctx context.Context, path string, door Door) error {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
 		_ = os.Remove(path) // if it stays, listening says why
 	}
-	// The mode of the socket before it is bound becomes that of its path.
+	// Until its mode is set nobody else can open it: the mode of the socket
+	// before it is bound becomes that of its path.
 	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var failed error
 		err := c.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) })
@@ -87,9 +102,12 @@ func Serve(ctx context.Context, path string, lines map[string]*modbus.Line) erro
 	if err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}
+	defer listener.Close()
+	if err := os.Chmod(path, 0o660); err != nil { // whatever the umask is
+		return fmt.Errorf("control socket: %w", err)
+	}
 	stop := context.AfterFunc(ctx, func() { listener.Close() })
 	defer stop()
-	defer listener.Close()
 	var group sync.WaitGroup
 	defer group.Wait()
 	slots := make(chan struct{}, maxPeers)
@@ -103,14 +121,14 @@ func Serve(ctx context.Context, path string, lines map[string]*modbus.Line) erro
 			return fmt.Errorf("control socket: %w", err)
 		}
 		group.Go(func() {
-			serve(ctx, peer, lines)
+			door.serve(ctx, peer)
 			<-slots
 		})
 	}
 }
 
 // serve answers one request.
-func serve(ctx context.Context, peer net.Conn, lines map[string]*modbus.Line) {
+func (d *Door) serve(ctx context.Context, peer net.Conn) {
 	defer peer.Close()
 	stop := context.AfterFunc(ctx, func() { peer.Close() })
 	defer stop()
@@ -119,18 +137,50 @@ func serve(ctx context.Context, peer net.Conn, lines map[string]*modbus.Line) {
 	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 		return // nobody waits for an answer
 	}
-	reply, _ := json.Marshal(answer(ctx, text, lines))
+	reply, _ := json.Marshal(d.answer(ctx, text, owner(peer)))
 	_ = peer.SetWriteDeadline(time.Now().Add(peerTime))
 	_, _ = peer.Write(append(reply, '\n'))
 }
 
+// owner reports whether a peer may ask for more than the state: it is root or
+// has the daemon's own user id.
+func owner(peer net.Conn) bool {
+	c, ok := peer.(*net.UnixConn)
+	if !ok {
+		return false
+	}
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return false
+	}
+	var cred *unix.Ucred
+	failed := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	return failed == nil && err == nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
+}
+
 // answer does what a request, whatever it is, asks for.
-func answer(ctx context.Context, text []byte, lines map[string]*modbus.Line) Reply {
+func (d *Door) answer(ctx context.Context, text []byte, owner bool) Reply {
 	var r Request
 	if err := json.Unmarshal(text, &r); err != nil {
 		return Reply{Error: "not a request: " + err.Error()}
 	}
-	line := lines[r.Line]
+	switch {
+	case r.Verb == Status:
+		if s := d.Snapshot(); s != nil {
+			return Reply{Status: s}
+		}
+		return Reply{Error: "the gateway is starting"}
+	case r.Verb != "":
+		return Reply{Error: fmt.Sprintf("the daemon does not know %q; is it of another version?", r.Verb)}
+	case !owner:
+		return Reply{Error: "only root and the daemon's user may read devices; use sudo"}
+	}
+	return d.read(ctx, r)
+}
+
+// read asks a unit of a line once.
+func (d *Door) read(ctx context.Context, r Request) Reply {
+	line := d.Lines[r.Line]
 	if line == nil {
 		return Reply{Error: fmt.Sprintf("there is no Modbus line %q", r.Line)}
 	}

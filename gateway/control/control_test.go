@@ -21,6 +21,7 @@ import (
 	"fieldferry/bus"
 	"fieldferry/bus/modbus"
 	"fieldferry/bus/modbus/modbustest"
+	"fieldferry/gateway/live"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,7 +48,9 @@ func daemon(t *testing.T, path string) (stop func() error) {
 	group.Go(func() { slave.Run(ctx, pty) })
 	group.Go(func() { _ = line.Run(ctx, nobody{}) })
 	served := make(chan error, 1)
-	go func() { served <- Serve(ctx, path, map[string]*modbus.Line{"line1": line}) }()
+	go func() {
+		served <- Serve(ctx, path, Door{Lines: map[string]*modbus.Line{"line1": line}, Snapshot: func() *live.Snapshot { return &live.Snapshot{Gateway: "gw-01"} }})
+	}()
 	end := sync.OnceValue(func() error {
 		cancel()
 		pty.Close()
@@ -115,7 +118,7 @@ func TestAsk(t *testing.T) {
 			t.Errorf("%+v: %+v", c.r, r)
 		}
 	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o660 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 	if err := stop(); err != nil {
@@ -123,6 +126,33 @@ func TestAsk(t *testing.T) {
 	}
 	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+// The state is for whoever can open the socket, devices are for the owner.
+func TestWhoMayAsk(t *testing.T) {
+	line, err := modbus.NewLine(modbus.LineConfig{Name: "line1", Port: "/dev/null"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var snapshot *live.Snapshot
+	door := Door{Lines: map[string]*modbus.Line{"line1": line}, Snapshot: func() *live.Snapshot { return snapshot }}
+	status, read := []byte(`{"verb":"status"}`), []byte(`{"line":"line1","unit":17,"register":"holding","count":1}`)
+	if r := door.answer(t.Context(), status, false); r.Status != nil || !strings.Contains(r.Error, "starting") {
+		t.Errorf("before the first snapshot: %+v", r)
+	}
+	snapshot = &live.Snapshot{Gateway: "gw-01"}
+	if r := door.answer(t.Context(), status, false); r.Status == nil || r.Status.Gateway != "gw-01" {
+		t.Errorf("the state: %+v", r)
+	}
+	if r := door.answer(t.Context(), read, false); !strings.Contains(r.Error, "only root") {
+		t.Errorf("a device, by somebody else: %+v", r)
+	}
+	if r := door.answer(t.Context(), read, true); r.Error != modbus.ErrNotOpen.Error() {
+		t.Errorf("a device, by the owner: %+v", r)
+	}
+	if r := door.answer(t.Context(), []byte(`{"verb":"reboot"}`), true); !strings.Contains(r.Error, "does not know") {
+		t.Errorf("an unknown verb: %+v", r)
 	}
 }
 
@@ -146,7 +176,7 @@ func TestStaleSocket(t *testing.T) {
 	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := Serve(t.Context(), path, nil); !errors.Is(err, syscall.EADDRINUSE) {
+	if err := Serve(t.Context(), path, Door{}); !errors.Is(err, syscall.EADDRINUSE) {
 		t.Errorf("where a file is: %v", err)
 	}
 	if b, err := os.ReadFile(path); string(b) != "mine" {
@@ -209,8 +239,10 @@ func FuzzAnswer(f *testing.F) {
 	}
 	f.Add([]byte(`{"line":"l","unit":1,"register":"holding","address":1,"count":1}`))
 	f.Add([]byte(`{"line":"l"`))
+	f.Add([]byte(`{"verb":"status"}`))
+	door := Door{Lines: map[string]*modbus.Line{"l": line}, Snapshot: func() *live.Snapshot { return &live.Snapshot{} }}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if r := answer(t.Context(), text, map[string]*modbus.Line{"l": line}); r.Error == "" || r.Words != nil {
+		if r := door.answer(t.Context(), text, true); r.Error == "" && r.Status == nil || r.Words != nil {
 			t.Errorf("%+v", r)
 		}
 	})

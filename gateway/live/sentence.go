@@ -124,7 +124,7 @@ func lower(s string) string {
 }
 
 func since(t, now time.Time) string {
-	if t.IsZero() || now.Before(t) {
+	if t.Year() <= 1 || now.Sub(t) < time.Second {
 		return ""
 	}
 	return " for " + Span(now.Sub(t).Seconds())

@@ -1,0 +1,274 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"fieldferry/gateway/control"
+	"fieldferry/gateway/live"
+
+	"github.com/spf13/cobra"
+)
+
+// packagedSocket is where the daemon of the package is asked.
+const packagedSocket = "/run/fieldferry/control"
+
+// controlSocket is where the daemon with the buffer in a directory is asked:
+// there, if it was started by hand, or else where the package has it.
+func (a *app) controlSocket(bufferDir string) (string, error) {
+	path, err := control.Path(bufferDir)
+	if err == nil {
+		if _, missing := os.Lstat(path); missing == nil {
+			return path, nil
+		}
+	}
+	if _, missing := os.Lstat(packagedSocket); missing == nil {
+		return packagedSocket, nil
+	}
+	return path, err
+}
+
+type statusOptions struct {
+	config configOptions
+	socket string
+	json   bool
+	watch  bool
+}
+
+func (a *app) newStatusCommand() *cobra.Command {
+	var o statusOptions
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Say how the running daemon fares",
+		Long: `status asks the running daemon how it fares: its state in a sentence, the
+sources, the buffer with the time until it is full, the uplink, and every raised
+alarm with what to do about it.
+
+The daemon of the package is found by itself; members of the group fieldferry
+may ask it. For one that was started by hand give its configuration.
+The exit code is 1 when no daemon answers.`,
+		Example: `  fieldferry status
+  fieldferry status --watch
+  fieldferry status --json | jq .sentence
+  fieldferry status -c fieldferry.yaml`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if !c.Flags().Changed("config") {
+				o.config.path = ""
+			}
+			return a.status(c.Context(), o)
+		},
+	}
+	o.config.addFlags(c)
+	c.Flags().StringVar(&o.socket, "socket", "", "control socket of the daemon, `PATH`")
+	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
+	c.Flags().BoolVarP(&o.watch, "watch", "w", false, "print it again each second until Ctrl-C")
+	return c
+}
+
+func (a *app) status(ctx context.Context, o statusOptions) error {
+	path, err := a.statusSocket(&o)
+	if err != nil {
+		return err
+	}
+	for {
+		reply, err := control.Ask(ctx, path, control.Request{Verb: control.Status})
+		switch {
+		case ctx.Err() != nil && o.watch:
+			return nil
+		case err != nil && !o.watch:
+			return noStatus(path, err)
+		case err != nil:
+			fmt.Fprintln(a.stderr, noStatus(path, err))
+		case reply.Error != "" && !o.watch:
+			return errors.New(reply.Error)
+		case reply.Error != "":
+			fmt.Fprintln(a.stderr, reply.Error)
+		default:
+			if err := a.printStatus(reply.Status, o); err != nil {
+				return err
+			}
+		}
+		if !o.watch {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+func (a *app) statusSocket(o *statusOptions) (string, error) {
+	switch {
+	case o.socket != "":
+		return o.socket, nil
+	case o.config.path == "":
+		return packagedSocket, nil
+	}
+	cfg, problems := a.loadQuietly(o.config)
+	if cfg == nil {
+		for _, p := range problems {
+			fmt.Fprintln(a.stderr, p)
+		}
+		return "", &exitError{code: exitUsage}
+	}
+	return a.controlSocket(cfg.Buffer.Dir)
+}
+
+// noStatus says why the daemon cannot be asked, and what to do.
+func noStatus(path string, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Errorf("no daemon answers at %s; start it (systemctl start fieldferry), or name the configuration of one that was started by hand with -c", path)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("the daemon at %s may not be asked by this user; use sudo, or join the group fieldferry (sudo adduser $USER fieldferry)", path)
+	}
+	return err
+}
+
+func (a *app) printStatus(s *live.Snapshot, o statusOptions) error {
+	if o.json {
+		enc := json.NewEncoder(a.stdout)
+		if !o.watch {
+			enc.SetIndent("", "  ")
+		}
+		return enc.Encode(s)
+	}
+	var text strings.Builder
+	writeStatus(&text, s, o.watch)
+	out := text.String()
+	if o.watch && isTerminal(a.stdout) {
+		out = "\x1b[H\x1b[J" + out // from the top left, and clear what is below
+	}
+	_, err := io.WriteString(a.stdout, out)
+	return err
+}
+
+// writeStatus writes a snapshot for people.
+func writeStatus(w io.Writer, s *live.Snapshot, withTime bool) {
+	fmt.Fprintf(w, "%s: %s\n", printable(s.Gateway), printable(s.Sentence))
+	if withTime {
+		fmt.Fprintf(w, "%s\n", s.Taken.Local().Format("15:04:05"))
+	}
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "SOURCE\tSTATE\tRATE\tLAST\tRECORDS\tLOST\tDETAIL")
+	for i := range s.Sources {
+		src := &s.Sources[i]
+		if src.Kind == "gateway" {
+			continue
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(src.Name), printable(src.Word), rateText(src.Rate), ageText(src.Age),
+			live.Thousands(src.Records), live.Thousands(src.Lost), printable(detailOf(src)))
+	}
+	t.Flush()
+	fmt.Fprintln(w)
+	t = tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(t, "Buffer\t%s\n", bufferText(&s.Buffer))
+	fmt.Fprintf(t, "Uplink\t%s\n", printable(uplinkText(&s.Uplink, s.Taken)))
+	fmt.Fprintf(t, "Clock\t%s\n", clockText(&s.Clock))
+	fmt.Fprintf(t, "Daemon\t%s, running for %s, %s of memory, %.1f %% of a core, session %d\n", printable(s.Version),
+		live.Span(s.Taken.Sub(s.Started).Seconds()), bytesText(s.Process.Memory), s.Process.CPU, s.Session)
+	if s.Config.Note != "" {
+		fmt.Fprintf(t, "Config\t%s\n", printable(s.Config.Note))
+	}
+	t.Flush()
+	for i := range s.Alarms {
+		writeAlarm(w, &s.Alarms[i], s.Taken)
+	}
+}
+
+func writeAlarm(w io.Writer, al *live.Alarm, now time.Time) {
+	where := al.Source
+	if al.Subject != "" {
+		where += "/" + al.Subject
+	}
+	since := ""
+	if !al.Since.IsZero() {
+		since = ", for " + live.Span(now.Sub(al.Since).Seconds())
+	}
+	fmt.Fprintf(w, "\n%s: %s (%s, %s%s)\n  %s\n  What to do: %s\n", strings.ToUpper(al.Severity), al.Title, printable(where), al.Code, since, al.Means, al.Do)
+}
+
+func detailOf(s *live.Source) string {
+	switch {
+	case s.CAN != nil && s.CAN.Load >= 0:
+		return fmt.Sprintf("%s, bus load %.0f %%, %d error frames", s.Where, s.CAN.Load, s.CAN.ErrorCount)
+	case s.CAN != nil:
+		return fmt.Sprintf("%s, %d frames/s, %d error frames", s.Where, s.CAN.FrameRate, s.CAN.ErrorCount)
+	case s.Modbus != nil:
+		return fmt.Sprintf("%s, %d timeouts, %d CRC errors", s.Where, s.Modbus.Timeouts, s.Modbus.CRC)
+	}
+	return s.Where
+}
+
+func bufferText(b *live.Buffer) string {
+	text := fmt.Sprintf("%s records, %s of %s (%.1f %%)", live.Thousands(b.Records), bytesText(b.Disk), bytesText(b.Limit), b.Percent)
+	if b.FullIn > 0 {
+		text += ", full in about " + live.Span(b.FullIn)
+	}
+	if b.Lost > 0 {
+		text += ", " + live.Thousands(b.Lost) + " lost"
+	}
+	if b.Fault != "" {
+		text += "; the disk does not take records: " + printable(b.Fault)
+	}
+	return text
+}
+
+func uplinkText(u *live.Uplink, now time.Time) string {
+	since := ""
+	if u.Since.Year() > 1 {
+		since = " for " + live.Span(now.Sub(u.Since).Seconds())
+	}
+	if !u.Connected {
+		text := "not connected" + since
+		if u.Error != "" {
+			text += ": " + u.Error
+		}
+		return text
+	}
+	text := fmt.Sprintf("connected to %s%s, %s acknowledged, %d of %d messages in flight", u.Server, since, rateText(u.Rate), u.InFlight, u.Window)
+	if u.Backlog > 0 {
+		text += ", " + live.Thousands(u.Backlog) + " records of backlog"
+	}
+	return text
+}
+
+func clockText(c *live.Clock) string {
+	if c.Trusted {
+		return "trusted"
+	}
+	return "not trusted: " + strings.ReplaceAll(c.Why, "_", " ")
+}
+
+func rateText(r float64) string {
+	switch {
+	case r == 0:
+		return "0/s"
+	case r < 10:
+		return fmt.Sprintf("%.1f/s", r)
+	}
+	return live.Thousands(uint64(r+0.5)) + "/s"
+}
+
+func ageText(seconds float64) string {
+	switch {
+	case seconds < 0:
+		return "never"
+	case seconds < 1:
+		return "< 1 s"
+	}
+	return live.Span(seconds)
+}
