@@ -13,10 +13,12 @@ import (
 // The values a zero field of a configuration stands for.
 const (
 	DefaultBaudRate     = 19200
-	DefaultTimeout      = 300 * time.Millisecond
 	DefaultInterval     = time.Second
 	DefaultMaxRegisters = rtu.MaxRegisters
 )
+
+// MaxConnectDelay bounds LineConfig.ConnectDelay.
+const MaxConnectDelay = 30 * time.Second
 
 // withDefaults returns cfg with its zero fields filled in. The defaults are
 // those of Serial Line V1.02, 3.3: 19200 baud, even parity.
@@ -25,7 +27,7 @@ func (cfg LineConfig) withDefaults() LineConfig {
 	set(&cfg.DataBits, 8)
 	set(&cfg.Parity, 'E')
 	set(&cfg.StopBits, 1)
-	set(&cfg.Timeout, DefaultTimeout)
+	set(&cfg.Timeout, DefaultTimeout(cfg.Port))
 	devices := make([]Device, len(cfg.Devices))
 	for i, d := range cfg.Devices {
 		set(&d.MaxRegisters, DefaultMaxRegisters)
@@ -82,6 +84,9 @@ func (cfg LineConfig) Validate() error {
 	if c.Turnaround < 0 || c.Turnaround > time.Second {
 		fail("turnaround %v: use a time up to 1s", c.Turnaround)
 	}
+	if c.ConnectDelay < 0 || c.ConnectDelay > MaxConnectDelay {
+		fail("connect delay %v: use a time up to %v", c.ConnectDelay, MaxConnectDelay)
+	}
 	names := map[string]bool{}
 	for i := range c.Devices {
 		d := &c.Devices[i]
@@ -100,9 +105,9 @@ func (d *Device) validate(tcp bool) (errs []error) {
 	if d.Timeout < 0 || d.Timeout > time.Minute {
 		errs = append(errs, fmt.Errorf("timeout %v: use a time up to 1m, such as 300ms", d.Timeout))
 	}
-	// On TCP 0 and 255 mean the far end itself.
-	if (d.UnitID < 1 || d.UnitID > 247) && !(tcp && (d.UnitID == 0 || d.UnitID == 255)) {
-		errs = append(errs, fmt.Errorf("unit id %d: use 1 to 247", d.UnitID))
+	// On TCP 0 means the far end itself. 248 to 255 are reserved, and used all the same.
+	if d.UnitID == 0 && !tcp {
+		errs = append(errs, errors.New("unit id 0: use 1 to 247"))
 	}
 	if d.MaxRegisters < 1 || d.MaxRegisters > rtu.MaxRegisters {
 		errs = append(errs, fmt.Errorf("max registers %d: use 1 to %d", d.MaxRegisters, rtu.MaxRegisters))

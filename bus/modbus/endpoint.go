@@ -49,6 +49,24 @@ const (
 	defaultPort  = "502"
 )
 
+// The timeouts of a request that names none.
+const (
+	SerialTimeout  = 300 * time.Millisecond
+	NetworkTimeout = time.Second // wireless dongles take 0.5 s, gateways answer for a dead unit after that
+)
+
+// Network reports whether the devices are reached by a network connection.
+func (f Framing) Network() bool { return f != Serial }
+
+// DefaultTimeout is how long a reply through the port is waited for unless
+// something else is configured, by the daemon and by the verbs.
+func DefaultTimeout(port string) time.Duration {
+	if e, err := ParseEndpoint(port); err == nil && e.Framing.Network() {
+		return NetworkTimeout
+	}
+	return SerialTimeout
+}
+
 // ParseEndpoint reads a path, tcp://host[:port] or rtu+tcp://host:port. Two
 // spellings of one host and port give the same address.
 func ParseEndpoint(port string) (Endpoint, error) {
@@ -103,11 +121,12 @@ func (e Endpoint) Open(ctx context.Context, cfg rtu.PortConfig) (rtu.Port, error
 	return p, nil
 }
 
-// NewMaster makes a master that speaks the endpoint's framing.
-func (e Endpoint) NewMaster(cfg rtu.Config) Master {
+// NewMaster makes a master that speaks the endpoint's framing; replies is about
+// Modbus TCP.
+func (e Endpoint) NewMaster(cfg rtu.Config, replies tcp.Options) Master {
 	switch e.Framing {
 	case TCP:
-		return tcp.NewTransporter(cfg)
+		return tcp.NewTransporter(cfg, replies)
 	case RTUOverTCP:
 		// The characters' time on the line behind is not ours to reckon.
 		cfg.Mode.BaudRate = 0

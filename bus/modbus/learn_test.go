@@ -141,9 +141,9 @@ func TestExceptionsThatAskForPatience(t *testing.T) {
 			t.Error(got)
 		}
 	})
-	for _, code := range []byte{10, 11} { // the gateway says that it is gone
+	for _, code := range []byte{10, 11} { // the gateway says that it is gone: that counts like a timeout
 		synctest.Test(t, func(t *testing.T) {
-			b, events := scriptedLine(t, 500*ms, cfg, func(_ int, q []byte) []modbustest.Step {
+			b, events := scriptedLine(t, 3500*ms, cfg, func(_ int, q []byte) []modbustest.Step {
 				if q[0] == 1 {
 					return soon(modbustest.Exception(q, code))
 				}
@@ -151,6 +151,24 @@ func TestExceptionsThatAskForPatience(t *testing.T) {
 			})
 			if len(events) != 1 || events[0].Code != bus.SlaveOffline || !strings.HasPrefix(fmt.Sprint(events[0].Detail["error"]), fmt.Sprintf("exception %d", code)) {
 				t.Errorf("exception %d: %v, %v", code, events, b.last(t, "d"))
+			}
+		})
+		synctest.Test(t, func(t *testing.T) { // but now and then it is the line's noise
+			retried := cfg
+			retried.Retries = 1
+			b, events := scriptedLine(t, 60*time.Second, retried, func(n int, q []byte) []modbustest.Step {
+				if n%10 == 0 {
+					return soon(modbustest.Exception(q, code))
+				}
+				return soon(holds(q))
+			})
+			for _, r := range b.readings {
+				if len(r.Failures) > 0 {
+					t.Fatalf("exception %d: %v", code, r.Failures)
+				}
+			}
+			if len(events) > 0 || b.count("d") != 60 {
+				t.Errorf("exception %d: %v, %d readings", code, events, b.count("d"))
 			}
 		})
 	}

@@ -2,7 +2,6 @@ package modbus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -13,18 +12,19 @@ import (
 
 	"fieldferry/bus"
 	"fieldferry/bus/modbus/rtu"
+	"fieldferry/bus/modbus/tcp"
 )
 
 // When a device counts as silent and how often it is asked then.
 const (
 	offlineAfter = 3 // polls without an answer
 	firstProbe   = 5 * time.Second
-	longestProbe = time.Minute
+	longestProbe = 10 * time.Second       // somebody stands beside the device and waits
+	probePause   = 4                      // probes of silent devices take a fifth of the line's time at most
 	firstBusy    = 500 * time.Millisecond // exception 6
 	longestBusy  = 30 * time.Second
 	acknowledged = 100 * time.Millisecond // exception 5: the wait before asking again
 	mostPatience = 5                      // times a request is asked again after exception 5
-	refusedRetry = time.Minute            // a register the device refuses is asked for this rarely
 	// suspectMisses bounds the search for registers a device passes over in
 	// silence; it may as well have gone again.
 	suspectMisses = 6
@@ -36,6 +36,7 @@ type Line struct {
 	tcp      bool // Modbus TCP
 	log      *slog.Logger
 	openPort func(context.Context) (rtu.Port, error)
+	link     link
 	wire     Master
 	devices  []*device
 
@@ -82,13 +83,20 @@ type device struct {
 	inRow    int  // requests in a row without an answer
 	partial  int  // polls that brought some answers but not all
 	suspect  bool // a timeout may be its way to refuse a block
-	exact    bool // refuses requests stretched by unused registers
 	turn     int  // which request goes first
 	seen     struct{ answered, missed bool }
 	replied  time.Time
 	silent   []int  // points that timed out alone, until something answers
 	fault    string // the first since it last answered: why it is offline
-	most     int    // registers it gives at once, as far as learned; 0: no less than configured
+
+	// as far as learned, until it is forgotten: see forget
+	holes    []bool // holes[i]: refuses points i and i+1 together
+	exact    bool   // refuses requests stretched by unused registers
+	most     int    // registers it gives at once; 0: no less than configured
+	doubtAt  time.Time
+	trust    time.Duration
+	refusing string // why it refuses all it is asked; empty if it does not
+	inVain   int    // points of this poll that were refused, while none was read
 
 	busyUntil time.Time // it asked for patience
 	busyFor   time.Duration
@@ -127,8 +135,13 @@ func newLine(cfg LineConfig, endpoint Endpoint, log *slog.Logger, open func(cont
 	}
 	cfg = cfg.withDefaults()
 	l := &Line{cfg: cfg, tcp: endpoint.Framing == TCP, log: log.With("line", cfg.Name), openPort: open,
-		ctx: context.Background(), asked: make(chan struct{}, 1)}
-	l.wire = endpoint.NewMaster(rtu.Config{Mode: cfg.mode(), Timeout: cfg.Timeout, Turnaround: cfg.Turnaround})
+		ctx: context.Background(), asked: make(chan struct{}, 1), link: link{network: endpoint.Framing.Network()}}
+	l.wire = endpoint.NewMaster(rtu.Config{Mode: cfg.mode(), Timeout: cfg.Timeout, Turnaround: cfg.Turnaround}, tcp.Options{
+		AnyUnit: cfg.AnyReplyUnit || len(cfg.Devices) == 1, AnyTransaction: cfg.AnyTransactionID,
+		Notice: func(text string) {
+			l.log.Warn("the far end does not keep to Modbus TCP", "port", cfg.Port, "what", text)
+		},
+	})
 	for i := range l.cfg.Devices {
 		d := newDevice(&l.cfg.Devices[i], endpoint.costOf(cfg))
 		// goburrow's handler serves as packager only: it opens nothing, and
@@ -145,10 +158,7 @@ func newLine(cfg LineConfig, endpoint Endpoint, log *slog.Logger, open func(cont
 type sender struct{ l *Line }
 
 func (s sender) Send(request []byte) ([]byte, error) {
-	if s.l.again {
-		return s.l.wire.Resend(s.l.ctx, request)
-	}
-	return s.l.wire.SendContext(s.l.ctx, request)
+	return s.l.exchange(request, s.l.again)
 }
 
 // Stats returns the counters. It may be called from any goroutine.
@@ -177,24 +187,21 @@ func (l *Line) Run(ctx context.Context, handler Handler) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	port, err := l.openPort(ctx)
-	if err != nil && ctx.Err() != nil {
-		return nil
-	}
-	if err != nil {
-		err = fmt.Errorf("modbus line %s: %w", l.cfg.Name, &rtu.PortLostError{Op: "open", Err: err})
+	l.link.reset()
+	defer l.disconnect()
+	if err := l.connect(); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		err = fmt.Errorf("modbus line %s: %w", l.cfg.Name, err)
 		l.portLost(err)
 		return err
 	}
-	defer port.Close()
-	stop := context.AfterFunc(ctx, func() { port.Close() })
-	defer stop()
-	l.portFound()
-	l.wire.Attach(port)
-	defer l.wire.Attach(nil)
-
+	if !l.link.network { // a connection has to bring something first
+		l.portFound()
+	}
 	l.admit()
-	err = l.loop(ctx)
+	err := l.loop(ctx)
 	l.dismiss(ErrNotOpen)
 	if ctx.Err() != nil {
 		return nil
@@ -205,22 +212,22 @@ func (l *Line) Run(ctx context.Context, handler Handler) error {
 }
 
 func (l *Line) portLost(err error) {
-	l.count(func(s *Stats) { s.PortLost = true })
 	if l.lost {
 		return
 	}
 	l.lost = true
-	l.log.Error("serial port lost", "port", l.cfg.Port, "error", err)
+	l.count(func(s *Stats) { s.PortLost = true })
+	l.log.Error(l.link.word()+" lost", "port", l.cfg.Port, "error", err)
 	l.event(bus.PortLost, "", bus.Raised, map[string]any{"port": l.cfg.Port, "error": err.Error()})
 }
 
 func (l *Line) portFound() {
-	l.count(func(s *Stats) { s.PortLost = false })
 	if !l.lost {
 		return
 	}
 	l.lost = false
-	l.log.Info("serial port is back", "port", l.cfg.Port)
+	l.count(func(s *Stats) { s.PortLost = false })
+	l.log.Info(l.link.word()+" is back", "port", l.cfg.Port)
 	l.event(bus.PortLost, "", bus.Cleared, map[string]any{"port": l.cfg.Port})
 }
 
@@ -232,7 +239,7 @@ func (l *Line) event(code, subject string, state bus.State, detail map[string]an
 // ctx ends.
 func (l *Line) loop(ctx context.Context) error {
 	l.schedule(time.Now())
-	l.pace.since, l.pace.polls, l.pace.missed = time.Time{}, 0, 0
+	l.pace.restart()
 	for {
 		now := time.Now()
 		d, at := l.next(now)
@@ -351,46 +358,4 @@ func (d *device) takeDue(now time.Time) (due []int, overruns uint64) {
 	}
 	slices.Sort(due)
 	return due, overruns
-}
-
-// answered notes that the device is alive.
-func (l *Line) answered(d *device) {
-	d.seen.answered = true
-	d.failures, d.inRow, d.fault = 0, 0, ""
-	for _, i := range d.silent {
-		l.refuse(d, i, "timeout: the device answers, but not for this register")
-	}
-	d.silent = d.silent[:0]
-	if !d.offline {
-		return
-	}
-	d.offline, d.suspect = false, true
-	l.count(func(s *Stats) { s.Offline-- })
-	l.log.Info("device answers again", "device", d.cfg.Name)
-	l.event(bus.SlaveOffline, d.cfg.Name, bus.Cleared, map[string]any{"unit_id": int(d.cfg.UnitID)})
-}
-
-// silence notes that a poll of the device brought no answer at all.
-func (l *Line) silence(d *device) {
-	why := d.fault
-	d.failures++
-	d.turn++
-	now := time.Now()
-	switch {
-	case d.offline:
-		d.backoff = min(2*d.backoff, longestProbe)
-		d.probeAt = now.Add(d.backoff)
-	case d.failures >= offlineAfter:
-		d.offline = true
-		d.backoff = max(firstProbe, min(d.groups[0].interval, longestProbe))
-		d.probeAt = now.Add(d.backoff)
-		l.count(func(s *Stats) { s.Offline++ })
-		l.log.Warn("device does not answer", "device", d.cfg.Name, "unit", d.cfg.UnitID, "error", why)
-		l.event(bus.SlaveOffline, d.cfg.Name, bus.Raised, map[string]any{"unit_id": int(d.cfg.UnitID), "error": why})
-	}
-}
-
-func isPortLost(err error) bool {
-	var lost *rtu.PortLostError
-	return errors.As(err, &lost) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }

@@ -80,6 +80,12 @@ type LineConfig struct {
 	Turnaround time.Duration // silence before each request beyond t3.5
 	RS485      RS485
 	Devices    []Device
+
+	// Of a network connection.
+	ConnectDelay time.Duration // before the first request on each
+	// AnyReplyUnit and AnyTransactionID let replies of Modbus TCP pass that
+	// name another unit or transaction than the request; see [tcp.Options].
+	AnyReplyUnit, AnyTransactionID bool
 }
 
 // RS485 is the direction control of a half-duplex line by RTS: by the kernel's
@@ -94,7 +100,7 @@ type RS485 struct {
 // Device is one unit on a line.
 type Device struct {
 	Name         string
-	UnitID       uint8         // 1 to 247
+	UnitID       uint8         // 1 to 247; 248 to 255 are reserved; 0 on Modbus TCP
 	MaxGap       int           // unused registers or bits a merged read may cross
 	MaxRegisters int           // registers in one request, 1 to 125
 	Timeout      time.Duration // of its own; 0 means the line's

@@ -1,7 +1,6 @@
 package modbus
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -159,18 +158,13 @@ func (l *Line) giveWay() error {
 // answer sends a one-shot read. Its error means that the port is lost or the
 // context has ended.
 func (l *Line) answer(s *oneShot) error {
-	timeout := l.cfg.Timeout
 	k := slices.IndexFunc(l.devices, func(d *device) bool { return d.cfg.UnitID == s.Unit })
+	l.wire.SetTimeout(l.cfg.Timeout)
 	if k >= 0 {
-		timeout = cmp.Or(l.devices[k].cfg.Timeout, timeout)
+		l.wire.SetTimeout(l.timeoutOf(l.devices[k]))
 	}
-	l.wire.SetTimeout(timeout)
 	request := rtu.AppendReadRequest(nil, s.Unit, s.Table.Function(), s.Address, uint16(s.Count))
-	send := l.wire.SendContext
-	if s.tries > 0 {
-		send = l.wire.Resend
-	}
-	reply, err := send(l.ctx, request)
+	reply, err := l.exchange(request, s.tries > 0)
 	l.count(func(st *Stats) { st.OneShots++ })
 	var exception *rtu.ExceptionError
 	refused := errors.As(err, &exception)

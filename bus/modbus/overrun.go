@@ -21,6 +21,10 @@ type pace struct {
 	overloaded    bool
 }
 
+// restart begins another window: what was left out while a device did not
+// answer says nothing of the load.
+func (p *pace) restart() { p.since, p.polls, p.missed = time.Time{}, 0, 0 }
+
 // keepPace notes a poll, and how many were left out before it.
 func (l *Line) keepPace(missed uint64, now time.Time) {
 	p := &l.pace

@@ -246,6 +246,9 @@ type point struct {
 
 	refused  string    // why it cannot be read by itself; empty if it can
 	retry    time.Time // when a refused point is asked for again
+	rest     time.Duration
+	read     bool      // it could be read when it was last asked for
+	warned   time.Time // when its refusal was last logged
 	told     Value     // last published, for OnChange
 	toldFail string
 	hasTold  bool
@@ -269,7 +272,7 @@ func newDevice(cfg *Device, cost cost) *device {
 		return cmp.Or(cmp.Compare(a.reg.Table, b.reg.Table), cmp.Compare(a.first, b.first), cmp.Compare(a.width, b.width))
 	})
 	d.linkScaleRegisters()
-	d.cuts = make([]bool, len(d.points))
+	d.cuts, d.holes = make([]bool, len(d.points)), make([]bool, len(d.points))
 	d.results = make([]result, len(d.points))
 	for i := range d.points {
 		interval := d.points[i].reg.Interval

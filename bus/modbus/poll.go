@@ -25,6 +25,8 @@ var errHeld = errors.New("not asked: a late reply to an earlier request may stil
 // poll reads what is due of a device and hands over one reading. Its error
 // means that the port is lost or the context has ended.
 func (l *Line) poll(d *device, now time.Time) error {
+	d.doubt(now)
+	d.inVain = 0
 	due, overruns := d.takeDue(now)
 	l.count(func(s *Stats) { s.Polls++; s.Overruns += overruns })
 	l.keepPace(overruns, now)
@@ -45,7 +47,7 @@ func (l *Line) poll(d *device, now time.Time) error {
 	switch {
 	case err != nil || d.seen.answered:
 	case d.seen.missed:
-		l.silence(d)
+		l.silence(d, now)
 	case d.offline: // nothing could be asked yet
 		d.probeAt = time.Now().Add(time.Second)
 	}
@@ -56,23 +58,13 @@ func (l *Line) poll(d *device, now time.Time) error {
 		d.partial++
 		d.suspect = d.suspect || d.partial >= offlineAfter
 	}
+	if err == nil {
+		l.judgeRefusals(d)
+	}
 	if err == nil || l.ctx.Err() == nil {
-		l.deliver(d, due)
+		l.deliver(d, d.worthTelling(due))
 	}
 	return err
-}
-
-// wanted leaves out what the device is known to refuse, but for a try now and then.
-func (d *device) wanted(due []int, now time.Time) []int {
-	ask := make([]int, 0, len(due))
-	for _, i := range due {
-		if p := &d.points[i]; p.refused != "" && now.Before(p.retry) {
-			d.results[i] = result{done: true, fail: p.refused}
-			continue
-		}
-		ask = append(ask, i)
-	}
-	return ask
 }
 
 // readAll reads the points in as few requests as possible. A device that does
@@ -90,9 +82,13 @@ func (l *Line) readAll(d *device, ask []int) error {
 		}
 		return err
 	}
-	if d.offline { // one small question first
+	if d.offline || d.refusing != "" { // one small question first
 		i := ask[d.turn%len(ask)]
-		if err := one(d.sub([]int{i})); err != nil || d.offline {
+		err := one(d.sub([]int{i}))
+		if d.refusing != "" {
+			d.stillRefusing(ask, i)
+		}
+		if err != nil || d.offline || d.refusing != "" {
 			d.seen.missed = missed > 0
 			return err
 		}
@@ -155,7 +151,10 @@ func (l *Line) readOne(d *device, b block) (refused bool, fatal error) {
 	case isPortLost(err):
 		return false, err
 	case b.stretched:
-		d.exact = d.exact || l.isRefusal(d, err)
+		if l.isRefusal(d, err) {
+			d.exact = true
+			d.learned()
+		}
 		d.fail(b, errHeld)
 		return false, nil
 	case !l.isRefusal(d, err):
@@ -166,80 +165,15 @@ func (l *Line) readOne(d *device, b block) (refused bool, fatal error) {
 		if isTimeout(err) {
 			d.silent = append(d.silent, b.members[0])
 		} else {
+			d.inVain++
 			l.refuse(d, b.members[0], err.Error())
 		}
 		return true, nil
+	case d.inVain >= mostInVain: // it seems to refuse everything
+		d.fail(b, err)
+		return true, nil
 	}
 	return true, l.bisect(d, b)
-}
-
-func (l *Line) bisect(d *device, b block) error {
-	half := len(b.members) / 2
-	left, right := d.sub(b.members[:half]), d.sub(b.members[half:])
-	refusedLeft, err := l.readLearning(d, left)
-	if err != nil {
-		return err
-	}
-	refusedRight, err := l.readLearning(d, right)
-	if err != nil {
-		return err
-	}
-	// Each half can be read, the whole cannot: a hole between them, or more
-	// registers than the device gives at once.
-	last := b.members[half-1]
-	if !refusedLeft && !refusedRight && left.first+left.count >= right.first && d.clean(b) && !b.table.Bits() && b.count <= d.limit(b.table) {
-		// There is no hole between them, so that it is their number.
-		d.most = max(left.count, right.count)
-		l.log.Info("fewer registers at once are read from now on, the device refuses more", "device", d.cfg.Name,
-			"refused", b.count, "registers", d.most)
-		return nil
-	}
-	if !refusedLeft && !refusedRight && d.results[last].fail == "" && d.results[b.members[half]].fail == "" && !d.cuts[last] {
-		d.cuts[last] = true
-		l.log.Info("registers are read apart from now on, the device refuses them together", "device", d.cfg.Name,
-			"table", b.table.String(), "left", d.points[last].reg.Name, "right", d.points[b.members[half]].reg.Name)
-	}
-	return nil
-}
-
-// clean reports whether all members of b were read.
-func (d *device) clean(b block) bool {
-	for _, i := range b.members {
-		if r := &d.results[i]; !r.done || r.fail != "" && !r.none {
-			return false
-		}
-	}
-	return true
-}
-
-// refuse remembers that a point cannot be read, so that it no longer spoils
-// the requests of its neighbours.
-func (l *Line) refuse(d *device, i int, why string) {
-	p := &d.points[i]
-	if p.refused == "" {
-		l.log.Warn("device refuses a register", "device", d.cfg.Name, "register", p.reg.Name,
-			"table", p.reg.Table.String(), "address", p.reg.Address, "error", why)
-	}
-	p.refused, p.retry = why, time.Now().Add(max(refusedRetry, p.reg.Interval))
-	d.cuts[i] = true
-	if i > 0 {
-		d.cuts[i-1] = true
-	}
-}
-
-// isRefusal reports whether err says that the device does not have what was
-// asked for: exceptions 2 and 3, and for a device that comes and goes a timeout.
-func (l *Line) isRefusal(d *device, err error) bool {
-	var exception *rtu.ExceptionError
-	if errors.As(err, &exception) {
-		return !exception.Doubtful && (exception.Code == 2 || exception.Code == 3)
-	}
-	return d.suspect && d.inRow <= suspectMisses && isTimeout(err)
-}
-
-func isTimeout(err error) bool {
-	var timeout *rtu.TimeoutError
-	return errors.As(err, &timeout)
 }
 
 // distinguish changes a request whose reply would look like one the device
@@ -284,7 +218,7 @@ func (l *Line) request(d *device, b block) ([]byte, error) {
 	if l.hold(d, b) > 0 {
 		return nil, errHeld
 	}
-	l.wire.SetTimeout(cmp.Or(d.cfg.Timeout, l.cfg.Timeout))
+	l.wire.SetTimeout(l.timeoutOf(d))
 	tries := 1 + l.cfg.Retries
 	if d.failures > 0 || d.suspect {
 		tries = 1
@@ -301,14 +235,18 @@ func (l *Line) request(d *device, b block) ([]byte, error) {
 		case code == 5 && patience < mostPatience: // it works on it
 			patience++
 			try--
-			if err := l.wire.Listen(l.ctx, acknowledged); err != nil {
+			if err := l.listen(acknowledged); err != nil {
 				return nil, err
 			}
 			continue
-		case code == 10, code == 11: // a gateway says that it does not reach the device
-			d.failures = max(d.failures, offlineAfter-1)
-			l.miss(d, err)
-			return nil, err
+		case code == 10, code == 11: // a gateway says that the device has not answered it
+			if try >= tries {
+				l.miss(d, err)
+				return nil, err
+			}
+			if err := l.listen(acknowledged); err != nil {
+				return nil, err
+			}
 		case err == nil, exception != nil:
 			d.replied = time.Now()
 			d.patience(code)
@@ -316,12 +254,24 @@ func (l *Line) request(d *device, b block) ([]byte, error) {
 			return data, err
 		case isPortLost(err):
 			return nil, err
-		case try >= tries:
+		case try >= tries, errors.As(err, new(*closedError)): // which was two tries already
 			l.miss(d, err)
 			return nil, err
 		}
 		l.count(func(s *Stats) { s.Retries++ })
 	}
+}
+
+// timeoutOf is how long a reply of the device is waited for.
+func (l *Line) timeoutOf(d *device) time.Duration { return cmp.Or(d.cfg.Timeout, l.cfg.Timeout) }
+
+// listen lets d pass. That a connection ends meanwhile shows at the next request.
+func (l *Line) listen(d time.Duration) error {
+	err := l.wire.Listen(l.ctx, d)
+	if l.closed(err) {
+		return nil
+	}
+	return err
 }
 
 // miss notes a request that the device has not answered, in all its tries.
@@ -379,8 +329,13 @@ func (d *device) take(b block, data []byte) {
 		}
 		r.none = r.fail != ""
 		d.results[i] = r
-		p.refused = ""
+		p.read, p.rest = true, 0
+		if p.refused != "" {
+			p.refused = ""
+			d.recut()
+		}
 	}
+	d.inVain = 0
 }
 
 // largestPower is the largest power of ten a scale register may hold; SunSpec

@@ -132,7 +132,6 @@ func TestValidate(t *testing.T) {
 		{"parity", func(c *LineConfig) { c.Parity = 'X' }, "parity"},
 		{"stop bits", func(c *LineConfig) { c.StopBits = 3 }, "stop bits"},
 		{"unit 0", func(c *LineConfig) { c.Devices[0].UnitID = 0 }, "unit id 0"},
-		{"unit 248", func(c *LineConfig) { c.Devices[0].UnitID = 248 }, "unit id 248"},
 		{"max registers", func(c *LineConfig) { c.Devices[0].MaxRegisters = 126 }, "max registers"},
 		{"past the end", func(c *LineConfig) {
 			c.Devices[0].Registers[0] = Register{Name: "r", Address: 65535, Type: Uint32}

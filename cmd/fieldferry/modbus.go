@@ -44,15 +44,12 @@ type lineOptions struct {
 	rs485               bool
 }
 
-// The timeout is longer than the daemon's: a person looks for any answer.
-const commissionTimeout = time.Second
-
 func (o *lineOptions) addFlags(f *pflag.FlagSet) {
 	o.addPortFlags(f)
 	f.IntVar(&o.baud, "baud", modbus.DefaultBaudRate, "baud `RATE`")
 	f.StringVar(&o.parity, "parity", "E", "parity: `N`, E or O")
 	f.IntVar(&o.stopBits, "stop-bits", 1, "stop bits: `1` or 2")
-	f.DurationVar(&o.timeout, "timeout", commissionTimeout, "for the reply to one request, as 300ms or 2s")
+	o.addTimeout(f, "for the reply to one request, as 300ms or 2s")
 	f.IntVar(&o.retries, "retries", 1, "further tries of a failed request")
 	aliases := map[string]string{"baud-rate": "baud", "baudrate": "baud", "stopbits": "stop-bits"}
 	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
@@ -61,6 +58,12 @@ func (o *lineOptions) addFlags(f *pflag.FlagSet) {
 		}
 		return pflag.NormalizedName(name)
 	})
+}
+
+// addTimeout adds the flag with the daemon's default, which depends on the
+// port: a device that one of them finds the others find too.
+func (o *lineOptions) addTimeout(f *pflag.FlagSet, usage string) {
+	f.DurationVar(&o.timeout, "timeout", 0, usage+fmt.Sprintf(" (default %v, over a network %v)", modbus.SerialTimeout, modbus.NetworkTimeout))
 }
 
 func (o *lineOptions) addPortFlags(f *pflag.FlagSet) {
@@ -86,6 +89,9 @@ func (o *lineOptions) session() (cfg commission.Config, err error) {
 	parity, err := parseParity(o.parity)
 	if err != nil {
 		return cfg, err
+	}
+	if o.timeout == 0 {
+		o.timeout = modbus.DefaultTimeout(o.port)
 	}
 	cfg = commission.Config{
 		Port: o.port, Timeout: o.timeout, Retries: o.retries, Turnaround: o.turnaround,

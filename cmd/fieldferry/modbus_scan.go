@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
 
 	"fieldferry/bus/modbus"
 	"fieldferry/bus/modbus/commission"
@@ -33,8 +32,6 @@ var (
 	sweepParities = []string{"N", "E", "O"}
 )
 
-const scanTimeout = 200 * time.Millisecond
-
 func (a *app) newModbusScanCommand() *cobra.Command {
 	var o scanOptions
 	c := &cobra.Command{
@@ -58,7 +55,7 @@ answered.`,
 	f.BoolVar(&o.sweep, "sweep", false, "try the usual baud rates and parities")
 	f.StringVar(&o.units, "units", "1-247", "`RANGE` of unit ids, as 1-32 or 17")
 	f.StringVar(&o.probe, "probe", "holding:0", "what each unit is asked for: `TABLE:ADDRESS`")
-	f.DurationVar(&o.timeout, "timeout", scanTimeout, "for the answer of one unit")
+	o.addTimeout(f, "for the answer of one unit")
 	f.IntVar(&o.retries, "retries", 0, "further tries of a unit that does not answer")
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON object a unit")
 	return c
@@ -66,8 +63,9 @@ answered.`,
 
 func (o *scanOptions) config() (commission.ScanConfig, error) {
 	o.baud, o.parity, o.stopBits = modbus.DefaultBaudRate, "N", 1
+	_, err := o.session()
 	cfg := commission.ScanConfig{Port: o.port, Timeout: o.timeout, Retries: o.retries, RS485: rtu.RS485{Enabled: o.rs485, RTSHighDuringSend: true}}
-	if _, err := o.session(); err != nil {
+	if err != nil {
 		return cfg, err
 	}
 	bauds, parities := o.bauds, o.parities

@@ -48,14 +48,14 @@ var Table = []Condition{
 		Text: "The kernel dropped frames because the machine was too busy to read them; loss records say which numbers. Cleared when none was lost for a minute.",
 		Help: "Lower the load of the machine, set filters, or raise net.core.rmem_max."},
 
-	{Code: bus.PortLost, Severity: Error, Title: "Serial port lost",
-		Text: "The port is gone, cannot be opened or is taken by another program; no device on this line is read.",
-		Help: "Check the adapter, the path and the access rights (group dialout), and that no other program has the port."},
+	{Code: bus.PortLost, Severity: Error, Title: "Serial port or connection lost",
+		Text: "The serial port is gone, cannot be opened or is taken by another program; or the far end cannot be connected to, or closes each connection before it has answered. No device on this line is read. A connection that is closed after an answer, or when idle, is made again without this.",
+		Help: "Serial: check the adapter, the path and the access rights (group dialout), and that no other program has the port. Network: check the address, the cable and how many connections the far end takes; set connect_delay if it needs a moment after connecting."},
 	{Code: bus.SlaveOffline, Severity: Error, Title: "Modbus device does not answer", HiddenBy: []string{bus.PortLost},
-		Text: "The device has not answered three polls in a row; it is asked more rarely until it does.",
-		Help: "Check its power, unit id, baud rate, parity and the wiring; try fieldferry modbus scan."},
+		Text: "The device has not answered three polls in a row; it is asked every 5 to 10 s until it does, or more rarely if that would hold up the others.",
+		Help: "Check its power, unit id, baud rate, parity and the wiring; try fieldferry modbus scan. If the detail says that it answered late, set a longer timeout."},
 
-	{Code: bus.PollOverrun, Severity: Warning, Title: "Modbus line overloaded", HiddenBy: []string{bus.PortLost},
+	{Code: bus.PollOverrun, Severity: Warning, Title: "Modbus line overloaded", HiddenBy: []string{bus.PortLost, bus.SlaveOffline},
 		Text: "Over a minute more than a tenth of the polls had to be left out; values come more rarely than configured. Cleared at less than half of that.",
 		Help: "Look at the load with fieldferry check; poll less often, raise the baud rate, or see to the devices that answer late."},
 

@@ -15,7 +15,6 @@ import (
 const (
 	defaultBaudRate     = 19200
 	defaultParity       = "E"
-	defaultTimeout      = 300 * time.Millisecond
 	defaultRetries      = 1
 	defaultMaxGap       = 8
 	defaultMaxRegisters = 125
@@ -34,13 +33,14 @@ type inherited struct {
 	addressBase  int64
 	modicon      bool
 	wire         bool // said so: an address like 40001 is meant as it is
-	tcp          bool // Modbus TCP, where 0 and 255 mean the far end itself
+	tcp          bool // Modbus TCP, where 0 means the far end itself
 }
 
 var inheritedKeys = []string{"interval", "byte_order", "max_gap", "max_registers", "address_base", "address_format"}
 
 var lineKeys = append([]string{
 	"name", "port", "baud_rate", "data_bits", "parity", "stop_bits", "timeout", "retries", "turnaround", "rs485", "devices",
+	"connect_delay", "any_reply_unit", "any_transaction_id",
 }, inheritedKeys...)
 
 func (l *loader) modbus(v value, taken sources) []modbus.LineConfig {
@@ -64,11 +64,19 @@ func (l *loader) line(v value, taken sources, ports ports) modbus.LineConfig {
 		DataBits:   f.at("data_bits").dataBits(),
 		Parity:     f.at("parity").choice(defaultParity, "N", "O")[0],
 		StopBits:   int(f.at("stop_bits").integer(1, 2, 1)),
-		Timeout:    f.at("timeout").duration(timeoutSpan, defaultTimeout),
+		Timeout:    f.at("timeout").duration(timeoutSpan, 0),
 		Retries:    int(f.at("retries").integer(0, 10, defaultRetries)),
 		Turnaround: f.at("turnaround").duration(span{low: time.Microsecond, high: 10 * time.Second, zero: true, example: "5ms"}, 0),
 		RS485:      f.at("rs485").rs485(),
+
+		ConnectDelay:     f.at("connect_delay").duration(span{low: time.Millisecond, high: modbus.MaxConnectDelay, zero: true, example: "1s"}, 0),
+		AnyReplyUnit:     f.at("any_reply_unit").boolean(false),
+		AnyTransactionID: f.at("any_transaction_id").boolean(false),
 	}
+	if c.Timeout == 0 {
+		c.Timeout = modbus.DefaultTimeout(c.Port)
+	}
+	f.warnMeaningless(c.Port)
 	name := f.at("name")
 	c.Name = name.level("")
 	if !name.has && c.Port != "" {
@@ -213,7 +221,7 @@ func (l *loader) device(v value, in inherited, names map[string]value, units map
 
 func (v value) unitID(tcp bool) uint8 {
 	n := v.integer(0, math.MaxInt32, -1)
-	if tcp && (n == 0 || n == 255) {
+	if tcp && n >= 0 && n <= 255 {
 		return uint8(n)
 	}
 	const fix = "write the device's unit id, 1 to 247"
@@ -224,8 +232,9 @@ func (v value) unitID(tcp bool) uint8 {
 		v.fail("0 is the broadcast address, which nobody answers", fix)
 	case n <= 247:
 		return uint8(n)
-	case n <= 255:
-		v.fail(fmt.Sprintf("%d is a reserved unit id", n), fix)
+	case n <= 255: // Serial Line V1.02, 2.2; some devices have one
+		v.warn(fmt.Sprintf("%d is a reserved unit id", n), "make sure that the device has it; most have 1 to 247")
+		return uint8(n)
 	default:
 		v.fail(fmt.Sprintf("%d is no unit id", n), fix)
 	}

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"io/fs"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,6 +65,12 @@ func (v value) serialPort() string {
 		}
 		return text
 	}
+	if fix := misspelt(text); fix != "" {
+		if _, err := os.Stat(v.l.resolve(text)); err != nil {
+			v.fail(shown(text)+" is not a serial port, nor is there such a file", "write "+fix)
+			return ""
+		}
+	}
 	path := v.l.resolve(text)
 	if info, err := os.Stat(path); err == nil && info.Mode()&fs.ModeCharDevice == 0 {
 		v.fail(path+" is not a serial port", "name a character device such as /dev/ttyS1")
@@ -70,6 +78,59 @@ func (v value) serialPort() string {
 	}
 	v.stableName(path)
 	return path
+}
+
+// misspelt returns what a port is meant to be that lacks its beginning: an
+// address without a scheme, or the name of a device without its directory.
+func misspelt(text string) string {
+	if strings.Contains(text, "/") {
+		return ""
+	}
+	if strings.HasPrefix(text, "tty") {
+		return "/dev/" + text
+	}
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		host, port = text, "502"
+	}
+	_, numeric := netip.ParseAddr(strings.Trim(host, "[]"))
+	if err == nil || numeric == nil {
+		guess := "tcp://" + net.JoinHostPort(strings.Trim(host, "[]"), port)
+		if _, err := modbus.ParseEndpoint(guess); err == nil {
+			return guess
+		}
+	}
+	return ""
+}
+
+// The keys of a line that mean something with one kind of port only.
+var (
+	serialKeys  = []string{"baud_rate", "data_bits", "parity", "stop_bits", "rs485"}
+	networkKeys = []string{"connect_delay"}
+	tcpKeys     = []string{"any_reply_unit", "any_transaction_id"}
+)
+
+// warnMeaningless warns of keys of a line that its kind of port has no use for.
+func (f fields) warnMeaningless(port string) {
+	e, err := modbus.ParseEndpoint(port)
+	if port == "" || err != nil {
+		return
+	}
+	warn := func(keys []string, what, fix string) {
+		for _, key := range keys {
+			if v := f.at(key); v.has {
+				v.warn(what, fix)
+			}
+		}
+	}
+	if e.Framing.Network() {
+		warn(serialKeys, "means nothing with a network port: whatever is at the far end has the serial line", "remove it")
+	} else {
+		warn(networkKeys, "means nothing with a serial port", "remove it")
+	}
+	if e.Framing != modbus.TCP {
+		warn(tcpKeys, "means something with tcp:// only", "remove it")
+	}
 }
 
 // stableName warns of a name that another adapter may have after a restart,

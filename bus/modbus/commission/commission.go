@@ -25,6 +25,7 @@ import (
 
 	"fieldferry/bus/modbus"
 	"fieldferry/bus/modbus/rtu"
+	"fieldferry/bus/modbus/tcp"
 )
 
 // Config says which line to use and how.
@@ -51,6 +52,8 @@ type Session struct {
 	master   modbus.Master
 	port     rtu.Port
 	adjusted []string
+	network  bool
+	proved   bool // the connection has brought a reply
 }
 
 // Open opens the line.
@@ -71,7 +74,7 @@ func Open(ctx context.Context, cfg Config) (*Session, error) {
 func newSession(cfg Config, endpoint modbus.Endpoint, open func(context.Context) (rtu.Port, error)) *Session {
 	return &Session{cfg: cfg, openPort: open, master: endpoint.NewMaster(rtu.Config{
 		Mode: cfg.Mode, Timeout: cfg.Timeout, Turnaround: cfg.Turnaround, Careful: true, AllowWrites: cfg.Writes,
-	})}
+	}, tcp.Options{}), network: endpoint.Framing.Network()}
 }
 
 func (s *Session) open(ctx context.Context) error {
@@ -82,7 +85,7 @@ func (s *Session) open(ctx context.Context) error {
 	if p, ok := port.(*rtu.SerialPort); ok {
 		s.adjusted = p.Adjusted()
 	}
-	s.port = port
+	s.port, s.proved = port, false
 	s.master.Attach(port)
 	return nil
 }
@@ -254,7 +257,7 @@ func (s *Session) exchange(ctx context.Context, request []byte, tries int) (repl
 func (s *Session) once(ctx context.Context, request []byte, again bool) ([]byte, error) {
 	if s.port == nil {
 		if err := s.open(ctx); err != nil {
-			return nil, &rtu.PortLostError{Op: "open", Err: err}
+			return nil, &rtu.PortLostError{Op: "open", Err: err, Connection: s.network}
 		}
 	}
 	send := s.master.SendContext
@@ -264,7 +267,13 @@ func (s *Session) once(ctx context.Context, request []byte, again bool) ([]byte,
 	reply, err := send(ctx, request)
 	var lost *rtu.PortLostError
 	if errors.As(err, &lost) {
+		proved := s.proved
 		s.Close()
+		if s.network && proved && request[1] <= rtu.ReadInputRegisters && ctx.Err() == nil {
+			return s.once(ctx, request, again) // it closes after each reply, or when idle
+		}
+	} else if err == nil || errors.As(err, new(*rtu.ExceptionError)) {
+		s.proved = true
 	}
 	return reply, err
 }

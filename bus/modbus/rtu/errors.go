@@ -3,6 +3,7 @@ package rtu
 import (
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/goburrow/modbus"
@@ -116,10 +117,20 @@ func ExceptionText(code byte) string {
 type PortLostError struct {
 	Op  string // "read", "write" or "open"
 	Err error
+	// Connection means that the port is a network connection.
+	Connection bool
 }
 
 func (e *PortLostError) Error() string {
-	return fmt.Sprintf("serial port lost on %s: %v", e.Op, e.Err)
+	switch {
+	case !e.Connection:
+		return fmt.Sprintf("serial port lost on %s: %v", e.Op, e.Err)
+	case errors.Is(e.Err, io.EOF):
+		return "connection lost: the far end closed it"
+	case e.Op == "open":
+		return fmt.Sprintf("cannot connect: %v", e.Err)
+	}
+	return fmt.Sprintf("connection lost on %s: %v", e.Op, e.Err)
 }
 
 func (e *PortLostError) Unwrap() error { return e.Err }

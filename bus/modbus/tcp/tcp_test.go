@@ -47,7 +47,7 @@ func scripted(t *testing.T, answer func(n int, request []byte, conn net.Conn)) *
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { port.Close(); l.Close(); <-done })
-	m := tcp.NewTransporter(rtu.Config{Timeout: 200 * time.Millisecond})
+	m := tcp.NewTransporter(rtu.Config{Timeout: 200 * time.Millisecond}, tcp.Options{})
 	m.Attach(port)
 	return m
 }

@@ -1,0 +1,195 @@
+package modbus
+
+import (
+	"errors"
+	"time"
+
+	"fieldferry/bus/modbus/rtu"
+)
+
+// For how long it is believed that a device refuses something.
+const (
+	firstRefused   = 2 * time.Second // one register
+	longestRefused = time.Minute
+	firstTrust     = 10 * time.Minute // several at once
+	longestTrust   = 24 * time.Hour
+	warnRefused    = time.Hour // a register's refusal is logged this often at most
+	mostInVain     = 4         // registers refused one by one while none is read
+)
+
+// bisect reads the halves of a block that was refused.
+func (l *Line) bisect(d *device, b block) error {
+	half := len(b.members) / 2
+	left, right := d.sub(b.members[:half]), d.sub(b.members[half:])
+	refusedLeft, err := l.readLearning(d, left)
+	if err != nil {
+		return err
+	}
+	refusedRight, err := l.readLearning(d, right)
+	if err != nil {
+		return err
+	}
+	// Each half can be read, the whole cannot: a hole between them, or more
+	// registers than the device gives at once.
+	last := b.members[half-1]
+	if !refusedLeft && !refusedRight && left.first+left.count >= right.first && d.clean(b) && !b.table.Bits() && b.count <= d.limit(b.table) {
+		// There is no hole between them, so that it is their number.
+		d.most = max(left.count, right.count)
+		d.learned()
+		l.log.Info("fewer registers at once are read from now on, the device refuses more", "device", d.cfg.Name,
+			"refused", b.count, "registers", d.most)
+		return nil
+	}
+	if !refusedLeft && !refusedRight && d.results[last].fail == "" && d.results[b.members[half]].fail == "" && !d.cuts[last] {
+		d.holes[last] = true
+		d.learned()
+		d.recut()
+		l.log.Info("registers are read apart from now on, the device refuses them together", "device", d.cfg.Name,
+			"table", b.table.String(), "left", d.points[last].reg.Name, "right", d.points[b.members[half]].reg.Name)
+	}
+	return nil
+}
+
+// clean reports whether all members of b were read.
+func (d *device) clean(b block) bool {
+	for _, i := range b.members {
+		if r := &d.results[i]; !r.done || r.fail != "" && !r.none {
+			return false
+		}
+	}
+	return true
+}
+
+// refuse remembers that a point cannot be read, so that it no longer spoils
+// the requests of its neighbours. It is tried again soon, then more rarely.
+func (l *Line) refuse(d *device, i int, why string) {
+	p, now := &d.points[i], time.Now()
+	if p.warned.IsZero() || now.Sub(p.warned) >= warnRefused {
+		p.warned = now
+		l.log.Warn("device refuses a register", "device", d.cfg.Name, "register", p.reg.Name,
+			"table", p.reg.Table.String(), "address", p.reg.Address, "error", why)
+	}
+	p.rest = min(max(2*p.rest, firstRefused, p.reg.Interval), max(longestRefused, p.reg.Interval))
+	p.refused, p.read, p.retry = why, false, now.Add(p.rest)
+	d.recut()
+}
+
+// recut brings cuts up to date: no request reaches across a hole or to a
+// refused point.
+func (d *device) recut() {
+	for i := range d.cuts {
+		d.cuts[i] = d.holes[i] || d.points[i].refused != "" || i+1 < len(d.points) && d.points[i+1].refused != ""
+	}
+}
+
+// learned notes that something was, which is doubted after a while: longer
+// each time it turns out to be so again.
+func (d *device) learned() {
+	if d.doubtAt.IsZero() {
+		d.trust = min(max(2*d.trust, firstTrust), longestTrust)
+		d.doubtAt = time.Now().Add(d.trust)
+	}
+}
+
+// doubt forgets what was learned long ago: the device may have recovered.
+func (d *device) doubt(now time.Time) {
+	if !d.doubtAt.IsZero() && !now.Before(d.doubtAt) {
+		trust := d.trust
+		d.forget()
+		d.trust = trust
+	}
+}
+
+// forget forgets what was learned of what can be read together.
+func (d *device) forget() {
+	clear(d.holes)
+	d.exact, d.most, d.doubtAt, d.trust = false, 0, time.Time{}, 0
+	d.recut()
+}
+
+// wanted leaves out what the device is known to refuse, but for a try now and then.
+func (d *device) wanted(due []int, now time.Time) []int {
+	ask := make([]int, 0, len(due))
+	for _, i := range due {
+		if p := &d.points[i]; p.refused != "" && now.Before(p.retry) {
+			d.results[i] = result{done: true, fail: p.refused}
+			continue
+		}
+		ask = append(ask, i)
+	}
+	return ask
+}
+
+// judgeRefusals looks at the refusals after a poll. A device that refuses
+// whatever it is asked, as one that sleeps or starts, says nothing by that
+// of single registers: it is asked one small question at each poll.
+func (l *Line) judgeRefusals(d *device) {
+	if d.refusing != "" || d.inVain == 0 || len(d.points) < 2 {
+		return
+	}
+	for i := range d.points {
+		if d.points[i].read {
+			return
+		}
+	}
+	for i := range d.points {
+		p := &d.points[i]
+		if p.refused != "" {
+			d.refusing = p.refused
+		}
+		p.refused, p.rest = "", 0
+	}
+	d.forget()
+	l.log.Warn("device refuses all its registers; one is tried at each poll", "device", d.cfg.Name, "error", d.refusing)
+}
+
+// stillRefusing notes what the question to a device that refuses everything,
+// for point i, has brought.
+func (d *device) stillRefusing(ask []int, i int) {
+	d.turn++
+	p := &d.points[i]
+	if p.read {
+		d.refusing = ""
+		return
+	}
+	if p.refused != "" {
+		d.refusing, p.refused, p.rest = p.refused, "", 0
+		d.recut()
+	}
+	for _, k := range ask {
+		if k != i && d.seen.answered {
+			d.results[k] = result{done: true, fail: d.refusing}
+		}
+	}
+}
+
+// worthTelling leaves out failures of a silent device beyond its intervals:
+// it is asked more often than that.
+func (d *device) worthTelling(due []int) []int {
+	if !d.offline {
+		return due
+	}
+	now, told := time.Now(), due[:0]
+	for _, i := range due {
+		if p := &d.points[i]; p.toldFail == "" || now.Sub(p.toldAt) >= p.reg.Interval {
+			told = append(told, i)
+		}
+	}
+	return told
+}
+
+// isRefusal reports whether err says that the device does not have what was
+// asked for: exceptions 1 to 4, which devices use for one another, and for a
+// device that comes and goes a timeout.
+func (l *Line) isRefusal(d *device, err error) bool {
+	var exception *rtu.ExceptionError
+	if errors.As(err, &exception) {
+		return !exception.Doubtful && exception.Code >= 1 && exception.Code <= 4
+	}
+	return d.suspect && d.inRow <= suspectMisses && isTimeout(err)
+}
+
+// isTimeout reports whether the device has not answered.
+func isTimeout(err error) bool {
+	return errors.As(err, new(*rtu.TimeoutError)) || errors.As(err, new(*closedError))
+}
