@@ -63,16 +63,9 @@ func (p *parser) attributeDefinition() bool {
 		if !matters(name) {
 			break
 		}
-		var values []string
-		for len(values) < 4096 {
-			v, ok := p.lineString()
-			if !ok {
-				break
-			}
-			values = append(values, p.internText(v))
-			if !p.mark(',') {
-				break
-			}
+		values, ok := p.enumeration()
+		if !ok {
+			return p.fail("", "BA_DEF_: the values of %q cannot be read: the statement is left out", name)
 		}
 		if p.attrs.enum == nil {
 			p.attrs.enum = make(map[string][]string)
@@ -86,6 +79,22 @@ func (p *parser) attributeDefinition() bool {
 	return true
 }
 
+// enumeration reads the names of the values of an ENUM. Half a list would give
+// the wrong name to a value written by its number.
+func (p *parser) enumeration() (values []string, ok bool) {
+	for len(values) < 4096 {
+		v, ok := p.lineString()
+		if !ok {
+			return nil, len(values) == 0
+		}
+		values = append(values, p.internText(v))
+		if !p.mark(',') {
+			return values, true
+		}
+	}
+	return nil, false
+}
+
 // attributeDefault reads what follows BA_DEF_DEF_: NAME VALUE.
 func (p *parser) attributeDefault() bool {
 	raw, ok := p.lineString()
@@ -94,7 +103,7 @@ func (p *parser) attributeDefault() bool {
 	}
 	name := string(raw)
 	v, ok := p.attributeValue(matters(name))
-	if !ok {
+	if !ok || !p.end("BA_DEF_DEF_") {
 		return false
 	}
 	if matters(name) {
@@ -103,7 +112,7 @@ func (p *parser) attributeDefault() bool {
 		}
 		p.attrs.defaults[name] = v
 	}
-	return p.end("BA_DEF_DEF_")
+	return true
 }
 
 // attribute reads what follows BA_: NAME [OBJECT] VALUE.
@@ -116,14 +125,14 @@ func (p *parser) attribute() bool {
 	if a.about, ok = p.object("BA_", &a.reference); !ok {
 		return false
 	}
-	if a.value, ok = p.attributeValue(matters(a.name)); !ok {
+	if a.value, ok = p.attributeValue(matters(a.name)); !ok || !p.end("BA_") {
 		return false
 	}
 	if matters(a.name) {
 		p.details++
 		p.attrs.values = append(p.attrs.values, a)
 	}
-	return p.end("BA_")
+	return true
 }
 
 func (p *parser) attributeValue(keep bool) (v attributeValue, ok bool) {
@@ -171,34 +180,55 @@ func (p *parser) applyAttributes() {
 }
 
 func (p *parser) applyAttribute(a *attributeRef) {
-	var m *rawMessage
-	var s *rawSignal
 	switch a.about {
-	case "BO_", "SG_":
-		if m, s = p.find(&a.reference, a.name); m == nil {
-			return
+	case "":
+		if a.name == attrProtocol {
+			p.file.Protocol = a.value.text
+		}
+	case "BO_":
+		if m, _ := p.find(&a.reference, a.name); m != nil {
+			p.attributeOfMessage(a, m)
+		}
+	case "SG_":
+		for m, i := p.find(&a.reference, a.name); i >= 0; i = m.signals[i].next {
+			if s := &m.signals[i]; !s.bad {
+				s.attribute(a)
+			}
 		}
 	case "BU_":
 		if a.name == attrLongNode && a.value.text != "" {
 			p.longNode(a.signal, a.value.text)
 		}
-		return
 	}
+}
+
+func (p *parser) attributeOfMessage(a *attributeRef, m *rawMessage) {
 	n, isNumber := parseNumber([]byte(a.value.text))
 	switch {
-	case a.about == "" && a.name == attrProtocol:
-		p.file.Protocol = a.value.text
-	case m == nil:
-	case s == nil && a.name == attrFrameFormat:
-		m.frame, m.framed = p.attrs.enumName(attrFrameFormat, a.value), true
-	case s == nil && a.name == attrCycleTime && isNumber:
+	case a.name == attrFrameFormat:
+		format := p.attrs.enumName(attrFrameFormat, a.value)
+		if format == "" {
+			p.add(a.pos, Error, "", "message %s: %s has no value %.40q: the statement is left out", m.Symbol, a.name, a.value.text)
+			return
+		}
+		m.frame, m.framed = format, true
+	case a.name == attrCycleTime && isNumber:
 		m.CycleTime = milliseconds(n.float)
-	case s == nil && a.name == attrLongMessage && a.value.text != "":
+	case a.name == attrLongMessage && a.value.text != "":
 		m.Name = a.value.text
-	case s != nil && a.name == attrLongSignal && a.value.text != "":
-		s.Name = a.value.text
-	case s != nil && a.name == attrStartValue && isNumber:
-		s.Initial, s.HasInitial = n.float, true
+	}
+}
+
+func (s *rawSignal) attribute(a *attributeRef) {
+	switch a.name {
+	case attrLongSignal:
+		if a.value.text != "" {
+			s.Name = a.value.text
+		}
+	case attrStartValue:
+		if n, isNumber := parseNumber([]byte(a.value.text)); isNumber {
+			s.Initial, s.HasInitial = n.float, true
+		}
 	}
 }
 

@@ -63,8 +63,9 @@ type rawMessage struct {
 	full    bool // has as many signals as a message may have
 	ignored bool // VECTOR__INDEPENDENT_SIG_MSG, which holds signals of no message
 	signals []rawSignal
-	index   map[string]int // built when first needed
-	frame   string         // VFrameFormat
+	index   map[string]int       // the first signal of a name; the others by rawSignal.next
+	pages   map[int][]*reference // SG_MUL_VAL_ by the first signal of the name
+	frame   string               // VFrameFormat
 	framed  bool           // VFrameFormat is set
 }
 
@@ -73,9 +74,13 @@ type rawSignal struct {
 	Signal
 	pos            int
 	bad            bool
+	duplicate      bool // left out because of an earlier one of its name
 	factor, offset number
-	muxed          bool // m0
+	muxed          bool // m0, or m alone
+	numbered       bool // m0
 	muxValue       uint64
+	markPos        int
+	next           int    // the next signal of this name, or -1
 	parent         string // of SG_MUL_VAL_
 	parentPos      int
 	parentIndex    int // in the message's signals; -1 without
@@ -219,8 +224,16 @@ func (p *parser) fail(fix, format string, args ...any) bool {
 }
 
 // end reads the semicolon of a statement. One that is missing before the next
-// statement does no harm.
-func (p *parser) end(what string) bool {
+// statement does no harm. It is called before a statement is applied, so that
+// one that is left out is left out as a whole.
+func (p *parser) end(what string) bool { return p.endOf(what, "the statement is left out") }
+
+// endOfList is end for a list whose beginning is of use by itself.
+func (p *parser) endOfList(what string) bool {
+	return p.endOf(what, "the rest of the list is left out")
+}
+
+func (p *parser) endOf(what, consequence string) bool {
 	if p.mark(';') {
 		return true
 	}
@@ -230,7 +243,7 @@ func (p *parser) end(what string) bool {
 		p.add(at, Warning, "add ';'", "%s has no semicolon", what)
 		return true
 	}
-	return p.fail("", "%s: expected ';': the statement is left out", what)
+	return p.fail("", "%s: expected ';': %s", what, consequence)
 }
 
 // intern returns b as UTF-8 text, the same string for the same text.

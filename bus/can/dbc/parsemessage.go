@@ -23,6 +23,9 @@ func (p *parser) message() bool {
 	written, _ := parseUint(p.data[idPos:p.pos])
 	m.ID, m.Extended = key.id, key.extended
 	old := p.byID[key]
+	if old != nil && old.bad && !old.ignored { // one that was left out does not keep another from being used
+		old = nil
+	}
 	if old == nil {
 		p.byID[key] = m
 		p.messages = append(p.messages, m)
@@ -77,7 +80,7 @@ func (p *parser) checkMessage(m *rawMessage, pos int, written uint32, size uint6
 // signal reads what follows SG_: NAME [MULTIPLEXING] ':' LAYOUT.
 func (p *parser) signal() bool {
 	p.space()
-	s := rawSignal{pos: p.pos, bad: true}
+	s := rawSignal{pos: p.pos, bad: true, next: -1}
 	m := p.current
 	if m == nil {
 		return p.fail("put it behind its BO_ statement", "a signal outside of any message: it is left out")
@@ -106,9 +109,17 @@ func (p *parser) signal() bool {
 	return ok
 }
 
-// multiplexing reads M, m0 or m0M, if there, and the colon.
+// markFix says how multiplexing is marked.
+const markFix = "write M, m0 or m0M between name and colon"
+
+// multiplexing reads M, m0 or m0M, if there, and the colon. Of m alone the
+// number may stand in SG_MUL_VAL_.
 func (p *parser) multiplexing(s *rawSignal) bool {
-	const fix = "write M, m0 or m0M between name and colon"
+	bad := func(w []byte) bool {
+		// What is left out may have been a multiplexer, see linkMultiplexers.
+		s.Multiplexes = s.Multiplexes || len(w) > 0 && w[0] == 'M'
+		return p.fail(markFix, "signal %s: multiplexing %.20q: it is left out", s.Symbol, toUTF8(w[:min(len(w), 20)]))
+	}
 	for range 2 {
 		if p.mark(':') {
 			return true
@@ -122,15 +133,15 @@ func (p *parser) multiplexing(s *rawSignal) bool {
 		if rest[0] == 'm' {
 			digits := bytes.TrimRight(rest[1:], "M")
 			u, ok := parseUint(digits)
-			if !ok || len(rest)-len(digits) > 2 {
-				return p.fail(fix, "signal %s: multiplexing %.20q: it is left out", s.Symbol, toUTF8(w[:min(len(w), 20)]))
+			if !ok && len(digits) > 0 || len(rest)-len(digits) > 2 {
+				return bad(w)
 			}
-			s.muxed, s.muxValue = true, u
+			s.muxed, s.numbered, s.muxValue, s.markPos = true, ok, u, p.pos
 			rest = rest[1+len(digits):]
 		}
 		s.Multiplexes = len(rest) == 1 && rest[0] == 'M'
 		if len(rest) > 0 && !s.Multiplexes {
-			return p.fail(fix, "signal %s: multiplexing %.20q: it is left out", s.Symbol, toUTF8(w[:min(len(w), 20)]))
+			return bad(w)
 		}
 		p.pos += len(w)
 	}
@@ -183,14 +194,8 @@ func (p *parser) layout(s *rawSignal) bool {
 		return bad("the offset")
 	}
 	s.Factor, s.Offset = s.factor.float, s.offset.float
-	if p.mark('[') {
-		lower, ok1 := p.number()
-		sep := p.mark('|')
-		upper, ok2 := p.number()
-		if !ok1 || !sep || !ok2 || !p.mark(']') {
-			return bad("the limits")
-		}
-		s.Min, s.Max = lower.float, upper.float
+	if !p.limits(s) {
+		return bad("the limits")
 	}
 	p.space()
 	if p.peek() == '"' {
@@ -200,6 +205,31 @@ func (p *parser) layout(s *rawSignal) bool {
 		}
 		s.Unit = p.internText(unit)
 	}
+	return true
+}
+
+// limits reads [MIN|MAX], if there. No number depends on them, so that a
+// signal is of use without; but where no bracket closes them, more may be missing.
+func (p *parser) limits(s *rawSignal) bool {
+	if !p.mark('[') {
+		return true
+	}
+	start := p.pos
+	lower, ok1 := p.number()
+	sep := p.mark('|')
+	upper, ok2 := p.number()
+	if ok1 && sep && ok2 && p.mark(']') {
+		if s.Min, s.Max = lower.float, upper.float; s.Min > s.Max {
+			p.add(start, Warning, "write the lower limit first", "signal %s: its lower limit is above the upper one: they are not used", s.Symbol)
+		}
+		return true
+	}
+	end := bytes.IndexAny(p.data[start:min(len(p.data), start+maxNameLen)], "]\"\r\n")
+	if end < 0 || p.data[start+end] != ']' {
+		return false
+	}
+	p.pos = start + end + 1
+	p.add(start, Warning, "limits are [MIN|MAX]", "signal %s: its limits cannot be read: they are not used", s.Symbol)
 	return true
 }
 

@@ -1,17 +1,23 @@
 package dbc
 
+import "bytes"
+
 // reference is a statement about a message or a signal. The statement may
 // stand before what it is about, so references are applied at the end.
 type reference struct {
 	pos    int
 	key    messageKey
 	signal string // empty: about the message
-	apply  func(p *parser, r *reference, m *rawMessage, s *rawSignal)
+	// apply applies it to each signal of that name. Without, it is SG_MUL_VAL_,
+	// which says of several signals of a name which is on which page.
+	apply func(p *parser, r *reference, m *rawMessage, s *rawSignal)
 
 	labels []tableLabel
 	text   string // a name, or a text
 	number uint64
 	ranges []Range
+
+	refused bool // it could not be read
 }
 
 // refer keeps a reference for the end.
@@ -31,6 +37,14 @@ func (p *parser) target(what string, r *reference) (ok bool) {
 	return ok
 }
 
+// refuse keeps that a statement without which a signal cannot be understood
+// could not be read.
+func (p *parser) refuse(r reference) bool {
+	r.refused = true
+	p.refer(r)
+	return false
+}
+
 // values reads what follows VAL_: ID SIGNAL with a list of values and labels
 // or the name of a table. That of an environment variable has no id.
 func (p *parser) values() bool {
@@ -47,15 +61,18 @@ func (p *parser) values() bool {
 		if _, number := parseInt(w); !number {
 			p.pos += len(w)
 			r.text = p.intern(w)
+			if !p.end("VAL_") {
+				return false
+			}
 			p.refer(r)
-			return p.end("VAL_")
+			return true
 		}
 	}
 	var ok bool
 	if r.labels, ok = p.labelList("VAL_"); len(r.labels) > 0 {
 		p.refer(r)
 	}
-	return ok && p.end("VAL_")
+	return ok && p.endOfList("VAL_")
 }
 
 // valueTable reads what follows VAL_TABLE_: NAME and a list.
@@ -66,7 +83,7 @@ func (p *parser) valueTable() bool {
 	}
 	labels, ok := p.labelList("VAL_TABLE_")
 	p.tables[name] = labels
-	return ok && p.end("VAL_TABLE_")
+	return ok && p.endOfList("VAL_TABLE_")
 }
 
 // labelList reads pairs of value and label. What was read before a fault is
@@ -102,44 +119,52 @@ func (p *parser) valueType() bool {
 	p.mark(':')
 	var ok bool
 	if r.number, ok = parseUint(p.peekNumber()); !ok {
-		return p.fail("", "SIG_VALTYPE_: expected 0 (integer), 1 (float) or 2 (double)")
+		p.fail("", "SIG_VALTYPE_: expected 0 (integer), 1 (float) or 2 (double)")
+		return p.refuse(r)
 	}
-	p.word()
+	if p.word(); !p.end("SIG_VALTYPE_") {
+		return p.refuse(r)
+	}
 	p.refer(r)
-	return p.end("SIG_VALTYPE_")
+	return true
 }
 
 // multiplexValues reads what follows SG_MUL_VAL_: ID SIGNAL MULTIPLEXER and a
-// list of ranges.
+// list of ranges. Ranges that are none are left out; without any the pages of
+// the signal are not known, and the mark in its SG_ statement does not say them.
 func (p *parser) multiplexValues() bool {
-	r := reference{apply: (*parser).applyMultiplexing}
+	var r reference
 	if !p.target("SG_MUL_VAL_", &r) {
 		return false
 	}
 	var ok bool
 	if r.text, ok = p.name("SG_MUL_VAL_"); !ok {
-		return false
+		return p.refuse(r)
 	}
-	for {
+	var bad []report
+	for p.details <= p.o.MaxDetails {
 		p.space()
 		if c := p.peek(); c-'0' > 9 {
 			break
 		}
-		var rg Range
-		if rg, ok = p.valueRange(); !ok {
-			return p.fail("", "SG_MUL_VAL_: expected ranges like 0-3: the statement is left out")
+		start := p.pos
+		rg, ok := p.valueRange()
+		if p.details++; ok {
+			r.ranges = append(r.ranges, rg)
+		} else {
+			bad = append(bad, report{pos: start, what: toUTF8(bytes.TrimSpace(p.data[start:min(p.pos, start+40)]))})
 		}
-		if p.details++; p.details > p.o.MaxDetails {
-			return false
-		}
-		r.ranges = append(r.ranges, rg)
 		p.mark(',')
 	}
 	if len(r.ranges) == 0 {
-		return p.fail("", "SG_MUL_VAL_: expected ranges like 0-3: the statement is left out")
+		p.fail("", "SG_MUL_VAL_: expected ranges like 0-3: the statement is left out")
+		return p.refuse(r)
+	}
+	for _, b := range bad {
+		p.add(b.pos, Error, "write the lower value first", "SG_MUL_VAL_: %s is not a range like 0-3: it is left out", b.what)
 	}
 	p.refer(r)
-	return p.end("SG_MUL_VAL_")
+	return p.endOfList("SG_MUL_VAL_")
 }
 
 // valueRange reads FIRST-LAST, or a single value.
@@ -177,8 +202,11 @@ func (p *parser) comment() bool {
 	if !ok {
 		return p.fail("close the text with a quotation mark and a semicolon", "CM_: no text, or one that is not closed: it is left out")
 	}
+	if !p.end("CM_") {
+		return false
+	}
 	if p.comments += len(raw); p.comments > maxCommentText {
-		return p.end("CM_")
+		return true
 	}
 	switch r.text = unquote(raw); about {
 	case "":
@@ -188,7 +216,7 @@ func (p *parser) comment() bool {
 	case "BO_", "SG_":
 		p.refer(r)
 	}
-	return p.end("CM_")
+	return true
 }
 
 // object reads what a comment or an attribute is about; nothing means the
@@ -226,6 +254,8 @@ func (p *parser) applyComment(r *reference, m *rawMessage, s *rawSignal) {
 // applyType applies SIG_VALTYPE_.
 func (p *parser) applyType(r *reference, m *rawMessage, s *rawSignal) {
 	switch {
+	case r.refused:
+		s.bad = !p.leaveOut(m, s, "correct its SIG_VALTYPE_ statement", "whether it is an integer is not known")
 	case r.number == 0:
 	case r.number == 1 && s.Length == 32:
 		s.Type = Float32
@@ -236,14 +266,4 @@ func (p *parser) applyType(r *reference, m *rawMessage, s *rawSignal) {
 			m.Symbol, s.Symbol, s.Length, r.number)
 		s.bad = true
 	}
-}
-
-// applyMultiplexing applies SG_MUL_VAL_.
-func (p *parser) applyMultiplexing(r *reference, m *rawMessage, s *rawSignal) {
-	if s.parent != "" && s.parent != r.text {
-		p.add(r.pos, Error, "", "signal %s.%s already depends on %s: the statement is left out", m.Symbol, s.Symbol, s.parent)
-		return
-	}
-	s.parent, s.parentPos = r.text, r.pos
-	s.When = append(s.When, r.ranges...)
 }

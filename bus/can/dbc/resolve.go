@@ -10,13 +10,11 @@ func (p *parser) resolve() {
 	for _, m := range p.messages {
 		m.Name = m.Symbol
 		p.indexSignals(m)
+		p.dropDuplicates(m)
 	}
 	p.applyAttributes()
 	for i := range p.refs {
-		r := &p.refs[i]
-		if m, s := p.find(r, "the statement"); m != nil {
-			r.apply(p, r, m, s)
-		}
+		p.applyReference(&p.refs[i])
 	}
 	p.countLines()
 	names := make(map[string]*rawMessage, len(p.messages))
@@ -46,53 +44,49 @@ func (p *parser) nodeName(symbol string) string {
 	return symbol
 }
 
-// indexSignals makes the signals of a message known by name. Of two of one
-// name the second is left out, unless they are never in the same frame.
-func (p *parser) indexSignals(m *rawMessage) {
-	m.index = make(map[string]int, len(m.signals))
-	for i := range m.signals {
-		s := &m.signals[i]
-		j, known := m.index[s.Symbol]
-		if !known {
-			m.index[s.Symbol] = i
-			continue
+// applyReference applies a statement to what it is about: to all signals of
+// the name it gives, because each of them has it.
+func (p *parser) applyReference(r *reference) {
+	m, first := p.find(r, "the statement")
+	switch {
+	case m == nil:
+	case r.apply == nil:
+		if m.pages == nil {
+			m.pages = make(map[int][]*reference)
 		}
-		first := &m.signals[j]
-		if s.bad || first.bad {
-			continue
+		m.pages[first] = append(m.pages[first], r)
+	case r.signal == "":
+		r.apply(p, r, m, nil)
+	default:
+		for i := first; i >= 0; i = m.signals[i].next {
+			if s := &m.signals[i]; !s.bad {
+				r.apply(p, r, m, s)
+			}
 		}
-		if first.muxed && s.muxed && first.muxValue != s.muxValue {
-			p.add(s.pos, Warning, "give each signal its own name", "signal %s.%s: there are several, under different multiplexer values", m.Symbol, s.Symbol)
-			continue
-		}
-		s.bad = p.leaveOut(m, s, "give each signal its own name", "the message has another signal of this name")
-		s.bad = true
 	}
 }
 
-// find returns what a reference is about. That it does not exist is a
-// warning; that it was left out has been said already.
-func (p *parser) find(r *reference, what string) (*rawMessage, *rawSignal) {
-	m := p.byID[r.key]
+// find returns what a reference is about: a message, and the first signal of
+// the name or -1. That it does not exist is a warning; that it was left out has
+// been said already.
+func (p *parser) find(r *reference, what string) (m *rawMessage, first int) {
+	m = p.byID[r.key]
 	switch {
 	case m == nil:
 		id := r.key.id
 		p.add(r.pos, Warning, "", "%s is about message %X, which does not exist", what, id)
-		return nil, nil
+		return nil, -1
 	case m.bad:
-		return nil, nil
+		return nil, -1
 	case r.signal == "":
-		return m, nil
+		return m, -1
 	}
-	i, ok := m.index[r.signal]
+	first, ok := m.index[r.signal]
 	if !ok {
 		p.add(r.pos, Warning, "", "%s is about signal %s.%s, which does not exist", what, m.Symbol, r.signal)
-		return nil, nil
+		return nil, -1
 	}
-	if m.signals[i].bad {
-		return nil, nil
-	}
-	return m, &m.signals[i]
+	return m, first
 }
 
 // applyLabels applies VAL_. The bits of a signal have one label, whether the
@@ -105,6 +99,9 @@ func (p *parser) applyLabels(r *reference, m *rawMessage, s *rawSignal) {
 			p.add(r.pos, Error, "", "signal %s.%s: there is no VAL_TABLE_ %s: it has no labels", m.Symbol, s.Symbol, r.text)
 			return
 		}
+	}
+	// A list stands in the file once, yet each of several signals has it.
+	if r.text != "" || m.signals[m.index[s.Symbol]].next >= 0 {
 		if p.details += len(list); p.details > p.o.MaxDetails {
 			p.add(r.pos, Error, "", "signal %s.%s: more than %d value descriptions in all: it has no labels", m.Symbol, s.Symbol, p.o.MaxDetails)
 			return
@@ -141,11 +138,12 @@ func (s *Signal) mask() uint64 { return ^uint64(0) >> (64 - s.Length) }
 
 // finish gives a message its signals and compiles it.
 func (p *parser) finish(m *rawMessage) {
+	p.assignPages(m)
 	p.linkMultiplexers(m)
+	p.uniqueSignals(m)
 	m.quoted, m.Name = quote(m.Name)
 	m.Sender = p.nodeName(m.Sender)
 	m.J1939 = p.isJ1939(m)
-	p.uniqueNames(m)
 	n := 0
 	for i := range m.signals {
 		if !m.signals[i].bad {
@@ -172,24 +170,7 @@ func (p *parser) finish(m *rawMessage) {
 		}
 	}
 	p.compile(m)
-	m.signals, m.index = nil, nil
-}
-
-// uniqueNames gives a signal its symbol back where its long name is another's.
-func (p *parser) uniqueNames(m *rawMessage) {
-	seen := make(map[string]bool, len(m.signals))
-	for i := range m.signals {
-		s := &m.signals[i]
-		if s.bad {
-			continue
-		}
-		if seen[s.Name] && s.Name != s.Symbol {
-			p.add(s.pos, Warning, "give each signal its own long name", "signal %s.%s: its long name %s is another signal's too: it keeps the short one",
-				m.Symbol, s.Symbol, s.Name)
-			s.Name = s.Symbol
-		}
-		seen[s.Name] = true
-	}
+	m.signals, m.index, m.pages = nil, nil, nil
 }
 
 // countLines gives the messages their lines.
