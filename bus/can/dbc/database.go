@@ -3,6 +3,8 @@ package dbc
 import (
 	"fmt"
 	"slices"
+
+	"fieldferry/bus/can"
 )
 
 // Match says how a [Database] finds the message of an extended id.
@@ -23,52 +25,51 @@ func ParseMatch(s string) (m Match, ok bool) {
 
 // Database finds the messages of one bus. It may be used concurrently.
 type Database struct {
+	match    Match
 	messages []*Message
 	standard [2048]*Message
 	extended map[uint32]*Message
-	groups   map[uint32]*Message // by PGN: of several, one without source address, or the first
-	sources  map[uint32]*Message // by PGN<<8 and source address
+	groups   groups
 }
 
-// NewDatabase joins files. Where two files describe one id differently, the
-// first one counts and a diagnostic names both.
+// NewDatabase joins files, whose messages are its own from then on. Where
+// several messages describe one id or, as J1939, one parameter group of one
+// sender and receiver differently, the first one counts and a diagnostic names
+// both.
 func NewDatabase(match Match, files ...*File) (*Database, []Diagnostic) {
-	d := &Database{extended: make(map[uint32]*Message), groups: make(map[uint32]*Message), sources: make(map[uint32]*Message)}
+	d := &Database{match: match, extended: make(map[uint32]*Message)}
 	var conflicts []Diagnostic
 	for _, f := range files {
 		for _, m := range f.Messages {
 			if old := d.exact(m.ID, m.Extended); old != nil {
 				if !sameLayout(old, m) {
-					conflicts = append(conflicts, Diagnostic{
-						File: m.file, Line: m.line, Col: 1, Severity: Error,
-						What: fmt.Sprintf("message %s (%s) is described differently by %s:%d as %s: that one counts",
-							m.Name, formatID(m), old.file, old.line, old.Name),
-						Fix: "leave out one of them",
-					})
+					conflicts = append(conflicts, conflict(m, old, formatID(m)))
 				}
 				continue
 			}
+			m.reserve(d.IsJ1939(m))
 			d.messages = append(d.messages, m)
 			if !m.Extended {
 				d.standard[m.ID] = m
 				continue
 			}
 			d.extended[m.ID] = m
-			if match == MatchPGN || match == MatchAuto && m.J1939 {
-				d.addGroup(m)
+			if match == MatchID || !d.IsJ1939(m) {
+				continue
+			}
+			if old := d.groups.add(m); old != nil && !sameLayout(old, m) {
+				conflicts = append(conflicts, conflict(m, old, fmt.Sprintf("PGN %04X, %s", PGN(m.ID), addresses(m.ID))))
 			}
 		}
 	}
-	return d, conflicts
+	return d, append(conflicts, d.groups.undecided()...)
 }
 
-func (d *Database) addGroup(m *Message) {
-	pgn, source := PGN(m.ID), uint32(SourceAddress(m.ID))
-	if old := d.groups[pgn]; old == nil || source == NullAddress && SourceAddress(old.ID) != NullAddress {
-		d.groups[pgn] = m
-	}
-	if key := pgn<<8 | source; d.sources[key] == nil {
-		d.sources[key] = m
+func conflict(m, old *Message, what string) Diagnostic {
+	return Diagnostic{
+		File: m.file, Line: m.line, Col: 1, Severity: Error,
+		What: fmt.Sprintf("message %s (%s) is described differently by %s:%d as %s: that one counts", m.Name, what, old.file, old.line, old.Name),
+		Fix:  "leave out one of them",
 	}
 }
 
@@ -80,8 +81,10 @@ func formatID(m *Message) string {
 }
 
 // sameLayout reports whether two messages decode alike.
-func sameLayout(a, b *Message) bool {
-	return a.Name == b.Name && slices.EqualFunc(a.Signals, b.Signals, func(s, t Signal) bool {
+func sameLayout(a, b *Message) bool { return a.Name == b.Name && sameSignals(a, b) }
+
+func sameSignals(a, b *Message) bool {
+	return slices.EqualFunc(a.Signals, b.Signals, func(s, t Signal) bool {
 		same := s.Name == t.Name && s.Unit == t.Unit && s.Start == t.Start && s.Length == t.Length &&
 			s.BigEndian == t.BigEndian && s.Signed == t.Signed && s.Type == t.Type &&
 			s.Factor == t.Factor && s.Offset == t.Offset &&
@@ -107,26 +110,58 @@ func (d *Database) exact(id uint32, extended bool) *Message {
 	return nil
 }
 
-// Lookup returns the message of a frame's id, or nil. A standard and an
-// extended id of the same number are different. Of the messages of one
-// parameter group, that of the frame's source address is preferred, then one
-// that gives none, then the first.
+// Lookup returns the message that describes a frame's id, or nil. A standard
+// and an extended id of the same number are different. Of the messages of one
+// parameter group, in this order: that of the frame's source and destination,
+// of any source and the destination, of the source and any destination, of all,
+// the first.
 func (d *Database) Lookup(id uint32, extended bool) *Message {
 	m := d.exact(id, extended)
-	if m != nil || !extended || len(d.groups) == 0 {
+	if m != nil || !extended || len(d.groups.rest) == 0 {
 		return m
 	}
-	return d.LookupPGN(PGN(id), SourceAddress(id))
+	return d.groups.find(id)
 }
 
-// LookupPGN returns the message of a parameter group that is matched as such,
-// or nil. Which of several is as of [Database.Lookup].
-func (d *Database) LookupPGN(pgn uint32, source uint8) *Message {
-	if m := d.sources[pgn<<8|uint32(source)]; m != nil {
-		return m
+// LookupPacket returns the message of a parameter group that is matched as
+// such, or nil, as [Database.Lookup] does. It is for messages that were joined
+// from packets, whose id is that of [Packet.ID].
+func (d *Database) LookupPacket(id uint32) *Message {
+	if len(d.groups.rest) == 0 {
+		return nil
 	}
-	return d.groups[pgn]
+	return d.groups.find(id)
+}
+
+// Find returns the message by which a frame can be decoded, or nil: none has an
+// error frame, a remote frame, which asks for data, and one part of many
+// ([Database.IsPart]).
+func (d *Database) Find(id uint32, flags can.Flags) *Message {
+	if flags&(can.Remote|can.ErrorFrame) != 0 {
+		return nil
+	}
+	m := d.Lookup(id, flags&can.Extended != 0)
+	if m != nil && m.Size > maxClassic && d.IsPart(m, flags) {
+		return nil
+	}
+	return m
+}
+
+// maxClassic is the most data that a frame of classical CAN has.
+const maxClassic = 8
+
+// IsPart reports whether a frame is only a part of its message: J1939 messages
+// longer than a frame are sent in packets, under other ids. Under their own
+// they are fast packets of NMEA 2000, whose first bytes number the parts.
+func (d *Database) IsPart(m *Message, flags can.Flags) bool {
+	return m.Size > maxClassic && flags&can.FD == 0 && d.IsJ1939(m)
+}
+
+// IsJ1939 reports whether a message is one of J1939: by its file, or because
+// all messages are matched by their parameter group.
+func (d *Database) IsJ1939(m *Message) bool {
+	return m.J1939 || d.match == MatchPGN && m.Extended
 }
 
 // J1939 reports whether any message is matched by its parameter group.
-func (d *Database) J1939() bool { return len(d.groups) > 0 }
+func (d *Database) J1939() bool { return len(d.groups.rest) > 0 }

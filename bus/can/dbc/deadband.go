@@ -19,7 +19,7 @@ type Band struct {
 //
 //   - a value that moved further than its band
 //   - a value that got, lost or changed its label, whatever its band
-//   - a value that becomes a number or ceases to be one
+//   - a value that becomes a number or ceases to be one, or has another reason not to be one
 //   - a signal that appears or disappears: another value of a multiplexer, or
 //     a frame of another length
 //   - any other data, of a frame the database does not describe
@@ -59,7 +59,7 @@ func NewDeadband(db *Database, every Band, named map[string]Band, messages []*Me
 
 // Changed implements [can.Change].
 func (d *Deadband) Changed(last, now *can.Frame) bool {
-	m := d.db.Lookup(now.ID, now.Flags&can.Extended != 0)
+	m := d.db.Find(now.ID, now.Flags)
 	if m == nil {
 		return last.Len != now.Len || last.Data != now.Data
 	}
@@ -95,12 +95,11 @@ func (d *Deadband) Changed(last, now *can.Frame) bool {
 // beyond reports whether v is further from w, another value of its signal,
 // than the band.
 func (v *Value) beyond(w *Value, band Band) bool {
-	switch finite := v.Finite(); {
-	case finite != w.Finite(), v.label() != w.label():
+	switch missing := v.Missing(); {
+	case missing != w.Missing(), v.label() != w.label():
 		return true
-	case !finite: // not a number, or infinite to one side
-		a, b := v.Float(), w.Float()
-		return a != b && !(math.IsNaN(a) && math.IsNaN(b))
+	case missing != "":
+		return false
 	}
 	width := band.Width
 	if band.Percent {

@@ -74,6 +74,7 @@ func newOp(s *Signal, factor, offset number) op {
 	if s.Signed && s.Type == Integer {
 		o.sign = 1 << (s.Length - 1)
 	}
+	s.bounds = newBounds(&o)
 	if o.near {
 		o.shift = uint8(first)
 		if o.big {
@@ -293,16 +294,15 @@ func (o *op) value(raw uint64) Value {
 	case scalePair:
 		v.Kind, v.bits = KindFloat, math.Float64bits(sc.pair(signed, raw&o.sign != 0))
 	case scaleFloat32:
-		f := math.Float32frombits(uint32(raw))
 		if sc.identity {
-			v.Kind, v.bits = KindFloat32, uint64(raw)
+			v.Kind, v.bits = KindFloat32, raw
 		} else {
-			v.Kind, v.bits = KindFloat, math.Float64bits(sc.apply(float64(f)))
+			v.Kind, v.bits = KindFloat, math.Float64bits(sc.pairOf(float64(math.Float32frombits(uint32(raw))), 0))
 		}
 	case scaleFloat64:
 		v.Kind, v.bits = KindFloat, raw
 		if !sc.identity {
-			v.bits = math.Float64bits(sc.apply(math.Float64frombits(raw)))
+			v.bits = math.Float64bits(sc.pairOf(math.Float64frombits(raw), 0))
 		}
 	default:
 		f := float64(signed)

@@ -15,7 +15,7 @@ import (
 //
 // Frames the database does not describe, remote frames ("rtr":true, the length
 // asked for as "dlc") and error frames ("err":true) have their data and no
-// name. CAN FD frames have "fd":true, and "brs" and "esi" where set. The time
+// name. A message without signals has both. CAN FD frames have "fd":true, and "brs" and "esi" where set. The time
 // is the log's own number. If the database has J1939 messages, those that
 // were sent in packets are joined: a line with their id follows that of their
 // last packet.
@@ -23,7 +23,11 @@ type Decoder struct {
 	// Malformed, if set, is told of lines that hold no frame. They are
 	// counted and passed over.
 	Malformed func(*can.LineError)
+	// Part, if set, is told of each message of whose frames one is only a part,
+	// see [Database.IsPart]: they have their data and no name.
+	Part func(*Message)
 
+	parts  map[*Message]bool // that Part was told of
 	db     *Database
 	line   logLine
 	values []Value
@@ -132,7 +136,10 @@ func (d *Decoder) frame(line []byte) {
 	d.stats.Frames++
 	var m *Message
 	if l.flags&(can.Remote|can.ErrorFrame) == 0 {
-		m = d.db.Lookup(l.id, l.extended)
+		if m = d.db.Lookup(l.id, l.extended); m != nil && d.db.IsPart(m, l.flags) {
+			d.part(m)
+			m = nil
+		}
 	}
 	d.begin(l, l.id)
 	if m != nil {
@@ -198,7 +205,22 @@ func appendBus(dst, name []byte) []byte {
 	return append(dst, '"')
 }
 
+// part notes that a frame is only a part of a message.
+func (d *Decoder) part(m *Message) {
+	if d.Part == nil || d.parts[m] {
+		return
+	}
+	if d.parts == nil {
+		d.parts = make(map[*Message]bool)
+	}
+	d.parts[m] = true
+	d.Part(m)
+}
+
 func (d *Decoder) described(m *Message, data []byte) {
+	if len(m.Signals) == 0 {
+		d.data(data)
+	}
 	d.out = m.AppendName(append(d.out, ','))
 	d.out = append(d.out, ',')
 	d.values = m.Decode(data, d.values[:0])
@@ -206,9 +228,8 @@ func (d *Decoder) described(m *Message, data []byte) {
 }
 
 func (d *Decoder) undescribed(l *logLine) {
-	out := append(d.out, `,"data":"`...)
 	if l.flags&can.Remote != 0 {
-		out = append(out, `","rtr":true`...)
+		out := append(d.out, `,"data":"","rtr":true`...)
 		if l.length > 0 {
 			out = append(out, `,"dlc":`...)
 			out = append(out, '0'+byte(l.length))
@@ -216,14 +237,18 @@ func (d *Decoder) undescribed(l *logLine) {
 		d.out = out
 		return
 	}
-	for _, c := range l.data[:l.length] {
+	d.data(l.data[:l.length])
+	if l.flags&can.ErrorFrame != 0 {
+		d.out = append(d.out, `,"err":true`...)
+	}
+}
+
+func (d *Decoder) data(data []byte) {
+	out := append(d.out, `,"data":"`...)
+	for _, c := range data {
 		out = append(out, upperHex[c>>4], upperHex[c&15])
 	}
-	out = append(out, '"')
-	if l.flags&can.ErrorFrame != 0 {
-		out = append(out, `,"err":true`...)
-	}
-	d.out = out
+	d.out = append(out, '"')
 }
 
 func (d *Decoder) flags(l *logLine) {
@@ -251,7 +276,7 @@ func (d *Decoder) transport(l *logLine) {
 	if !ok {
 		return
 	}
-	m := d.db.LookupPGN(packet.PGN, packet.Source)
+	m := d.db.LookupPacket(packet.ID())
 	if m == nil {
 		return
 	}

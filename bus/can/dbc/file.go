@@ -59,7 +59,7 @@ type Signal struct {
 	Type      Type
 	Factor    float64
 	Offset    float64
-	Min, Max  float64 // physical; both 0 (or not a number): no limits
+	Min, Max  float64 // physical, see Limits
 	Labels    []Label // of VAL_, sorted by Raw
 	Receivers []string
 	// Initial is the raw start value of GenSigStartValue, if HasInitial.
@@ -73,7 +73,10 @@ type Signal struct {
 	When        []Range
 
 	key      string // `"Name":`
-	decimals uint8  // of a KindDecimal value
+	bounds   bounds
+	decimals uint8 // of a KindDecimal value
+	reserved bool  // the highest raw values are no measurement, see Value.Missing
+	measured bool  // all raw values are, whatever J1939 says
 }
 
 // Range is a range of raw values, both ends included.

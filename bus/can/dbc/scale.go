@@ -32,7 +32,7 @@ const (
 type scale struct {
 	factor, offset           int64
 	floatFactor, floatOffset float64
-	factorRest, offsetRest   float64 // of scalePair
+	factorRest, offsetRest   float64 // of scalePair, scaleFloat32 and scaleFloat64
 	decimals                 uint8
 	mode                     scaleMode
 	identity                 bool // of a float: factor 1, offset 0
@@ -46,12 +46,12 @@ var pow10 = [...]float64{
 func newScale(s *Signal, factor, offset number) scale {
 	sc := scale{floatFactor: factor.float, floatOffset: offset.float}
 	sc.identity = factor.float == 1 && offset.float == 0
-	switch s.Type {
-	case Float32:
+	if s.Type != Integer {
 		sc.mode = scaleFloat32
-		return sc
-	case Float64:
-		sc.mode = scaleFloat64
+		if s.Type == Float64 {
+			sc.mode = scaleFloat64
+		}
+		sc.factorRest, sc.offsetRest = factor.low(), offset.low()
 		return sc
 	}
 	if !sc.setIntegers(factor, offset) {
@@ -242,7 +242,11 @@ func (sc *scale) pair(raw uint64, negative bool) float64 {
 	}
 	high := float64(raw &^ (1<<11 - 1)) // 53 bits: exact
 	low := float64(raw & (1<<11 - 1))
-	r, rest := twoSum(sign*high, sign*low)
+	return sc.pairOf(twoSum(sign*high, sign*low))
+}
+
+// pairOf is pair for r + rest.
+func (sc *scale) pairOf(r, rest float64) float64 {
 	p := r * sc.floatFactor
 	e := math.FMA(r, sc.floatFactor, -p) + (r*sc.factorRest + rest*sc.floatFactor)
 	s, t := twoSum(p, sc.floatOffset)

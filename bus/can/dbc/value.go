@@ -58,21 +58,6 @@ func (v *Value) Float() float64 {
 	}
 }
 
-// Finite reports whether the value is a number: it is false for NaN and the
-// infinities.
-func (v *Value) Finite() bool { return v.Kind < KindFloat || !notFinite(v.Float()) }
-
-// OutOfRange reports whether the value lies outside the limits the file gives
-// its signal, if it does.
-func (v *Value) OutOfRange() bool {
-	s := v.Signal
-	if s.Min == 0 && s.Max == 0 {
-		return false
-	}
-	f := v.Float()
-	return f < s.Min || f > s.Max // false where a limit is NaN
-}
-
 // Label returns the name of the value, if the file gives it one.
 func (v *Value) Label() (string, bool) {
 	if l := v.label(); l != nil {
@@ -138,25 +123,28 @@ func (m *Message) AppendName(dst []byte) []byte {
 	return append(append(dst, `"name":`...), m.quoted...)
 }
 
-// AppendSignals appends the member "signals" of a JSON object, and "errors" if
-// a value is no number:
+// AppendSignals appends the member "signals" of a JSON object, "errors" if a
+// value is no number, and "out_of_range" if one exceeds its limits:
 //
-//	"signals":{"Speed":812.5,"State":{"value":2,"label":"Running"},"Flow":null},"errors":{"Flow":"not a number"}
+//	"signals":{"Speed":812.5,"State":{"value":2,"label":"Running"},"Flow":null,"Level":130},"errors":{"Flow":"not a number"},"out_of_range":["Level"]
 //
 // Integers beyond 2^53 are strings. It allocates nothing if dst has the room.
 func AppendSignals(dst []byte, values []Value) []byte {
 	dst = append(dst, `"signals":{`...)
-	faults := false
+	faults, outside := false, false
 	for i := range values {
 		v := &values[i]
 		if i > 0 {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, v.Signal.key...)
-		if v.Kind >= KindFloat && !v.Finite() {
-			faults = true
-			dst = append(dst, "null"...)
-			continue
+		if v.Kind >= KindFloat || v.Signal.bounds.mode != boundsNone {
+			if v.Missing() != "" {
+				faults = true
+				dst = append(dst, "null"...)
+				continue
+			}
+			outside = outside || v.OutOfRange()
 		}
 		l := v.label()
 		if l == nil {
@@ -173,38 +161,42 @@ func AppendSignals(dst []byte, values []Value) []byte {
 	if faults {
 		dst = appendFaults(dst, values)
 	}
+	if outside {
+		dst = appendOutside(dst, values)
+	}
 	return dst
 }
 
 func appendFaults(dst []byte, values []Value) []byte {
-	dst = append(dst, `,"errors":{`...)
-	first := true
+	dst = append(dst, `,"errors":`...)
+	mark := byte('{')
 	for i := range values {
-		v := &values[i]
-		if v.Finite() {
-			continue
-		}
-		if !first {
-			dst = append(dst, ',')
-		}
-		first = false
-		dst = append(dst, v.Signal.key...)
-		switch f := v.Float(); {
-		case math.IsNaN(f):
-			dst = append(dst, `"not a number"`...)
-		case f > 0:
-			dst = append(dst, `"infinity"`...)
-		default:
-			dst = append(dst, `"negative infinity"`...)
+		if reason := values[i].Missing(); reason != "" {
+			dst = append(append(dst, mark), values[i].Signal.key...)
+			dst = append(append(append(dst, '"'), reason...), '"')
+			mark = ','
 		}
 	}
 	return append(dst, '}')
 }
 
+func appendOutside(dst []byte, values []Value) []byte {
+	dst = append(dst, `,"out_of_range":`...)
+	mark := byte('[')
+	for i := range values {
+		if v := &values[i]; v.OutOfRange() && v.Missing() == "" {
+			key := v.Signal.key
+			dst = append(append(dst, mark), key[:len(key)-1]...) // without its colon
+			mark = ','
+		}
+	}
+	return append(dst, ']')
+}
+
 // AppendJSON appends the value alone: a number in its shortest form, a string
 // for an integer beyond 2^53, null for what is no number.
 func (v *Value) AppendJSON(dst []byte) []byte {
-	if !v.Finite() {
+	if v.Missing() != "" {
 		return append(dst, "null"...)
 	}
 	return v.appendNumber(dst)
