@@ -76,7 +76,7 @@ func (f *feed) describes(frame *can.Frame) bool {
 
 // join appends a long J1939 message with the frame that completes it.
 func (f *feed) join(at clock.Reading, frame *can.Frame) {
-	if p, ok := f.transport.Feed(frame); ok && (!f.decodedOnly || f.db.LookupPGN(p.PGN, p.Source) != nil) {
+	if p, ok := f.transport.Feed(frame); ok && (!f.decodedOnly || f.db.LookupPacket(p.ID()) != nil) {
 		f.body = payload.AppendPacket(f.beginFrame(at, p.Time), &p)
 		f.src.Append(p.Time, f.body)
 	}

@@ -26,6 +26,7 @@ import (
 
 	"fieldferry/buffer"
 	"fieldferry/bus/can"
+	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/clock"
@@ -192,7 +193,10 @@ func (g *Gateway) decodings() map[string]*payload.Decoding {
 	m := map[string]*payload.Decoding{}
 	for i := range g.cfg.CAN {
 		if c := &g.cfg.CAN[i]; c.DBC != nil {
-			m[c.Name] = &payload.Decoding{DB: c.DBC, OmitData: c.DecodedOnly}
+			m[c.Name] = &payload.Decoding{DB: c.DBC, OmitData: c.DecodedOnly, Part: func(m *dbc.Message) {
+				g.log.Warn("a message longer than a frame arrives as single frames: they keep their data and are not decoded", "source", c.Name, "message", m.Name,
+					"pgn", fmt.Sprintf("%04X", dbc.PGN(m.ID)))
+			}}
 		}
 	}
 	return m

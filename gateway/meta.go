@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"math"
 
 	"fieldferry/bus/can"
 	"fieldferry/bus/modbus"
@@ -49,6 +50,8 @@ type messageMeta struct {
 type signalMeta struct {
 	Name   string            `json:"name"`
 	Unit   string            `json:"unit,omitempty"`
+	Min    *float64          `json:"min,omitempty"` // the limits, where the DBC file gives them
+	Max    *float64          `json:"max,omitempty"`
 	Labels map[string]string `json:"labels,omitempty"` // by raw value
 }
 
@@ -86,6 +89,9 @@ func metaOfCAN(c *config.CAN, st can.Stats) *canMeta {
 		for i := range d.Signals {
 			s := &d.Signals[i]
 			sm := signalMeta{Name: s.Name, Unit: s.Unit}
+			if low, high, ok := s.Limits(); ok {
+				sm.Min, sm.Max = finite(low), finite(high)
+			}
 			for _, l := range s.Labels {
 				if sm.Labels == nil {
 					sm.Labels = map[string]string{}
@@ -97,6 +103,14 @@ func metaOfCAN(c *config.CAN, st can.Stats) *canMeta {
 		m.Messages = append(m.Messages, mm)
 	}
 	return m
+}
+
+// finite returns nil for an infinite limit, which JSON has no number for.
+func finite(f float64) *float64 {
+	if math.IsInf(f, 0) {
+		return nil
+	}
+	return &f
 }
 
 // meta is the retained message that says what the gateway reads. What a DBC

@@ -35,13 +35,21 @@ type Change interface {
 // frames are of the id whose data they ask for.
 type MessageLimit struct {
 	ID, Mask uint32
+	Only     IDs // of the ids that match, those it has; nil: all
 	Limit    Limit
+}
+
+// IDs is a set of ids, such as those of one message.
+type IDs interface {
+	// Has reports whether an id, which carries CAN_EFF_FLAG, is one of the set.
+	// It is asked once of each id.
+	Has(id uint32) bool
 }
 
 // limitOf finds the limit of an id.
 func (c *Config) limitOf(key uint32) Limit {
 	for _, l := range c.Limits {
-		if key&l.Mask == l.ID&l.Mask {
+		if key&l.Mask == l.ID&l.Mask && (l.Only == nil || l.Only.Has(key)) {
 			return l.Limit
 		}
 	}

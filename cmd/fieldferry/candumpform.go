@@ -11,10 +11,10 @@ import (
 
 // decode finds what a frame means; nil: nobody knows.
 func (d *dumper) decode(f *can.Frame) *dbc.Message {
-	if d.db == nil || f.Flags&(can.Remote|can.ErrorFrame) != 0 {
+	if d.db == nil {
 		return nil
 	}
-	m := d.db.Lookup(f.ID, f.Flags&can.Extended != 0)
+	m := d.db.Find(f.ID, f.Flags)
 	if m != nil {
 		d.values = m.Decode(f.Payload(), d.values[:0])
 	}
@@ -41,6 +41,10 @@ func (d *dumper) appendSignals(dst []byte, f *can.Frame) []byte {
 		dst = append(dst, ": "...)
 		if label, ok := v.Label(); ok {
 			dst = append(dst, printable(label)...)
+			continue
+		}
+		if reason := v.Missing(); reason != "" {
+			dst = append(dst, reason...)
 			continue
 		}
 		dst = v.AppendJSON(dst)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"fieldferry/bus/can"
 	"fieldferry/bus/can/dbc"
@@ -15,6 +16,7 @@ type decodeOptions struct {
 	files  []string
 	match  string
 	strict bool
+	keep   []string
 }
 
 func (a *app) newDecodeCommand() *cobra.Command {
@@ -25,6 +27,11 @@ func (a *app) newDecodeCommand() *cobra.Command {
 		Long: `decode reads a candump log (-l, -L or -ta form) from a file or standard input and
 prints one JSON object a frame. A frame that no message of the DBC files
 describes is printed with its data and without a name.
+
+In J1939 messages, raw values reserved for "not available" and "error indicator"
+that the limits of the signal exclude are null, with the reason in "errors";
+--keep-reserved prints their numbers. Other values outside of the limits are
+printed, and named in "out_of_range".
 
 What is wrong in a DBC file is reported and left out; --strict refuses the file.`,
 		Example: `  fieldferry decode --dbc engine.dbc drive.log
@@ -41,6 +48,7 @@ What is wrong in a DBC file is reported and left out; --strict refuses the file.
 	f := c.Flags()
 	f.StringArrayVar(&o.files, "dbc", nil, "DBC `FILE`; may be repeated")
 	f.StringVar(&o.match, "match", "auto", "how extended ids find their message: auto, pgn or id")
+	f.StringArrayVar(&o.keep, "keep-reserved", nil, "print the numbers that J1939 reserves, of `MESSAGE` or MESSAGE.SIGNAL; may be repeated")
 	f.BoolVar(&o.strict, "strict", false, "refuse a DBC file with a faulty statement")
 	return c
 }
@@ -57,6 +65,11 @@ func (a *app) decode(o decodeOptions, log string) error {
 	if err != nil {
 		return err
 	}
+	for _, name := range o.keep {
+		if !keepReserved(db, name) {
+			return usageError("--keep-reserved %q is not a message or MESSAGE.SIGNAL of the DBC files", name)
+		}
+	}
 	in := a.stdin
 	if log != "-" {
 		f, err := os.Open(log)
@@ -69,9 +82,30 @@ func (a *app) decode(o decodeOptions, log string) error {
 	d := dbc.NewDecoder(db)
 	var malformed malformedLines
 	d.Malformed = malformed.note
+	d.Part = func(m *dbc.Message) {
+		fmt.Fprintf(a.stderr, "%s: message %s (PGN %04X) is longer than a frame but arrives as single frames: they keep their data and are not decoded\n",
+			log, printable(m.Name), dbc.PGN(m.ID))
+	}
 	err = d.Decode(in, a.stdout)
 	malformed.report(a.stderr, log)
 	return err
+}
+
+// keepReserved makes numbers of what J1939 reserves, in MESSAGE or MESSAGE.SIGNAL.
+func keepReserved(db *dbc.Database, name string) (found bool) {
+	for _, m := range db.Messages() {
+		for _, own := range []string{m.Name, m.Symbol} {
+			signal, of := strings.CutPrefix(name, own+".")
+			switch {
+			case name == own:
+				m.KeepReserved("")
+				found = true
+			case of && signal != "":
+				found = m.KeepReserved(signal) || found
+			}
+		}
+	}
+	return found
 }
 
 func parseMatch(s string) (dbc.Match, error) {

@@ -1,10 +1,14 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"fieldferry/bus/can"
+	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/can/link"
 
 	"github.com/google/go-cmp/cmp"
@@ -42,27 +46,89 @@ func TestCAN(t *testing.T) {
 	}
 }
 
-// TestLimitsByName: a message of a DBC file stands for its id, and one of J1939
-// for all that have its parameter group; what carries long messages is not limited.
+// limitOf finds the limit of an id as the bus does.
+func limitOf(bus can.Config, id uint32) can.Limit {
+	for _, l := range bus.Limits {
+		if id&l.Mask == l.ID&l.Mask && (l.Only == nil || l.Only.Has(id)) {
+			return l.Limit
+		}
+	}
+	return bus.Limit
+}
+
+// TestLimitsByName: the limit of a message of a DBC file holds for the frames
+// that get its name, of J1939 for all of its parameter group; what carries long
+// messages is not limited.
 func TestLimitsByName(t *testing.T) {
-	group := func(id, mask uint32) can.MessageLimit { return can.MessageLimit{ID: id | 1<<31, Mask: mask | 1<<31} }
-	limited := func(m can.MessageLimit) can.MessageLimit { m.Limit.OnChange = true; return m }
+	const ext = 1 << 31
 	for name, c := range map[string]struct {
-		set  []string
-		want []can.MessageLimit
+		set                []string
+		limited, otherwise []uint32
 	}{
-		"by parameter group": {nil, []can.MessageLimit{
-			limited(group(0x18F00455, 0x1FFFFFFF)), limited(group(0x00F00400, 0x03FFFF00)), limited(group(0x00000000, 0x03FF0000)),
-			limited(can.MessageLimit{ID: 0x123, Mask: 0x9FFFFFFF}), group(0x00EC0000, 0x03FF0000), group(0x00EB0000, 0x03FF0000)}},
-		"by id": {[]string{"can.0.match=id"}, []can.MessageLimit{
-			limited(group(0x18F00455, 0x1FFFFFFF)), limited(group(0x0CF00400, 0x1FFFFFFF)), limited(group(0x0C000003, 0x1FFFFFFF)),
-			limited(can.MessageLimit{ID: 0x123, Mask: 0x9FFFFFFF})}},
+		"by parameter group": {nil,
+			[]uint32{0x18F00455 | ext, 0x0CF00400 | ext, 0x18F00417 | ext, 0x0C000003 | ext, 0x0C0021FF | ext, 0x123},
+			[]uint32{0x18F00555 | ext, 0x0CF10400 | ext, 0x124, 0x1CECFF00 | ext, 0x1CEB0102 | ext}},
+		"by id": {[]string{"can.0.match=id"},
+			[]uint32{0x18F00455 | ext, 0x0CF00400 | ext, 0x0C000003 | ext, 0x123},
+			[]uint32{0x18F00417 | ext, 0x0C0021FF | ext, 0x123 | ext, 0x1CECFF00 | ext}},
 	} {
 		opts := surroundings()
 		opts.Set = c.set
-		got := load(t, "testdata/good/canlimit.yaml", opts).CAN[0].Bus.Limits
-		if diff := cmp.Diff(c.want, got); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", name, diff)
+		bus := load(t, "testdata/good/canlimit.yaml", opts).CAN[0].Bus
+		for _, id := range c.limited {
+			if !limitOf(bus, id).OnChange {
+				t.Errorf("%s: %X is not limited", name, id)
+			}
+		}
+		for _, id := range c.otherwise {
+			if limitOf(bus, id).OnChange {
+				t.Errorf("%s: %X is limited by what is said of others", name, id)
+			}
+		}
+		for _, id := range []uint32{0x1CECFF00 | ext, 0x1CEB0102 | ext} {
+			if l := limitOf(bus, id); c.set == nil && l != (can.Limit{}) {
+				t.Errorf("%s: packets have the limit %+v", name, l)
+			}
+		}
+	}
+}
+
+// TestLimitsOfOneGroup: two senders give one parameter group two meanings, of
+// which each has its own limit.
+func TestLimitsOfOneGroup(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "two.dbc")
+	source := `BO_ 2499788567 NameA: 8 E
+ SG_ A : 0|8@1+ (1,0) [0|10] "" E
+ SG_ B : 8|8@1+ (1,0) [0|10] "" E
+BO_ 2566897425 NameB: 8 E
+BO_ 2566897440 Long: 20 E
+BA_ "ProtocolType" "J1939";
+`
+	if err := os.WriteFile(path, []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opts := surroundings()
+	opts.Set = []string{"can.0.dbc=" + path, "can.0.messages={NameA: {limit: {every_nth: 10}, signals: {B: {not_available: false}}}, NameB: {limit: {every_nth: 20}}}"}
+	cfg := load(t, "testdata/good/canlimit.yaml", opts)
+	for id, want := range map[uint32]uint32{
+		0x94FFBF17: 10, 0x98FFBF17: 10, 0x98FFBF11: 20, 0x94FFBF11: 20,
+		0x98FFBF42: 10, // of a third sender: the first message counts
+		0x98FFBF20: 0,  // the parts of a long message are not limited
+	} {
+		if l := limitOf(cfg.CAN[0].Bus, id); l.EveryNth != want {
+			t.Errorf("%X: %+v, want every %d", id, l, want)
+		}
+	}
+	m := cfg.CAN[0].DBC.Lookup(0x14FFBF17, true)
+	want := `"signals":{"A":null,"B":255},"errors":{"A":"not available"},"out_of_range":["B"]`
+	if got := string(dbc.AppendSignals(nil, m.Decode([]byte{0xFF, 0xFF}, nil))); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	opts.Set[1] = "can.0.messages={NameA: {not_available: false}, Long: {limit: {every_nth: 5}}, NameB: {signals: {C: {not_available: false}}}, 1FF: {not_available: false}}"
+	_, problems := Load("testdata/good/canlimit.yaml", opts)
+	for _, want := range []string{"Long.limit: warning: is of no use", `"C" is not a signal of NameB`, "messages.1FF.not_available: is for what a DBC file describes"} {
+		if !strings.Contains(lines(problems), want) {
+			t.Errorf("%q is missing in\n%s", want, lines(problems))
 		}
 	}
 }
@@ -79,10 +145,7 @@ func TestDeadbands(t *testing.T) {
 	if _, err := can.New(bus, nil); err != nil {
 		t.Fatal(err)
 	}
-	byID := map[uint32]can.Limit{}
-	for _, l := range bus.Limits {
-		byID[l.ID] = l.Limit
-	}
+	byID := func(id uint32) can.Limit { return limitOf(bus, id) }
 	speed := func(id uint32, at int, eighths uint16) *can.Frame {
 		f := &can.Frame{ID: id, Flags: can.Extended, Len: 8}
 		f.Data[at], f.Data[at+1] = byte(eighths), byte(eighths>>8)
@@ -93,10 +156,10 @@ func TestDeadbands(t *testing.T) {
 		last, now *can.Frame
 		want      bool
 	}{
-		"5 of a group":            {byID[0x00F00400|1<<31], speed(0x0CF00403, 3, 800), speed(0x0CF00403, 3, 840), false},
-		"5 of a group, beyond":    {byID[0x00F00400|1<<31], speed(0x0CF00403, 3, 800), speed(0x0CF00403, 3, 841), true},
-		"10% of an id":            {byID[0x0C000003|1<<31], speed(0x0C000003, 1, 800), speed(0x0C000003, 1, 880), false},
-		"10% of an id, beyond":    {byID[0x0C000003|1<<31], speed(0x0C000003, 1, 800), speed(0x0C000003, 1, 881), true},
+		"5 of a group":            {byID(0x0CF00403 | 1<<31), speed(0x0CF00403, 3, 800), speed(0x0CF00403, 3, 840), false},
+		"5 of a group, beyond":    {byID(0x0CF00403 | 1<<31), speed(0x0CF00403, 3, 800), speed(0x0CF00403, 3, 841), true},
+		"10% of an id":            {byID(0x0C000003 | 1<<31), speed(0x0C000003, 1, 800), speed(0x0C000003, 1, 880), false},
+		"10% of an id, beyond":    {byID(0x0C000003 | 1<<31), speed(0x0C000003, 1, 800), speed(0x0C000003, 1, 881), true},
 		"1% of all others":        {bus.Limit, speed(0x0CF00403, 3, 800), speed(0x0CF00403, 3, 808), false},
 		"1% of all others beyond": {bus.Limit, speed(0x0CF00403, 3, 800), speed(0x0CF00403, 3, 809), true},
 	} {
@@ -104,7 +167,7 @@ func TestDeadbands(t *testing.T) {
 			t.Errorf("%s: %+v says not %v", name, c.limit, c.want)
 		}
 	}
-	if l := byID[0x123]; !l.OnChange || l.Change != nil {
+	if l := byID(0x123); !l.OnChange || l.Change != nil {
 		t.Errorf("without a deadband: %+v", l)
 	}
 }

@@ -32,8 +32,15 @@ func (f fields) canDBC() *dbc.Database {
 		return nil
 	}
 	db, conflicts := dbc.NewDatabase(match, files...)
-	v.dbcDiagnostics("", conflicts)
+	v.dbcConflicts(conflicts)
 	return db
+}
+
+// dbcConflicts reports messages that are described twice.
+func (v value) dbcConflicts(conflicts []dbc.Diagnostic) {
+	if n := v.dbcDetails(conflicts); n > 0 {
+		v.warn(fmt.Sprintf("%d messages of the DBC files are described differently by an earlier one", n), "fieldferry check lists them")
+	}
 }
 
 // dbcFile parses one file.
@@ -58,7 +65,14 @@ func (v value) dbcFile() *dbc.File {
 // dbcDiagnostics reports what is wrong in a DBC file: in detail to a person who
 // checks, else as one line.
 func (v value) dbcDiagnostics(path string, diagnostics []dbc.Diagnostic) {
-	skipped := 0
+	if n := v.dbcDetails(diagnostics); n > 0 {
+		v.warn(fmt.Sprintf("%d statements of the DBC file %s cannot be used", n, shown(path)), "fieldferry check lists them")
+	}
+}
+
+// dbcDetails reports what a person who checks wants to know, and returns how
+// much of it is worth a line to all others.
+func (v value) dbcDetails(diagnostics []dbc.Diagnostic) (skipped int) {
 	for _, d := range diagnostics {
 		isError := d.Severity == dbc.Fatal || d.Severity == dbc.Error && v.l.opts.Strict
 		if isError || v.l.opts.Details {
@@ -67,7 +81,5 @@ func (v value) dbcDiagnostics(path string, diagnostics []dbc.Diagnostic) {
 			skipped++
 		}
 	}
-	if skipped > 0 {
-		v.warn(fmt.Sprintf("%d statements of the DBC file %s cannot be used", skipped, shown(path)), "fieldferry check lists them")
-	}
+	return skipped
 }

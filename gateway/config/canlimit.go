@@ -1,10 +1,8 @@
 package config
 
 import (
-	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"fieldferry/bus/can"
@@ -109,142 +107,15 @@ func (v value) signalBands(messages []*dbc.Message) map[string]dbc.Band {
 
 // canLimits reads what keeps frames of a bus back.
 func (f fields) canLimits(c *CAN) {
+	f.at("messages").canMessages(c)
 	var all []*dbc.Message
 	if c.DBC != nil {
 		all = c.DBC.Messages()
 	}
 	c.Bus.Limit = f.at("limit").canLimit(c.DBC, all)
-	names := messageNames{db: c.DBC, pgn: func(m *dbc.Message) bool { return m.J1939 }}
-	if m := f.at("match"); m.has && m.n.kind == scalar && m.n.text != "auto" { // what it says was checked with the DBC files
-		names.pgn = func(*dbc.Message) bool { return m.n.text == "pgn" }
-	}
-	c.Bus.Limits = f.at("messages").canMessages(names)
 	if c.DBC != nil && c.DBC.J1939() && (c.Bus.Limit != can.Limit{} || len(c.Bus.Limits) > 0) {
 		c.Bus.Limits = append(c.Bus.Limits, transportIDs...)
 	}
-}
-
-// canMessages reads what is said of single messages, by arbitration id or by
-// the name a DBC file gives them.
-func (v value) canMessages(db messageNames) []can.MessageLimit {
-	if !v.is(object) {
-		return nil
-	}
-	v.l.places[v.path] = v.n.at
-	if len(v.n.fields) > can.MaxIDs {
-		v.fail(fmt.Sprintf("%d messages are more than the %d that are kept account of", len(v.n.fields), can.MaxIDs), "remove some")
-		return nil
-	}
-	var byID, byName []can.MessageLimit
-	seen := map[can.MessageLimit]string{}
-	for _, fd := range v.n.fields {
-		path := join(v.path, printable(fd.key))
-		report := func(what, fix string) { v.l.report(fd.at, fd.set, path, what, fix, false) }
-		m, isID := messageID(fd.key)
-		if !isID {
-			var what, fix string
-			if m, what, fix = db.find(fd.key); what != "" {
-				report(what, fix)
-				continue
-			}
-		}
-		if first, twice := seen[m]; twice {
-			report("says the same as "+first, "remove one of them")
-			continue
-		}
-		seen[m] = printable(fd.key)
-		f := value{v.l, path, fd.value, true}.fields("limit")
-		if !f.at("limit").has {
-			continue
-		}
-		if m.Limit = f.at("limit").canLimit(db.db, db.of(m)); isID {
-			byID = append(byID, m)
-		} else {
-			byName = append(byName, m)
-		}
-	}
-	return append(byID, byName...) // the first that matches counts
-}
-
-// exact is the mask of a single id, standard or extended.
-const exact = canEFF | can.MaxExtendedID
-
-const canEFF = 1 << 31 // extended frame format (linux/can.h)
-
-// messageID reads an arbitration id as candump writes it.
-func messageID(text string) (m can.MessageLimit, ok bool) {
-	n, err := strconv.ParseUint(text, 16, 32)
-	id := uint32(n)
-	switch {
-	case err != nil:
-	case len(text) == 3:
-		return can.MessageLimit{ID: id, Mask: exact}, id <= can.MaxID
-	case len(text) == 8:
-		return can.MessageLimit{ID: id | canEFF, Mask: exact}, id <= can.MaxExtendedID
-	}
-	return m, false
-}
-
-// messageNames finds the messages of DBC files.
-type messageNames struct {
-	db  *dbc.Database // nil: there are none
-	pgn func(*dbc.Message) bool
-}
-
-// of returns the messages that describe frames of some ids.
-func (n messageNames) of(ids can.MessageLimit) []*dbc.Message {
-	if n.db == nil {
-		return nil
-	}
-	if ids.Mask == exact {
-		if m := n.db.Lookup(ids.ID&can.MaxExtendedID, ids.ID&canEFF != 0); m != nil {
-			return []*dbc.Message{m}
-		}
-		return nil
-	}
-	var of []*dbc.Message
-	for _, m := range n.db.Messages() {
-		if m.Extended && m.ID&ids.Mask == ids.ID&^canEFF&ids.Mask {
-			of = append(of, m)
-		}
-	}
-	return of
-}
-
-// find returns which ids a message has. One of J1939 has many: of any source
-// address and priority, and any destination if it is sent to one.
-func (n messageNames) find(name string) (m can.MessageLimit, what, fix string) {
-	const idFix = "write 3 hexadecimal digits for a standard id, such as 1A0, 8 for an extended one, such as 0CF00400"
-	if n.db == nil {
-		return m, "is no arbitration id", idFix + "; a name needs dbc"
-	}
-	var names []string
-	for _, d := range n.db.Messages() {
-		if d.Name != name && d.Symbol != name {
-			names = append(names, d.Name)
-			continue
-		}
-		switch {
-		case !d.Extended:
-			return can.MessageLimit{ID: d.ID, Mask: exact}, "", ""
-		case n.pgn(d):
-			return can.MessageLimit{ID: d.ID&groupMask(d.ID) | canEFF, Mask: groupMask(d.ID) | canEFF}, "", ""
-		}
-		return can.MessageLimit{ID: d.ID | canEFF, Mask: exact}, "", ""
-	}
-	if near := nearestName(name, names); near != "" {
-		return m, "is no message of the DBC files", "did you mean " + near + "?"
-	}
-	return m, "is no message of the DBC files, nor an arbitration id", idFix
-}
-
-// groupMask are the bits of the parameter group number in an id (SAE J1939-21,
-// 5.1.3): a PDU format below 240 is followed by a destination.
-func groupMask(id uint32) uint32 {
-	if id>>16&0xff < 240 {
-		return 0x03FF0000
-	}
-	return 0x03FFFF00
 }
 
 // transportIDs are those of J1939's transport protocol (TP.CM, TP.DT). Their

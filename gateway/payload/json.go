@@ -56,7 +56,7 @@ func appendFrameJSON(dst []byte, f *frameBody, d *Decoding) []byte {
 	extended := f.flags&can.Extended != 0
 	dst = appendID(dst, f.id, extended)
 	m := d.lookup(f.id, f.flags)
-	withData := m == nil || !d.OmitData
+	withData := d.decode(m, f.data)
 	switch {
 	case extended && withData:
 		dst = append(dst, `","ext":true,"data":"`...)
@@ -78,7 +78,7 @@ func appendFrameJSON(dst []byte, f *frameBody, d *Decoding) []byte {
 		dst = appendUint(dst, uint64(f.suppressed))
 	}
 	if m != nil {
-		dst = d.appendSignals(dst, m, f.id, f.data)
+		dst = d.appendSignals(dst, m, f.id)
 	}
 	return dst
 }

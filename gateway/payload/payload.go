@@ -25,6 +25,7 @@ import (
 	"fmt"
 
 	"fieldferry/bus/can"
+	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/modbus"
 )
 
@@ -155,11 +156,12 @@ func KeysOf(body []byte, d *Decoding) Keys {
 	switch body[0] {
 	case typeCAN, typeLimited:
 		if f, err := parseFrame(body); err == nil {
-			return keysOfID(f.id, f.flags, d)
+			return keysOfID(f.id, f.flags&can.Extended != 0, d.lookup(f.id, f.flags))
 		}
 	case typePacket:
 		if len(body) >= packetHeader {
-			return keysOfID(binary.LittleEndian.Uint32(body[1:])&can.MaxExtendedID, can.Extended, d)
+			id := binary.LittleEndian.Uint32(body[1:]) & can.MaxExtendedID
+			return keysOfID(id, true, d.lookupPacket(id))
 		}
 	case typeModbus:
 		var m struct{ Device string }
@@ -170,12 +172,11 @@ func KeysOf(body []byte, d *Decoding) Keys {
 	return Keys{}
 }
 
-func keysOfID(id uint32, flags can.Flags, d *Decoding) Keys {
-	k := Keys{ID: string(appendID(nil, id, flags&can.Extended != 0))}
-	if k.Name = k.ID; d != nil {
-		if m := d.lookup(id, flags); m != nil {
-			k.Name = m.Name
-		}
+// keysOfID are the keys of an id, and of the message that describes it or nil.
+func keysOfID(id uint32, extended bool, m *dbc.Message) Keys {
+	k := Keys{ID: string(appendID(nil, id, extended))}
+	if k.Name = k.ID; m != nil {
+		k.Name = m.Name
 	}
 	return k
 }

@@ -54,7 +54,7 @@ func NewDatabase(match Match, files ...*File) (*Database, []Diagnostic) {
 				continue
 			}
 			d.extended[m.ID] = m
-			if match == MatchID || !d.IsJ1939(m) {
+			if !d.ByGroup(m) {
 				continue
 			}
 			if old := d.groups.add(m); old != nil && !sameLayout(old, m) {
@@ -66,9 +66,13 @@ func NewDatabase(match Match, files ...*File) (*Database, []Diagnostic) {
 }
 
 func conflict(m, old *Message, what string) Diagnostic {
+	but := ""
+	if m.ID != old.ID && SourceAddress(m.ID) != anyAddress {
+		but = ", but for frames of exactly the id " + formatID(m)
+	}
 	return Diagnostic{
 		File: m.file, Line: m.line, Col: 1, Severity: Error,
-		What: fmt.Sprintf("message %s (%s) is described differently by %s:%d as %s: that one counts", m.Name, what, old.file, old.line, old.Name),
+		What: fmt.Sprintf("message %s (%s) is described differently by %s:%d as %s: that one counts%s", m.Name, what, old.file, old.line, old.Name, but),
 		Fix:  "leave out one of them",
 	}
 }
@@ -113,11 +117,11 @@ func (d *Database) exact(id uint32, extended bool) *Message {
 // Lookup returns the message that describes a frame's id, or nil. A standard
 // and an extended id of the same number are different. Of the messages of one
 // parameter group, in this order: that of the frame's source and destination,
-// of any source and the destination, of the source and any destination, of all,
-// the first.
+// of the destination, of the source, of all, the first. One of several that
+// names no other address goes before one that does.
 func (d *Database) Lookup(id uint32, extended bool) *Message {
 	m := d.exact(id, extended)
-	if m != nil || !extended || len(d.groups.rest) == 0 {
+	if m != nil || !extended || len(d.groups.all) == 0 {
 		return m
 	}
 	return d.groups.find(id)
@@ -127,7 +131,7 @@ func (d *Database) Lookup(id uint32, extended bool) *Message {
 // such, or nil, as [Database.Lookup] does. It is for messages that were joined
 // from packets, whose id is that of [Packet.ID].
 func (d *Database) LookupPacket(id uint32) *Message {
-	if len(d.groups.rest) == 0 {
+	if len(d.groups.all) == 0 {
 		return nil
 	}
 	return d.groups.find(id)
@@ -163,5 +167,8 @@ func (d *Database) IsJ1939(m *Message) bool {
 	return m.J1939 || d.match == MatchPGN && m.Extended
 }
 
+// ByGroup reports whether a message is found by its parameter group.
+func (d *Database) ByGroup(m *Message) bool { return d.match != MatchID && d.IsJ1939(m) }
+
 // J1939 reports whether any message is matched by its parameter group.
-func (d *Database) J1939() bool { return len(d.groups.rest) > 0 }
+func (d *Database) J1939() bool { return len(d.groups.all) > 0 }

@@ -10,9 +10,18 @@ import "fmt"
 // groups finds messages by parameter group.
 type groups struct {
 	pairs map[uint64]*Message // by PGN, destination and source
-	rest  map[uint32]*Message // by PGN: what counts for all others
-	order []*Message          // the rest, in the order of the files
-	open  map[uint32]bool     // several have a meaning for some, none for all
+	// What counts of several: of any source for a destination, of any
+	// destination for a source, of all.
+	to, from, all map[uint64]*choice
+	order         []*choice // in the order of the files
+}
+
+// choice is the message that counts for the addresses that no message names.
+type choice struct {
+	*Message
+	key     uint64
+	general bool // it names none itself
+	open    bool // others that do not either mean something else
 }
 
 // anyAddress stands for all addresses that a file does not name.
@@ -28,67 +37,89 @@ func pairKey(pgn uint32, destination, source uint8) uint64 {
 	return uint64(pgn)<<16 | uint64(destination)<<8 | uint64(source)
 }
 
-func pairOf(id uint32) uint64 { return pairKey(PGN(id), Destination(id), SourceAddress(id)) }
-
-// forAll reports whether a message describes its group whoever sends it to whom.
-func forAll(id uint32) bool { return uint16(pairOf(id)) == anyAddress<<8|anyAddress }
-
 // add returns the message that has the same group and addresses already, if any.
 func (g *groups) add(m *Message) *Message {
 	if g.pairs == nil {
-		g.pairs, g.rest, g.open = make(map[uint64]*Message), make(map[uint32]*Message), make(map[uint32]bool)
+		g.pairs = make(map[uint64]*Message)
+		g.to, g.from, g.all = make(map[uint64]*choice), make(map[uint64]*choice), make(map[uint64]*choice)
 	}
-	pgn, key := PGN(m.ID), pairOf(m.ID)
+	pgn, source := PGN(m.ID), SourceAddress(m.ID)
+	key := pairKey(pgn, Destination(m.ID), source)
 	if old := g.pairs[key]; old != nil {
 		return old
 	}
 	g.pairs[key] = m
-	switch old := g.rest[pgn]; {
-	case old == nil:
-		g.rest[pgn] = m
-		g.order = append(g.order, m)
-	case forAll(old.ID):
-	case forAll(m.ID):
-		g.rest[pgn], g.open[pgn] = m, false
-	case SourceAddress(m.ID) == anyAddress && SourceAddress(old.ID) != anyAddress:
-		g.rest[pgn] = m
-		fallthrough
-	default:
-		g.open[pgn] = g.open[pgn] || !sameSignals(old, m)
+	anySource, anyDestination := source == anyAddress, uint8(key>>8) == anyAddress
+	g.choose(g.all, pairKey(pgn, anyAddress, anyAddress), m, anySource && anyDestination)
+	if !anyDestination {
+		g.choose(g.to, pairKey(pgn, uint8(key>>8), anyAddress), m, anySource)
+	}
+	if !anySource {
+		g.choose(g.from, pairKey(pgn, anyAddress, source), m, anyDestination)
 	}
 	return nil
 }
 
-// find returns the message of an id: of this source and destination, of any
-// source to this destination, of this source to any, or what there is.
+// choose notes m as what counts under a key, unless another does already.
+func (g *groups) choose(under map[uint64]*choice, key uint64, m *Message, general bool) {
+	c := under[key]
+	switch {
+	case c == nil:
+		c = &choice{m, key, general, false}
+		under[key] = c
+		g.order = append(g.order, c)
+	case c.general:
+	case general:
+		c.Message, c.general, c.open = m, true, false
+	default:
+		c.open = c.open || !sameSignals(c.Message, m)
+		// One of any sender is more likely right than one of a single sender.
+		if SourceAddress(m.ID) == anyAddress && SourceAddress(c.ID) != anyAddress {
+			c.Message = m
+		}
+	}
+}
+
+// find returns the message of an id: of its source and destination, of the
+// destination, of the source to all, of all, of the source, or the first.
 func (g *groups) find(id uint32) *Message {
 	pgn, destination, source := PGN(id), Destination(id), SourceAddress(id)
 	if m := g.pairs[pairKey(pgn, destination, source)]; m != nil {
 		return m
 	}
-	if destination != GlobalAddress {
-		if m := g.pairs[pairKey(pgn, destination, anyAddress)]; m != nil {
-			return m
+	all := g.all[pairKey(pgn, anyAddress, anyAddress)]
+	if all == nil {
+		return nil
+	}
+	if pgn>>8&0xFF < pdu2 {
+		if destination != GlobalAddress {
+			if c := g.to[pairKey(pgn, destination, anyAddress)]; c != nil {
+				return c.Message
+			}
 		}
-		if m := g.pairs[pairKey(pgn, anyAddress, source)]; m != nil {
-			return m
+		if c := g.from[pairKey(pgn, anyAddress, source)]; c != nil && (c.general || !all.general) {
+			return c.Message
 		}
 	}
-	return g.rest[pgn]
+	return all.Message
 }
 
-// undecided names the groups of which the first of several messages counts for
-// addresses that no file names.
+// undecided names the choices between messages of different meaning.
 func (g *groups) undecided() (out []Diagnostic) {
-	for _, first := range g.order {
-		if pgn := PGN(first.ID); g.open[pgn] {
-			m := g.rest[pgn]
-			out = append(out, Diagnostic{
-				File: m.file, Line: m.line, Col: 1, Severity: Warning,
-				What: fmt.Sprintf("PGN %04X has several meanings by its addresses, and none for all others: %s counts for those", pgn, m.Name),
-				Fix:  "describe it once with the source address FE (and the destination FF)",
-			})
+	for _, c := range g.order {
+		destination, source := uint8(c.key>>8), uint8(c.key)
+		if !c.open || source != anyAddress { // of one source to several destinations: the group's own choice is open too, or general
+			continue
 		}
+		to := ""
+		if destination != anyAddress {
+			to = fmt.Sprintf(" to %02X", destination)
+		}
+		out = append(out, Diagnostic{
+			File: c.file, Line: c.line, Col: 1, Severity: Warning,
+			What: fmt.Sprintf("PGN %04X%s means different things by its addresses, and nothing for all others: %s counts for those", c.key>>16, to, c.Name),
+			Fix:  "describe it once with the source address FE (and the destination FF)",
+		})
 	}
 	return out
 }

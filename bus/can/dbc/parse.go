@@ -66,7 +66,7 @@ type rawMessage struct {
 	index   map[string]int       // the first signal of a name; the others by rawSignal.next
 	pages   map[int][]*reference // SG_MUL_VAL_ by the first signal of the name
 	frame   string               // VFrameFormat
-	framed  bool           // VFrameFormat is set
+	framed  bool                 // VFrameFormat is set
 }
 
 // rawSignal is a signal as its statements say.
