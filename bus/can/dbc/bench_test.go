@@ -69,6 +69,23 @@ func BenchmarkAppendSignals(b *testing.B) {
 	}
 }
 
+// BenchmarkDecodeFrame does with a frame all that is done to send it: it finds
+// the message, decodes, and prints.
+func BenchmarkDecodeFrame(b *testing.B) {
+	db := benchDatabase(b)
+	data := []byte{0x40, 0x19, 0x55, 0x02, 0x66, 0x70, 0xF5, 0xFF}
+	var values []Value
+	var out []byte
+	b.ReportAllocs()
+	i := uint32(0)
+	for b.Loop() {
+		i++
+		m := db.Lookup(256+i%40, false)
+		values = m.Decode(data, values[:0])
+		out = AppendSignals(m.AppendName(out[:0]), values)
+	}
+}
+
 func BenchmarkLookup(b *testing.B) {
 	db := benchDatabase(b)
 	b.ReportAllocs()

@@ -75,6 +75,7 @@ func newOp(s *Signal, factor, offset number) op {
 		o.sign = 1 << (s.Length - 1)
 	}
 	s.bounds = newBounds(&o)
+	s.doubtful = s.bounds.mode != boundsNone
 	if o.near {
 		o.shift = uint8(first)
 		if o.big {

@@ -73,10 +73,11 @@ type Signal struct {
 	When        []Range
 
 	key      string // `"Name":`
+	decimals uint8  // of a KindDecimal value
+	doubtful bool   // an integer may be outside of the limits or reserved
+	reserved bool   // the highest raw values are no measurement, see Value.Missing
+	measured bool   // all raw values are, whatever J1939 says
 	bounds   bounds
-	decimals uint8 // of a KindDecimal value
-	reserved bool  // the highest raw values are no measurement, see Value.Missing
-	measured bool  // all raw values are, whatever J1939 says
 }
 
 // Range is a range of raw values, both ends included.

@@ -125,7 +125,7 @@ func (p *parser) assign(m *rawMessage, first int, r *reference) {
 			known = false // which of the pages are its own is nowhere
 			continue
 		}
-		known = known && (s.numbered || !s.bad && !s.muxed)
+		known = known && (s.numbered || !s.unread && !s.muxed)
 		if s.numbered && inRanges(ranges, s.muxValue) {
 			claims = append(claims, i)
 		}
@@ -166,12 +166,13 @@ func (p *parser) share(m *rawMessage, claims []int, r *reference, rg Range, know
 	}
 }
 
-// depend makes a signal depend on the multiplexer a statement names.
+// depend makes a signal depend on the multiplexer a statement names. Of one that
+// was left out that matters too: it is not the one on which others depend.
 func (p *parser) depend(m *rawMessage, s *rawSignal, r *reference, ranges []Range) {
-	if s.bad {
-		return
-	}
 	if s.parent != "" && s.parent != r.text {
+		if s.bad {
+			return
+		}
 		p.add(r.pos, Error, "", "signal %s.%s already depends on %s: the statement is left out", m.Symbol, s.Symbol, s.parent)
 		return
 	}
@@ -180,25 +181,41 @@ func (p *parser) depend(m *rawMessage, s *rawSignal, r *reference, ranges []Rang
 }
 
 // uniqueSignals sees to it that no two signals that can meet in a frame have
-// one name. It comes when all that refers to them has been applied.
+// one name. It comes when all that refers to them has been applied. The
+// multiplexers go first: what depends on one that is left out meets nobody.
 func (p *parser) uniqueSignals(m *rawMessage) {
-	left := false
-	for i := range m.signals {
-		if m.signals[i].next < 0 || m.index[m.signals[i].Symbol] != i {
-			continue
+	for _, multiplexers := range []bool{true, false} {
+		for i := range m.signals {
+			if m.signals[i].next >= 0 && m.index[m.signals[i].Symbol] == i && m.anyMultiplexes(i) == multiplexers {
+				p.uniqueSymbol(m, i)
+			}
 		}
-		for j := i; j >= 0; j = m.signals[j].next {
-			for k := i; k != j && !m.signals[j].bad; k = m.signals[k].next {
-				if !m.signals[k].bad && m.meet(k, j) {
-					p.dropDuplicate(m, &m.signals[j])
-					left = true
-				}
+	}
+	p.uniqueNames(m)
+}
+
+func (m *rawMessage) anyMultiplexes(first int) bool {
+	for i := first; i >= 0; i = m.signals[i].next {
+		if m.signals[i].Multiplexes {
+			return true
+		}
+	}
+	return false
+}
+
+// uniqueSymbol leaves out the signals of a name that can meet an earlier one.
+func (p *parser) uniqueSymbol(m *rawMessage, first int) {
+	left := false
+	for j := first; j >= 0; j = m.signals[j].next {
+		for k := first; k != j && !m.signals[j].bad; k = m.signals[k].next {
+			if !m.signals[k].bad && m.meet(k, j) {
+				p.dropDuplicate(m, &m.signals[j])
+				left = left || m.signals[j].Multiplexes
 			}
 		}
 	}
 	for left && p.checkMultiplexers(m) {
 	}
-	p.uniqueNames(m)
 }
 
 // uniqueNames gives a signal its symbol back where its long name is that of a

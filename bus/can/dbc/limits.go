@@ -128,6 +128,25 @@ func (s *Signal) reservedFor(raw uint64) string {
 	return ""
 }
 
+// standing is what an object says of a value besides the value.
+type standing uint8
+
+const (
+	fine standing = iota
+	missing
+	exceeding
+)
+
+func (v *Value) standing() standing {
+	switch {
+	case v.Missing() != "":
+		return missing
+	case v.OutOfRange():
+		return exceeding
+	}
+	return fine
+}
+
 // Missing says why there is no number, or returns "": a floating-point value
 // that is none, and in J1939 a raw value reserved for that, which the limits of
 // its signal do not include and the file gives no label.

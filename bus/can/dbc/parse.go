@@ -74,6 +74,7 @@ type rawSignal struct {
 	Signal
 	pos            int
 	bad            bool
+	unread         bool // its statement cannot be read
 	duplicate      bool // left out because of an earlier one of its name
 	factor, offset number
 	muxed          bool // m0, or m alone

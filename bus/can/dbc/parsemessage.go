@@ -97,6 +97,7 @@ func (p *parser) signal() bool {
 	if m.bad {
 		return ok
 	}
+	s.unread = !ok
 	s.bad = !ok || !p.checkSignal(m, &s)
 	if len(m.signals) == maxMessageSignals {
 		if !m.full {

@@ -115,6 +115,9 @@ func (s *Signal) integral(raw uint64) (uint64, bool) {
 	if f != math.Trunc(f) || math.Abs(f) > maxExact {
 		return 0, false
 	}
+	if s.Type == Float32 && (f < math.MinInt32 || f > math.MaxUint32) { // labels have 32 bits
+		return 0, false
+	}
 	return uint64(int64(f)) & s.mask(), true
 }
 
@@ -138,13 +141,15 @@ func AppendSignals(dst []byte, values []Value) []byte {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, v.Signal.key...)
-		if v.Kind >= KindFloat || v.Signal.bounds.mode != boundsNone {
-			if v.Missing() != "" {
+		if v.Kind >= KindFloat || v.Signal.doubtful {
+			switch v.standing() {
+			case missing:
 				faults = true
 				dst = append(dst, "null"...)
 				continue
+			case exceeding:
+				outside = true
 			}
-			outside = outside || v.OutOfRange()
 		}
 		l := v.label()
 		if l == nil {
