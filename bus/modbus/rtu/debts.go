@@ -36,6 +36,7 @@ func (d *debt) unit() byte { return d.request[0] }
 
 // debts are the replies the units still owe. A unit answers in order, so a
 // right reply to a later request of another shape settles its earlier debts.
+// A refusal names no address, so it pays nothing, whoever it is meant for.
 type debts struct {
 	// copies are reckoned with: a frame like one that has just come pays nothing.
 	copies bool
@@ -68,6 +69,7 @@ func (d *debts) add(request []byte, sent, now time.Time) *debt {
 	}
 	n := &debt{shape: shapeOf(request), sent: sent, until: sent.Add(d.term(request[0]))}
 	copy(n.request[:], request)
+	n.reader.ValuesOnly = true
 	if n.reader.Reset(request) != nil {
 		return nil
 	}
@@ -140,7 +142,7 @@ func (d *debts) another(request []byte) bool {
 // sameFunction counts the debts whose exception would look like one to request.
 func (d *debts) sameFunction(request []byte) (n int) {
 	for _, o := range d.list {
-		if o.unit() == request[0] && o.request[1] == request[1] && !o.over {
+		if o.unit() == request[0] && o.request[1] == request[1] {
 			n++
 		}
 	}
@@ -175,7 +177,7 @@ func (d *debts) observe(p, request []byte, fresh bool, now time.Time, recent *re
 		if !o.reader.Push(p) {
 			continue
 		}
-		if d.copies && recent.has(o.reader.First(), now) || d.careful && isException(o.reader.First()) && d.manyRefuse(o, request) {
+		if d.copies && recent.has(o.reader.First(), now) {
 			_ = o.reader.Reset(o.request[:])
 			continue
 		}
@@ -189,12 +191,6 @@ func (d *debts) observe(p, request []byte, fresh bool, now time.Time, recent *re
 		return 1
 	}
 	return 0
-}
-
-// manyRefuse reports whether a refusal that could be meant for o could as well
-// be meant for another debt or for the request in progress.
-func (d *debts) manyRefuse(o *debt, request []byte) bool {
-	return request != nil && o.unit() == request[0] && o.request[1] == request[1] || d.sameFunction(o.request[:]) > 1
 }
 
 func (d *debts) extend(now time.Time) {

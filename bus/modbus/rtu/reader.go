@@ -15,6 +15,8 @@ type Reader struct {
 	// Echoing says that the line is known to return what we send. It matters
 	// only for single writes, whose reply equals their request.
 	Echoing bool
+	// ValuesOnly passes over refusals, which do not show what they refuse.
+	ValuesOnly bool
 
 	request [MaxADU]byte
 	reqLen  int
@@ -248,6 +250,9 @@ func (r *Reader) at(rest []byte) (length int, v verdict) {
 	}
 	switch rest[1] {
 	case function | exceptionBit:
+		if r.ValuesOnly {
+			return 0, nothing
+		}
 		return r.frame(rest, 5)
 	case function:
 		if r.count >= 0 && int(rest[2]) == r.count {

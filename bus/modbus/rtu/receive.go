@@ -89,12 +89,23 @@ func (t *Transporter) isOurs(d *doubt) bool {
 func (t *Transporter) take(n int, request []byte, now time.Time) (matches int) {
 	p := t.chunk[:n]
 	t.last = now
+	had, _ := t.reader.Matches()
 	t.reader.Push(p)
 	t.noteEcho()
-	t.stats.LateReplies += uint64(t.debts.observe(p, request, true, now, &t.recent))
-	t.overhear(p, now)
 	matches, _ = t.reader.Matches()
+	t.listenIn(p, request, true, matches > had, now)
 	return matches
+}
+
+// listenIn looks in p, in which there was a reply to the request in progress or
+// not, for what else it can tell: late replies, copies, other masters.
+func (t *Transporter) listenIn(p, request []byte, fresh, replied bool, now time.Time) {
+	paid := t.debts.observe(p, request, fresh, now, &t.recent)
+	t.stats.LateReplies += uint64(paid)
+	if paid == 0 && !replied && t.recent.within(p, now) {
+		t.copies = now.Add(reckonFor)
+	}
+	t.overhear(p, now)
 }
 
 // confirmed reports whether the request, asked again because of a doubt, has
@@ -106,10 +117,14 @@ func (t *Transporter) confirmed() bool {
 
 // mayBeCopy reports whether frame could be a copy of an earlier reply.
 func (t *Transporter) mayBeCopy(frame, request []byte, now time.Time) bool {
-	if t.confirming || t.trials <= 0 && !t.reckons(t.copies) || !t.recent.copyOf(frame, request, now) {
+	trials := &t.trials
+	if isException(frame) { // all alike, so they would use up the others' trials
+		trials = &t.refusalTrials
+	}
+	if t.confirming || *trials <= 0 && !t.reckons(t.copies) || !t.recent.copyOf(frame, request, now) {
 		return false
 	}
-	t.trials--
+	*trials--
 	return true
 }
 
@@ -134,8 +149,9 @@ func (t *Transporter) accept(request []byte, sent time.Time, d *doubt) ([]byte, 
 	case differ && !d.copied && t.debts.another(request):
 		// The unit should have answered the earlier request first, but it is
 		// slower than anything known of it.
-		t.debts.settle(request, sent, t.reader.Values(), differ)
-		if t.reader.Values() <= d.alike { // refusals, perhaps of others
+		if t.reader.Values() > d.alike {
+			t.debts.settle(request, sent, t.reader.Values(), differ)
+		} else { // refusals among them, perhaps of others
 			t.debts.add(request, sent, now)
 		}
 		mismatch = "two different replies, one of them to an earlier request"
@@ -150,17 +166,22 @@ func (t *Transporter) accept(request []byte, sent time.Time, d *doubt) ([]byte, 
 		return nil, t.failed(&MismatchError{Unit: request[0], Bytes: len(frame), Reason: mismatch})
 	}
 	if t.confirmed() {
-		t.debts.forgive(request)
-		*d = doubt{}
+		// Where frames are repeated or late, the same refusal twice may be one
+		// of an earlier request and one of two.
+		if !isException(frame) || !now.Before(t.copies) && t.debts.slowest[request[0]] <= t.timeout {
+			t.debts.forgive(request)
+		}
+		*d = doubt{refusals: t.debts.sameFunction(request)}
 	}
 	t.debts.learn(request[0], now.Sub(sent))
 	frame = t.recent.keep(request, frame, now)
 	if isException(frame) {
 		t.stats.Exceptions++
-		if !d.copied && matches <= d.before(true) {
-			t.debts.add(request, sent, now) // the refusal may be an earlier request's
+		doubtful := d.refusals > 0
+		if doubtful { // it may be an earlier request's
+			t.debts.add(request, sent, now)
 		}
-		return nil, &ExceptionError{Unit: request[0], Function: request[1], Code: frame[2], Doubtful: t.debts.owes(request[0], now)}
+		return nil, &ExceptionError{Unit: request[0], Function: request[1], Code: frame[2], Doubtful: doubtful}
 	}
 	t.debts.settle(request, sent, t.reader.Values(), differ)
 	t.stats.Replies++
@@ -171,8 +192,9 @@ func (t *Transporter) accept(request []byte, sent time.Time, d *doubt) ([]byte, 
 func (t *Transporter) missed(request []byte, sent, now time.Time) ([]byte, error) {
 	err := t.reader.Verdict(t.timeout)
 	// A damaged reply has come; anything else may still be on its way. Where
-	// there is another master it may have been that one's reply.
-	if t.reckons(t.masters) || !t.reader.Damaged() {
+	// there is another master it may have been that one's reply, and where the
+	// unit owes one, that.
+	if t.reckons(t.masters) || !t.reader.Damaged() || t.debts.sameFunction(request) > 0 {
 		t.debts.add(request, sent, now)
 	}
 	return nil, t.failed(err)

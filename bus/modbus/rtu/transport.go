@@ -96,7 +96,9 @@ type Transporter struct {
 	confirming bool
 	doubted    []byte
 	trials     int // see copyTrials
-	debts      debts
+	// refusalTrials are the trials of refusals.
+	refusalTrials int
+	debts         debts
 	// until when copies of replies and other masters are reckoned with
 	copies, masters time.Time
 }
@@ -106,7 +108,7 @@ func NewTransporter(cfg Config) *Transporter {
 	if cfg.LateWait <= 0 {
 		cfg.LateWait = defaultLateWait
 	}
-	t := &Transporter{cfg: cfg, char: cfg.Mode.CharTime(), trials: copyTrials}
+	t := &Transporter{cfg: cfg, char: cfg.Mode.CharTime(), trials: copyTrials, refusalTrials: copyTrials}
 	t.debts.careful = cfg.Careful
 	t.SetTimeout(cfg.Timeout)
 	return t
@@ -378,12 +380,7 @@ func (t *Transporter) read(ctx context.Context, until time.Time) (int, error) {
 func (t *Transporter) stray(p []byte, fresh bool, now time.Time) {
 	t.stats.StrayBytes += uint64(len(p))
 	t.last = now
-	paid := t.debts.observe(p, nil, fresh, now, &t.recent)
-	t.stats.LateReplies += uint64(paid)
-	if paid == 0 && t.recent.within(p, now) {
-		t.copies = now.Add(reckonFor)
-	}
-	t.overhear(p, now)
+	t.listenIn(p, nil, fresh, false, now)
 }
 
 // write sends all of request. The time it takes on the wire is reckoned, not
