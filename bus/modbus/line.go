@@ -90,13 +90,15 @@ type device struct {
 	fault    string // the first since it last answered: why it is offline
 
 	// as far as learned, until it is forgotten: see forget
-	holes    []bool // holes[i]: refuses points i and i+1 together
-	exact    bool   // refuses requests stretched by unused registers
-	most     int    // registers it gives at once; 0: no less than configured
-	doubtAt  time.Time
-	trust    time.Duration
-	refusing string // why it refuses all it is asked; empty if it does not
-	inVain   int    // points of this poll that were refused, while none was read
+	holes []bool // holes[i]: refuses points i and i+1 together
+	exact bool   // refuses requests stretched by unused registers
+	// stretches is how many of those were refused, by what it looks like.
+	stretches int
+	most      int // registers it gives at once; 0: no less than configured
+	doubtAt   time.Time
+	trust     time.Duration
+	refusing  string // why it refuses all it is asked; empty if it does not
+	inVain    int    // points of this poll that were refused, while none was read
 
 	busyUntil time.Time // it asked for patience
 	busyFor   time.Duration

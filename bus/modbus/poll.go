@@ -147,14 +147,14 @@ func (l *Line) readOne(d *device, b block) (refused bool, fatal error) {
 	switch {
 	case err == nil:
 		d.take(b, data)
+		if b.stretched {
+			d.stretches = 0
+		}
 		return false, nil
 	case isPortLost(err):
 		return false, err
 	case b.stretched:
-		if l.isRefusal(d, err) {
-			d.exact = true
-			d.learned()
-		}
+		d.noteStretch(err)
 		d.fail(b, errHeld)
 		return false, nil
 	case !l.isRefusal(d, err):

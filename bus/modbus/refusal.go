@@ -15,6 +15,9 @@ const (
 	longestTrust   = 24 * time.Hour
 	warnRefused    = time.Hour // a register's refusal is logged this often at most
 	mostInVain     = 4         // registers refused one by one while none is read
+	// enoughRefused stretched requests show that a device does not have
+	// unused registers, although each refusal may be another request's.
+	enoughRefused = 3
 )
 
 // bisect reads the halves of a block that was refused.
@@ -48,6 +51,19 @@ func (l *Line) bisect(d *device, b block) error {
 			"table", b.table.String(), "left", d.points[last].reg.Name, "right", d.points[b.members[half]].reg.Name)
 	}
 	return nil
+}
+
+// noteStretch notes that a stretched request failed. That a refusal may be
+// another request's does no harm here, but one such is not enough.
+func (d *device) noteStretch(err error) {
+	var exception *rtu.ExceptionError
+	if !errors.As(err, &exception) || exception.Code < 1 || exception.Code > 4 {
+		return
+	}
+	if d.stretches++; !exception.Doubtful || d.stretches >= enoughRefused {
+		d.exact = true
+		d.learned()
+	}
 }
 
 // clean reports whether all members of b were read.
@@ -103,7 +119,7 @@ func (d *device) doubt(now time.Time) {
 // forget forgets what was learned of what can be read together.
 func (d *device) forget() {
 	clear(d.holes)
-	d.exact, d.most, d.doubtAt, d.trust = false, 0, time.Time{}, 0
+	d.exact, d.stretches, d.most, d.doubtAt, d.trust = false, 0, 0, time.Time{}, 0
 	d.recut()
 }
 

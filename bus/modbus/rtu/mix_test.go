@@ -3,8 +3,11 @@ package rtu_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -82,10 +85,8 @@ func (m *mixed) answer(_ int, q []byte) (s steps) {
 // TestNoMixOfFaultsYieldsAWrongValue reads through whatever chance brings, as
 // the verbs ask and as the daemon asks.
 func TestNoMixOfFaultsYieldsAWrongValue(t *testing.T) {
-	rounds := uint64(200)
-	if testing.Short() {
-		rounds = 20
-	}
+	rounds, all, wrong := chaosRuns(200), 0, 0
+	defer func() { t.Logf("%d requests, %d values, %d wrong", 60*rounds, all, wrong) }()
 	for seed := range rounds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -111,7 +112,9 @@ func TestNoMixOfFaultsYieldsAWrongValue(t *testing.T) {
 					}
 					if err == nil {
 						values++
+						all++
 						if !bytes.Equal(reply, right(request)) {
+							wrong++
 							t.Fatalf("request %d for %d of unit %d: WRONG VALUE % x", i, address, unit, reply)
 						}
 					}
@@ -128,4 +131,69 @@ func TestNoMixOfFaultsYieldsAWrongValue(t *testing.T) {
 			})
 		})
 	}
+}
+
+// chaosRuns is how many runs a simulation makes: FIELDFERRY_CHAOS, or few.
+func chaosRuns(few uint64) uint64 {
+	if n, err := strconv.ParseUint(os.Getenv("FIELDFERRY_CHAOS"), 10, 32); err == nil {
+		return n
+	}
+	return few
+}
+
+// sparse refuses every third register below 500.
+func sparse(q []byte) []byte {
+	first, n := binary.BigEndian.Uint16(q[2:]), binary.BigEndian.Uint16(q[4:])
+	for a := first; a < first+n; a++ {
+		if a < 500 && a%3 == 2 {
+			return modbustest.Exception(q, 2)
+		}
+	}
+	return right(q)
+}
+
+// TestNoChaosYieldsAWrongValue asks as the verbs and as the daemon do, some of
+// it refused, two devices with slow phases and all faults at once. More runs:
+//
+//	FIELDFERRY_CHAOS=40000 go test ./bus/modbus/rtu -run 'Chaos|Mix' -v
+func TestNoChaosYieldsAWrongValue(t *testing.T) {
+	values, wrong, rounds := [2]int{}, [2]int{}, chaosRuns(200)
+	for seed := range rounds {
+		bad := ""
+		synctest.Test(t, func(t *testing.T) {
+			world := modbustest.NewChaos(seed, sparse)
+			world.Faults = []int{0, 2, 6, 12}[seed/2%4]
+			cfg := careful
+			cfg.Careful = seed%2 == 0
+			rnd := rand.New(rand.NewPCG(seed, 9))
+			master, slave := modbustest.NewWire()
+			ctx, cancel := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			go func() { modbustest.Serve(ctx, slave, world.Answer); close(done) }()
+			line := rtu.NewTransporter(cfg)
+			line.Attach(master)
+			for range 60 {
+				request := rtu.AppendReadRequest(nil, byte(1+rnd.IntN(2)), 3, uint16(rnd.IntN(400)), uint16(1+rnd.IntN(2)))
+				reply, err := line.Send(request)
+				if err != nil && rnd.IntN(2) == 0 {
+					reply, err = line.Resend(t.Context(), request)
+				}
+				if err != nil {
+					continue
+				}
+				values[seed%2]++
+				if !bytes.Equal(reply, right(request)) {
+					wrong[seed%2]++
+					bad = fmt.Sprintf("% x answered by % x", request, reply)
+				}
+			}
+			cancel()
+			<-done
+			master.Close()
+		})
+		if bad != "" && wrong[0]+wrong[1] < 10 {
+			t.Errorf("seed %d: WRONG VALUE: %s", seed, bad)
+		}
+	}
+	t.Logf("%d requests; verbs: %d values, %d wrong; daemon: %d values, %d wrong", 60*rounds, values[0], wrong[0], values[1], wrong[1])
 }
