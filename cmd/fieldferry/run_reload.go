@@ -5,9 +5,11 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"time"
 
 	"fieldferry/gateway"
 	"fieldferry/gateway/config"
+	"fieldferry/gateway/live"
 )
 
 // daemon is what run runs: one gateway, and another one in its place when the
@@ -22,6 +24,7 @@ type daemon struct {
 
 	cfg     *config.Config // in use
 	gateway *gateway.Gateway
+	page    page
 }
 
 func (d *daemon) open(cfg *config.Config) error {
@@ -33,9 +36,12 @@ func (d *daemon) open(cfg *config.Config) error {
 		Alive:   d.watchdog.alive,
 		State:   func(sentence string) { d.notify("STATUS=" + sentence) },
 		Control: d.app.runtimeSocket(),
+		Live:    cfg.Web.Listen != "",
+		Config:  live.Config{Path: d.opts.path, Read: time.Now().UTC()},
 	})
 	if err == nil {
 		d.cfg, d.gateway = cfg, g
+		d.page.follow(g, cfg.Web, cfg.Buffer.Dir, d.log)
 	}
 	return err
 }
@@ -55,6 +61,7 @@ func (d *daemon) notify(state string) {
 // run runs the gateway until ctx ends. An error ends it too: then something
 // hangs or is lost, and a new process is the better new beginning.
 func (d *daemon) run(ctx context.Context, hangup <-chan os.Signal) error {
+	defer d.page.end()
 	for {
 		next, err := d.serve(ctx, hangup)
 		if next == nil || err != nil || ctx.Err() != nil {

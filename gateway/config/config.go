@@ -11,6 +11,7 @@ import (
 	"fieldferry/bus/can"
 	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/modbus"
+	"fieldferry/gateway/web"
 )
 
 // Config is a checked configuration with nothing left to default.
@@ -20,6 +21,7 @@ type Config struct {
 	Modbus  []modbus.LineConfig
 	Buffer  buffer.Config
 	Uplink  Uplink
+	Web     web.Config // how it can be looked into; the zero value: not at all
 
 	file   string
 	places map[string]place
@@ -30,6 +32,9 @@ type Gateway struct {
 	ID string // one level of a topic; default: the host name
 	// TrustClock takes the machine's clock for right whatever the kernel says.
 	TrustClock bool
+	// HealthInterval is how often each source puts a health record into its
+	// stream; 0: never.
+	HealthInterval time.Duration
 }
 
 // CAN is one CAN source.
@@ -173,7 +178,7 @@ func (l *loader) config(root value) *Config {
 		return nil
 	}
 	root.expandAll()
-	f := root.fields("gateway", "can", "modbus", "templates", "buffer", "uplink")
+	f := root.fields("gateway", "can", "modbus", "templates", "buffer", "uplink", "web")
 	cfg := &Config{file: l.file, places: l.places}
 	cfg.Gateway = l.gateway(f.at("gateway"))
 	sources := sources{}
@@ -184,6 +189,7 @@ func (l *loader) config(root value) *Config {
 		l.failAt(place{1, 1}, "", "nothing configured to read", "add can: or modbus:")
 	}
 	cfg.Buffer = l.buffer(f.at("buffer"))
+	cfg.Web = l.web(f.at("web"))
 	if up := f.at("uplink"); up.has {
 		cfg.Uplink = l.uplink(up, cfg.Gateway)
 	} else {

@@ -4,15 +4,20 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 )
+
+// defaultHealth is how often sources say how they fare.
+const defaultHealth = 5 * time.Minute
 
 // maxName bounds names, which stand in topics and in every record.
 const maxName = 128
 
 func (l *loader) gateway(v value) Gateway {
-	f := v.fields("id", "clock")
+	f := v.fields("id", "clock", "health_interval")
 	g := Gateway{TrustClock: f.at("clock").choice("auto", "trusted") == "trusted"}
+	g.HealthInterval = f.at("health_interval").duration(span{low: 10 * time.Second, high: 24 * time.Hour, zero: true, example: "5m"}, defaultHealth)
 	id := f.at("id")
 	if id.has {
 		g.ID = id.level("")

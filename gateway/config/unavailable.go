@@ -15,7 +15,6 @@ type unavailable struct {
 // unavailableKeys loses a row when a feature arrives.
 var unavailableKeys = []unavailable{
 	{path: "uplink.format", feature: "another format than json", accept: "json", advice: "remove the key or set it to json"},
-	{path: "web", feature: "the status page"},
 }
 
 var itemIndex = regexp.MustCompile(`\[\d+\]`)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -272,9 +273,9 @@ func TestConfig(t *testing.T) {
 		{Config{Listen: "127.0.0.1:1", Insecure: true}, "loopback"},
 		{Config{Listen: "127.0.0.1:1", MaxClients: MaxClients}, ""}, {Config{Listen: "127.0.0.1:1", MaxClients: MaxClients + 1}, "max_clients"},
 	} {
-		err := c.cfg.Validate()
-		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%+v: %v, want %q", c.cfg, err, c.want)
+		list := c.cfg.Validate()
+		if text := fmt.Sprint(list); (len(list) == 0) != (c.want == "") || !strings.Contains(text, c.want) {
+			t.Errorf("%+v: %s, want %q", c.cfg, text, c.want)
 		}
 	}
 	for cfg, want := range map[*Config]bool{{Listen: "127.0.0.1:1"}: false, {Listen: "127.0.0.1:1", TLS: true}: true,

@@ -61,35 +61,42 @@ type Metrics struct {
 	Signals        []string // SOURCE/NAME or SOURCE/DEVICE/NAME of values to show, at most 200
 }
 
+// Problem is something about a configuration that cannot work.
+type Problem struct {
+	Key  string // of the configuration file, below web
+	What string // what is wrong
+	Fix  string // what to do
+}
+
 // Validate says what about c cannot work, all of it.
-func (c *Config) Validate() error {
+func (c *Config) Validate() (list []Problem) {
 	if c.Listen == "" {
 		return nil
 	}
-	var errs []error
+	wrong := func(key, what, fix string) { list = append(list, Problem{key, what, fix}) }
 	at, err := netip.ParseAddrPort(c.Listen)
 	if err != nil {
-		errs = append(errs, fmt.Errorf("listen: %q is not an address with a port; write %s", c.Listen, DefaultListen))
+		wrong("listen", fmt.Sprintf("%q is not an address with a port", c.Listen), "write "+DefaultListen)
 	}
 	if (c.CertFile == "") != (c.KeyFile == "") {
-		errs = append(errs, errors.New("tls: cert and key belong together; write both or neither"))
+		wrong("tls", "cert and key belong together", "write both or neither")
 	}
 	if c.Insecure && (c.CertFile != "" || c.TLS) {
-		errs = append(errs, errors.New("insecure: it contradicts tls; remove one of them"))
+		wrong("insecure", "it contradicts tls", "remove one of them")
 	}
 	if err == nil && c.Insecure && at.Addr().IsLoopback() {
-		errs = append(errs, errors.New("insecure: loopback needs no TLS; remove it"))
+		wrong("insecure", "loopback needs no TLS", "remove the key")
 	}
 	if n := cmp.Or(c.MaxClients, DefaultClients); n < MinClients || n > MaxClients {
-		errs = append(errs, fmt.Errorf("max_clients: %d is out of range; write %d to %d", c.MaxClients, MinClients, MaxClients))
+		wrong("max_clients", fmt.Sprintf("%d is out of range", c.MaxClients), fmt.Sprintf("write %d to %d", MinClients, MaxClients))
 	}
 	if len(c.Hosts) > MaxHosts {
-		errs = append(errs, fmt.Errorf("hosts: %d names; at most %d are possible", len(c.Hosts), MaxHosts))
+		wrong("hosts", fmt.Sprintf("there are %d names", len(c.Hosts)), fmt.Sprintf("write at most %d", MaxHosts))
 	}
 	if len(c.Metrics.Signals) > MaxSignals {
-		errs = append(errs, fmt.Errorf("metrics.signals: %d values; at most %d are possible", len(c.Metrics.Signals), MaxSignals))
+		wrong("metrics.signals", fmt.Sprintf("there are %d values", len(c.Metrics.Signals)), fmt.Sprintf("write at most %d", MaxSignals))
 	}
-	return errors.Join(errs...)
+	return list
 }
 
 // Loopback reports whether only this machine can connect.

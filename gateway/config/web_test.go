@@ -1,0 +1,39 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	"fieldferry/gateway/web"
+)
+
+func TestWeb(t *testing.T) {
+	const base = "gateway: {id: gw}\ncan: [{interface: can0}]\nuplink: {servers: [\"mqtt://h\"]}\n"
+	cfg, problems := Parse("f.yaml", []byte(base), Options{})
+	if cfg == nil || cfg.Web.Listen != "" {
+		t.Fatalf("without the block something listens: %+v %v", cfg, problems)
+	}
+	for text, want := range map[string]string{
+		"web: {}\n": "", "web: {listen: \"0.0.0.0:8443\", max_clients: 5000, hosts: [gw.example]}\n": "",
+		"web: {listen: 8090}\n":                                            `f.yaml:4:15: web.listen: "8090" is not an address with a port; write 127.0.0.1:8090`,
+		"web: {max_clients: 5001}\n":                                       "f.yaml:4:20: web.max_clients: 5001 is out of range; write 1 to 5000",
+		"web: {insecure: true}\n":                                          "f.yaml:4:17: web.insecure: loopback needs no TLS; remove the key",
+		"web: {tls: {cert: /none, key: /none}}\n":                          "web.tls.cert: ",
+		"web: {password: secret}\n":                                        "web.password: unknown key",
+		"web: {metrics: {open: always}}\n":                                 "web.metrics.open: ",
+		"web: {metrics: {signals: [" + strings.Repeat("a,", 201) + "]}}\n": "web.metrics.signals: there are 201 values; write at most 200",
+	} {
+		cfg, problems := Parse("f.yaml", []byte(base+text), Options{})
+		var all []string
+		for _, p := range problems {
+			all = append(all, p.String())
+		}
+		if got := strings.Join(all, "\n"); (cfg != nil) != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %s\nwant %q", text, got, want)
+		}
+	}
+	cfg, _ = Parse("f.yaml", []byte(base+"web: {}\n"), Options{})
+	if cfg.Web.Listen != web.DefaultListen || cfg.Web.MaxClients != web.DefaultClients {
+		t.Errorf("defaults: %+v", cfg.Web)
+	}
+}
