@@ -36,6 +36,8 @@ type Signal struct {
 	Text  string          `json:"text"`  // the number alone
 	Unit  string          `json:"unit,omitempty"`
 	Label string          `json:"label,omitempty"`
+	Error string          `json:"error,omitempty"`        // why it has no value: "not available", ...
+	Out   bool            `json:"out_of_range,omitempty"` // beyond the limits of the DBC file
 }
 
 // Bus is what can be looked at of a CAN source: its frames, and what the DBC
@@ -103,7 +105,12 @@ func (b Bus) decode(f *can.Frame) []Signal {
 	for i := range values {
 		v := &values[i]
 		label, _ := v.Label()
-		signals[i] = Signal{Name: v.Signal.Name, Unit: v.Signal.Unit, Label: label, Value: v.AppendJSON(nil), Text: string(v.AppendJSON(nil))}
+		out := Signal{Name: v.Signal.Name, Unit: v.Signal.Unit, Label: label, Error: v.Missing(), Value: json.RawMessage("null")}
+		if out.Error == "" {
+			out.Value = v.AppendJSON(nil)
+			out.Text, out.Out = string(out.Value), v.OutOfRange()
+		}
+		signals[i] = out
 	}
 	return signals
 }
@@ -145,4 +152,23 @@ func (v *Values) Table() []Value {
 		}
 	}
 	return table
+}
+
+// Signal finds the newest frame that carries a signal and returns its value. It
+// returns false if no frame does, or if the value is not a number.
+func (b Bus) Signal(name string) (value float64, at time.Time, ok bool) {
+	rows, _ := b.Frames.Rows(nil)
+	for i := range rows {
+		f := &rows[i].Frame
+		m := b.message(f)
+		if m == nil || ok && !time.Unix(0, f.Time).After(at) {
+			continue
+		}
+		for _, v := range m.Decode(f.Payload(), nil) {
+			if v.Signal.Name == name && v.Missing() == "" {
+				value, at, ok = v.Float(), time.Unix(0, f.Time), true
+			}
+		}
+	}
+	return value, at, ok
 }

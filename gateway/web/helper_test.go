@@ -119,6 +119,15 @@ func (b *bench) ask(method, target, body string, header ...string) *http.Respons
 	return w.Result()
 }
 
+// askFrom asks as another machine does.
+func (b *bench) askFrom(remote, method, target string) *http.Response {
+	r := httptest.NewRequest(method, target, nil)
+	r.Host, r.RemoteAddr = "127.0.0.1:8090", remote
+	w := httptest.NewRecorder()
+	b.Handler().ServeHTTP(w, r)
+	return w.Result()
+}
+
 func (b *bench) token(role Role) string {
 	b.t.Helper()
 	token, err := NewToken(b.files, "t-"+string(role), role, 0, time.Now())

@@ -18,6 +18,8 @@ func (s *Server) table() []route {
 		{"GET /healthz", "", s.healthz},
 		{"GET /readyz", "", s.readyz},
 
+		{"GET /metrics", "", s.metrics}, // has a rule of its own
+
 		{"GET /api/v1/me", "", s.me},
 		{"POST /api/v1/login", "", s.login},
 		{"POST /api/v1/logout", "", s.logout},

@@ -1,0 +1,70 @@
+package web
+
+import (
+	"flag"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"fieldferry/gateway/live"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// everything is a snapshot in which everything is there.
+func everything() *live.Snapshot {
+	at := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+	return &live.Snapshot{Taken: at, Gateway: "gw-01", Version: "v0.9.0", Session: 3, Started: at.Add(-time.Hour), Up: time.Hour,
+		Clock: live.Clock{Trusted: true}, Process: live.Process{Memory: 20 << 20, CPUSeconds: 12.5, Goroutines: 30},
+		Buffer: live.Buffer{Records: 10, Disk: 4096, Limit: 1 << 20, LostBy: map[string]uint64{"evicted": 5, "corrupt": 0}, OldestAge: 2.5, Written: 99},
+		Uplink: live.Uplink{Connected: true, Sent: 100, Acked: 98, InFlight: 2},
+		Sources: []live.Source{
+			{Name: `en"gi\ne` + "\n", Kind: "can", State: live.Receives, Records: 1000, Age: 0.5, CAN: &live.CAN{Up: true, Controller: "error-active", Load: 12.5, Frames: 1000}},
+			{Name: "line1", Kind: "modbus", State: live.Partial, Records: 7, Age: -1, Modbus: &live.Modbus{Requests: 70, Timeouts: 3, Units: []live.Unit{
+				{Name: "meter", ID: 1, Answered: 60, Timeouts: 2, Exceptions: map[string]uint64{"2": 4}, P50: 37, P95: 44},
+				{Name: "tank", ID: 12, Offline: true, Timeouts: 305, P50: -1, P95: -1}}}},
+			{Name: "gateway", Kind: "gateway", State: live.Receives, Records: 3}},
+		Counts: []live.AlarmCount{{Code: "uplink_down", Times: 4}, {Code: "slave_offline", Raised: 1, Times: 1}}}
+}
+
+func TestMetrics(t *testing.T) {
+	b := newBench(t, Config{})
+	b.view.Publish(everything())
+	r := b.ask("GET", "/metrics", "", "Authorization", b.token(Read))
+	got, _ := io.ReadAll(r.Body)
+	const golden = "testdata/metrics.txt"
+	if *update {
+		if err := os.WriteFile(golden, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil || string(got) != string(want) {
+		t.Errorf("%v\n%s", err, got)
+	}
+	if path, err := exec.LookPath("promtool"); err == nil {
+		c := exec.Command(path, "check", "metrics")
+		c.Stdin = strings.NewReader(string(got))
+		if out, err := c.CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("promtool: %v\n%s", err, out)
+		}
+	} else if os.Getenv("CI") == "true" {
+		t.Error("promtool is missing: scripts/deps test")
+	}
+}
+
+func TestWhoMayReadMetrics(t *testing.T) {
+	for _, c := range []struct {
+		open   bool
+		remote string
+		want   int
+	}{{false, "127.0.0.1:5", 401}, {true, "127.0.0.1:5", 200}, {true, "[::1]:5", 200}, {true, "192.0.2.1:5", 401}} {
+		b := newBench(t, Config{Metrics: Metrics{OpenOnLoopback: c.open}})
+		if got := b.askFrom(c.remote, "GET", "/metrics"); got.StatusCode != c.want {
+			t.Errorf("%+v: %s", c, got.Status)
+		}
+	}
+}
