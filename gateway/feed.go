@@ -92,7 +92,16 @@ func (f *feed) decode(db *dbc.Database, only bool) {
 
 // Lost implements [can.Handler].
 func (f *feed) Lost(frames uint64) {
+	f.Gap()
 	f.src.Lose(time.Now().UnixNano(), frames, buffer.RxOverflow)
+}
+
+// Gap implements [can.GapHandler]: what is joined from several frames does not
+// span it.
+func (f *feed) Gap() {
+	if f.transport != nil {
+		f.transport.Lost()
+	}
 }
 
 // Reading implements [modbus.Handler].

@@ -12,6 +12,7 @@
 //	  ?speed=10              ten times as fast; speed=max: as fast as it can be read
 //	  ?loop                  again and again
 //	  ?time=log              stamped with the log's times, not with the present
+//	  ?bus=can1              the frames of this interface of the log; else those of the first
 //	sim:engine               a J1939 diesel engine on a test cycle, 150 frames/s
 //	sim:ramp?rate=1000       one counter in frame 123, 1000 times a second
 //
@@ -75,6 +76,18 @@ type Frame struct {
 	// Suppressed is how many frames of this id a [Limit] has kept back since
 	// the one handed over before.
 	Suppressed uint32
+
+	// Clock is when the frame was on the bus by the clock of a log that is
+	// replayed, however fast; it only serves to measure silences. 0: as Time.
+	Clock int64
+}
+
+// BusTime is the time by which silences on the bus are measured.
+func (f *Frame) BusTime() int64 {
+	if f.Clock != 0 {
+		return f.Clock
+	}
+	return f.Time
 }
 
 // Filter passes frames whose arbitration id matches under a mask, as the
@@ -137,6 +150,14 @@ const (
 // is called as Frames is, after the frames before it.
 type ErrorHandler interface {
 	ErrorFrame(f *Frame)
+}
+
+// GapHandler is what a [Handler] may be besides, to be told where the frames
+// may have a gap that nobody can count: the controller had an overflow or went
+// bus-off, the link was down, or Run begins. It is called as Frames is, after
+// the frames before the gap.
+type GapHandler interface {
+	Gap()
 }
 
 // ErrEnd is what [Bus.Run] returns when a replayed log has been played to its

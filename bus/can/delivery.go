@@ -60,6 +60,7 @@ type delivery struct {
 	b      *Bus
 	h      Handler
 	errors ErrorHandler // nil: the handler does not want them
+	gaps   GapHandler   // nil: the handler does not want to know
 	failed Frame        // the error frame at hand
 	n      int
 	batch  [batchLen]Frame
@@ -68,6 +69,7 @@ type delivery struct {
 func newDelivery(b *Bus, h Handler) *delivery {
 	d := &delivery{b: b, h: h}
 	d.errors, _ = h.(ErrorHandler)
+	d.gaps, _ = h.(GapHandler)
 	return d
 }
 
@@ -121,6 +123,14 @@ func (d *delivery) lost(n uint64) {
 	d.h.Lost(n)
 }
 
+// gap notes that frames may be missing after those gathered so far.
+func (d *delivery) gap() {
+	d.flush()
+	if d.gaps != nil {
+		d.gaps.Gap()
+	}
+}
+
 // link follows the interface. reason says what happened to it.
 func (d *delivery) link(up bool, reason string) {
 	d.b.count.up.Store(up)
@@ -135,5 +145,6 @@ func (d *delivery) link(up bool, reason string) {
 		d.recovered(cause{at: why.at, by: "link up"})
 		return
 	}
+	d.gap()
 	d.report(c, bus.LinkDown, true, why)
 }

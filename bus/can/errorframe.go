@@ -69,6 +69,7 @@ func (d *delivery) errorFrame(f *Frame) {
 	}
 	switch {
 	case class&unix.CAN_ERR_BUSOFF != 0:
+		d.gap()
 		d.b.cond.busOffAt = f.Time
 		d.condition(bus.BusOff, true, why)
 	case class&unix.CAN_ERR_RESTARTED != 0:
@@ -76,6 +77,9 @@ func (d *delivery) errorFrame(f *Frame) {
 	}
 	if class&unix.CAN_ERR_CRTL == 0 {
 		return
+	}
+	if f.Data[1]&unix.CAN_ERR_CRTL_RX_OVERFLOW != 0 {
+		d.gap()
 	}
 	// The driver reports the worse of the two directions. Overflow bits say
 	// nothing about the state.

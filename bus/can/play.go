@@ -3,9 +3,12 @@ package can
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -13,6 +16,9 @@ import (
 // maxGap is the longest silence a replay keeps. More than that is the clock of
 // the recording machine that was set, not a silent bus.
 const maxGap = 24 * time.Hour
+
+// maxLogBuses is how many other interfaces of a log are named.
+const maxLogBuses = 8
 
 // atOnce is the due time of a frame that is not to be waited for.
 const atOnce = time.Duration(-1)
@@ -109,7 +115,7 @@ func (b *Bus) runReplay(ctx context.Context, d *delivery) error {
 	} else if !info.Mode().IsRegular() {
 		return replayError(b.src.Name, errors.New("not a regular file; record one with candump -l"))
 	}
-	t := &logTrack{b: b, file: file, log: NewLogReader(file)}
+	t := &logTrack{b: b, file: file, log: NewLogReader(file), bus: b.src.Bus}
 	err = b.play(ctx, t, d)
 	if errors.Is(err, io.EOF) {
 		err = ErrEnd
@@ -134,6 +140,12 @@ type logTrack struct {
 	faults uint64 // of this lap
 	sawFD  bool
 
+	bus      string   // the interface of the log that is played; empty: not known yet
+	others   []string // its other interfaces, the first few
+	passed   uint64   // their frames of this lap
+	clock    LogClock
+	sawClock bool // a warning about it was given
+
 	// base is the due time of the frame whose log time is baseTime; last and
 	// lastTime are those of the latest frame, gap what lay before it.
 	base, last, gap    time.Duration
@@ -143,15 +155,18 @@ type logTrack struct {
 
 func (t *logTrack) next(f *Frame) (time.Duration, error) {
 	for {
-		_, err := t.log.Next(f)
+		iface, err := t.log.Next(f)
 		var bad *LineError
 		switch {
+		case err == nil && !t.plays(iface):
+			return 0, errNoFrame
 		case err == nil:
 			t.frames++
 			if f.Flags&FD != 0 && !t.b.cfg.FD && !t.sawFD {
 				t.sawFD = true
 				t.b.log.Warn("the log has CAN FD frames, which are passed over: CAN FD is not switched on for this interface")
 			}
+			f.Clock = t.clock.Next(f.Time)
 			return t.due(f.Time), nil
 		case errors.As(err, &bad):
 			t.fault(bad)
@@ -164,6 +179,27 @@ func (t *logTrack) next(f *Frame) (time.Duration, error) {
 			return 0, replayError(t.b.src.Name, err)
 		}
 	}
+}
+
+// plays reports whether the frames of an interface of the log are played. Two
+// interfaces are two buses, of which a source is one.
+func (t *logTrack) plays(iface []byte) bool {
+	if string(iface) == t.bus {
+		return true
+	}
+	if t.bus == "" {
+		t.bus = string(iface)
+		return true
+	}
+	t.passed++
+	if len(t.others) < maxLogBuses && !slices.ContainsFunc(t.others, func(s string) bool { return s == string(iface) }) {
+		t.others = append(t.others, string(iface))
+		if t.b.src.Bus == "" {
+			t.b.log.Warn("the log has frames of another interface, which are passed over: a source is one bus; play them as a source of their own, with ?bus=NAME",
+				"plays", t.bus, "bus", string(iface))
+		}
+	}
+	return false
 }
 
 // fault counts a line that is no frame, and names the first few.
@@ -181,8 +217,18 @@ func (t *logTrack) lap() error {
 	if t.faults > 0 {
 		t.b.log.Warn("lines of the log were passed over", "lines", t.faults, "frames", t.frames)
 	}
+	if t.b.src.Bus == "" && t.passed > 0 {
+		t.b.log.Warn("frames of other interfaces of the log were passed over", "frames", t.passed, "played", t.frames)
+	}
+	if t.frames == 0 && len(t.others) > 0 {
+		return replayError(t.b.src.Name, fmt.Errorf("no frame of %s in it; it has frames of %s", t.bus, strings.Join(t.others, ", ")))
+	}
 	if t.frames == 0 {
 		return replayError(t.b.src.Name, errors.New("no frame in it; a log is recorded with candump -l"))
+	}
+	if t.frames > 1 && !t.clock.Useful() && !t.sawClock {
+		t.sawClock = true
+		t.b.log.Warn("the times of the log are all the same or go back: silences cannot be seen in it, and long J1939 messages are joined by the order of their packets alone")
 	}
 	if !t.b.src.Loop {
 		return io.EOF
@@ -191,7 +237,8 @@ func (t *logTrack) lap() error {
 		return replayError(t.b.src.Name, err)
 	}
 	t.log.Reset(t.file)
-	t.frames, t.faults = 0, 0
+	t.frames, t.faults, t.passed = 0, 0, 0
+	t.clock.Restart()
 	// The first frame follows the last at the distance of the two before, and
 	// a log without any duration does not become an endless loop without pause.
 	t.base = t.last + max(t.gap, time.Millisecond)

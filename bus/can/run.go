@@ -109,6 +109,7 @@ func (b *Bus) Run(ctx context.Context, h Handler) error {
 	defer b.running.Store(false)
 	defer b.count.up.Store(false)
 	d := newDelivery(b, h)
+	d.gap()
 	var err error
 	switch b.src.Kind {
 	case Replay:

@@ -32,6 +32,9 @@ const (
 	MaxRampRate      = 100000 // frames per second
 )
 
+// AnyInterface is candump's word for all CAN interfaces. No [Source] is.
+const AnyInterface = "any"
+
 // Source is what [Config].Interface names, taken apart by [ParseInterface].
 type Source struct {
 	Kind    SourceKind
@@ -39,6 +42,7 @@ type Source struct {
 	Speed   float64 // Replay: 1 is the log's own timing, +Inf as fast as it can be read
 	Loop    bool    // Replay: begin again at the end
 	LogTime bool    // Replay: stamp frames with the log's times
+	Bus     string  // Replay: the interface of the log whose frames are played; empty: the first
 	Rate    int     // sim:ramp: frames per second
 }
 
@@ -71,6 +75,9 @@ func (s Source) String() string {
 		if s.LogTime {
 			opts = append(opts, "time=log")
 		}
+		if s.Bus != "" {
+			opts = append(opts, "bus="+s.Bus)
+		}
 		if len(opts) == 0 && strings.Contains(s.Name, "?") {
 			opts = append(opts, "speed=1") // the last question mark begins the options
 		}
@@ -98,6 +105,8 @@ func checkDeviceName(s string) error {
 	switch {
 	case s == "" || s == "." || s == "..":
 		what = "is no interface name"
+	case s == AnyInterface:
+		return &SyntaxError{s, "means all CAN interfaces to candump; here it is one interface", "name one, such as can0; each further one is a source of its own"}
 	case len(s) > MaxInterfaceName:
 		what = fmt.Sprintf("is longer than the %d characters an interface name can have", MaxInterfaceName)
 	case strings.ContainsAny(s, "/:"):
@@ -120,7 +129,7 @@ func parseReplay(rest string) (Source, error) {
 	if src.Name == "" || strings.ContainsRune(src.Name, 0) {
 		return src, &SyntaxError{"replay:" + rest, "names no file", "write such as replay:drive.log?speed=10"}
 	}
-	return src, eachOption(opts, "the options are speed=N, loop and time=log, joined by &", func(key, value string, bare bool) (ok bool) {
+	return src, eachOption(opts, "the options are speed=N, loop, time=log and bus=NAME, joined by &", func(key, value string, bare bool) (ok bool) {
 		switch key {
 		case "speed":
 			src.Speed, ok = parseSpeed(value)
@@ -130,6 +139,9 @@ func parseReplay(rest string) (Source, error) {
 		case "time":
 			src.LogTime = value == "log"
 			ok = src.LogTime || value == "now"
+		case "bus":
+			src.Bus = value
+			ok = value != "" && !strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r >= 0x7f })
 		}
 		return ok
 	})

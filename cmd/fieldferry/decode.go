@@ -88,6 +88,9 @@ func (a *app) decode(o decodeOptions, log string) error {
 	}
 	err = d.Decode(in, a.stdout)
 	malformed.report(a.stderr, log)
+	if n := d.Stats().Untimed; n > 0 {
+		fmt.Fprintf(a.stderr, "%s: the times of the log are missing, all the same or go back: J1939 messages (%d) were joined by the order of their packets alone\n", log, n)
+	}
 	return err
 }
 

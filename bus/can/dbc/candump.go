@@ -1,6 +1,8 @@
 package dbc
 
 import (
+	"time"
+
 	"fieldferry/bus/can"
 )
 
@@ -35,6 +37,10 @@ var nibble = func() (t [256]byte) {
 // Bits of the id as the kernel and candump write it (linux/can.h).
 const (
 	errorFlag = 0x20000000
+
+	errorController      = 4 // CAN_ERR_CRTL, of an error frame's id
+	overflowOfController = 1 // CAN_ERR_CRTL_RX_OVERFLOW, of its second byte
+
 	bitRate   = 1 // CANFD_BRS
 	errState  = 2 // CANFD_ESI
 )
@@ -317,10 +323,10 @@ func (l *logLine) parseShownData(b []byte, i, length int) error {
 	return nil
 }
 
-// time returns the stamp in nanoseconds, or 0 if it is no number.
+// time returns the stamp in nanoseconds, or 0 if there is none.
 func (l *logLine) time() int64 {
 	if l.quoted {
-		return 0
+		return l.date()
 	}
 	var seconds, fraction int64
 	unit := int64(1e9)
@@ -337,4 +343,14 @@ func (l *logLine) time() int64 {
 		}
 	}
 	return seconds*1e9 + fraction
+}
+
+// date returns the time of a date as candump -tA writes it, in no particular
+// time zone: only differences count.
+func (l *logLine) date() int64 {
+	t, err := time.Parse("2006-01-02 15:04:05.999999999", string(l.stamp))
+	if err != nil {
+		return 0
+	}
+	return t.UnixNano()
 }

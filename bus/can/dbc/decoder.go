@@ -38,7 +38,8 @@ type Decoder struct {
 }
 
 type busTransport struct {
-	name string
+	name  string
+	clock can.LogClock
 	*Transport
 }
 
@@ -48,6 +49,7 @@ type DecoderStats struct {
 	Frames    int64
 	Decoded   int64 // frames described by the database
 	Packets   int64 // J1939 messages joined and described
+	Untimed   int64 // J1939 messages joined by the order of their packets alone: the log's times say nothing
 	Malformed int64 // lines that hold no frame
 }
 
@@ -69,6 +71,9 @@ func (d *Decoder) Stats() DecoderStats { return d.stats }
 func (d *Decoder) Decode(r io.Reader, w io.Writer) error {
 	buf := make([]byte, readSize)
 	d.lineNo = 0
+	for i := range d.buses {
+		d.buses[i].clock.Restart()
+	}
 	have, long := 0, false // bytes of an unfinished line; it is too long and already reported
 	for {
 		n, err := r.Read(buf[have:])
@@ -152,7 +157,10 @@ func (d *Decoder) frame(line []byte) {
 		d.flags(l)
 	}
 	d.out = append(d.out, '}', '\n')
-	if l.extended && d.db.J1939() {
+	switch {
+	case l.flags&can.ErrorFrame != 0:
+		d.lost(l)
+	case l.extended && d.db.J1939():
 		d.transport(l)
 	}
 }
@@ -271,10 +279,14 @@ func (d *Decoder) transport(l *logLine) {
 	if t == nil {
 		return
 	}
-	f := can.Frame{Time: l.time(), ID: l.id, Flags: l.flags, Len: uint8(l.length), Data: l.data}
+	at := l.time()
+	f := can.Frame{Time: at, Clock: t.clock.Next(at), ID: l.id, Flags: l.flags, Len: uint8(l.length), Data: l.data}
 	packet, ok := t.Feed(&f)
 	if !ok {
 		return
+	}
+	if !t.clock.Useful() {
+		d.stats.Untimed++
 	}
 	m := d.db.LookupPacket(packet.ID())
 	if m == nil {
@@ -286,16 +298,28 @@ func (d *Decoder) transport(l *logLine) {
 	d.out = append(d.out, '}', '\n')
 }
 
-func (d *Decoder) transportOf(bus []byte) *Transport {
+// lost ends the transfers of a bus whose controller says that it had to drop
+// frames.
+func (d *Decoder) lost(l *logLine) {
+	if l.id&errorController == 0 || l.length < 2 || l.data[1]&overflowOfController == 0 {
+		return
+	}
+	for i := range d.buses {
+		if d.buses[i].name == string(l.bus) {
+			d.buses[i].Lost()
+		}
+	}
+}
+
+func (d *Decoder) transportOf(bus []byte) *busTransport {
 	for i := range d.buses {
 		if d.buses[i].name == string(bus) {
-			return d.buses[i].Transport
+			return &d.buses[i]
 		}
 	}
 	if len(d.buses) == maxBuses {
 		return nil
 	}
-	t := new(Transport)
-	d.buses = append(d.buses, busTransport{string(bus), t})
-	return t
+	d.buses = append(d.buses, busTransport{name: string(bus), Transport: new(Transport)})
+	return &d.buses[len(d.buses)-1]
 }

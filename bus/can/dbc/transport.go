@@ -22,9 +22,15 @@ const (
 	maxTransferSize = 255 * packetSize // 1785
 )
 
-// transferTimeout is the longest silence within a transfer: T2 and T3 of SAE
-// J1939-21, the longest there are.
-const transferTimeout = int64(1250 * time.Millisecond)
+// The longest silences of SAE J1939-21 5.10.2.4 and 5.13.3, by what came last.
+const (
+	silencePacket   = int64(750 * time.Millisecond)  // T1: a packet, and more are due
+	silenceRequest  = int64(1250 * time.Millisecond) // T2: a CTS
+	silenceAnswer   = int64(1250 * time.Millisecond) // T3: an announcement, or the last packet a CTS asked for
+	silenceHold     = int64(1050 * time.Millisecond) // T4: a CTS that asks for a pause
+	clockTolerance  = int64(10 * time.Millisecond)   // times of neighbouring frames may cross by as much
+	noSourceAddress = 254                            // from here on no node may send a message
+)
 
 // maxTransfers is how many transfers a Transport follows at once. A source may
 // have one to all and one to each other node; a bus rarely has three.
@@ -44,10 +50,13 @@ type Packet struct {
 func (p *Packet) ID() uint32 { return J1939ID(p.Priority, p.PGN, p.Destination, p.Source) }
 
 // Transport joins the packets of long J1939 messages, as a listener: broadcasts
-// (BAM) and transfers between two nodes (RTS/CTS). It needs at most 120 KB.
-// Silence is measured by the times of the frames. The zero value is ready to use.
+// (BAM) and transfers between two nodes (RTS/CTS). Whatever says that a packet
+// may be of another message ends a transfer: rather none than a mixture. It
+// needs at most 130 KB. Silence is measured by the clocks of the frames. The
+// zero value is ready to use.
 type Transport struct {
 	sessions []session
+	used     uint64 // rises with each use of a session
 	stats    TransportStats
 }
 
@@ -55,30 +64,28 @@ type Transport struct {
 type TransportStats struct {
 	Complete uint64
 	Aborted  uint64 // given up by one of the nodes, or replaced by a new one
-	TimedOut uint64 // packets missing
+	TimedOut uint64 // silent for too long
+	Broken   uint64 // packets or requests that contradict the transfer, or frames that were lost
 	Faulty   uint64 // announcements and packets that contradict the protocol, or belong to no known transfer
-}
-
-type session struct {
-	active              bool
-	source, destination uint8
-	priority            uint8
-	packets             uint8
-	missing             uint8
-	size                int
-	pgn                 uint32
-	last                int64     // time of the last frame
-	seen                [4]uint64 // a bit for each packet
-	data                []byte
 }
 
 // Stats returns what was counted since the beginning.
 func (t *Transport) Stats() TransportStats { return t.stats }
 
+// Lost ends all open transfers: frames of the bus were lost, and nobody knows
+// which. A lost end and a lost beginning would make one message of two.
+func (t *Transport) Lost() {
+	for i := range t.sessions {
+		if s := &t.sessions[i]; s.active {
+			end(s, &t.stats.Broken)
+		}
+	}
+}
+
 // Feed takes a frame of the bus and reports whether it completed a message.
 // Frames that are not of the transport protocol are passed over.
 func (t *Transport) Feed(f *can.Frame) (Packet, bool) {
-	if f.Flags != can.Extended || f.Len != 8 {
+	if f.Flags != can.Extended {
 		return Packet{}, false
 	}
 	switch PGN(f.ID) {
@@ -94,49 +101,75 @@ func (t *Transport) Feed(f *can.Frame) (Packet, bool) {
 func (t *Transport) connection(f *can.Frame) {
 	source, destination := SourceAddress(f.ID), Destination(f.ID)
 	pgn := uint32(f.Data[5]) | uint32(f.Data[6])<<8 | uint32(f.Data[7])<<16
-	switch f.Data[0] {
+	control := f.Data[0]
+	if f.Len != 8 {
+		control, pgn = 0, 0 // of what it seems to be nothing holds
+	}
+	now := f.BusTime()
+	switch control {
 	case controlRTS, controlBAM:
-		size, packets := int(f.Data[1])|int(f.Data[2])<<8, int(f.Data[3])
-		if size < minTransferSize || size > maxTransferSize || packets != (size+packetSize-1)/packetSize ||
-			pgn > 0x3FFFF || (f.Data[0] == controlBAM) != (destination == GlobalAddress) {
-			t.stats.Faulty++
-			return
-		}
-		s := t.begin(source, destination, f.Time)
-		s.priority, s.pgn, s.size = Priority(f.ID), pgn, size
-		s.packets, s.missing = uint8(packets), uint8(packets)
-		s.seen = [4]uint64{}
-		if cap(s.data) < maxTransferSize {
-			s.data = make([]byte, maxTransferSize)
-		}
-	case controlCTS: // of the receiver, which may ask for packets again or for a pause
-		if s := t.find(destination, source, f.Time); s != nil {
-			s.last = f.Time
+		t.announcement(f, pgn)
+	case controlCTS: // of the receiver
+		if s := t.find(destination, source, now); s != nil && !s.ask(pgn, int(f.Data[1]), int(f.Data[2]), now) {
+			end(s, &t.stats.Broken)
 		}
 	case controlAcknowledge: // of the receiver: it has what this listener has not
-		t.end(t.find(destination, source, f.Time))
-	case controlAbort: // of either
-		t.end(t.find(destination, source, f.Time))
-		t.end(t.find(source, destination, f.Time))
+		switch s := t.find(destination, source, now); {
+		case s == nil:
+		case s.pgn == pgn:
+			end(s, &t.stats.Aborted)
+		case s.high > 0: // what came was of the other message
+			end(s, &t.stats.Broken)
+		}
+	case controlAbort: // of either; it does not say in which direction
+		for _, s := range [2]*session{t.find(destination, source, now), t.find(source, destination, now)} {
+			if s != nil && s.active && s.pgn == pgn {
+				end(s, &t.stats.Aborted)
+			}
+		}
 	default:
 		t.stats.Faulty++
+		if f.Len != 8 { // perhaps an announcement
+			end(t.find(source, destination, now), &t.stats.Broken)
+		}
+	}
+}
+
+// announcement takes TP.CM_RTS and TP.CM_BAM. Also one that cannot be followed
+// says that what comes now is another message.
+func (t *Transport) announcement(f *can.Frame, pgn uint32) {
+	source, destination, now := SourceAddress(f.ID), Destination(f.ID), f.BusTime()
+	end(t.find(source, destination, now), &t.stats.Aborted)
+	size, packets := int(f.Data[1])|int(f.Data[2])<<8, int(f.Data[3])
+	if size < minTransferSize || size > maxTransferSize || packets != (size+packetSize-1)/packetSize ||
+		pgn > 0x3FFFF || source >= noSourceAddress || (f.Data[0] == controlBAM) != (destination == GlobalAddress) {
+		t.stats.Faulty++
+		return
+	}
+	s := t.idle()
+	data := s.data
+	if data == nil {
+		data = make([]byte, maxTransferSize)
+	}
+	*s = session{
+		active: true, source: source, destination: destination, priority: Priority(f.ID), pgn: pgn, size: size,
+		packets: packets, missing: packets, next: 1, last: now, silence: silenceAnswer, used: t.use(), data: data,
 	}
 }
 
 // packet takes TP.DT.
 func (t *Transport) packet(f *can.Frame) (Packet, bool) {
-	s := t.find(SourceAddress(f.ID), Destination(f.ID), f.Time)
-	n := int(f.Data[0]) - 1
-	if s == nil || n < 0 || n >= int(s.packets) {
+	s := t.find(SourceAddress(f.ID), Destination(f.ID), f.BusTime())
+	if s == nil || f.Len != 8 {
 		t.stats.Faulty++
+		end(s, &t.stats.Broken)
 		return Packet{}, false
 	}
-	s.last = f.Time
-	copy(s.data[n*packetSize:], f.Data[1:8])
-	if bit := uint64(1) << (n % 64); s.seen[n/64]&bit == 0 {
-		s.seen[n/64] |= bit
-		s.missing--
+	if !s.take(int(f.Data[0]), f.Data[1:8], f.BusTime()) {
+		end(s, &t.stats.Broken)
+		return Packet{}, false
 	}
+	s.used = t.use()
 	if s.missing > 0 {
 		return Packet{}, false
 	}
@@ -153,8 +186,7 @@ func (t *Transport) find(source, destination uint8, now int64) *session {
 			continue
 		}
 		if s.expired(now) {
-			s.active = false
-			t.stats.TimedOut++
+			end(s, &t.stats.TimedOut)
 			return nil
 		}
 		return s
@@ -162,44 +194,36 @@ func (t *Transport) find(source, destination uint8, now int64) *session {
 	return nil
 }
 
-// expired allows for clocks that step back: such a transfer begins anew.
-func (s *session) expired(now int64) bool {
-	return now-s.last > transferTimeout || s.last-now > transferTimeout
-}
-
-func (t *Transport) end(s *session) {
+// end ends a transfer, if there is one, and counts why.
+func end(s *session, why *uint64) {
 	if s != nil {
 		s.active = false
-		t.stats.Aborted++
+		*why++
 	}
 }
 
-// begin returns a session for a new transfer: that of the same nodes, an idle
-// one, a new one, or the one that has been silent for longest.
-func (t *Transport) begin(source, destination uint8, now int64) *session {
-	var use *session
-	if use = t.find(source, destination, now); use != nil {
-		t.end(use)
-	}
+// idle returns a session for a new transfer: an idle one, a new one, or the one
+// that has been silent for longest.
+func (t *Transport) idle() *session {
+	var oldest *session
 	for i := range t.sessions {
 		s := &t.sessions[i]
-		if use == nil && !s.active {
-			use = s
+		if !s.active {
+			return s
+		}
+		if oldest == nil || s.used < oldest.used {
+			oldest = s
 		}
 	}
-	if use == nil && len(t.sessions) < maxTransfers {
+	if len(t.sessions) < maxTransfers {
 		t.sessions = append(t.sessions, session{})
-		use = &t.sessions[len(t.sessions)-1]
+		return &t.sessions[len(t.sessions)-1]
 	}
-	if use == nil {
-		use = &t.sessions[0]
-		for i := range t.sessions {
-			if s := &t.sessions[i]; s.last < use.last {
-				use = s
-			}
-		}
-		t.stats.TimedOut++
-	}
-	use.active, use.source, use.destination, use.last = true, source, destination, now
-	return use
+	end(oldest, &t.stats.TimedOut)
+	return oldest
+}
+
+func (t *Transport) use() uint64 {
+	t.used++
+	return t.used
 }

@@ -28,7 +28,8 @@ func (s *sender) announce() can.Frame {
 
 func (s *sender) connection(head ...byte) can.Frame {
 	f := can.Frame{ID: J1939ID(7, pgnConnection, s.destination, s.source), Flags: can.Extended, Len: 8}
-	copy(f.Data[:], append(head, byte(s.pgn), byte(s.pgn>>8), byte(s.pgn>>16)))
+	f.Data = [64]byte{0xFF, 0xFF, 0xFF, 0xFF, 0xFF, byte(s.pgn), byte(s.pgn >> 8), byte(s.pgn >> 16)}
+	copy(f.Data[:5], head)
 	return f
 }
 
@@ -90,50 +91,102 @@ func TestTransportSizes(t *testing.T) {
 	}
 }
 
-func TestTransportFaults(t *testing.T) {
+func TestTransportRules(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
-	bam := sender{0x10, GlobalAddress, 0xFECA, randomBytes(r, 20)}
-	rts := sender{0x10, 0x21, 0xFECA, randomBytes(r, 20)}
+	bam := sender{0x10, GlobalAddress, 0xFECA, randomBytes(r, 40)} // 6 packets
+	rts := sender{0x10, 0x21, 0xFECA, randomBytes(r, 40)}
 	back := sender{0x21, 0x10, 0xFECA, nil}
-	other := sender{0x11, GlobalAddress, 0xFECB, randomBytes(r, 20)}
+	other := sender{0x11, GlobalAddress, 0xFECB, randomBytes(r, 40)}
+	next := sender{0x10, 0x21, 0xFEFE, randomBytes(r, 40)} // of another group
+	nextBack := sender{0x21, 0x10, 0xFEFE, nil}
+	opposite := sender{0x21, 0x10, 0xFECC, randomBytes(r, 40)}
+	cts := func(count, first byte) can.Frame { return back.connection(controlCTS, count, first) }
 	odd := func(change func(*can.Frame)) can.Frame {
 		f := bam.announce()
 		change(&f)
 		return f
 	}
+	packets := func(s sender, numbers ...int) (frames []can.Frame) {
+		for _, n := range numbers {
+			frames = append(frames, s.packet(n-1))
+		}
+		return frames
+	}
+	join := func(parts ...any) (frames []can.Frame) {
+		for _, p := range parts {
+			switch p := p.(type) {
+			case can.Frame:
+				frames = append(frames, p)
+			case []can.Frame:
+				frames = append(frames, p...)
+			}
+		}
+		return frames
+	}
+	type stats = TransportStats
 	tests := []struct {
 		name   string
 		frames []can.Frame
 		want   int
-		stats  TransportStats
+		stats  stats
 	}{
-		{"packets in any order, one twice", []can.Frame{rts.announce(), rts.packet(2), rts.packet(0), rts.packet(2), rts.packet(1)}, 1,
-			TransportStats{Complete: 1}},
-		{"a packet missing", []can.Frame{bam.announce(), bam.packet(0), bam.packet(2)}, 0, TransportStats{}},
-		{"begun anew", []can.Frame{bam.announce(), bam.packet(0), bam.announce(), bam.packet(1), bam.packet(2)}, 0, TransportStats{Aborted: 1}},
-		{"no announcement", []can.Frame{bam.packet(0)}, 0, TransportStats{Faulty: 1}},
-		{"packet 0", []can.Frame{bam.announce(), {ID: 0x1CEBFF10, Flags: can.Extended, Len: 8}}, 0, TransportStats{Faulty: 1}},
-		{"packet beyond the end", []can.Frame{bam.announce(), {ID: 0x1CEBFF10, Flags: can.Extended, Len: 8, Data: [64]byte{4}}}, 0, TransportStats{Faulty: 1}},
-		{"after the end", append(bam.frames(), bam.packet(2)), 1, TransportStats{Complete: 1, Faulty: 1}},
-		{"two at once", []can.Frame{bam.announce(), other.announce(), rts.announce(), bam.packet(0), other.packet(0), rts.packet(0), bam.packet(1),
-			other.packet(1), rts.packet(1), rts.packet(2), bam.packet(2), other.packet(2)}, 3, TransportStats{Complete: 3}},
-		{"aborted by the sender", []can.Frame{rts.announce(), rts.packet(0), rts.connection(controlAbort, 3), rts.packet(1)}, 0,
-			TransportStats{Aborted: 1, Faulty: 1}},
-		{"aborted by the receiver", []can.Frame{rts.announce(), rts.packet(0), back.connection(controlAbort, 3), rts.packet(1)}, 0,
-			TransportStats{Aborted: 1, Faulty: 1}},
-		{"acknowledged, though a packet was not seen", []can.Frame{rts.announce(), rts.packet(0), rts.packet(2), back.connection(controlAcknowledge)}, 0,
-			TransportStats{Aborted: 1}},
-		{"clear to send", []can.Frame{rts.announce(), back.connection(controlCTS, 1, 1), rts.packet(0), back.connection(controlCTS, 2, 2),
-			rts.packet(1), rts.packet(2), back.connection(controlAcknowledge)}, 1, TransportStats{Complete: 1}},
-		{"too short", []can.Frame{odd(func(f *can.Frame) { f.Data[1], f.Data[3] = 8, 2 })}, 0, TransportStats{Faulty: 1}},
-		{"too long", []can.Frame{odd(func(f *can.Frame) { f.Data[1], f.Data[2], f.Data[3] = 0xFA, 6, 255 })}, 0, TransportStats{Faulty: 1}},
-		{"wrong number of packets", []can.Frame{odd(func(f *can.Frame) { f.Data[3] = 4 })}, 0, TransportStats{Faulty: 1}},
-		{"broadcast to one", []can.Frame{odd(func(f *can.Frame) { f.ID = 0x1CEC2110 })}, 0, TransportStats{Faulty: 1}},
-		{"parameter group beyond 18 bits", []can.Frame{odd(func(f *can.Frame) { f.Data[7] = 4 })}, 0, TransportStats{Faulty: 1}},
-		{"unknown control byte", []can.Frame{odd(func(f *can.Frame) { f.Data[0] = 99 })}, 0, TransportStats{Faulty: 1}},
-		{"short frame", []can.Frame{odd(func(f *can.Frame) { f.Len = 7 })}, 0, TransportStats{}},
-		{"standard frame", []can.Frame{odd(func(f *can.Frame) { f.Flags = 0 })}, 0, TransportStats{}},
-		{"remote frame", []can.Frame{odd(func(f *can.Frame) { f.Flags |= can.Remote })}, 0, TransportStats{}},
+		{"broadcast", bam.frames(), 1, stats{Complete: 1}},
+		{"broadcast, number back", join(bam.announce(), packets(bam, 1, 2, 3, 2, 3, 4, 5, 6)), 0, stats{Broken: 1, Faulty: 4}},
+		{"broadcast, number twice", join(bam.announce(), packets(bam, 1, 2, 2, 3, 4, 5, 6)), 0, stats{Broken: 1, Faulty: 4}},
+		{"broadcast, number left out", join(bam.announce(), packets(bam, 1, 2, 4, 3, 5, 6)), 0, stats{Broken: 1, Faulty: 3}},
+		{"broadcast, first left out", join(bam.announce(), packets(bam, 2, 1, 3, 4, 5, 6)), 0, stats{Broken: 1, Faulty: 5}},
+		{"begun again", join(bam.announce(), packets(bam, 1), bam.announce(), packets(bam, 2, 3)), 0, stats{Aborted: 1, Broken: 1, Faulty: 1}},
+		{"no announcement", packets(bam, 1), 0, stats{Faulty: 1}},
+		{"packet 0", []can.Frame{bam.announce(), {ID: 0x1CEBFF10, Flags: can.Extended, Len: 8}}, 0, stats{Broken: 1}},
+		{"packet beyond the end", []can.Frame{bam.announce(), {ID: 0x1CEBFF10, Flags: can.Extended, Len: 8, Data: [64]byte{7}}}, 0, stats{Broken: 1}},
+		{"after the end", append(bam.frames(), bam.packet(2)), 1, stats{Complete: 1, Faulty: 1}},
+		{"three at once", join(bam.announce(), other.announce(), rts.announce(), bam.packet(0), other.packet(0), rts.packet(0), bam.packet(1),
+			other.packet(1), rts.packet(1), packets(bam, 3, 4, 5, 6), packets(other, 3, 4, 5, 6), packets(rts, 3, 4, 5, 6)), 3, stats{Complete: 3}},
+
+		{"clear to send", join(rts.announce(), cts(3, 1), packets(rts, 1, 2, 3), cts(3, 4), packets(rts, 4, 5, 6), back.connection(controlAcknowledge)), 1, stats{Complete: 1}},
+		{"a pause", join(rts.announce(), cts(3, 1), packets(rts, 1, 2, 3), cts(0, 255), cts(0, 255), cts(3, 4), packets(rts, 4, 5, 6)), 1, stats{Complete: 1}},
+		{"requests not seen", rts.frames(), 1, stats{Complete: 1}},
+		{"asked for again", join(rts.announce(), cts(6, 1), packets(rts, 1, 2, 3, 5, 6), cts(1, 4), packets(rts, 4)), 1, stats{Complete: 1}},
+		{"asked for again from there on", join(rts.announce(), cts(6, 1), packets(rts, 1, 2, 3, 5), cts(3, 4), packets(rts, 4, 5, 6)), 1, stats{Complete: 1}},
+		{"asked for again by one who has less", join(rts.announce(), cts(3, 1), packets(rts, 1, 2, 3), cts(1, 2), packets(rts, 2), cts(3, 4),
+			packets(rts, 4, 5, 6)), 1, stats{Complete: 1}},
+		{"sent again without a request", join(rts.announce(), cts(6, 1), packets(rts, 1, 2, 3, 2, 3, 4, 5, 6)), 0, stats{Broken: 1, Faulty: 4}},
+		{"filled up without a request", join(rts.announce(), cts(6, 1), packets(rts, 1, 2, 3, 5, 6, 4)), 0, stats{Broken: 1}},
+		{"more filled up than asked for", join(rts.announce(), cts(6, 1), packets(rts, 1, 3, 5, 6), cts(1, 2), packets(rts, 2, 4)), 0, stats{Broken: 1}},
+		{"sent again with other data", join(rts.announce(), cts(6, 1), packets(rts, 1, 2, 3), cts(6, 1), packets(next, 1, 2, 3, 4, 5, 6)), 0, stats{Broken: 1, Faulty: 5}},
+		{"asked for again, not sent again", join(rts.announce(), cts(6, 1), packets(rts, 1, 2, 3, 4), cts(4, 3), packets(rts, 5, 6)), 0, stats{}},
+		{"request of another group", join(rts.announce(), cts(6, 1), packets(rts, 1, 2, 3), nextBack.connection(controlCTS, 6, 1), packets(next, 1, 2, 3, 4, 5, 6)), 0,
+			stats{Broken: 1, Faulty: 6}},
+		{"pause of another group", join(rts.announce(), packets(rts, 1), nextBack.connection(controlCTS, 0), packets(rts, 2, 3, 4, 5, 6)), 0, stats{Broken: 1, Faulty: 5}},
+		{"request for packet 0", join(rts.announce(), cts(6, 0)), 0, stats{Broken: 1}},
+		{"request beyond the end", join(rts.announce(), cts(1, 7)), 0, stats{Broken: 1}},
+		{"request for more than there is", join(rts.announce(), cts(255, 1), packets(rts, 1, 2, 3, 4, 5, 6)), 1, stats{Complete: 1}},
+		{"acknowledged, though a packet was not seen", join(rts.announce(), packets(rts, 1, 2, 4, 5, 6), back.connection(controlAcknowledge)), 0, stats{Aborted: 1}},
+		{"another group acknowledged", join(rts.announce(), packets(rts, 1, 2, 3), nextBack.connection(controlAcknowledge), packets(rts, 4, 5, 6)), 0,
+			stats{Broken: 1, Faulty: 3}},
+		{"another group acknowledged late", join(rts.announce(), nextBack.connection(controlAcknowledge), packets(rts, 1, 2, 3, 4, 5, 6)), 1, stats{Complete: 1}},
+		{"aborted by the sender", join(rts.announce(), rts.packet(0), rts.connection(controlAbort, 3), rts.packet(1)), 0, stats{Aborted: 1, Faulty: 1}},
+		{"aborted by the receiver", join(rts.announce(), rts.packet(0), back.connection(controlAbort, 3), rts.packet(1)), 0, stats{Aborted: 1, Faulty: 1}},
+		{"another group aborted", join(rts.announce(), rts.packet(0), nextBack.connection(controlAbort, 1), packets(rts, 2, 3, 4, 5, 6)), 1, stats{Complete: 1}},
+		{"the opposite direction aborted", join(rts.announce(), opposite.announce(), rts.packet(0), opposite.connection(controlAbort, 1), packets(rts, 2, 3, 4, 5, 6),
+			packets(opposite, 1)), 1, stats{Complete: 1, Aborted: 1, Faulty: 1}},
+		{"broadcast beside a transfer to one", join(rts.announce(), bam.announce(), cts(6, 1), packets(bam, 1, 2), packets(rts, 1, 2, 3), packets(bam, 3, 4, 5, 6),
+			back.connection(controlAbort)), 1, stats{Complete: 1, Aborted: 1}},
+
+		{"too short", []can.Frame{odd(func(f *can.Frame) { f.Data[1], f.Data[3] = 8, 2 })}, 0, stats{Faulty: 1}},
+		{"too long", []can.Frame{odd(func(f *can.Frame) { f.Data[1], f.Data[2], f.Data[3] = 0xFA, 6, 255 })}, 0, stats{Faulty: 1}},
+		{"wrong number of packets", []can.Frame{odd(func(f *can.Frame) { f.Data[3] = 4 })}, 0, stats{Faulty: 1}},
+		{"broadcast to one", []can.Frame{odd(func(f *can.Frame) { f.ID = 0x1CEC2110 })}, 0, stats{Faulty: 1}},
+		{"from nobody", []can.Frame{odd(func(f *can.Frame) { f.ID = 0x1CECFFFE })}, 0, stats{Faulty: 1}},
+		{"parameter group beyond 18 bits", []can.Frame{odd(func(f *can.Frame) { f.Data[7] = 4 })}, 0, stats{Faulty: 1}},
+		{"an announcement that cannot be followed", join(bam.announce(), odd(func(f *can.Frame) { f.Data[3] = 5 }), packets(bam, 1, 2, 3, 4, 5, 6)), 0,
+			stats{Aborted: 1, Faulty: 7}},
+		{"a short announcement", join(bam.announce(), odd(func(f *can.Frame) { f.Len = 7 }), packets(bam, 1, 2, 3, 4, 5, 6)), 0, stats{Broken: 1, Faulty: 7}},
+		{"a short packet", join(bam.announce(), can.Frame{ID: 0x1CEBFF10, Flags: can.Extended, Len: 7, Data: [64]byte{1}}, packets(bam, 1, 2, 3, 4, 5, 6)), 0,
+			stats{Broken: 1, Faulty: 7}},
+		{"unknown control byte", []can.Frame{odd(func(f *can.Frame) { f.Data[0] = 99 })}, 0, stats{Faulty: 1}},
+		{"standard frame", []can.Frame{odd(func(f *can.Frame) { f.Flags = 0 })}, 0, stats{}},
+		{"remote frame", []can.Frame{odd(func(f *can.Frame) { f.Flags |= can.Remote })}, 0, stats{}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -149,21 +202,81 @@ func TestTransportFaults(t *testing.T) {
 	}
 }
 
-// TestTransportTimeout: silence is measured by the frames' times, and a clock
-// that steps back ends a transfer too.
-func TestTransportTimeout(t *testing.T) {
-	s := sender{0x10, GlobalAddress, 0xFECA, make([]byte, 14)}
+// TestTransportSilence: how long a silence ends a transfer depends on what came
+// before it.
+func TestTransportSilence(t *testing.T) {
+	bam := sender{0x10, GlobalAddress, 0xFECA, make([]byte, 28)} // 4 packets
+	rts := sender{0x10, 0x21, 0xFECA, make([]byte, 28)}
+	back := sender{0x21, 0x10, 0xFECA, nil}
+	cts := func(count, first byte) can.Frame { return back.connection(controlCTS, count, first) }
 	for _, test := range []struct {
-		silence time.Duration
-		want    int
-	}{{1250 * time.Millisecond, 1}, {1251 * time.Millisecond, 0}, {-time.Hour, 0}, {-time.Second, 1}} {
-		var tr Transport
-		now := int64(1e18)
-		feed(&tr, &now, s.announce(), s.packet(0))
-		now += int64(test.silence) - int64(50*time.Millisecond)
-		if got := feed(&tr, &now, s.packet(1)); len(got) != test.want {
-			t.Errorf("after %v: %d messages, want %d", test.silence, len(got), test.want)
+		name          string
+		before, after []can.Frame
+		most          time.Duration
+	}{
+		{"broadcast announced", []can.Frame{bam.announce()}, []can.Frame{bam.packet(0), bam.packet(1), bam.packet(2), bam.packet(3)}, 1250 * time.Millisecond},
+		{"broadcast", []can.Frame{bam.announce(), bam.packet(0)}, []can.Frame{bam.packet(1), bam.packet(2), bam.packet(3)}, 750 * time.Millisecond},
+		{"announced", []can.Frame{rts.announce()}, []can.Frame{cts(4, 1), rts.packet(0), rts.packet(1), rts.packet(2), rts.packet(3)}, 1250 * time.Millisecond},
+		{"asked for", []can.Frame{rts.announce(), cts(4, 1)}, []can.Frame{rts.packet(0), rts.packet(1), rts.packet(2), rts.packet(3)}, 1250 * time.Millisecond},
+		{"packet", []can.Frame{rts.announce(), cts(4, 1), rts.packet(0)}, []can.Frame{rts.packet(1), rts.packet(2), rts.packet(3)}, 750 * time.Millisecond},
+		{"packet, nobody seen to ask", []can.Frame{rts.announce(), rts.packet(0)}, []can.Frame{rts.packet(1), rts.packet(2), rts.packet(3)}, 750 * time.Millisecond},
+		{"last asked for", []can.Frame{rts.announce(), cts(1, 1), rts.packet(0)}, []can.Frame{cts(3, 2), rts.packet(1), rts.packet(2), rts.packet(3)}, 1250 * time.Millisecond},
+		{"pause", []can.Frame{rts.announce(), cts(0, 255)}, []can.Frame{cts(4, 1), rts.packet(0), rts.packet(1), rts.packet(2), rts.packet(3)}, 1050 * time.Millisecond},
+	} {
+		for silence, want := range map[time.Duration]int{test.most: 1, test.most + time.Millisecond: 0, -time.Millisecond: 1, -time.Second: 0, -time.Hour: 0} {
+			var tr Transport
+			now := int64(1e18)
+			feed(&tr, &now, test.before...)
+			now += int64(silence) - int64(50*time.Millisecond)
+			if got := feed(&tr, &now, test.after...); len(got) != want {
+				t.Errorf("%s, then %v: %d messages, want %d", test.name, silence, len(got), want)
+			}
+			if s := tr.Stats(); want == 0 && s.TimedOut != 1 {
+				t.Errorf("%s, then %v: %+v", test.name, silence, s)
+			}
 		}
+	}
+}
+
+// TestTransportClock: where a log is replayed fast, its own clock counts.
+func TestTransportClock(t *testing.T) {
+	s := sender{0x10, GlobalAddress, 0xFECA, make([]byte, 14)}
+	for silence, want := range map[time.Duration]int{750 * time.Millisecond: 1, 751 * time.Millisecond: 0} {
+		var tr Transport
+		joined := 0
+		for i, at := range []time.Duration{0, 50 * time.Millisecond, 50*time.Millisecond + silence} {
+			f := s.frames()[i]
+			f.Time, f.Clock = 1e18, 1+int64(at)
+			if p, ok := tr.Feed(&f); ok {
+				joined++
+				if p.Time != 1e18 {
+					t.Errorf("time %d", p.Time)
+				}
+			}
+		}
+		if joined != want {
+			t.Errorf("%v: %d messages, want %d", silence, joined, want)
+		}
+	}
+}
+
+// TestTransportLost: a gap of the bus ends what is open, also transfers of
+// which nothing is known to be missing.
+func TestTransportLost(t *testing.T) {
+	bam := sender{0x10, GlobalAddress, 0xFECA, make([]byte, 14)}
+	rts := sender{0x10, 0x21, 0xFECA, make([]byte, 14)}
+	var tr Transport
+	now := int64(0)
+	feed(&tr, &now, bam.announce(), rts.announce(), bam.packet(0), rts.packet(0))
+	tr.Lost()
+	if got := feed(&tr, &now, bam.packet(1), rts.packet(1)); len(got) != 0 {
+		t.Errorf("%d messages joined over a gap", len(got))
+	}
+	if got := feed(&tr, &now, bam.frames()...); len(got) != 1 {
+		t.Error("nothing is joined after a gap")
+	}
+	if want := (TransportStats{Complete: 1, Broken: 2, Faulty: 2}); tr.Stats() != want {
+		t.Errorf("%+v, want %+v", tr.Stats(), want)
 	}
 }
 

@@ -1,0 +1,86 @@
+package dbc
+
+import "bytes"
+
+// session is a transfer that is followed. Packets count from 1.
+type session struct {
+	active              bool
+	source, destination uint8
+	priority            uint8
+	pgn                 uint32
+	size                int
+	packets, missing    int
+
+	next    int       // the lowest number the next packet may have
+	asked   int       // the last packet the latest CTS asked for; 0: no CTS seen
+	high    int       // the highest number so far
+	seen    [4]uint64 // a bit for each packet, to be received again once it is asked for again
+	held    [4]uint64 // a bit for each packet that data has
+	last    int64     // time of the last frame
+	silence int64     // how much may follow it
+	used    uint64
+	data    []byte
+}
+
+// expired also holds if the clock was set back: nobody knows how long the
+// silence was.
+func (s *session) expired(now int64) bool {
+	gap := now - s.last
+	return gap > s.silence || gap < -clockTolerance
+}
+
+// take takes a packet and reports whether it can be of this transfer.
+func (s *session) take(n int, data []byte, now int64) bool {
+	switch broadcast := s.destination == GlobalAddress; {
+	case n < s.next, n > s.packets: // back, without a CTS that asks for it
+		return false
+	case broadcast && n > s.next: // nobody can ask for the one that is missing
+		return false
+	case n <= s.high && n > s.asked: // again, but not asked for
+		return false
+	}
+	place := s.data[(n-1)*packetSize : n*packetSize]
+	if bit, i := mark(n); s.held[i]&bit == 0 {
+		copy(place, data)
+	} else if !bytes.Equal(place, data) { // a packet sent again is what it was
+		return false
+	}
+	bit, i := mark(n)
+	s.held[i] |= bit
+	if s.seen[i]&bit == 0 {
+		s.seen[i] |= bit
+		s.missing--
+	}
+	s.next, s.high = n+1, max(s.high, n)
+	s.last, s.silence = now, silencePacket
+	if s.asked > 0 && n >= s.asked {
+		s.silence = silenceAnswer
+	}
+	return true
+}
+
+// ask takes a CTS and reports whether it can be of this transfer: count packets
+// from number first on are to follow, or a pause if count is 0.
+func (s *session) ask(pgn uint32, count, first int, now int64) bool {
+	if pgn != s.pgn {
+		return false
+	}
+	if count == 0 {
+		s.last, s.silence = now, silenceHold
+		return true
+	}
+	if first == 0 || first > s.packets {
+		return false
+	}
+	s.next, s.asked = first, min(first+count-1, s.packets)
+	for n := s.next; n <= s.asked; n++ {
+		if bit, i := mark(n); s.seen[i]&bit != 0 {
+			s.seen[i] &^= bit
+			s.missing++
+		}
+	}
+	s.last, s.silence = now, silenceRequest
+	return true
+}
+
+func mark(n int) (bit uint64, i int) { return 1 << ((n - 1) % 64), (n - 1) / 64 }
