@@ -41,8 +41,8 @@ const (
 	errorController      = 4 // CAN_ERR_CRTL, of an error frame's id
 	overflowOfController = 1 // CAN_ERR_CRTL_RX_OVERFLOW, of its second byte
 
-	bitRate   = 1 // CANFD_BRS
-	errState  = 2 // CANFD_ESI
+	bitRate  = 1 // CANFD_BRS
+	errState = 2 // CANFD_ESI
 )
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }

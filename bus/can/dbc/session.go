@@ -12,7 +12,7 @@ type session struct {
 	packets, missing    int
 
 	next    int       // the lowest number the next packet may have
-	asked   int       // the last packet the latest CTS asked for; 0: no CTS seen
+	asked   int       // the highest number it may have: what the latest CTS asked for, or all if none was seen
 	high    int       // the highest number so far
 	seen    [4]uint64 // a bit for each packet, to be received again once it is asked for again
 	held    [4]uint64 // a bit for each packet that data has
@@ -32,11 +32,9 @@ func (s *session) expired(now int64) bool {
 // take takes a packet and reports whether it can be of this transfer.
 func (s *session) take(n int, data []byte, now int64) bool {
 	switch broadcast := s.destination == GlobalAddress; {
-	case n < s.next, n > s.packets: // back, without a CTS that asks for it
+	case n < s.next, n > s.asked: // no CTS asks for it
 		return false
 	case broadcast && n > s.next: // nobody can ask for the one that is missing
-		return false
-	case n <= s.high && n > s.asked: // again, but not asked for
 		return false
 	}
 	place := s.data[(n-1)*packetSize : n*packetSize]
@@ -53,7 +51,7 @@ func (s *session) take(n int, data []byte, now int64) bool {
 	}
 	s.next, s.high = n+1, max(s.high, n)
 	s.last, s.silence = now, silencePacket
-	if s.asked > 0 && n >= s.asked {
+	if n == s.asked {
 		s.silence = silenceAnswer
 	}
 	return true

@@ -153,7 +153,7 @@ func (t *Transport) announcement(f *can.Frame, pgn uint32) {
 	}
 	*s = session{
 		active: true, source: source, destination: destination, priority: Priority(f.ID), pgn: pgn, size: size,
-		packets: packets, missing: packets, next: 1, last: now, silence: silenceAnswer, used: t.use(), data: data,
+		packets: packets, missing: packets, next: 1, asked: packets, last: now, silence: silenceAnswer, used: t.use(), data: data,
 	}
 }
 
