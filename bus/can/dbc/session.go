@@ -11,15 +11,16 @@ type session struct {
 	size                int
 	packets, missing    int
 
-	next    int       // the lowest number the next packet may have
-	asked   int       // the highest number it may have: what the latest CTS asked for, or all if none was seen
-	high    int       // the highest number so far
-	seen    [4]uint64 // a bit for each packet, to be received again once it is asked for again
-	held    [4]uint64 // a bit for each packet that data has
-	last    int64     // time of the last frame
-	silence int64     // how much may follow it
-	used    uint64
-	data    []byte
+	next      int       // the lowest number the next packet may have
+	asked     int       // the highest number it may have: what the latest CTS asked for, or all if none was seen
+	requested bool      // a CTS was seen
+	begun     bool      // a packet came
+	seen      [4]uint64 // a bit for each packet, to be received again once it is asked for again
+	held      [4]uint64 // a bit for each packet that data has
+	last      int64     // time of the last frame
+	silence   int64     // how much may follow it
+	used      uint64
+	data      []byte
 }
 
 // expired also holds if the clock was set back: nobody knows how long the
@@ -31,25 +32,24 @@ func (s *session) expired(now int64) bool {
 
 // take takes a packet and reports whether it can be of this transfer.
 func (s *session) take(n int, data []byte, now int64) bool {
-	switch broadcast := s.destination == GlobalAddress; {
+	switch {
 	case n < s.next, n > s.asked: // no CTS asks for it
 		return false
-	case broadcast && n > s.next: // nobody can ask for the one that is missing
+	case !s.requested && n > s.next: // nobody can be going to ask for the one that is missing
 		return false
 	}
 	place := s.data[(n-1)*packetSize : n*packetSize]
-	if bit, i := mark(n); s.held[i]&bit == 0 {
-		copy(place, data)
-	} else if !bytes.Equal(place, data) { // a packet sent again is what it was
+	bit, i := mark(n)
+	if s.held[i]&bit != 0 && !bytes.Equal(place, data) { // a packet sent again is what it was
 		return false
 	}
-	bit, i := mark(n)
+	copy(place, data)
 	s.held[i] |= bit
 	if s.seen[i]&bit == 0 {
 		s.seen[i] |= bit
 		s.missing--
 	}
-	s.next, s.high = n+1, max(s.high, n)
+	s.next, s.begun = n+1, true
 	s.last, s.silence = now, silencePacket
 	if n == s.asked {
 		s.silence = silenceAnswer
@@ -60,7 +60,7 @@ func (s *session) take(n int, data []byte, now int64) bool {
 // ask takes a CTS and reports whether it can be of this transfer: count packets
 // from number first on are to follow, or a pause if count is 0.
 func (s *session) ask(pgn uint32, count, first int, now int64) bool {
-	if pgn != s.pgn {
+	if pgn != s.pgn || s.destination == GlobalAddress {
 		return false
 	}
 	if count == 0 {
@@ -70,6 +70,7 @@ func (s *session) ask(pgn uint32, count, first int, now int64) bool {
 	if first == 0 || first > s.packets {
 		return false
 	}
+	s.requested = true
 	s.next, s.asked = first, min(first+count-1, s.packets)
 	for n := s.next; n <= s.asked; n++ {
 		if bit, i := mark(n); s.seen[i]&bit != 0 {

@@ -118,7 +118,7 @@ func (t *Transport) connection(f *can.Frame) {
 		case s == nil:
 		case s.pgn == pgn:
 			end(s, &t.stats.Aborted)
-		case s.high > 0: // what came was of the other message
+		case s.begun: // what came was of the other message
 			end(s, &t.stats.Broken)
 		}
 	case controlAbort: // of either; it does not say in which direction

@@ -344,7 +344,7 @@ func (l *line) plausible() bool {
 		case PGN(w.f.ID) == pgnTransfer:
 			n, packet := w.f.Data[0], [7]byte(w.f.Data[1:8])
 			known, again := content[n]
-			if n <= before || toAll && n != before+1 || window > 0 && n > window || again && known != packet {
+			if n <= before || (toAll || window == 0) && n != before+1 || window > 0 && n > window || again && known != packet {
 				return false
 			}
 			content[n], before, top, patience = packet, n, max(top, n), 750
