@@ -2,10 +2,12 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -33,7 +35,8 @@ func (a *app) newCANDumpCommand() *cobra.Command {
 		Use:   "dump INTERFACE[,FILTER]...",
 		Short: "Print the frames of CAN buses as candump does",
 		Long: `dump prints what is on one or several buses, in candump's form, until Ctrl-C.
-An INTERFACE is a SocketCAN device, replay:FILE (a log of candump -l) or a
+An INTERFACE is a SocketCAN device, "any" for all of them that there are now,
+replay:FILE (a log of candump -l; ?bus=NAME selects one of its interfaces) or a
 simulation such as sim:engine. Filters are candump's, too:
 
   ID:MASK  passes what matches, ID~MASK what does not; an id of 8 digits is extended
@@ -90,12 +93,17 @@ func (a *app) canDump(ctx context.Context, args []string, o canDumpOptions) erro
 		h   *dumpedBus
 	}
 	var jobs []job
+	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	args, err := expandAny(args, canInterfaces)
+	if err != nil {
+		return err
+	}
 	for _, arg := range args {
 		h, cfg, err := d.bus(arg, o.filters)
 		if err != nil {
 			return usageError("%w", err)
 		}
-		b, err := can.New(cfg, nil)
+		b, err := can.New(cfg, log)
 		if err != nil {
 			return usageError("%w", err)
 		}
@@ -163,7 +171,7 @@ func (d *dumper) bus(arg string, filters []string) (*dumpedBus, can.Config, erro
 		h.name = src.Name
 	}
 	if src.Kind == can.Replay {
-		h.name = "replay"
+		h.name = cmp.Or(src.Bus, "replay")
 	}
 	if set.Errors {
 		h.classes = set.ErrorClasses

@@ -3,7 +3,13 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"fieldferry/bus/can"
 )
@@ -75,9 +81,40 @@ func (v value) canInterface() (text, name string) {
 			v.fail(what, fix)
 			return "", ""
 		}
-		return src.String(), "replay:" + path.Base(src.Name)
+		v.logBuses(src)
+		name = "replay:" + path.Base(src.Name)
+		if src.Bus != "" {
+			name += ":" + src.Bus
+		}
+		return src.String(), name
 	}
 	return text, text
+}
+
+// maxLogLooked is how much of a log is looked at for its interfaces.
+const maxLogLooked = 4 << 20
+
+// logBuses warns of frames of a log that will not be played, because they are
+// of another interface: a source is one bus.
+func (v value) logBuses(src can.Source) {
+	f, err := os.OpenFile(src.Name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return
+	}
+	defer func() { _ = f.Close() }()
+	names := can.LogBuses(io.LimitReader(f, maxLogLooked))
+	info, err := f.Stat()
+	whole := err == nil && info.Size() <= maxLogLooked
+	for i, name := range names {
+		names[i] = shown(name)
+	}
+	switch bus := shown(src.Bus); {
+	case src.Bus == "" && len(names) > 1:
+		v.warn("the log has frames of several interfaces ("+strings.Join(names, ", ")+"); a source is one bus, so only those of "+names[0]+" are played",
+			"select one with ?bus=NAME, and make each further one a source of its own")
+	case src.Bus != "" && len(names) > 0 && whole && !slices.Contains(names, bus):
+		v.warn("the log has no frames of "+bus+", only of "+strings.Join(names, ", "), "correct bus=")
+	}
 }
 
 // syntax reports what package can finds wrong with a text.
