@@ -31,7 +31,7 @@ func TestLossEndsTransfers(t *testing.T) {
 		"lost":    {func(f *feed) { f.Lost(3) }, 0},
 		"gap":     {func(f *feed) { f.Gap() }, 0},
 	} {
-		f := &feed{name: name, src: b.Source(name), clock: &clock.Clock{}, transport: &dbc.Transport{}}
+		f := &feed{name: name, src: b.Source(name), clock: clock.New(clock.Config{Trusted: true}), transport: &dbc.Transport{}}
 		f.Frames([]can.Frame{announced, first})
 		c.between(f)
 		f.Frames([]can.Frame{second})
