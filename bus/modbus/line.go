@@ -267,6 +267,9 @@ func (l *Line) idle(ctx context.Context, now, until time.Time) error {
 	if until.IsZero() || !at.IsZero() && at.Before(until) {
 		until = at
 	}
+	if heard, err := l.hearOut(now, until); heard || err != nil {
+		return err
+	}
 	var wake <-chan time.Time
 	if !until.IsZero() {
 		timer := time.NewTimer(until.Sub(now))

@@ -19,6 +19,7 @@ const (
 	longestSilence = time.Minute // each new one that brings nothing is kept longer
 	silentRequests = 3
 	mostBarren     = 2 // connections in a row that the far end closes without an answer
+	lateSlice      = 100 * time.Millisecond
 )
 
 // redialAfter are the pauses before another try to connect again: some devices
@@ -53,22 +54,15 @@ func (k *link) silent(now time.Time) bool {
 }
 
 // closedError says that the far end closes the connection in place of a reply
-// to one request, while it answers others.
-type closedError struct{ err error }
+// to one request, while it answers others. The port is not lost.
+type closedError struct{}
 
-func (e *closedError) Unwrap() error { return e.err }
-
-func (e *closedError) Error() string {
+func (*closedError) Error() string {
 	return "closed: the far end closed the connection in place of a reply"
 }
 
 // earlyError explains a connection that is closed before it has brought anything.
-type earlyError struct {
-	err   error
-	delay time.Duration
-}
-
-func (e *earlyError) Unwrap() error { return e.err }
+type earlyError struct{ delay time.Duration }
 
 func (e *earlyError) Error() string {
 	if e.delay > 0 {
@@ -167,6 +161,25 @@ func (l *Line) freshen(now time.Time) error {
 	return l.reconnect()
 }
 
+// hearOut waits a little for replies that are late, if any are, so that it is
+// known how late: then it reports true.
+func (l *Line) hearOut(now, until time.Time) (bool, error) {
+	late, ok := l.wire.(interface{ Overdue() bool })
+	if !ok || !late.Overdue() {
+		return false, nil
+	}
+	d := lateSlice
+	if !until.IsZero() {
+		d = min(d, until.Sub(now))
+	}
+	err := l.wire.Listen(l.ctx, d)
+	if l.closed(err) {
+		l.disconnect()
+		return true, nil
+	}
+	return true, err
+}
+
 // transmit sends a request and notes what that says of the connection.
 func (l *Line) transmit(request []byte, again bool) ([]byte, error) {
 	late := l.wire.Stats().LateReplies
@@ -206,11 +219,11 @@ func (l *Line) barren(err error) error {
 	l.disconnect()
 	l.link.barren++
 	if l.link.answered && l.link.barren < mostBarren {
-		return &closedError{err}
+		return &closedError{}
 	}
 	var lost *rtu.PortLostError
 	if errors.As(err, &lost) && (errors.Is(lost.Err, io.EOF) || errors.Is(lost.Err, syscall.ECONNRESET) || errors.Is(lost.Err, syscall.EPIPE)) {
-		return &rtu.PortLostError{Op: "read", Err: &earlyError{lost.Err, l.cfg.ConnectDelay}, Connection: true}
+		return &rtu.PortLostError{Op: "read", Err: &earlyError{l.cfg.ConnectDelay}, Connection: true}
 	}
 	return err
 }

@@ -25,6 +25,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"time"
 
 	"fieldferry/bus/modbus/rtu"
@@ -109,15 +110,47 @@ func (t *Transporter) Owes(byte) bool { return false }
 // request: a reply that is still owed could not be told from the next one.
 func (t *Transporter) Stale() bool { return t.opts.AnyTransaction && len(t.sent) > 0 }
 
-// Listen lets d pass.
+// Overdue reports whether a late reply may come soon.
+func (t *Transporter) Overdue() bool {
+	return t.port != nil && slices.ContainsFunc(t.sent, func(p pending) bool { return !p.passed && time.Since(p.at) < busyWait })
+}
+
+// Listen notes late replies for d. It returns early with the context's error
+// or a *[rtu.PortLostError].
 func (t *Transporter) Listen(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	if t.port == nil {
+		return lost("read", os.ErrClosed)
+	}
+	port, end := t.port, time.Now().Add(d)
+	stop := context.AfterFunc(ctx, func() { _ = port.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	for {
+		for frame, _ := t.frame(); frame != nil; frame, _ = t.frame() {
+			t.overdue(frame, true)
+		}
+		if t.n == len(t.in) {
+			t.stats.StrayBytes += uint64(t.n)
+			t.n = 0
+		}
+		if err := t.port.SetReadDeadline(end); err != nil {
+			return lost("read", err)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		n, err := t.port.Read(t.in[t.n:])
+		t.n += n
+		switch {
+		case n > 0:
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if ctx.Err() != nil || !time.Now().Before(end) {
+				return ctx.Err()
+			}
+		case err == nil:
+			return lost("read", io.ErrUnexpectedEOF)
+		default:
+			return lost("read", err)
+		}
 	}
 }
 
@@ -170,7 +203,7 @@ func (t *Transporter) exchange(ctx context.Context, request []byte) ([]byte, err
 func (t *Transporter) settle(ctx context.Context) error {
 	if rest := time.Until(t.ended.Add(t.cfg.Turnaround)); rest > 0 {
 		if err := t.Listen(ctx, rest); err != nil {
-			return fmt.Errorf("modbus request: %w", err)
+			return err
 		}
 	}
 	for all := 0; ; {
