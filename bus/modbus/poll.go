@@ -32,7 +32,6 @@ func (l *Line) poll(d *device, now time.Time) error {
 	l.keepPace(overruns, now)
 	clear(d.results)
 	d.seen.answered, d.seen.missed = false, false
-	d.silent = d.silent[:0]
 	err := l.readAll(d, d.wanted(due, now))
 	for _, i := range due {
 		r := &d.results[i]
@@ -157,21 +156,20 @@ func (l *Line) readOne(d *device, b block) (refused bool, fatal error) {
 		d.noteStretch(err)
 		d.fail(b, errHeld)
 		return false, nil
-	case !l.isRefusal(d, err):
+	case !l.isRefusal(d, err) && !(d.known(b) && isTimeout(err)):
 		d.fail(b, err)
 		return false, nil
 	case len(b.members) == 1:
 		d.fail(b, err)
 		if isTimeout(err) {
-			d.silent = append(d.silent, b.members[0])
+			d.silent = append(d.silent, b.members[0]) // until the device says something else
 		} else {
 			d.inVain++
 			l.refuse(d, b.members[0], err.Error())
 		}
 		return true, nil
 	case d.inVain >= mostInVain: // it seems to refuse everything
-		d.fail(b, err)
-		return true, nil
+		return true, l.sample(d, b, err)
 	}
 	return true, l.bisect(d, b)
 }
@@ -220,7 +218,7 @@ func (l *Line) request(d *device, b block) ([]byte, error) {
 	}
 	l.wire.SetTimeout(l.timeoutOf(d))
 	tries := 1 + l.cfg.Retries
-	if d.failures > 0 || d.suspect {
+	if d.failures > 0 || d.suspect || d.known(b) {
 		tries = 1
 	}
 	for try, patience := 1, 0; ; try++ {

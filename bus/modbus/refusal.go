@@ -66,6 +66,22 @@ func (d *device) noteStretch(err error) {
 	}
 }
 
+// sample asks for the last value of a block that was refused with err, and
+// looks at the others only if it comes.
+func (l *Line) sample(d *device, b block, err error) error {
+	if _, fatal := l.readOne(d, d.sub(b.members[len(b.members)-1:])); fatal != nil {
+		return fatal
+	}
+	if d.inVain == 0 {
+		return l.bisect(d, b)
+	}
+	d.fail(b, err)
+	for _, i := range b.members {
+		d.points[i].read = false
+	}
+	return nil
+}
+
 // clean reports whether all members of b were read.
 func (d *device) clean(b block) bool {
 	for _, i := range b.members {
@@ -79,15 +95,25 @@ func (d *device) clean(b block) bool {
 // refuse remembers that a point cannot be read, so that it no longer spoils
 // the requests of its neighbours. It is tried again soon, then more rarely.
 func (l *Line) refuse(d *device, i int, why string) {
+	l.refuseFor(d, i, why, firstRefused)
+}
+
+// refuseFor is refuse where another try is too dear to be made soon.
+func (l *Line) refuseFor(d *device, i int, why string, least time.Duration) {
 	p, now := &d.points[i], time.Now()
 	if p.warned.IsZero() || now.Sub(p.warned) >= warnRefused {
 		p.warned = now
 		l.log.Warn("device refuses a register", "device", d.cfg.Name, "register", p.reg.Name,
 			"table", p.reg.Table.String(), "address", p.reg.Address, "error", why)
 	}
-	p.rest = min(max(2*p.rest, firstRefused, p.reg.Interval), max(longestRefused, p.reg.Interval))
+	p.rest = min(max(2*p.rest, least, p.reg.Interval), max(longestRefused, p.reg.Interval))
 	p.refused, p.read, p.retry = why, false, now.Add(p.rest)
 	d.recut()
+}
+
+// known reports whether b is a point that has been refused before.
+func (d *device) known(b block) bool {
+	return len(b.members) == 1 && d.points[b.members[0]].refused != ""
 }
 
 // recut brings cuts up to date: no request reaches across a hole or to a

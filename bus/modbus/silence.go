@@ -15,7 +15,7 @@ func (l *Line) answered(d *device) {
 	d.seen.answered = true
 	d.failures, d.inRow, d.fault = 0, 0, ""
 	for _, i := range d.silent {
-		l.refuse(d, i, "timeout: the device answers, but not for this register")
+		l.refuseFor(d, i, "timeout: the device answers, but not for this register", longestRefused)
 	}
 	d.silent = d.silent[:0]
 	if !d.offline {
@@ -35,6 +35,7 @@ func (l *Line) silence(d *device, start time.Time) {
 	why := d.fault
 	d.failures++
 	d.turn++
+	d.silent = d.silent[:0] // it was not about them
 	now := time.Now()
 	switch {
 	case d.offline:

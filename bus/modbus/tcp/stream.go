@@ -12,7 +12,7 @@ const mostStray = 8
 // frame takes the first whole frame out of what has come; nil means that it
 // is not there yet. The frame is valid until the next call.
 func (t *Transporter) frame() ([]byte, error) {
-	if err := t.skip(); err != nil || t.n < headerLen {
+	if found, err := t.skip(); !found {
 		return nil, err
 	}
 	size := 6 + t.length(0)
@@ -24,22 +24,26 @@ func (t *Transporter) frame() ([]byte, error) {
 	return t.out[:size], nil
 }
 
-// skip drops bytes that stand before the reply to a request.
-func (t *Transporter) skip() error {
-	if t.n < headerLen || t.plausible(0) {
-		return nil
+// skip drops bytes that stand before the reply to a request, and reports
+// whether a header has been found.
+func (t *Transporter) skip() (found bool, err error) {
+	if t.n < headerLen {
+		return false, nil
+	}
+	if t.plausible(0) {
+		return true, nil
 	}
 	for at := 1; at <= mostStray; at++ {
 		if at+headerLen > t.n {
-			return nil // it may still come
+			return false, nil // it may still come
 		}
 		if t.begins(at) {
 			t.stats.StrayBytes += uint64(at)
 			t.n = copy(t.in[:], t.in[at:t.n])
-			return nil
+			return true, nil
 		}
 	}
-	return fmt.Errorf("the far end does not speak Modbus TCP: protocol %d, length %d", binary.BigEndian.Uint16(t.in[2:]), t.length(0))
+	return false, fmt.Errorf("the far end does not speak Modbus TCP: protocol %d, length %d", binary.BigEndian.Uint16(t.in[2:]), t.length(0))
 }
 
 func (t *Transporter) length(at int) int { return int(binary.BigEndian.Uint16(t.in[at+4:])) }

@@ -124,9 +124,12 @@ func (t *Transporter) Listen(ctx context.Context, d time.Duration) error {
 	port, end := t.port, time.Now().Add(d)
 	stop := context.AfterFunc(ctx, func() { _ = port.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	for {
+	for all := 0; ; {
 		for frame, _ := t.frame(); frame != nil; frame, _ = t.frame() {
 			t.overdue(frame, true)
+		}
+		if all > mostUnasked {
+			return lost("read", errFlood)
 		}
 		if t.n == len(t.in) {
 			t.stats.StrayBytes += uint64(t.n)
@@ -140,6 +143,7 @@ func (t *Transporter) Listen(ctx context.Context, d time.Duration) error {
 		}
 		n, err := t.port.Read(t.in[t.n:])
 		t.n += n
+		all += n
 		switch {
 		case n > 0:
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -219,7 +223,7 @@ func (t *Transporter) settle(ctx context.Context) error {
 		}
 		t.n += n
 		if all += n; all > mostUnasked {
-			return lost("read", fmt.Errorf("the far end has sent more than %d bytes nobody asked for", mostUnasked))
+			return lost("read", errFlood)
 		}
 	}
 	if !t.begins(0) { // else the rest of a late reply is on its way
@@ -254,6 +258,8 @@ func (t *Transporter) write(request []byte) error {
 // newID is a transaction id nobody can foresee. It is not 0, which some
 // devices put into every reply.
 func newID() uint16 { return uint16(1 + rand.N(uint32(0xFFFF))) }
+
+var errFlood = fmt.Errorf("the far end has sent more than %d bytes nobody asked for", mostUnasked)
 
 func lost(op string, err error) error {
 	return &rtu.PortLostError{Op: op, Err: err, Connection: true}
