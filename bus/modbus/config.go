@@ -17,8 +17,11 @@ const (
 	DefaultMaxRegisters = rtu.MaxRegisters
 )
 
-// MaxConnectDelay bounds LineConfig.ConnectDelay.
-const MaxConnectDelay = 30 * time.Second
+// MaxTurnaround bounds LineConfig.Turnaround, MaxConnectDelay ConnectDelay.
+const (
+	MaxTurnaround   = time.Second
+	MaxConnectDelay = 30 * time.Second
+)
 
 // withDefaults returns cfg with its zero fields filled in. The defaults are
 // those of Serial Line V1.02, 3.3: 19200 baud, even parity.
@@ -81,8 +84,8 @@ func (cfg LineConfig) Validate() error {
 	if c.Retries < 0 || c.Retries > 10 {
 		fail("retries %d: use 0 to 10", c.Retries)
 	}
-	if c.Turnaround < 0 || c.Turnaround > time.Second {
-		fail("turnaround %v: use a time up to 1s", c.Turnaround)
+	if c.Turnaround < 0 || c.Turnaround > MaxTurnaround {
+		fail("turnaround %v: use a time up to %v", c.Turnaround, MaxTurnaround)
 	}
 	if c.ConnectDelay < 0 || c.ConnectDelay > MaxConnectDelay {
 		fail("connect delay %v: use a time up to %v", c.ConnectDelay, MaxConnectDelay)

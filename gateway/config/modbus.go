@@ -66,7 +66,7 @@ func (l *loader) line(v value, taken sources, ports ports) modbus.LineConfig {
 		StopBits:   int(f.at("stop_bits").integer(1, 2, 1)),
 		Timeout:    f.at("timeout").duration(timeoutSpan, 0),
 		Retries:    int(f.at("retries").integer(0, 10, defaultRetries)),
-		Turnaround: f.at("turnaround").duration(span{low: time.Microsecond, high: 10 * time.Second, zero: true, example: "5ms"}, 0),
+		Turnaround: f.at("turnaround").duration(span{low: time.Microsecond, high: modbus.MaxTurnaround, zero: true, example: "5ms"}, 0),
 		RS485:      f.at("rs485").rs485(),
 
 		ConnectDelay:     f.at("connect_delay").duration(span{low: time.Millisecond, high: modbus.MaxConnectDelay, zero: true, example: "1s"}, 0),
