@@ -75,6 +75,7 @@ type device struct {
 	groups  []group // by interval
 	cuts    []bool  // cuts[i]: no request may span points i and i+1
 	results []result
+	taken   uint64 // requests that brought values
 
 	failures int // polls in a row without an answer
 	offline  bool

@@ -44,7 +44,8 @@ func Plan(cfg LineConfig) PlanReport {
 	for i := range cfg.Devices {
 		d := newDevice(&cfg.Devices[i], endpoint.costOf(cfg))
 		for _, g := range d.groups {
-			for _, b := range d.merge(g.members) {
+			blocks := d.merge(g.members)
+			for _, b := range append(blocks, d.merge(d.apart(blocks))...) {
 				request := d.planRequest(b, g.interval, endpoint.Framing, &cfg)
 				report.Requests = append(report.Requests, request)
 				report.RequestsPerSecond += float64(time.Second) / float64(g.interval)
@@ -139,13 +140,14 @@ func (d *device) merge(due []int) (blocks []block) {
 // joinable is how many of the first points belong into one block, whatever
 // their number.
 func (d *device) joinable(due []int) int {
-	table, end := d.points[due[0]].reg.Table, 0
+	table, end, together := d.points[due[0]].reg.Table, 0, 0
 	for k, i := range due {
 		p := &d.points[i]
-		if k > 0 && (p.reg.Table != table || !d.worthReading(p.first-end, table) || slices.Contains(d.cuts[due[k-1]:i], true)) {
+		if k > 0 && (p.reg.Table != table || i > together && !d.worthReading(p.first-end, table) || slices.Contains(d.cuts[due[k-1]:i], true)) {
 			return k
 		}
 		end = max(end, p.first+p.width)
+		together = max(together, d.partner(i))
 	}
 	return len(due)
 }
@@ -167,7 +169,7 @@ func (d *device) part(run []int) (blocks []block) {
 			if k < i && count > d.limit(p.reg.Table) {
 				break
 			}
-			took := best[k].took + d.cost.request + d.cost.of(count, p.reg.Table)
+			took := best[k].took + d.cost.request + d.cost.of(count, p.reg.Table) + d.tears(run, k)
 			if k == i || took < best[i+1].took {
 				best[i+1] = way{took, k}
 			}
@@ -239,9 +241,10 @@ type point struct {
 	reg          *Register
 	first, width int
 	convert      conversion
-	hidden       bool // a scale register: read, but not published
-	scaleBy      int  // the point with the power of ten, -1 for none
-	power        int  // that scaled belongs to
+	hidden       bool  // a scale register: read, but not published
+	scaleBy      int   // the point with the power of ten, -1 for none
+	partners     []int // the points behind it that it should come with
+	power        int   // that scaled belongs to
 	scaled       conversion
 
 	refused  string    // why it cannot be read by itself; empty if it can
@@ -293,43 +296,4 @@ func newPoint(r *Register) point {
 		width = 1
 	}
 	return point{reg: r, first: int(r.Address), width: width, convert: newConversion(r), scaleBy: -1}
-}
-
-// scaleKey is what makes a scale register: it is read as often as the values
-// it scales.
-func scaleKey(table Table, address uint16, interval time.Duration) string {
-	return fmt.Sprintf("%v %d %v", table, address, interval)
-}
-
-// addScaleRegisters adds points for the scale registers the values name.
-func (d *device) addScaleRegisters() {
-	known := map[string]bool{}
-	for i := range d.cfg.Registers {
-		r := &d.cfg.Registers[i]
-		key := scaleKey(r.Table, r.ScaleRegister, r.Interval)
-		if !r.HasScaleRegister || known[key] {
-			continue
-		}
-		known[key] = true
-		p := newPoint(&Register{
-			Name: "(scale factor)", Table: r.Table, Address: r.ScaleRegister, Type: Int16, ByteOrder: r.ByteOrder,
-			Interval: r.Interval, Invalid: Invalid{Bits: []uint64{0x8000}},
-		})
-		p.hidden = true
-		d.points = append(d.points, p)
-	}
-}
-
-func (d *device) linkScaleRegisters() {
-	at := map[string]int{}
-	for i, p := range d.points {
-		if p.hidden {
-			at[scaleKey(p.reg.Table, p.reg.Address, p.reg.Interval)] = i
-		}
-	}
-	for i := range d.points {
-		if r := d.points[i].reg; r.HasScaleRegister {
-			d.points[i].scaleBy = at[scaleKey(r.Table, r.ScaleRegister, r.Interval)]
-		}
-	}
 }

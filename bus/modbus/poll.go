@@ -14,8 +14,13 @@ type result struct {
 	done  bool
 	value Value
 	fail  string
-	none  bool    // fail is what the device says of the value, not of the request
-	raw   [8]byte // as it came, for a value with a scale register
+	none  bool // fail is what the device says of the value, not of the request
+	// for a value with a scale register:
+	raw     [8]byte // as it came
+	request uint64  // which brought it
+	at      time.Time
+	power   int  // of ten, if agreed
+	agreed  bool // value and power are of one moment
 }
 
 // errHeld means that a request was not sent, because the reply to an earlier
@@ -33,6 +38,9 @@ func (l *Line) poll(d *device, now time.Time) error {
 	clear(d.results)
 	d.seen.answered, d.seen.missed = false, false
 	err := l.readAll(d, d.wanted(due, now))
+	if err == nil {
+		err = l.agree(d, due)
+	}
 	for _, i := range due {
 		r := &d.results[i]
 		if r.done {
@@ -313,10 +321,12 @@ func (d *device) ask(b block) (data []byte, err error) {
 }
 
 func (d *device) take(b block, data []byte) {
+	d.taken++
+	now := time.Now()
 	for _, i := range b.members {
 		p := &d.points[i]
 		at := p.first - b.first
-		r := result{done: true}
+		r := result{done: true, request: d.taken, at: now}
 		if b.table.Bits() {
 			bit := [2]byte{0, data[at/8] >> (at % 8) & 1}
 			r.value, r.fail = p.convert.value(bit[:])
@@ -334,33 +344,6 @@ func (d *device) take(b block, data []byte) {
 		}
 	}
 	d.inVain = 0
-}
-
-// largestPower is the largest power of ten a scale register may hold; SunSpec
-// allows -10 to 10.
-const largestPower = 10
-
-// scale applies the scale registers, which came in requests of their own.
-func (d *device) scale(due []int) {
-	for _, i := range due {
-		p, r := &d.points[i], &d.results[i]
-		if p.scaleBy < 0 || r.fail != "" {
-			continue
-		}
-		by := &d.results[p.scaleBy]
-		switch power := int(by.value.Int); {
-		case by.fail != "":
-			r.fail = "scale factor: " + by.fail
-		case power < -largestPower || power > largestPower:
-			r.fail = fmt.Sprintf("scale factor: 10^%d is out of range", power)
-		case power != p.power || p.scaled.reg == nil:
-			p.power, p.scaled = power, p.convert.times(power)
-			fallthrough
-		default:
-			r.value, r.fail = p.scaled.value(r.raw[:2*p.width])
-		}
-		r.none = r.fail != ""
-	}
 }
 
 func (d *device) fail(b block, err error) {
