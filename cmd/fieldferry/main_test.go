@@ -150,6 +150,33 @@ func TestRunTellsSystemdAndStops(t *testing.T) {
 	}
 }
 
+// TestDecodeByGroup: conflicts over two files are named, parts of a long message
+// once, and reserved values are null unless they are to be kept.
+func TestDecodeByGroup(t *testing.T) {
+	const j1939 = "BA_ \"ProtocolType\" \"J1939\";\n"
+	first := write(t, "first.dbc", "BO_ 2566844926 EngA: 8 E\n SG_ TempA : 0|8@1+ (1,-40) [-40|210] \"C\" X\nBO_ 2566848510 Fast: 43 E\n"+j1939)
+	second := write(t, "second.dbc", "BO_ 2365518334 EngB: 8 E\n SG_ SpeedB : 0|16@1+ (0.1,0) [0|0] \"rpm\" X\n"+j1939)
+	log := write(t, "drive.log", "(1.0) can0 18FEF100#FF27\n(1.1) can0 18FEFF00#002B\n(1.2) can0 18FEFF00#0102\n")
+	const rest = `{"ts":1.1,"bus":"can0","id":"18FEFF00","data":"002B"}
+{"ts":1.2,"bus":"can0","id":"18FEFF00","data":"0102"}
+`
+	r := fieldferry(t.Context(), nil, "decode", "--dbc", first, "--dbc", second, log)
+	want := `{"ts":1.0,"bus":"can0","id":"18FEF100","name":"EngA","signals":{"TempA":null},"errors":{"TempA":"not available"}}` + "\n" + rest
+	if r.code != 0 || r.stdout != want || strings.Count(r.stderr, "\n") != 2 ||
+		!strings.Contains(r.stderr, "message EngB (PGN FEF1, source FE) is described differently by "+first) || !strings.Contains(r.stderr, "message Fast (PGN FEFF)") {
+		t.Errorf("code %d\n%s%s", r.code, r.stdout, r.stderr)
+	}
+	want = `{"ts":1.0,"bus":"can0","id":"18FEF100","name":"EngA","signals":{"TempA":215},"out_of_range":["TempA"]}` + "\n" + rest
+	for _, keep := range []string{"EngA", "EngA.TempA"} {
+		if r := fieldferry(t.Context(), nil, "decode", "--dbc", first, "--keep-reserved", keep, log); r.code != 0 || r.stdout != want {
+			t.Errorf("kept %s: code %d\n%s%s", keep, r.code, r.stdout, r.stderr)
+		}
+	}
+	if r := fieldferry(t.Context(), nil, "decode", "--dbc", first, "--keep-reserved", "EngA.Nothing", log); r.code != 2 {
+		t.Errorf("kept nothing: code %d\n%s", r.code, r.stderr)
+	}
+}
+
 func TestDecode(t *testing.T) {
 	log := write(t, "drive.log", "(1436509052.249713) vcan0 0CF00400#F17D7D6419000000\nnoise\n(1436509052.250000) vcan0 123#R\n")
 	r := fieldferry(t.Context(), nil, "decode", "--dbc", "demo.dbc", log)

@@ -25,12 +25,14 @@
 // Factor and offset are applied to them as the decimal numbers the file has,
 // not as binary fractions: 2301 times 0.1 is 230.1, and integers are exact to
 // 64 bits. Values outside the limits a file gives are not changed, see
-// [Value.OutOfRange].
+// [Value.OutOfRange]; those that J1939 reserves are no numbers, see
+// [Value.Missing].
 //
 // # Caveats
 //
-// Signals of more than 64 bits (texts) are not decoded. Limits, start values
-// and comments are kept for the reader, not used. A File, a Message and a
-// Database are read-only after they were made and may be used concurrently;
-// a Transport and a Decoder belong to one goroutine.
+// Signals of more than 64 bits (texts) are not decoded. Start values and
+// comments are kept for the reader, not used. A Database takes over the messages
+// of its files. All of them are read-only after it was made, except by
+// [Message.KeepReserved], and may be used concurrently; a Transport and a
+// Decoder belong to one goroutine.
 package dbc

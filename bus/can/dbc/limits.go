@@ -27,6 +27,9 @@ func (s *Signal) Limits() (low, high float64, ok bool) {
 	return s.Min, s.Max, true
 }
 
+// hold reports whether a raw value is surely within, at the least cost.
+func (b *bounds) hold(raw uint64) bool { return b.mode == boundsRaw && raw^b.flip-b.first <= b.span }
+
 // newBounds finds the cheapest way to ask for the limits of a signal.
 func newBounds(o *op) bounds {
 	s := o.signal
@@ -80,7 +83,7 @@ func (v *Value) OutOfRange() bool {
 	case boundsNone:
 		return false
 	case boundsRaw:
-		return v.Raw^b.flip-b.first > b.span
+		return !b.hold(v.Raw)
 	}
 	f := v.Float()
 	return f < v.Signal.Min || f > v.Signal.Max

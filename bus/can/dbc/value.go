@@ -141,7 +141,7 @@ func AppendSignals(dst []byte, values []Value) []byte {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, v.Signal.key...)
-		if v.Kind >= KindFloat || v.Signal.doubtful {
+		if v.Kind >= KindFloat || v.Signal.doubtful && !v.Signal.bounds.hold(v.Raw) {
 			switch v.standing() {
 			case missing:
 				faults = true
