@@ -248,6 +248,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	sources.Go(func() { g.watchClock(ctx) })
 	sources.Go(func() { g.serveControl(ctx) })
 	sources.Go(func() { g.observe(ctx) })
+	sources.Go(func() { g.reportHealth(ctx) })
 	var alarms sync.WaitGroup
 	alarmsCtx, stopAlarms := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopAlarms()

@@ -53,6 +53,8 @@ func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte, 
 		dst = append(e.head(dst, seq, time, `","type":"modbus",`), body[1:]...)
 	case typeEvent:
 		dst = append(e.head(dst, seq, time, `","type":"event",`), body[1:]...)
+	case typeHealth:
+		dst = append(e.head(dst, seq, time, `","type":"health",`), body[1:]...)
 	default:
 		return dst, fmt.Errorf("%w: type %q", ErrBody, body[0])
 	}

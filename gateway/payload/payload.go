@@ -36,6 +36,7 @@ const (
 	typePacket  = 'p' // 4 bytes of arbitration id little-endian, data
 	typeModbus  = 'm' // JSON members
 	typeEvent   = 'e' // JSON members
+	typeHealth  = 'h' // JSON members
 	typeDoubted = 'u' // an origin, then a body as above: its time was taken by a clock that was not trusted
 )
 
