@@ -109,11 +109,15 @@ func (f *feed) Reading(r *modbus.Reading) {
 	t := r.Time.UnixNano()
 	f.body = payload.AppendReading(begin(f.body, f.clock.Read(), t), r)
 	f.src.Append(t, f.body)
-	if f.values != nil {
-		f.values.Note(r)
-	}
 	if r.Answered && f.alarms.Doubtful() {
 		f.Event(bus.Event{Time: r.Time, Code: bus.SlaveOffline, Subject: r.Device, State: bus.Cleared})
+	}
+}
+
+// Observe implements [modbus.Observer].
+func (f *feed) Observe(r *modbus.Reading) {
+	if f.values != nil {
+		f.values.Note(r)
 	}
 }
 

@@ -216,7 +216,7 @@ func (g *Gateway) addModbus(c *modbus.LineConfig) error {
 			return slices.ContainsFunc(c.Devices, func(d modbus.Device) bool { return d.Name == device })
 		},
 		fine: func(code string) bool { return fineModbus(code, l.Stats(), time.Since(g.started)) },
-		look: func(s *live.Source) { lookAtModbus(s, c, l.Stats()) },
+		look: func(s *live.Source) { lookAtModbus(s, c, l) },
 	})
 	if g.opts.Live {
 		f.values = live.NewValues(c)

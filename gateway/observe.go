@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"time"
 
 	"fieldferry/buffer"
@@ -139,12 +140,17 @@ func lookAtCAN(s *live.Source, c *can.Config, st can.Stats) {
 }
 
 // lookAtModbus adds what a Modbus source says of itself.
-func lookAtModbus(s *live.Source, c *modbus.LineConfig, st modbus.Stats) {
+func lookAtModbus(s *live.Source, c *modbus.LineConfig, l *modbus.Line) {
+	st := l.Stats()
 	s.Where = c.Port
 	s.Modbus = &live.Modbus{
 		PortLost: st.PortLost, Busy: -1, Requests: st.Requests, Timeouts: st.Timeouts, CRC: st.CRCErrors,
 		Stale: st.LateReplies, Stray: st.StrayBytes, Overruns: st.Overruns, Units: []live.Unit{},
 	}
+	for _, u := range l.Units() {
+		s.Modbus.Units = append(s.Modbus.Units, unitOf(&u))
+	}
+	s.Modbus.InUse = l.Busy().Seconds()
 	devices := len(c.Devices)
 	switch {
 	case st.PortLost:
@@ -154,6 +160,25 @@ func lookAtModbus(s *live.Source, c *modbus.LineConfig, st modbus.Stats) {
 	case st.Offline > 0:
 		s.State, s.Word = live.Partial, fmt.Sprintf("%d of %d devices answer", devices-st.Offline, devices)
 	}
+}
+
+func unitOf(u *modbus.UnitStats) live.Unit {
+	out := live.Unit{Name: u.Name, ID: u.ID, Offline: u.Offline, Requests: u.Requests, Answered: u.Answered,
+		Timeouts: u.Timeouts, CRC: u.CRC, P50: -1, P95: -1}
+	if u.Offline {
+		out.Since, out.NextProbe = u.Since.UTC(), u.NextProbe.UTC()
+	}
+	for code, n := range u.Exceptions {
+		if out.Exceptions == nil {
+			out.Exceptions = map[string]uint64{}
+		}
+		out.Exceptions[strconv.Itoa(int(code))] = n
+	}
+	if p50, ok := u.Quantile(0.5); ok {
+		p95, _ := u.Quantile(0.95)
+		out.P50, out.P95 = p50.Seconds()*1000, p95.Seconds()*1000
+	}
+	return out
 }
 
 func pictureOfBuffer(st *buffer.Stats, limit int64) live.Buffer {

@@ -53,6 +53,7 @@ type Line struct {
 	stats   Stats
 	open    bool       // one-shot reads are taken
 	queries []*oneShot // those that wait
+	account account
 }
 
 // Stats are the counters of a line since it was made.
@@ -103,6 +104,11 @@ type device struct {
 
 	busyUntil time.Time // it asked for patience
 	busyFor   time.Duration
+
+	shown struct { // to those who look; kept by the line's lock
+		offline      bool
+		since, probe time.Time
+	}
 }
 
 // NewLine checks cfg and makes a line; it does no I/O. log may be nil.

@@ -187,7 +187,11 @@ func (l *Line) transmit(request []byte, again bool) ([]byte, error) {
 	if again {
 		send = l.wire.Resend
 	}
+	begin := time.Now()
 	reply, err := send(l.ctx, request)
+	l.mu.Lock()
+	l.account.note(request, reply, err, begin, time.Since(begin))
+	l.mu.Unlock()
 	if !l.link.network || l.closed(err) || l.ctx.Err() != nil {
 		return reply, err
 	}

@@ -201,3 +201,8 @@ type Handler interface {
 	// Event takes a condition of the line or of a device on it.
 	Event(bus.Event)
 }
+
+// Observer is a [Handler] that also wants to see what is not worth publishing:
+// values that a limit holds back. Observe is called before Reading, under the
+// same rules.
+type Observer interface{ Observe(*Reading) }

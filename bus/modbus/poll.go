@@ -68,6 +68,7 @@ func (l *Line) poll(d *device, now time.Time) error {
 	if err == nil {
 		l.judgeRefusals(d)
 	}
+	l.show(d)
 	if err == nil || l.ctx.Err() == nil {
 		l.deliver(d, d.worthTelling(due))
 	}
@@ -360,6 +361,7 @@ func (l *Line) deliver(d *device, due []int) {
 	if !d.seen.answered {
 		reading.Time = now
 	}
+	l.observe(d, due, &reading)
 	for _, i := range due {
 		p, r := &d.points[i], &d.results[i]
 		if p.hidden || !p.tells(r, now) {
@@ -376,6 +378,27 @@ func (l *Line) deliver(d *device, due []int) {
 		l.handler.Reading(&reading)
 	}
 	l.count(func(*Stats) {})
+}
+
+// observe hands over all that a poll has yielded, to a handler that wants to see
+// it. The values are those of reading, which is empty yet.
+func (l *Line) observe(d *device, due []int, reading *Reading) {
+	o, ok := l.handler.(Observer)
+	if !ok {
+		return
+	}
+	all := *reading
+	for _, i := range due {
+		p, r := &d.points[i], &d.results[i]
+		switch {
+		case p.hidden:
+		case r.fail != "":
+			all.Failures = append(all.Failures, Failure{Name: p.reg.Name, Err: r.fail})
+		default:
+			all.Values = append(all.Values, r.value)
+		}
+	}
+	o.Observe(&all)
 }
 
 // tells reports whether a result is worth publishing.

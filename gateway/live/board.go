@@ -25,6 +25,7 @@ type Board struct {
 type counters struct {
 	at      time.Duration // by a clock nobody sets
 	records map[string]uint64
+	inUse   map[string]float64 // of Modbus lines
 	acked   uint64
 	cpu     float64
 	disk    int64
@@ -36,9 +37,12 @@ func (b *Board) Snapshot() *Snapshot { return b.newest.Load() }
 // Publish completes s by what follows from the snapshots before it (rates, ages,
 // times to go, the sentence) and makes it the newest. s.Up is the clock of rates.
 func (b *Board) Publish(s *Snapshot) {
-	now := counters{at: s.Up, acked: s.Buffer.Acked, cpu: s.Process.CPUSeconds, disk: s.Buffer.Disk, records: make(map[string]uint64, len(s.Sources))}
+	now := counters{at: s.Up, acked: s.Buffer.Acked, cpu: s.Process.CPUSeconds, disk: s.Buffer.Disk, records: make(map[string]uint64, len(s.Sources)), inUse: map[string]float64{}}
 	for i := range s.Sources {
 		now.records[s.Sources[i].Name] = s.Sources[i].Records
+		if m := s.Sources[i].Modbus; m != nil {
+			now.inUse[s.Sources[i].Name] = m.InUse
+		}
 	}
 	first := &now
 	if b.filled > 0 {
@@ -66,6 +70,9 @@ func (b *Board) rates(s *Snapshot, first, now *counters) {
 		src := &s.Sources[i]
 		if before, ok := first.records[src.Name]; ok && src.Records >= before {
 			src.Rate = float64(src.Records-before) / seconds
+		}
+		if before, ok := first.inUse[src.Name]; ok && src.Modbus != nil {
+			src.Modbus.Busy = min(max(src.Modbus.InUse-before, 0)/seconds, 1)
 		}
 	}
 	if now.acked >= first.acked {

@@ -109,7 +109,8 @@ type CAN struct {
 // Modbus is what a Modbus source adds.
 type Modbus struct {
 	PortLost bool    `json:"port_lost"`
-	Busy     float64 `json:"busy"` // share of the last ten seconds in which the line was in use, 0 to 1; -1: not known
+	Busy     float64 `json:"busy"`     // share of the last ten seconds in which the line was in use, 0 to 1; -1: not known
+	InUse    float64 `json:"in_use_s"` // seconds in exchanges since the start
 	Requests uint64  `json:"requests"`
 	Timeouts uint64  `json:"timeouts"`
 	CRC      uint64  `json:"crc_errors"`
@@ -130,7 +131,6 @@ type Unit struct {
 	Answered   uint64            `json:"answered"`
 	Timeouts   uint64            `json:"timeouts"`
 	CRC        uint64            `json:"crc_errors"`
-	Stale      uint64            `json:"late_replies"`
 	Exceptions map[string]uint64 `json:"exceptions,omitempty"` // by code
 	P50        float64           `json:"rtt_p50_ms"`           // of the last replies; -1: none
 	P95        float64           `json:"rtt_p95_ms"`
