@@ -2,6 +2,7 @@ package can_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -78,6 +79,30 @@ func TestLimit(t *testing.T) {
 		})
 	}
 }
+
+// TestLimitOfASet: a limit of some ids leaves the others to those that follow.
+func TestLimitOfASet(t *testing.T) {
+	var rec cantest.Recorder
+	b := newBus(t, can.Config{Limits: []can.MessageLimit{{Only: idSet{0x100, 0x80000200}, Limit: can.Limit{EveryNth: 100}}, {Limit: can.Limit{EveryNth: 2}}}})
+	d := can.NewDeliverer(b, &rec)
+	for range 4 {
+		for _, id := range []string{"100#00", "x100#00", "200#00", "x200#00"} {
+			d.Frame(frame(t, long(id)), false)
+		}
+	}
+	d.Flush()
+	passed := map[string]int{}
+	for _, f := range rec.All() {
+		passed[short(f)]++
+	}
+	if want := map[string]int{"100#00": 1, "x100#00": 2, "200#00": 2, "x200#00": 1}; !maps.Equal(passed, want) {
+		t.Errorf("passed %v, want %v", passed, want)
+	}
+}
+
+type idSet []uint32
+
+func (s idSet) Has(id uint32) bool { return slices.Contains(s, id) }
 
 // further is a change of the first byte by more than so much.
 type further int

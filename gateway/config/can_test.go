@@ -108,7 +108,7 @@ BA_ "ProtocolType" "J1939";
 		t.Fatal(err)
 	}
 	opts := surroundings()
-	opts.Set = []string{"can.0.dbc=" + path, "can.0.messages={NameA: {limit: {every_nth: 10}, signals: {B: {not_available: false}}}, NameB: {limit: {every_nth: 20}}}"}
+	opts.Set = []string{"can.0.dbc=" + path, "can.0.messages={NameA: {limit: {every_nth: 10}, signals: {B: {not_available: false}}}, NameB: {limit: {every_nth: 20}}, Long: {limit: {every_nth: 30}}}"}
 	cfg := load(t, "testdata/good/canlimit.yaml", opts)
 	for id, want := range map[uint32]uint32{
 		0x94FFBF17: 10, 0x98FFBF17: 10, 0x98FFBF11: 20, 0x94FFBF11: 20,

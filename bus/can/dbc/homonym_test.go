@@ -489,6 +489,31 @@ func uniqueMembers(line []byte) (map[string]any, error) {
 	return members, d.Decode(&members)
 }
 
+// TestTooManyMultiplexers: what depends on a multiplexer that is one too many is
+// left out, also where it stands before it; it does not depend on another then.
+func TestTooManyMultiplexers(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("BO_ 100 A: 8 N\n SG_ Root M : 0|1@1+ (1,0) [0|0] \"\" N\n SG_ Early m0 : 1|1@1+ (1,0) [0|0] \"\" N\n")
+	var refs strings.Builder
+	refs.WriteString("SG_MUL_VAL_ 100 Early Last 0-0;\nSG_MUL_VAL_ 100 Last Deep 0-0;\n")
+	for i := range maxMultiplexers - 2 {
+		fmt.Fprintf(&b, " SG_ M%d m0M : 2|1@1+ (1,0) [0|0] \"\" N\n SG_ V%d m0 : 3|1@1+ (1,0) [0|0] \"\" N\n", i, i)
+		fmt.Fprintf(&refs, "SG_MUL_VAL_ 100 M%d Root 0-0;\nSG_MUL_VAL_ 100 V%d M%d 0-0;\n", i, i, i)
+	}
+	b.WriteString(" SG_ Deep m0M : 4|1@1+ (1,0) [0|0] \"\" N\n SG_ Last m0M : 5|1@1+ (1,0) [0|0] \"\" N\n")
+	refs.WriteString("SG_MUL_VAL_ 100 Deep Root 0-0;\n")
+	file, _ := Parse("many.dbc", []byte(b.String()+refs.String()), Options{})
+	for i := range file.Messages[0].Signals {
+		s := &file.Messages[0].Signals[i]
+		switch {
+		case s.Name == "Early" && (s.Multiplexer == nil || s.Multiplexer.Name != "Last"):
+			t.Errorf("Early depends on %+v", s.Multiplexer)
+		case s.Name == "Last" && (s.Multiplexer == nil || s.Multiplexer.Name != "Deep"):
+			t.Errorf("Last depends on %+v", s.Multiplexer)
+		}
+	}
+}
+
 // TestHomonymsAgainstModel decodes by random files: signals of one name on
 // several pages and on one, nested multiplexers, statements about them in any
 // order, some of which cannot be read. What comes out is what the model says,
