@@ -115,7 +115,7 @@ func (b *Buffer) adopt(r *Buffer) {
 	b.session, b.gone, b.losses, b.segs, b.active = r.session, r.gone, r.losses, r.segs, r.active
 	b.stateDue, b.sweep = r.stateDue, r.sweep
 	b.journal, b.journalNumber, b.journalAt, b.journalBytes = r.journal, r.journalNumber, r.journalAt, r.journalBytes
-	b.stateBytes = r.stateBytes
+	b.stateBytes, b.endings = r.stateBytes, r.endings
 	for i, n := range r.stats.LostBy {
 		b.count(n, Reason(i))
 	}
@@ -246,7 +246,7 @@ func (b *Buffer) last() error {
 	if err := b.sweepSegments(true); err != nil {
 		return err
 	}
-	return b.storeState()
+	return b.storeStateAs(true)
 }
 
 func (b *Buffer) isAttached() bool {

@@ -5,8 +5,8 @@
 // A record is a few bytes from a source. Per source and session, records are
 // numbered from 1 without holes (seq). Over all sources each takes the next
 // offset, so that a position in the buffer is one number. A session is one
-// life of the process; it is counted on disk and grows with every [Open]. A
-// segment is one small append-only bbolt file; the buffer is a chain of them.
+// life of the process; its number grows with every [Open], by chance, so that
+// no other buffer and no copy of this one has the same. A segment is one small append-only bbolt file; the buffer is a chain of them.
 //
 // # Promise
 //
@@ -17,7 +17,7 @@
 // # Files
 //
 // NNNNNNNN.db are the segments, journal takes small commits until there is
-// enough for a segment, state holds the session counter, acknowledgements and
+// enough for a segment, state holds the session, acknowledgements and
 // losses in two slots, lock is locked by the process that has the buffer. A
 // damaged segment is kept as NNNNNNNN.db.bad while there is room; what ends in
 // .tmp was not finished and is removed.
@@ -87,6 +87,10 @@ type Config struct {
 	// trusted; it serves MaxAge across restarts only. Nil: the machine's, as it
 	// is. It may be called from any goroutine.
 	Clock func() int64
+
+	// Draw returns the session after prev. Nil: it is drawn so that no other
+	// buffer has it; tests that say which sessions they expect count.
+	Draw func(prev uint64) uint64
 
 	// MountPoint is a directory at which something has to be mounted before
 	// Dir is used, so that nothing is written under a disk that is late. Empty:

@@ -13,6 +13,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	counting = true
 	if os.Getenv(workloadEnv) != "" {
 		workload()
 		return

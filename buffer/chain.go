@@ -409,10 +409,15 @@ func (b *Buffer) expire() error {
 }
 
 // storeState writes the state file.
-func (b *Buffer) storeState() error {
+func (b *Buffer) storeState() error { return b.storeStateAs(false) }
+
+// storeStateAs also says whether the session has ended, with everything on
+// disk.
+func (b *Buffer) storeStateAs(clean bool) error {
 	b.mu.Lock()
 	st := state{session: b.session, next: b.next, losses: append([]loss(nil), b.losses...), newest: b.newest()}
 	st.gone = b.gone.within(0, b.next, nil)
+	b.describeEnd(&st, clean)
 	b.stateDue = 0
 	b.mu.Unlock()
 	err := b.hook("state")

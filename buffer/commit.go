@@ -417,6 +417,7 @@ func (b *Buffer) store() error {
 
 // taken notes that what is in b.out is on disk. mu is held.
 func (b *Buffer) taken() {
+	b.noteStored()
 	if b.full {
 		b.full = false
 		b.log.Info("buffer: there is room for records again")

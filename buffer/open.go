@@ -113,6 +113,8 @@ type Buffer struct {
 	journalBytes int64 // of the file
 	stateBytes   int64 // likewise
 
+	endings []Ending // of earlier sessions, the last one last
+
 	rewrites  uint64        // how often records got other offsets
 	leaving   span          // offsets of a segment that is being evicted
 	left      chan struct{} // closed when it is

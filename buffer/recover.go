@@ -31,10 +31,6 @@ func (b *Buffer) recover() error {
 		return err
 	}
 	b.session, b.next = st.session, max(st.next, 1)
-	if damaged && generation == 0 {
-		// Nobody knows how many sessions there were: skip enough numbers.
-		b.session += 1 << 20
-	}
 	broken, err := b.loadSegments(&st)
 	if err != nil {
 		return err
@@ -48,7 +44,14 @@ func (b *Buffer) recover() error {
 	missing := b.vanishedEnd(&st)
 	b.fillHoles(&st)
 	b.tellMissing(missing)
-	b.session++
+	b.endOf(&st)
+	prev := b.session
+	if damaged && generation == 0 {
+		prev += unknownStarts // nobody knows how many there were
+	}
+	if b.session, err = b.draw(prev, !st.drawn); err != nil {
+		return err
+	}
 	if b.state, err = openState(b.cfg.Dir, generation); err != nil {
 		return err
 	}

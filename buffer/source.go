@@ -12,6 +12,7 @@ type Source struct {
 	name   string
 	index  uint32
 	next   uint64 // sequence number
+	stored uint64 // sequence number up to which all is on disk, or was acknowledged before
 	missed missed
 }
 

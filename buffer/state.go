@@ -38,6 +38,11 @@ type state struct {
 	gone    []span
 	losses  []loss
 	newest  []table
+
+	drawn   bool // the session was drawn: a version that counted sessions has not written this
+	clean   bool // the session has ended, with everything on disk
+	stored  map[string]uint64
+	endings []Ending // of sessions before it, the last one last
 }
 
 func (s *state) encode(b []byte) []byte {
@@ -67,6 +72,9 @@ func (s *state) encode(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s.newest)))
 	for _, t := range s.newest {
 		b = appendTable(b, t)
+	}
+	if s.drawn {
+		b = s.appendEnds(b)
 	}
 	return b
 }
@@ -102,6 +110,9 @@ func (s *state) decode(b []byte) error {
 			}
 			s.newest = append(s.newest, r.table())
 		}
+	}
+	if len(r.b) > 0 && !r.bad {
+		s.readEnds(&r)
 	}
 	if r.bad {
 		return errors.New("the state contradicts itself")

@@ -166,7 +166,7 @@ func TestDiskFaultAlarm(t *testing.T) {
 		}
 		b.pass(10 * time.Second)
 		events := wantEvents(t, b.buffer, "gateway disk_fault raised", "gateway disk_fault cleared")
-		if len(events) != 3 || events[0].Event != alarm.Started || events[1].Severity != "critical" || fmt.Sprint(events[0].Detail) != "map[alarms:[] version:1]" {
+		if len(events) != 3 || events[0].Event != alarm.Started || events[1].Severity != "critical" || len(events[0].Detail) != 3 || events[0].Detail["version"] != "1" || events[0].Detail["life"] == nil {
 			t.Errorf("%+v", events)
 		}
 	})

@@ -122,7 +122,7 @@ func (h *health) look(now time.Time) {
 	st := g.buffer.Stats()
 	if !h.begun && st.Session > 0 {
 		h.begun = true
-		g.alarms.Begin(st.Session, selfSource, map[string]any{"version": g.opts.Version})
+		g.alarms.Begin(st.Session, selfSource, g.startDetail())
 	}
 	if st.Fault != "" && !st.Full {
 		g.self.raise(alarm.DiskFault, map[string]any{"error": st.Fault})

@@ -17,7 +17,7 @@ import (
 // chain makes a buffer of several segments in dir.
 func chain(t *testing.T, dir string) *buffer.Buffer {
 	t.Helper()
-	b, err := buffer.Open(buffer.Config{Dir: dir, SyncInterval: time.Hour, SegmentSize: 64 << 10}, nil)
+	b, err := buffer.Open(buffer.Config{Dir: dir, SyncInterval: time.Hour, SegmentSize: 64 << 10, Draw: countOn}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -146,6 +146,7 @@ func (m *manager) done() string {
 func (m *manager) events(name string) (events []string) {
 	m.t.Helper()
 	var session uint64
+	lives := 0
 	seqs := map[string]uint64{}
 	r := fieldferry(m.t.Context(), nil, "buffer", "dump", "--json", filepath.Join(m.dir, name))
 	if r.code != 0 {
@@ -171,11 +172,14 @@ func (m *manager) events(name string) (events []string) {
 		if seqs[stream]++; l.Record.Seq != seqs[stream] || l.Record.Type == "loss" || l.Session < session {
 			m.t.Errorf("a gap before %s", line)
 		}
-		session = l.Session
+		if l.Session > session {
+			session = l.Session
+			lives++
+		}
 		if l.Record.Event != "started" && l.Record.Event != "config_rejected" {
 			continue
 		}
-		e := fmt.Sprint(l.Session, " ", l.Record.Event, " ", l.Record.State)
+		e := fmt.Sprint(lives, " ", l.Record.Event, " ", l.Record.State)
 		if d := l.Record.Detail; d.Count > 0 {
 			e += fmt.Sprint(" ", d.Count, " ", strings.ReplaceAll(d.Problems[0], m.dir+"/", ""))
 		}

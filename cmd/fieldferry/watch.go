@@ -31,7 +31,9 @@ account of the sequence numbers. It reports gaps, duplicates and losses, and
 ends with "records N gaps G duplicates D": G counts the sequence numbers that
 neither came nor are accounted for by a loss record. After an outage live
 records come before the backlog, which then fills the gap: until it has, watch
-says how many records are missing yet.`,
+says how many records are missing yet. A session that ended badly (power,
+kill -9) is named with its last known numbers: what was taken behind them
+within sync_interval may be missing, and no loss record can tell.`,
 		Example: `  fieldferry watch --server mqtt://broker:1883
   fieldferry watch --server mqtts://broker:8883 --topic 'fieldferry/gw-01/#' --for 1m --json`,
 		Args: cobra.NoArgs,
@@ -145,7 +147,11 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 	}
 	stream := payload.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}
 	last := w.ledger.Last(stream)
+	shared := w.ledger.Shared
 	entries, err := w.ledger.Add(m)
+	if w.ledger.Shared > shared {
+		fmt.Fprintf(w.err, "%s session %d is used twice: a copy of the buffer is at work, and numbers name two records\n", printable(m.Gateway), m.Session)
+	}
 	late := false
 	for i, e := range entries {
 		late = late || e.Late
@@ -240,11 +246,18 @@ func (w *watcher) summary() error {
 	if w.opts.asJSON {
 		return json.NewEncoder(w.out).Encode(map[string]any{
 			"records": l.Records, "gaps": missing, "duplicates": l.Duplicates, "lost": l.Lost,
+			"unclean": len(l.Tails()), "shared": l.Shared,
 			"latency_mean_ms": w.latency.mean().Milliseconds(), "latency_max_ms": w.latency.max.Milliseconds(),
 		})
 	}
 	for _, g := range l.Gaps(w.opts.fromOne) {
 		fmt.Fprintf(w.out, "gap: %s session %d: %d to %d\n", printable(g.Source), g.Session, g.From, g.To)
+	}
+	for _, x := range l.Tails() {
+		fmt.Fprintf(w.out, "bad end: %s session %d: what was taken within sync_interval behind %d may be missing\n", printable(x.Source), x.Session, x.Last)
+	}
+	if l.Shared > 0 {
+		fmt.Fprintf(w.out, "sessions used twice: %d\n", l.Shared)
 	}
 	if l.Lost > 0 {
 		fmt.Fprintf(w.out, "accounted for by loss records: %d\n", l.Lost)

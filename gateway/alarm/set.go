@@ -45,11 +45,14 @@ const (
 	late       = time.Second // a note told so long after its cause has its own time
 )
 
-// idsPerSession is how far apart the ids of two sessions are: session 3 has
-// 3000000001 and so on. The buffer never gives a session's number twice, so
+// idsPerSession is how far apart the ids of two sessions with neighbouring
+// numbers are: 2^22, so that every session below 2^31 has ids below 2^53, which
+// are exact in JavaScript. The sessions of a buffer are 256 apart or more, so
+// there is room for a billion ids. No buffer has a session's number twice, so
 // ids need no counter of their own on disk, and no damage makes one come
-// twice. They stay exact as JSON numbers for nine million sessions.
-const idsPerSession = 1_000_000_000
+// twice. What versions that counted sessions gave out, session*10^9 and up,
+// lies below.
+const idsPerSession = 1 << 22
 
 type key struct{ source, code, subject string }
 

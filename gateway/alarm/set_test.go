@@ -107,16 +107,16 @@ func TestRaisedOnceAndClearedOnce(t *testing.T) {
 		for range 3 {
 			l.raise(bus.PortLost)
 		}
-		l.want("port_lost raised 7000000002")
+		l.want("port_lost raised 29360130")
 		l.clear(bus.SlaveOffline)
 		for range 3 {
 			l.clear(bus.PortLost)
 		}
-		l.want("port_lost cleared 7000000002")
+		l.want("port_lost cleared 29360130")
 		l.raise("of a later version")
 		l.say("s", RecordsRejected, "", bus.Momentary)
 		l.say("s", RecordsRejected, "", bus.Momentary)
-		l.want("of a later version raised 7000000003", "records_rejected event 7000000004", "records_rejected event 7000000005")
+		l.want("of a later version raised 29360131", "records_rejected event 29360132", "records_rejected event 29360133")
 		l.stop()
 	})
 }
@@ -135,9 +135,9 @@ func TestTimeToVisible(t *testing.T) {
 		if n := l.all(); len(n) != 1 || !n[0].Since.Equal(start.Add(4900*time.Millisecond+time.Hour)) || !n[0].Time.Equal(time.Now()) {
 			t.Errorf("%+v", n)
 		}
-		l.want("uplink_down raised 1000000002")
+		l.want("uplink_down raised 4194306")
 		l.clear(UplinkDown)
-		l.want("uplink_down cleared 1000000002")
+		l.want("uplink_down cleared 4194306")
 		l.stop()
 	})
 }
@@ -156,25 +156,25 @@ func TestExplainedConditionsAreHidden(t *testing.T) {
 			l.say("s", bus.SlaveOffline, unit, bus.Raised)
 		}
 		l.say("other", bus.SlaveOffline, "x", bus.Raised)
-		l.want("port_lost raised 1000000002", "slave_offline raised 1000000003")
+		l.want("port_lost raised 4194306", "slave_offline raised 4194307")
 		if n := hidden(); n != 3 {
 			t.Errorf("%d are hidden", n)
 		}
 		l.say("s", bus.SlaveOffline, "a", bus.Cleared)
 		l.clear(bus.PortLost)
-		l.want("port_lost cleared 1000000002")
+		l.want("port_lost cleared 4194306")
 		pass(unveil - 1)
 		l.say("s", bus.SlaveOffline, "b", bus.Cleared) // it answers as soon as it is asked
 		l.want()
 		pass(1)
-		l.want("slave_offline raised 1000000004") // c alone
+		l.want("slave_offline raised 4194308") // c alone
 		if n := hidden(); n != 0 {
 			t.Errorf("%d are hidden", n)
 		}
 		// What was raised before its cause stays, and ends on its own.
 		l.raise(bus.PortLost)
 		l.say("s", bus.SlaveOffline, "c", bus.Cleared)
-		l.want("port_lost raised 1000000005", "slave_offline cleared 1000000004")
+		l.want("port_lost raised 4194309", "slave_offline cleared 4194308")
 		l.stop()
 	})
 }
@@ -191,14 +191,14 @@ func TestFlappingIsDampedAndCounted(t *testing.T) {
 		}
 		var want []string
 		for i := range flaps - 1 {
-			want = append(want, fmt.Sprint("can_link_down raised ", 1000000002+i), fmt.Sprint("can_link_down cleared ", 1000000002+i))
+			want = append(want, fmt.Sprint("can_link_down raised ", 4194306+i), fmt.Sprint("can_link_down cleared ", 4194306+i))
 		}
-		l.want(append(want, "can_link_down raised 1000000007 flapping")...)
+		l.want(append(want, "can_link_down raised 4194311 flapping")...)
 		pass(calm)
-		l.want("can_link_down cleared 1000000007 times=95")
+		l.want("can_link_down cleared 4194311 times=95")
 		pass(flapWindow)
 		l.raise(bus.LinkDown)
-		l.want("can_link_down raised 1000000008")
+		l.want("can_link_down raised 4194312")
 		l.stop()
 	})
 }
@@ -315,10 +315,10 @@ func TestRestart(t *testing.T) {
 		l = begin(t, dir, 2, func(c *Config) {
 			c.Known = func(source, subject string) bool { return source != "gone" && subject != "removed" }
 		})
-		if d := l.all()[0].Detail["alarms"]; l.all()[0].Code != Started || fmt.Sprint(d) != "[1000000006 1000000005 1000000004 1000000003 1000000002]" {
+		if d := l.all()[0].Detail["alarms"]; l.all()[0].Code != Started || fmt.Sprint(d) != "[4194310 4194309 4194308 4194307 4194306]" {
 			t.Errorf("first note %v with %v", l.all()[0], d)
 		}
-		l.want("can_link_down cleared 1000000006", "slave_offline cleared 1000000005")
+		l.want("can_link_down cleared 4194310", "slave_offline cleared 4194309")
 		if !l.Doubtful() || len(l.Raised()) != 3 || !l.Raised()[0].Unseen {
 			t.Errorf("raised: %+v", l.Raised())
 		}
@@ -326,16 +326,16 @@ func TestRestart(t *testing.T) {
 		if n := l.all()[0]; !n.Since.Equal(began) {
 			t.Errorf("since %v, want %v", n.Since, began)
 		}
-		l.want("slave_offline raised 1000000003 again")
+		l.want("slave_offline raised 4194307 again")
 		l.say("line", bus.SlaveOffline, "well", bus.Cleared)
 		l.clear(bus.PortLost)
-		l.want("slave_offline cleared 1000000004", "port_lost cleared 1000000002")
+		l.want("slave_offline cleared 4194308", "port_lost cleared 4194306")
 		if l.Doubtful() {
 			t.Error("nothing is left to be doubted")
 		}
 		l.say("line", bus.SlaveOffline, "still", bus.Cleared)
 		l.raise(bus.PortLost)
-		l.want("slave_offline cleared 1000000003", "port_lost raised 2000000002")
+		l.want("slave_offline cleared 4194307", "port_lost raised 8388610")
 		l.stop()
 	})
 }
@@ -362,7 +362,7 @@ func TestReportsBeforeTheSession(t *testing.T) {
 		if l.all()[0].Code != Started {
 			t.Errorf("first note %v", l.all()[0])
 		}
-		l.want("uplink_down cleared 1000000002", "disk_fault raised 1000000003 again", "disk_fault cleared 1000000003", "can_link_down raised 2000000002")
+		l.want("uplink_down cleared 4194306", "disk_fault raised 4194307 again", "disk_fault cleared 4194307", "can_link_down raised 8388610")
 		if list := l.Raised(); len(list) != 2 || list[0].Code != bus.PortLost || !list[0].Unseen {
 			t.Errorf("raised: %+v", list)
 		}
@@ -372,7 +372,7 @@ func TestReportsBeforeTheSession(t *testing.T) {
 
 func TestDamagedFileIsSetAside(t *testing.T) {
 	good := func(dir string) string {
-		_, err := writeFile(filepath.Join(dir, "alarms"), []Alarm{{ID: 1000000002, Code: bus.PortLost, Source: "s"}})
+		_, err := writeFile(filepath.Join(dir, "alarms"), []Alarm{{ID: 4194306, Code: bus.PortLost, Source: "s"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -400,7 +400,7 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 					t.Errorf("alarms that go on: %v", ids)
 				}
 				l.raise(bus.PortLost)
-				l.want("port_lost raised 2000000002") // another id
+				l.want("port_lost raised 8388610") // another id
 				l.stop()
 				if _, err := os.Stat(path + badEnd); err != nil {
 					t.Error(err)
@@ -433,7 +433,7 @@ func TestFileCannotBeWritten(t *testing.T) {
 		l := begin(t, dir, 1, nil)
 		l.raise(bus.PortLost)
 		pass(time.Minute)
-		l.want("port_lost raised 1000000002")
+		l.want("port_lost raised 4194306")
 		if err := os.Remove(blocked); err != nil {
 			t.Fatal(err)
 		}

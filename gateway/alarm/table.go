@@ -29,7 +29,7 @@ const (
 // docs/ALARMS.md follow it.
 var Table = []Condition{
 	{Code: Started, Severity: Info, Momentary: true, Title: "The gateway has started",
-		Text: "The detail has the version, and as alarms the ids of those that were raised before and go on: all others of before are over.",
+		Text: "The detail has the version, and as alarms the ids of those that were raised before and go on: any other alarm has ended. previous (clean or unclean) says how previous_session, the session before it in the same buffer, has ended, and stored the last number of each source that was on disk, a lower bound: what was acknowledged sooner never had to be. earlier lists older ones that may not have been reported. After unclean, up to sync_interval of records behind the larger of stored and what was received may be missing without a loss record. Without previous the buffer is new. life is different in every start.",
 		Help: "Nothing. Many of them in a row: look at the journal for why it restarts."},
 
 	{Code: bus.LinkDown, Severity: Error, Title: "CAN interface down",

@@ -73,7 +73,9 @@ type Ledger struct {
 	Duplicates uint64 // records that came again
 	Lost       uint64 // sequence numbers a loss record accounts for
 	Closed     uint64 // sequence numbers in holes that were closed
+	Shared     uint64 // sessions that two lives of a gateway have used: their numbers name two records
 	accounts   map[Stream]*account
+	lives      map[session]*life
 }
 
 const (
@@ -111,6 +113,9 @@ func (l *Ledger) Add(m *Message) ([]Entry, error) {
 			} else {
 				l.Records++
 			}
+		}
+		if e.Type == "event" {
+			l.start(m, raw)
 		}
 		entries = append(entries, e)
 	}
@@ -177,7 +182,8 @@ type Gap struct {
 // Count is the number of sequence numbers in the gap.
 func (g Gap) Count() uint64 { return g.To - g.From + 1 }
 
-// Gaps lists what is missing below the highest number seen of each stream.
+// Gaps lists what is missing below the highest number seen of each stream, or
+// below the one that the gateway says was on disk when the session ended.
 // With fromOne the numbers before the first one seen are missing too.
 func (l *Ledger) Gaps(fromOne bool) []Gap {
 	var gaps []Gap
@@ -192,6 +198,9 @@ func (l *Ledger) Gaps(fromOne bool) []Gap {
 			}
 			next = s.to + 1
 		}
+		if known := l.stored(stream); known >= next && (fromOne || next > 1) {
+			gaps = append(gaps, Gap{stream, next, known})
+		}
 	}
 	slices.SortStableFunc(gaps, func(a, b Gap) int {
 		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Session, b.Session),
@@ -204,10 +213,11 @@ func (l *Ledger) Gaps(fromOne bool) []Gap {
 // were closed included.
 func (l *Ledger) Missing(fromOne bool) uint64 {
 	n := l.Closed
-	for _, a := range l.accounts {
+	for stream, a := range l.accounts {
 		if len(a.seen) == 0 {
 			continue
 		}
+		n += l.stored(stream) - min(l.stored(stream), a.seen[len(a.seen)-1].to)
 		if fromOne {
 			n += a.seen[0].from - 1
 		}

@@ -150,13 +150,21 @@ func (w *witness) end(t *testing.T) {
 	})
 }
 
-var engine = payload.Stream{Gateway: "gw", Session: 1, Source: "engine"}
+// engine is the stream of the frames; each test has one session.
+func (w *witness) engine() payload.Stream {
+	for _, s := range w.ledger.Streams() {
+		if s.Source == "engine" {
+			return s
+		}
+	}
+	return payload.Stream{}
+}
 
 // last is the highest number that came.
 func (w *witness) last() uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.ledger.Last(engine)
+	return w.ledger.Last(w.engine())
 }
 
 // gaps are the numbers missing below the highest one.
