@@ -219,8 +219,9 @@ func (g *Gateway) addModbus(c *modbus.LineConfig) error {
 		look: func(s *live.Source) { lookAtModbus(s, c, l) },
 	})
 	if g.opts.Live {
-		f.values = live.NewValues(c)
-		g.look.Lines[c.Name] = f.values
+		line := live.NewLine(c, l.Exchanges)
+		f.values = line.Values
+		g.look.Lines[c.Name] = line
 	}
 	return nil
 }
@@ -247,7 +248,6 @@ func (g *Gateway) Run(ctx context.Context) error {
 	sources.Go(func() { g.watchSecrets(ctx) })
 	sources.Go(func() { g.watchClock(ctx) })
 	sources.Go(func() { g.serveControl(ctx) })
-	sources.Go(func() { g.observe(ctx) })
 	sources.Go(func() { g.reportHealth(ctx) })
 	var alarms sync.WaitGroup
 	alarmsCtx, stopAlarms := context.WithCancel(context.WithoutCancel(ctx))
@@ -256,6 +256,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	if g.opts.Ready != nil {
 		g.opts.Ready()
 	}
+	sources.Go(func() { g.observe(ctx) })
 	<-ctx.Done()
 	g.log.Info("stopping")
 	stuck := await(&sources, sourcesTime)

@@ -31,6 +31,7 @@ func (g *Gateway) alarmConfig() alarm.Config {
 		Conditions: g.opts.conditions,
 		Emit: func(source string, e *payload.Event) {
 			e.Since = g.trusted(e.Since)
+			g.note(source, e)
 			t := e.Time.UnixNano()
 			g.buffer.Source(source).Append(t, payload.AppendEvent(begin(nil, g.clock.Read(), t), e))
 		},

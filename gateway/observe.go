@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -14,19 +15,47 @@ import (
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/live"
+	"fieldferry/gateway/payload"
 )
 
 // Look is what there is to see of the gateway: a snapshot a second, and with
 // Options.Live the last value of every point.
 func (g *Gateway) Look() *live.Look { return g.look }
 
+// ErrNoLine says that there is no Modbus line of that name.
+var ErrNoLine = errors.New("there is no Modbus line of this name")
+
+// ReadLine asks a unit of a Modbus line once, between two of its polls.
+func (g *Gateway) ReadLine(ctx context.Context, line string, q modbus.Query) ([]uint16, error) {
+	l := g.lines[line]
+	if l == nil {
+		return nil, ErrNoLine
+	}
+	return l.Read(ctx, q)
+}
+
 // newLook prepares what can be looked at.
 func newLook(points bool) *live.Look {
-	l := &live.Look{Buses: map[string]live.Bus{}, Lines: map[string]*live.Values{}}
+	l := &live.Look{Buses: map[string]live.Bus{}, Lines: map[string]live.Line{}}
+	l.Notes.Size, l.Disconnects.Size = lastNotes, lastDisconnects
 	if points {
 		l.History = live.NewHistory()
 	}
 	return l
+}
+
+// How much of what happened lately is kept for those who look.
+const lastNotes, lastDisconnects = 200, 20
+
+// note keeps what was told of an alarm.
+func (g *Gateway) note(source string, e *payload.Event) {
+	n := live.Note{Time: e.Time.UTC(), ID: e.ID, Code: e.Code, State: e.State.String(), Severity: e.Severity, Source: source, Subject: e.Subject, Detail: e.Detail}
+	for i := range alarm.Table {
+		if c := &alarm.Table[i]; c.Code == e.Code {
+			n.Title, n.Severity = c.Title, c.Severity.String()
+		}
+	}
+	g.look.Notes.Add(n)
 }
 
 // observe makes a snapshot a second until ctx ends.

@@ -9,6 +9,7 @@ import (
 
 	"fieldferry/bus"
 	"fieldferry/gateway/alarm"
+	"fieldferry/gateway/live"
 	"fieldferry/gateway/payload"
 	"fieldferry/uplink"
 )
@@ -24,7 +25,12 @@ func (g *Gateway) Disconnected(server string, err error) {
 		return
 	}
 	detail := map[string]any{"server": server, "error": errorText(err)}
+	down := live.Disconnect{Time: time.Now().UTC(), Server: server, Error: errorText(err)}
 	var e *uplink.Error
+	if errors.As(err, &e) {
+		down.Reason = e.Reason.String()
+	}
+	g.look.Disconnects.Add(down)
 	if errors.As(err, &e) {
 		detail["reason"] = e.Reason.String()
 		if e.Reason == uplink.ReasonDenied {

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -101,19 +102,28 @@ func (s *Snapshot) estimate() {
 	}
 }
 
-// Look is what there is to look at: the board and the points of every source.
-// It is what a gateway hands to its doors.
+// Look is what there is to look at: the board, the points of every source, and
+// what happened lately. It is what a gateway hands to its doors.
 type Look struct {
 	Board
-	Buses map[string]Bus     // CAN sources by name
-	Lines map[string]*Values // Modbus sources by name
+	Buses map[string]Bus  // CAN sources by name
+	Lines map[string]Line // Modbus sources by name
+
+	Notes       Ring[Note]       // alarms raised and cleared, and what happened
+	Disconnects Ring[Disconnect] // connections to the broker that ended, and attempts that failed
 }
 
 // Bus returns what can be looked at of a CAN source.
 func (l *Look) Bus(source string) (Bus, bool) { b, ok := l.Buses[source]; return b, ok }
 
-// Line returns the last values of a Modbus source.
-func (l *Look) Line(source string) (*Values, bool) { v, ok := l.Lines[source]; return v, ok }
+// Line returns what can be looked at of a Modbus source.
+func (l *Look) Line(source string) (Line, bool) { v, ok := l.Lines[source]; return v, ok }
+
+// LastNotes returns the newest notes of alarms, oldest first, at most 200.
+func (l *Look) LastNotes() []Note { return l.Notes.All() }
+
+// LastDisconnects returns the newest ends of connections, oldest first, at most 20.
+func (l *Look) LastDisconnects() []Disconnect { return l.Disconnects.All() }
 
 // Course returns the last hour of a figure, or its last day, and when it began.
 // It has no steps if there is no such figure.
@@ -134,4 +144,51 @@ func (l *Look) Figures() []string {
 		return nil
 	}
 	return l.History.Names()
+}
+
+// Note is an alarm that was raised or cleared, or something that happened.
+type Note struct {
+	Time     time.Time      `json:"time"`
+	ID       uint64         `json:"id,omitempty"`
+	Code     string         `json:"code"`
+	State    string         `json:"state"` // raised, cleared or event
+	Severity string         `json:"severity,omitempty"`
+	Source   string         `json:"source"`
+	Subject  string         `json:"subject,omitempty"`
+	Title    string         `json:"title"`
+	Detail   map[string]any `json:"detail,omitempty"`
+}
+
+// Disconnect is a connection to the broker that ended, or an attempt that failed.
+type Disconnect struct {
+	Time   time.Time `json:"time"`
+	Server string    `json:"server"`
+	Reason string    `json:"reason,omitempty"`
+	Error  string    `json:"error"`
+}
+
+// Ring keeps the newest of many things. It may be used from any goroutine; make
+// it with a size above 0.
+type Ring[T any] struct {
+	Size int
+
+	mu   sync.Mutex
+	list []T // oldest first
+}
+
+// Add adds one, and forgets the oldest if there are too many.
+func (r *Ring[T]) Add(v T) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.list) >= r.Size {
+		r.list = append(r.list[:0], r.list[1:]...)
+	}
+	r.list = append(r.list, v)
+}
+
+// All returns a copy, oldest first, never nil.
+func (r *Ring[T]) All() []T {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]T{}, r.list...)
 }

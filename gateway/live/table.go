@@ -9,6 +9,7 @@ import (
 
 	"fieldferry/bus/can"
 	"fieldferry/bus/can/dbc"
+	"fieldferry/bus/modbus"
 	"fieldferry/gateway/payload"
 )
 
@@ -171,4 +172,88 @@ func (b Bus) Signal(name string) (value float64, at time.Time, ok bool) {
 		}
 	}
 	return value, at, ok
+}
+
+// Log calls yield with the newest frames from since on, oldest first, as lines of
+// candump -l with the given name of the bus, until it returns false. A line is
+// valid only during the call.
+func (b Bus) Log(name string, since time.Time, yield func(line []byte) bool) {
+	name = strings.Map(func(r rune) rune {
+		if r <= ' ' || r >= 0x7f {
+			return '_'
+		}
+		return r
+	}, name)
+	var line []byte
+	b.Frames.Newest(func(f *can.Frame) bool {
+		if f.Time < since.UnixNano() {
+			return true
+		}
+		line = fmt.Appendf(line[:0], "(%d.%06d) %s ", f.Time/1e9, f.Time%1e9/1000, name)
+		line = append(f.Append(line), '\n')
+		return yield(line)
+	})
+}
+
+// Line is what can be looked at of a Modbus source.
+type Line struct {
+	*Values
+	Plan Plan
+	Wire func() []modbus.Exchange // the last exchanges, oldest first
+}
+
+// Plan is how a line is polled.
+type Plan struct {
+	Port     string    `json:"port"`
+	Serial   bool      `json:"serial"` // the time on the wire is known
+	Rate     float64   `json:"requests_per_s"`
+	Load     float64   `json:"load"` // share of the line's time before any device has taken time to answer
+	Requests []Request `json:"requests"`
+	Warnings []string  `json:"warnings"`
+}
+
+// Request is one request of a plan.
+type Request struct {
+	Device   string   `json:"device"`
+	Unit     uint8    `json:"unit"`
+	Register string   `json:"register"`
+	Address  uint16   `json:"address"`
+	Count    int      `json:"count"`
+	Every    float64  `json:"every_s"`
+	Bytes    int      `json:"bytes"`
+	Wire     float64  `json:"wire_ms"` // 0: not known
+	Values   []string `json:"values"`
+}
+
+// NewLine prepares what can be looked at of a line.
+func NewLine(c *modbus.LineConfig, wire func() []modbus.Exchange) Line {
+	report := modbus.Plan(*c)
+	endpoint, _ := modbus.ParseEndpoint(c.Port)
+	p := Plan{Port: c.Port, Serial: endpoint.Framing == modbus.Serial, Rate: report.RequestsPerSecond, Load: report.Load,
+		Requests: []Request{}, Warnings: append([]string{}, report.Warnings...)}
+	for _, r := range report.Requests {
+		p.Requests = append(p.Requests, Request{Device: r.Device, Unit: r.UnitID, Register: r.Table.String(), Address: r.Address, Count: r.Count,
+			Every: r.Interval.Seconds(), Bytes: r.Bytes, Wire: r.Wire.Seconds() * 1000, Values: r.Registers})
+	}
+	return Line{Values: NewValues(c), Plan: p, Wire: wire}
+}
+
+// Exchange is one request on a line and what came of it, in upper-case hex.
+type Exchange struct {
+	At      time.Time `json:"at"`
+	Unit    uint8     `json:"unit"`
+	Request string    `json:"request"`
+	Reply   string    `json:"reply,omitempty"`
+	Error   string    `json:"error,omitempty"`
+	Took    float64   `json:"took_ms"`
+}
+
+// Exchanges returns the last exchanges on the line, oldest first.
+func (l Line) Exchanges() []Exchange {
+	list := []Exchange{}
+	for _, e := range l.Wire() {
+		list = append(list, Exchange{At: e.At.UTC(), Unit: e.Unit, Error: e.Err, Took: ms(e.Took),
+			Request: strings.ToUpper(hex.EncodeToString(e.Request)), Reply: strings.ToUpper(hex.EncodeToString(e.Reply))})
+	}
+	return list
 }

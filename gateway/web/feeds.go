@@ -17,11 +17,15 @@ type View interface {
 	Snapshot() *live.Snapshot
 	// Bus returns what can be looked at of a CAN source, Line of a Modbus source.
 	Bus(source string) (live.Bus, bool)
-	Line(source string) (*live.Values, bool)
+	Line(source string) (live.Line, bool)
 	// Course returns the last hour of a figure, or its last day, and when it began.
 	Course(name string, day bool) (live.Course, time.Time)
 	// Figures lists the names Course knows.
 	Figures() []string
+	// LastNotes and LastDisconnects return what happened lately, oldest first: to
+	// alarms, and to the connection to the broker.
+	LastNotes() []live.Note
+	LastDisconnects() []live.Disconnect
 }
 
 // openFeed returns the feed of a topic, nil if there is no such topic.
@@ -31,12 +35,11 @@ func openFeed(v View, topic string) Feed {
 	case "overview":
 		return &stateFeed{get: func() any { return v.Snapshot() }}
 	case "alarms":
-		return &stateFeed{get: func() any {
-			if s := v.Snapshot(); s != nil {
-				return s.Alarms
-			}
-			return []live.Alarm{}
-		}}
+		return &stateFeed{get: func() any { return alarmsOf(v) }}
+	case "exchanges":
+		if _, ok := v.Line(source); ok {
+			return &stateFeed{get: func() any { return exchangesOf(v, source) }}
+		}
 	case "can":
 		if _, ok := v.Bus(source); ok {
 			return &rowsFeed[live.ID]{get: func() []live.ID { return canRows(v, source) }, same: sameID}
@@ -137,6 +140,23 @@ func lineRows(v View, source string) []live.Value {
 		return []live.Value{}
 	}
 	return l.Table()
+}
+
+func exchangesOf(v View, source string) any {
+	l, ok := v.Line(source)
+	if !ok {
+		return map[string]any{"exchanges": []live.Exchange{}}
+	}
+	return map[string]any{"exchanges": l.Exchanges()}
+}
+
+// alarmsOf are the alarms that are raised, and what happened lately.
+func alarmsOf(v View) any {
+	raised := []live.Alarm{}
+	if s := v.Snapshot(); s != nil && s.Alarms != nil {
+		raised = s.Alarms
+	}
+	return map[string]any{"raised": raised, "notes": v.LastNotes()}
 }
 
 // idSignals is the reply about one arbitration id.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"fieldferry/bus/can"
+	"fieldferry/bus/modbus"
 	"fieldferry/gateway/live"
 
 	"go.uber.org/goleak"
@@ -51,8 +52,14 @@ func (m *memory) Write(name string, b []byte) error {
 func newView() *live.Look {
 	v := &live.Look{Buses: map[string]live.Bus{"engine": {Frames: &live.Frames{}}}}
 	v.History = live.NewHistory()
+	v.Notes.Size, v.Disconnects.Size = 200, 20
+	v.Lines = map[string]live.Line{"line1": live.NewLine(&modbus.LineConfig{Name: "line1", Port: "/dev/ttyS1", BaudRate: 19200, DataBits: 8, Parity: 'E', StopBits: 1,
+		Devices: []modbus.Device{{Name: "meter", UnitID: 1, MaxRegisters: 125, Registers: []modbus.Register{{Name: "u", Type: modbus.Uint16, Interval: time.Second}}}}},
+		func() []modbus.Exchange {
+			return []modbus.Exchange{{At: time.Unix(1, 0), Unit: 1, Request: []byte{1, 3}, Err: "timeout"}}
+		})}
 	v.Publish(&live.Snapshot{Gateway: "gw-01", Session: 1, Taken: time.Now(), Clock: live.Clock{Trusted: true}, Uplink: live.Uplink{Connected: true},
-		Sources: []live.Source{{Name: "engine", Kind: "can", State: live.Receives}}, Alarms: []live.Alarm{}})
+		Sources: []live.Source{{Name: "engine", Kind: "can", State: live.Receives}, {Name: "line1", Kind: "modbus", State: live.Receives, Modbus: &live.Modbus{Units: []live.Unit{}}}}, Alarms: []live.Alarm{}})
 	return v
 }
 

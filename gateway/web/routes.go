@@ -31,6 +31,15 @@ func (s *Server) table() []route {
 		{"GET /api/v1/can/{source}/frames", Read, s.frames},
 		{"GET /api/v1/can/{source}/frames/{id}", Read, s.signals},
 		{"GET /api/v1/history", Read, s.history},
+		{"GET /api/v1/sources", Read, s.sources},
+		{"GET /api/v1/alarms", Read, s.alarms},
+		{"GET /api/v1/buffer", Read, s.buffer},
+		{"GET /api/v1/uplink", Read, s.uplink},
+		{"GET /api/v1/can/{source}/log", Read, s.candump},
+		{"GET /api/v1/modbus/{line}/plan", Read, s.plan},
+		{"GET /api/v1/modbus/{line}/units", Read, s.units},
+		{"GET /api/v1/modbus/{line}/exchanges", Read, s.exchanges},
+		{"POST /api/v1/modbus/{line}/read", Operate, s.read},
 	}
 }
 

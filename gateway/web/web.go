@@ -112,12 +112,27 @@ func (c *Config) encrypted() bool {
 
 // Options are what a server takes besides its configuration.
 type Options struct {
-	Log   *slog.Logger
-	Files Files       // where accounts and the key of TLS are kept
-	View  View        // what there is to see
-	Audit func(Audit) // told of logins, refusals and changes; must not block; nil: nobody
-	Open  bool        // no login for what only reads: the demonstration, on loopback
-	Fault func(error) // told when the server cannot listen, and nil when it can again; may be nil
+	Log    *slog.Logger
+	Files  Files       // where accounts and the key of TLS are kept
+	View   View        // what there is to see
+	Reader Reader      // reads registers by hand; nil: nobody can
+	Audit  func(Audit) // told of logins, refusals and changes; must not block; nil: nobody
+	Open   bool        // no login for what only reads: the demonstration, on loopback
+	Fault  func(error) // told when the server cannot listen, and nil when it can again; may be nil
+}
+
+// Reader reads registers through the running gateway, for commissioning.
+type Reader interface {
+	// ReadLine asks a unit of a Modbus line once: words, or each bit as 0 or 1.
+	ReadLine(ctx context.Context, line string, q Query) ([]uint16, error)
+}
+
+// Query is one request by hand.
+type Query struct {
+	Unit     uint8  `json:"unit"`
+	Register string `json:"register"` // holding, input, coil or discrete
+	Address  uint16 `json:"address"`  // 0-based, as on the wire
+	Count    int    `json:"count"`
 }
 
 // Files are the server's own files, readable by nobody but the service's user.

@@ -1,0 +1,128 @@
+package web
+
+import (
+	"bufio"
+	"net/http"
+	"time"
+
+	"fieldferry/gateway/live"
+)
+
+// snapshot returns the newest snapshot, and answers if there is none yet.
+func (s *Server) snapshot(w http.ResponseWriter) *live.Snapshot {
+	snap := s.opts.View.Snapshot()
+	if snap == nil {
+		problem(w, http.StatusServiceUnavailable, "starting", "The gateway is starting.")
+	}
+	return snap
+}
+
+// sources is GET /api/v1/sources.
+func (s *Server) sources(w http.ResponseWriter, _ *http.Request) {
+	if snap := s.snapshot(w); snap != nil {
+		writeJSON(w, map[string]any{"sources": snap.Sources})
+	}
+}
+
+// alarms is GET /api/v1/alarms.
+func (s *Server) alarms(w http.ResponseWriter, _ *http.Request) { writeJSON(w, alarmsOf(s.opts.View)) }
+
+// buffer is GET /api/v1/buffer.
+func (s *Server) buffer(w http.ResponseWriter, _ *http.Request) {
+	if snap := s.snapshot(w); snap != nil {
+		writeJSON(w, snap.Buffer)
+	}
+}
+
+// uplink is GET /api/v1/uplink.
+func (s *Server) uplink(w http.ResponseWriter, _ *http.Request) {
+	if snap := s.snapshot(w); snap != nil {
+		writeJSON(w, map[string]any{"uplink": snap.Uplink, "disconnects": s.opts.View.LastDisconnects()})
+	}
+}
+
+// plan is GET /api/v1/modbus/{line}/plan.
+func (s *Server) plan(w http.ResponseWriter, r *http.Request) {
+	if line, ok := s.line(w, r); ok {
+		writeJSON(w, line.Plan)
+	}
+}
+
+// units is GET /api/v1/modbus/{line}/units.
+func (s *Server) units(w http.ResponseWriter, r *http.Request) {
+	if _, ok := s.line(w, r); !ok {
+		return
+	}
+	if snap := s.snapshot(w); snap != nil {
+		for i := range snap.Sources {
+			if src := &snap.Sources[i]; src.Name == r.PathValue("line") && src.Modbus != nil {
+				writeJSON(w, src.Modbus)
+				return
+			}
+		}
+		unknown(w, "Modbus line", r.PathValue("line"))
+	}
+}
+
+// exchanges is GET /api/v1/modbus/{line}/exchanges.
+func (s *Server) exchanges(w http.ResponseWriter, r *http.Request) {
+	if _, ok := s.line(w, r); ok {
+		writeJSON(w, exchangesOf(s.opts.View, r.PathValue("line")))
+	}
+}
+
+func (s *Server) line(w http.ResponseWriter, r *http.Request) (live.Line, bool) {
+	line, ok := s.opts.View.Line(r.PathValue("line"))
+	if !ok {
+		unknown(w, "Modbus line", r.PathValue("line"))
+	}
+	return line, ok
+}
+
+// read is POST /api/v1/modbus/{line}/read {"unit","register","address","count"}.
+// The line's polls wait for the one exchange.
+func (s *Server) read(w http.ResponseWriter, r *http.Request) {
+	if _, ok := s.line(w, r); !ok {
+		return
+	}
+	var q Query
+	if !readJSON(w, r, &q) {
+		return
+	}
+	if s.opts.Reader == nil {
+		problem(w, http.StatusNotImplemented, "read", "This server cannot read registers.")
+		return
+	}
+	begin := time.Now()
+	words, err := s.opts.Reader.ReadLine(r.Context(), r.PathValue("line"), q)
+	took := float64(time.Since(begin).Microseconds()) / 1000
+	if err != nil {
+		problem(w, http.StatusBadGateway, "device", err.Error())
+		return
+	}
+	writeJSON(w, map[string]any{"words": words, "took_ms": took})
+}
+
+// candump is GET /api/v1/can/{source}/log: the newest frames as candump -l
+// writes them.
+func (s *Server) candump(w http.ResponseWriter, r *http.Request) {
+	name := r.PathValue("source")
+	bus, ok := s.opts.View.Bus(name)
+	if !ok {
+		unknown(w, "CAN bus", name)
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Disposition", `attachment; filename="frames.log"`)
+	out := bufio.NewWriter(w)
+	bus.Log(name, time.Now().Add(-logSpan), func(line []byte) bool {
+		_, err := out.Write(line)
+		return err == nil
+	})
+	_ = out.Flush()
+}
+
+// logSpan is how far back a downloaded log reaches, if the frames are still there.
+const logSpan = 10 * time.Second
