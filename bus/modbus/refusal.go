@@ -101,7 +101,7 @@ func (l *Line) refuse(d *device, i int, why string) {
 // refuseFor is refuse where another try is too dear to be made soon.
 func (l *Line) refuseFor(d *device, i int, why string, least time.Duration) {
 	p, now := &d.points[i], time.Now()
-	if p.warned.IsZero() || now.Sub(p.warned) >= warnRefused {
+	if d.refusing == "" && (p.warned.IsZero() || now.Sub(p.warned) >= warnRefused) {
 		p.warned = now
 		l.log.Warn("device refuses a register", "device", d.cfg.Name, "register", p.reg.Name,
 			"table", p.reg.Table.String(), "address", p.reg.Address, "error", why)
