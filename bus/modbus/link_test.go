@@ -388,3 +388,29 @@ func TestOfflineSaysThatItAnswersLate(t *testing.T) {
 		}
 	})
 }
+
+// However many devices are silent, asking for them takes a fifth of the line's
+// time at most.
+func TestProbesOfManySilentDevices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		units := map[byte]*modbustest.Unit{99: {Holding: words(0, 1)}}
+		cfg := LineConfig{Devices: append(devices(12, 0), Device{Name: "ok", UnitID: 99, Registers: registers(0)})}
+		b := newBench(t, cfg, units)
+		if err := b.run(time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		b.asked = nil
+		if err := b.run(10 * time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		probes := 0
+		for _, q := range b.asked {
+			if q.unit != 99 {
+				probes++
+			}
+		}
+		if spent := time.Duration(probes) * SerialTimeout; spent > 2*time.Minute || spent < time.Minute {
+			t.Errorf("%d probes took %v of ten minutes", probes, spent)
+		}
+	})
+}
