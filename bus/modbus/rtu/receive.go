@@ -117,14 +117,14 @@ func (t *Transporter) confirmed() bool {
 
 // mayBeCopy reports whether frame could be a copy of an earlier reply.
 func (t *Transporter) mayBeCopy(frame, request []byte, now time.Time) bool {
-	trials := &t.trials
-	if isException(frame) { // all alike, so they would use up the others' trials
-		trials = &t.refusalTrials
-	}
-	if t.confirming || *trials <= 0 && !t.reckons(t.copies) || !t.recent.copyOf(frame, request, now) {
+	// Refusals are rare and all alike, so each is doubted, and is no trial.
+	refusal := isException(frame)
+	if t.confirming || !refusal && t.trials <= 0 && !t.reckons(t.copies) || !t.recent.copyOf(frame, request, now) {
 		return false
 	}
-	*trials--
+	if !refusal {
+		t.trials--
+	}
 	return true
 }
 
@@ -145,6 +145,9 @@ func (t *Transporter) accept(request []byte, sent time.Time, d *doubt) ([]byte, 
 		t.debts.add(request, sent, now)
 		mismatch = "another master asks the same unit"
 	case differ && before == 0 && !t.recent.copyOf(t.reader.Last(), request, now):
+		if t.reader.Values() < matches { // a refusal, perhaps of an earlier request
+			t.debts.add(request, sent, now)
+		}
 		mismatch = "two different replies; two devices have the same unit id"
 	case differ && !d.copied && t.debts.another(request):
 		// The unit should have answered the earlier request first, but it is
@@ -156,6 +159,7 @@ func (t *Transporter) accept(request []byte, sent time.Time, d *doubt) ([]byte, 
 		}
 		mismatch = "two different replies, one of them to an earlier request"
 	case differ && (d.copied || t.reckons(t.copies)) && t.recent.copyOf(frame, request, now):
+		t.debts.add(request, sent, now) // neither may be ours
 		mismatch = "two different replies, the last like an earlier one; something on the line repeats frames"
 	case d.copied && !differ, before > 0 && !d.copied && t.mayBeCopy(frame, request, now):
 		t.doubted = append(t.doubted[:0], frame...)
@@ -168,7 +172,7 @@ func (t *Transporter) accept(request []byte, sent time.Time, d *doubt) ([]byte, 
 	if t.confirmed() {
 		// Where frames are repeated or late, the same refusal twice may be one
 		// of an earlier request and one of two.
-		if !isException(frame) || !now.Before(t.copies) && t.debts.slowest[request[0]] <= t.timeout {
+		if !isException(frame) || !now.Before(t.copies) && t.debts.slowest[request[0]] <= t.timeout && t.debts.sameFunction(request) == 1 {
 			t.debts.forgive(request)
 		}
 		*d = doubt{refusals: t.debts.sameFunction(request)}

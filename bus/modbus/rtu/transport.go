@@ -96,9 +96,7 @@ type Transporter struct {
 	confirming bool
 	doubted    []byte
 	trials     int // see copyTrials
-	// refusalTrials are the trials of refusals.
-	refusalTrials int
-	debts         debts
+	debts      debts
 	// until when copies of replies and other masters are reckoned with
 	copies, masters time.Time
 }
@@ -108,7 +106,7 @@ func NewTransporter(cfg Config) *Transporter {
 	if cfg.LateWait <= 0 {
 		cfg.LateWait = defaultLateWait
 	}
-	t := &Transporter{cfg: cfg, char: cfg.Mode.CharTime(), trials: copyTrials, refusalTrials: copyTrials}
+	t := &Transporter{cfg: cfg, char: cfg.Mode.CharTime(), trials: copyTrials}
 	t.debts.careful = cfg.Careful
 	t.SetTimeout(cfg.Timeout)
 	return t
