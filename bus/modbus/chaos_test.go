@@ -155,3 +155,114 @@ func TestNoChaosYieldsAWrongValue(t *testing.T) {
 	}
 	t.Logf("%d requests, %d values, %d wrong, %d bad runs", requests, values, wrong, bad)
 }
+
+// TestNoChaosOnATerminal is the same on pseudo-terminals in real time, many
+// lines at once, and so only on request:
+//
+//	FIELDFERRY_CHAOS_TERMINALS=200 go test ./bus/modbus -run Terminal -v
+func TestNoChaosOnATerminal(t *testing.T) {
+	lines, _ := strconv.Atoi(os.Getenv("FIELDFERRY_CHAOS_TERMINALS"))
+	if lines == 0 {
+		t.Skip("takes a minute; set FIELDFERRY_CHAOS_TERMINALS to how many lines")
+	}
+	laws, requests := make([]law, lines), make([]uint64, lines)
+	var all sync.WaitGroup
+	for i := range laws {
+		all.Go(func() { requests[i] = onTerminal(t, uint64(i), &laws[i]) })
+	}
+	all.Wait()
+	values, wrong, sum := 0, 0, uint64(0)
+	for i := range laws {
+		values, wrong, sum = values+laws[i].values, wrong+laws[i].wrong, sum+requests[i]
+		for _, b := range laws[i].broken {
+			t.Errorf("seed %d: %s", i, b)
+		}
+	}
+	t.Logf("%d requests, %d values, %d wrong", sum, values, wrong)
+}
+
+func onTerminal(t *testing.T, seed uint64, w *law) (requests uint64) {
+	pty, err := modbustest.OpenPTY()
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	defer pty.Close()
+	world := modbustest.NewChaos(seed, sparseReply)
+	world.Faults = []int{0, 2, 6, 12}[seed%4]
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Second)
+	defer cancel()
+	var served sync.WaitGroup
+	served.Go(func() { modbustest.Serve(ctx, pty, world.Answer) })
+	line, err := NewLine(LineConfig{Name: "l", Port: pty.Path, Retries: int(seed / 4 % 2), Devices: sparseDevices()}, nil)
+	if err != nil {
+		t.Error(err)
+		return 0
+	}
+	if err := line.Run(ctx, w); err != nil {
+		t.Error(err)
+	}
+	served.Wait()
+	return line.Stats().Requests
+}
+
+// TestLateRefusals: a device that takes 0.7 s for each answer, always or for
+// four of twenty seconds, and refuses the registers between the three it has.
+func TestLateRefusals(t *testing.T) {
+	for _, retries := range []int{0, 1} {
+		for _, always := range []bool{true, false} {
+			synctest.Test(t, func(t *testing.T) {
+				start, free := time.Now(), time.Time{}
+				slow := func() bool { return always || time.Since(start)%(20*time.Second)/time.Second/4 == 1 }
+				w := &law{start: start}
+				var served sync.WaitGroup
+				device := Device{Name: "1", UnitID: 1, MaxGap: 8, Registers: registers(0, 20, 60)}
+				line, err := newLine(LineConfig{Name: "l", Port: "memory", Retries: retries, Devices: []Device{device}}, Endpoint{}, discard,
+					func(context.Context) (rtu.Port, error) {
+						master, far := modbustest.NewWire()
+						served.Go(func() {
+							modbustest.Serve(t.Context(), far, func(_ int, q []byte) []modbustest.Step {
+								now, at := time.Now(), 40*ms
+								if slow() {
+									at = 700 * ms
+								}
+								at = max(at, free.Sub(now)+20*ms)
+								free = now.Add(at)
+								return []modbustest.Step{{At: at, Send: sparseReply(q)}}
+							})
+						})
+						return master, nil
+					})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+				defer cancel()
+				if err := line.Run(ctx, quickLaw{w, func() bool { return !slow() && time.Since(start)%(20*time.Second) > 11*time.Second }}); err != nil {
+					t.Fatal(err)
+				}
+				served.Wait()
+				for _, b := range w.broken {
+					t.Errorf("%d retries, always slow %v: %s", retries, always, b)
+				}
+				if !always && w.values < 150 {
+					t.Errorf("%d values", w.values)
+				}
+			})
+		}
+	}
+}
+
+// quickLaw also forbids refusals while the device has been quick for a while.
+type quickLaw struct {
+	*law
+	quick func() bool
+}
+
+func (q quickLaw) Reading(r *Reading) {
+	q.calm = time.Time{}
+	if q.quick() {
+		q.calm = q.start
+	}
+	q.law.Reading(r)
+}

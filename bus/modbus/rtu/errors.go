@@ -76,6 +76,9 @@ type ExceptionError struct {
 }
 
 func (e *ExceptionError) Error() string {
+	if e.Doubtful {
+		return "a refusal came that may answer an earlier request"
+	}
 	return fmt.Sprintf("exception %d: %s", e.Code, ExceptionText(e.Code))
 }
 
