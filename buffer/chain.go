@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"fieldferry/buffer/beneath"
 )
 
 // chunkOverhead bounds what a transaction writes besides the chunks: copies
@@ -102,7 +104,7 @@ func (b *Buffer) measure(s *segment) {
 }
 
 func truncate(path string, size int64) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := beneath.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"fieldferry/buffer/beneath"
 )
 
 // The journal is one small file, written in full when it is made, that takes
@@ -107,7 +109,7 @@ func createJournal(dir string, size int64) error {
 		new(pageHead).put(b[at : at+pageSize])
 	}
 	tmp := path + ".tmp"
-	err := os.WriteFile(tmp, b, 0o600)
+	err := beneath.WriteFile(tmp, b, 0o600)
 	if err == nil {
 		err = publish(tmp, path)
 	}
@@ -145,7 +147,7 @@ func (b *Buffer) tryJournal(number uint64) (*journal, error) {
 			return nil, err
 		}
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := beneath.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 	"hash/crc32"
 	"os"
 	"slices"
+
+	"fieldferry/buffer/beneath"
 )
 
 // logged is an entry of the journal that was read back.
@@ -31,7 +33,7 @@ type logBook struct {
 // readJournal reads the journal in dir as far as it can be read. Without one
 // it is empty.
 func readJournal(path string) (l logBook, err error) {
-	f, err := os.Open(path)
+	f, err := beneath.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return l, nil
 	}

@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fieldferry/buffer/beneath"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -229,7 +231,7 @@ const lockName = "lock"
 // lockDir takes the directory for this process.
 func lockDir(dir string, wait time.Duration) (*os.File, error) {
 	path := filepath.Join(dir, lockName)
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := beneath.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("opening the lock of the buffer: %w", err)
 	}

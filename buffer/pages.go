@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
-	"os"
+
+	"fieldferry/buffer/beneath"
 )
 
 // bbolt follows what it reads: a page that says it goes on for millions of
@@ -56,7 +57,7 @@ func readMeta(f io.ReaderAt, i int64) (m meta, ok bool) {
 // cannot be read, so that the newest commit may have been its. With both there
 // nothing is lost: what lies behind them is a commit that never ended.
 func metaLost(path string) bool {
-	f, err := os.Open(path)
+	f, err := beneath.Open(path)
 	if err != nil {
 		return true
 	}
@@ -77,7 +78,7 @@ type pageWalk struct {
 // checkPages sees to it that bbolt can follow the pages of a segment: each is
 // reached once, or free. With last only the way to the summary is looked at.
 func checkPages(path string, last bool) error {
-	f, err := os.Open(path)
+	f, err := beneath.Open(path)
 	if err != nil {
 		return err
 	}

@@ -2,8 +2,9 @@ package buffer
 
 import (
 	"bytes"
-	"os"
 	"sort"
+
+	"fieldferry/buffer/beneath"
 )
 
 // found is a chunk found in the raw bytes of a file.
@@ -53,7 +54,7 @@ func scan(path string) []found {
 
 // readRaw reads a file as far as it can be read; what cannot be is zero.
 func readRaw(path string) []byte {
-	f, err := os.Open(path)
+	f, err := beneath.Open(path)
 	if err != nil {
 		return nil
 	}

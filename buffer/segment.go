@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"fieldferry/buffer/beneath"
+
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/sys/unix"
@@ -93,7 +95,7 @@ func openFile(path string, readOnly bool, mapped int) (*handle, error) {
 			Timeout: segmentLock, ReadOnly: readOnly, PageSize: pageSize,
 			InitialMmapSize: mapped, FreelistType: bolt.FreelistMapType, NoStatistics: true,
 			OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
-				f, err := os.OpenFile(name, flag, mode)
+				f, err := beneath.OpenFile(name, flag, mode)
 				h.file = f
 				return f, err
 			},
@@ -184,7 +186,7 @@ func (s *segment) openForAppend(mapped, step int) error {
 
 // publish syncs the file tmp, gives it its name and syncs the directory.
 func publish(tmp, path string) error {
-	f, err := os.OpenFile(tmp, os.O_RDWR, 0)
+	f, err := beneath.OpenFile(tmp, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"fieldferry/buffer/beneath"
 )
 
 // The state file has two slots that are written in turn, so that power may
@@ -132,7 +134,7 @@ type stateFile struct {
 // readState reads the newest slot. damaged says that a slot had been written
 // and cannot be read. Slots of a newer version alone are [ErrNewer].
 func readState(dir string) (s state, generation uint64, damaged bool, err error) {
-	f, err := os.Open(filepath.Join(dir, stateName))
+	f, err := beneath.Open(filepath.Join(dir, stateName))
 	if errors.Is(err, os.ErrNotExist) {
 		return state{}, 0, false, nil
 	}
@@ -219,10 +221,10 @@ func parseSlot(b []byte) (generation uint64, s state, ok bool) {
 // size if it is not there.
 func openState(dir string, generation uint64) (*stateFile, error) {
 	path := filepath.Join(dir, stateName)
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	f, err := beneath.OpenFile(path, os.O_RDWR, 0)
 	if errors.Is(err, os.ErrNotExist) {
 		if err = createState(path, make([]byte, stateSize)); err == nil {
-			f, err = os.OpenFile(path, os.O_RDWR, 0)
+			f, err = beneath.OpenFile(path, os.O_RDWR, 0)
 		}
 	}
 	if err != nil {
@@ -238,7 +240,7 @@ func openState(dir string, generation uint64) (*stateFile, error) {
 
 func createState(path string, slots []byte) error {
 	tmp := path + ".tmp"
-	err := os.WriteFile(tmp, slots, 0o600)
+	err := beneath.WriteFile(tmp, slots, 0o600)
 	if err == nil {
 		err = publish(tmp, path)
 	}

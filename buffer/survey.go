@@ -9,6 +9,8 @@ import (
 	"sort"
 	"strings"
 
+	"fieldferry/buffer/beneath"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -175,7 +177,7 @@ func (s *survey) directory() error {
 
 // holder says whether a process has the lock, and which.
 func holder(path string) (held bool, pid int) {
-	f, err := os.Open(path)
+	f, err := beneath.Open(path)
 	if err != nil {
 		return false, 0
 	}

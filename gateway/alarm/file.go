@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"sort"
 	"time"
+
+	"fieldferry/buffer/beneath"
 )
 
 // The file is one line with a magic word, a version and the CRC-32 (IEEE) of
@@ -117,7 +119,7 @@ func writeFile(path string, list []Alarm) (int, error) {
 	}
 	body = append(fmt.Appendf(nil, header, crc32.ChecksumIEEE(body)), body...)
 	tmp := path + ".tmp"
-	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	f, err := beneath.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return 0, err
 	}
@@ -165,7 +167,7 @@ func parseFile(path string) ([]Alarm, error) {
 	if !info.Mode().IsRegular() || info.Size() > maxFile {
 		return nil, errForm
 	}
-	f, err := os.Open(path)
+	f, err := beneath.Open(path)
 	if err != nil {
 		return nil, err
 	}
