@@ -86,6 +86,10 @@ func makeDir(dir string) error {
 	return nil // it can be entered, not read: it was there before
 }
 
+// Mounted reports why the disk that belongs at dir is not there; nil: it is, or
+// dir is empty.
+func Mounted(dir string) error { return mounted(dir) }
+
 // mounted says whether something is mounted at dir; empty: nothing need be.
 func mounted(dir string) error {
 	if dir == "" {

@@ -82,10 +82,14 @@ func (l *loader) bufferDir(f fields, c buffer.Config) {
 		f.at("path").fail(fmt.Sprintf("%s is not a directory", c.Dir), "name a directory, which need not exist yet")
 		return
 	}
+	if buffer.Mounted(c.MountPoint) != nil {
+		return // what is there now is not the disk
+	}
+	// A warning only: what fits is kept, and a refusal at boot nobody sees.
 	if size, err := l.opts.DiskSize(c.Dir); err == nil && c.MaxSize > size {
 		v := f.at("max_size")
 		what := fmt.Sprintf("%s is more than the file system of %s holds (%s)", bytesText(c.MaxSize), c.Dir, roughly(size))
-		v.fail(what, fmt.Sprintf("write max_size: %s or less", roughly(size/2)))
+		v.warn(what, fmt.Sprintf("write max_size: %s or less; until then the disk being full is the limit", roughly(size/2)))
 	}
 }
 
