@@ -18,6 +18,7 @@ func (a *app) newCheckCommand() *cobra.Command {
 	var (
 		opts   configOptions
 		asJSON bool
+		quiet  bool
 	)
 	c := &cobra.Command{
 		Use:   "check",
@@ -30,12 +31,20 @@ known without hardware, and prints it as
 Then it shows how each Modbus line will be polled. The daemon refuses what
 check refuses. The exit code is 2 when there is an error; warnings are none.`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.check(opts, asJSON) },
+		RunE: func(*cobra.Command, []string) error {
+			if quiet {
+				_, _, err := a.load(opts)
+				return err
+			}
+			return a.check(opts, asJSON)
+		},
 	}
 	opts.addFlags(c)
 	opts.details = true
 	c.Flags().BoolVar(&opts.strict, "strict", false, "refuse DBC files with a faulty statement")
+	c.Flags().BoolVar(&quiet, "quiet", false, "print problems only")
 	c.Flags().BoolVar(&asJSON, "json", false, "print problems and poll plans as JSON")
+	c.MarkFlagsMutuallyExclusive("quiet", "json")
 	return c
 }
 

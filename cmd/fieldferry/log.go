@@ -56,6 +56,7 @@ func (p *priorityWriter) Write(line []byte) (int, error) {
 // handlers write first when there is no time.
 func priority(line []byte) string {
 	for _, p := range []struct{ text, json, priority string }{
+		{`level=ERROR+4`, `{"level":"ERROR+4"`, "<2>"}, // [alarm.LevelCritical]
 		{`level=ERROR`, `{"level":"ERROR"`, "<3>"},
 		{`level=WARN`, `{"level":"WARN"`, "<4>"},
 		{`level=DEBUG`, `{"level":"DEBUG"`, "<7>"},

@@ -102,11 +102,12 @@ func (d *daemon) reread() *config.Config {
 	var wrong []string
 	for _, p := range problems {
 		if p.Warning {
-			d.log.Warn(p.String())
+			d.log.Warn(p.Public().String())
 			continue
 		}
-		wrong = append(wrong, p.String())
-		d.log.Error(p.String())
+		said := p.Public().String()
+		wrong = append(wrong, said)
+		d.log.Error(said)
 	}
 	switch {
 	case cfg == nil:

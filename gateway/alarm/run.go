@@ -135,7 +135,7 @@ func (s *Set) step() time.Duration {
 	s.lines = nil
 	s.mu.Unlock()
 	for _, l := range lines {
-		s.log.Info("alarm "+l.state.String(), "id", l.id, "code", l.code, "source", l.source, "subject", l.subject)
+		l.write(s.log)
 	}
 	if call {
 		s.cfg.Changed()

@@ -121,7 +121,9 @@ type Set struct {
 type line struct {
 	id uint64
 	key
-	state bus.State
+	state    bus.State
+	severity Severity
+	detail   map[string]any
 }
 
 // New makes a set in which nothing holds. Notes wait until [Set.Begin].
@@ -365,7 +367,7 @@ func (s *Set) tell(x *entry, now time.Duration) bool {
 		s.changed(now, false)
 	}
 	if len(s.lines) < burst {
-		s.lines = append(s.lines, line{n.ID, x.key, n.State})
+		s.lines = append(s.lines, line{n.ID, x.key, n.State, x.row.Severity, n.Detail})
 	}
 	s.cfg.Emit(x.source, &n)
 	return true

@@ -157,6 +157,9 @@ func (l *loader) load(data []byte) (*Config, []Problem) {
 	if HasErrors(l.problems) || HasErrors(l.foreign) {
 		return nil, append(sorted(l.problems), l.foreign...)
 	}
+	if l.leaves(cfg); HasErrors(l.problems) {
+		return nil, append(sorted(l.problems), l.foreign...)
+	}
 	for i := range cfg.Modbus {
 		path := fmt.Sprintf("modbus[%d]", i)
 		for _, warning := range modbus.Plan(cfg.Modbus[i]).Warnings {

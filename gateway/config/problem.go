@@ -3,6 +3,7 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -40,6 +41,17 @@ func (p Problem) String() string {
 		b.WriteString("; " + p.Fix)
 	}
 	return b.String()
+}
+
+// quoted is what a problem shows of the file.
+var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
+// Public returns the problem without what it quotes of the file: a value in
+// the wrong place may be a secret.
+func (p Problem) Public() Problem {
+	p.What = quoted.ReplaceAllLiteralString(p.What, "the value")
+	p.Fix = quoted.ReplaceAllLiteralString(p.Fix, "the value")
+	return p
 }
 
 // HasErrors says whether any of the problems keeps the daemon from running.

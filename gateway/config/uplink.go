@@ -6,13 +6,13 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"fieldferry/uplink"
 )
 
 // The uplink's defaults.
 const (
 	defaultTopic      = "fieldferry/{gateway}/{source}"
-	defaultKeepAlive  = 30 * time.Second
-	defaultInFlight   = 100
 	defaultMaxRecords = 100
 	defaultMaxDelay   = 200 * time.Millisecond
 	defaultMaxBytes   = 64 << 10
@@ -31,7 +31,7 @@ func (l *loader) uplink(v value, gateway Gateway) Uplink {
 		ClientID: f.at("client_id").mqttString(gateway.ID),
 		Username: f.at("username").mqttString(""),
 		Topic:    f.at("topic").topic(),
-		InFlight: int(f.at("in_flight").integer(1, 65535, defaultInFlight)),
+		InFlight: int(f.at("in_flight").integer(1, uplink.MaxInFlight, uplink.DefaultInFlight)),
 		Format:   "json",
 		Compress: f.at("compress").choice("none", "gzip", "zstd"),
 		Protocol: f.at("protocol").choice("3.1.1", "5"),
@@ -42,8 +42,8 @@ func (l *loader) uplink(v value, gateway Gateway) Uplink {
 	}
 	// MQTT 3.1.1, 3.1.2.10: seconds in 16 bits.
 	u.KeepAlive = f.at("keep_alive").duration(span{
-		low: time.Second, high: 65535 * time.Second, step: time.Second, example: "30s",
-	}, defaultKeepAlive)
+		low: time.Second, high: uplink.MaxKeepAlive, step: time.Second, example: "30s",
+	}, uplink.DefaultKeepAlive)
 	u.AckTimeout = f.at("ack_timeout").duration(span{low: time.Second, high: 48 * time.Hour, example: "60s"}, 2*u.KeepAlive)
 	l.batch(f.at("batch"), &u.Batch)
 	u.Backlog = l.backlog(f.at("backlog"), u.MaxRate)
