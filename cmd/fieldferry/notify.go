@@ -44,6 +44,14 @@ func (a *app) runtimeSocket() string {
 	return dir + "/control"
 }
 
+// stateDirectory is where a service manager lets the daemon keep its state
+// (StateDirectory= of systemd.exec(5)); empty: there is none.
+func (a *app) stateDirectory() string {
+	dir, _ := a.getenv("STATE_DIRECTORY")
+	dir, _, _ = strings.Cut(dir, ":")
+	return dir
+}
+
 // reloading is the state of a daemon that has been told to read its
 // configuration again; READY=1 ends it.
 func reloading() string {

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"fieldferry/gateway/config"
+	"fieldferry/gateway/daemon"
 
 	"github.com/spf13/cobra"
 )
@@ -41,11 +42,15 @@ func (a *app) load(o configOptions) (*config.Config, []config.Problem, error) {
 }
 
 func (a *app) loadQuietly(o configOptions) (*config.Config, []config.Problem) {
+	return config.Load(o.path, a.configOptions(o))
+}
+
+func (a *app) configOptions(o configOptions) config.Options {
 	host, err := a.hostname()
 	if err != nil {
 		host = "" // then the file must name the gateway
 	}
-	return config.Load(o.path, config.Options{Set: o.set, Getenv: a.getenv, Hostname: host, Strict: o.strict, Details: o.details})
+	return config.Options{Set: o.set, Getenv: a.getenv, Hostname: host, Strict: o.strict, Details: o.details}
 }
 
 func (a *app) newRunCommand() *cobra.Command {
@@ -76,14 +81,17 @@ func (a *app) run(ctx context.Context, opts configOptions, level, format string)
 	hangup := make(chan os.Signal, 1) // those that come meanwhile are one
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	cfg, _, err := a.load(opts)
+	d := &lifecycle{app: a, opts: opts, log: log, version: readVersion(), up: make(chan struct{}, 1), store: daemon.In(a.stateDirectory())}
+	cfg, wrong, err := d.first()
 	if err != nil {
 		return err
 	}
-	d := &daemon{app: a, opts: opts, log: log, version: readVersion(), up: make(chan struct{}, 1)}
 	d.watchdog = watchdog{half: a.watchdogTime() / 2, notify: d.notify}
 	if err := d.open(cfg); err != nil {
 		return err
+	}
+	if len(wrong) > 0 {
+		d.gateway.ConfigRejected(wrong)
 	}
 	err = d.run(ctx, hangup)
 	log.Info("stopped")

@@ -3,23 +3,26 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"time"
 
 	"fieldferry/gateway"
 	"fieldferry/gateway/config"
+	"fieldferry/gateway/daemon"
 	"fieldferry/gateway/live"
 )
 
-// daemon is what run runs: one gateway, and another one in its place when the
+// lifecycle is what run runs: one gateway, and another one in its place when the
 // configuration has changed.
-type daemon struct {
+type lifecycle struct {
 	app      *app
 	opts     configOptions
 	log      *slog.Logger
 	version  buildVersion
 	watchdog watchdog
+	store    daemon.Store
 	up       chan struct{} // one for each gateway that is ready
 
 	cfg     *config.Config // in use
@@ -27,7 +30,34 @@ type daemon struct {
 	page    page
 }
 
-func (d *daemon) open(cfg *config.Config) error {
+// first returns the configuration to start with: what the file says, or, if
+// that cannot be used, the one that last ran, and what is wrong with the file.
+func (d *lifecycle) first() (cfg *config.Config, wrong []string, err error) {
+	cfg, problems := d.app.loadQuietly(d.opts)
+	var last *config.Config
+	if cfg == nil {
+		last = d.store.Last(d.opts.path, d.app.configOptions(d.opts))
+	}
+	if last == nil {
+		for _, p := range problems {
+			fmt.Fprintln(d.app.stderr, p)
+		}
+		if cfg == nil {
+			return nil, nil, &exitError{code: exitUsage}
+		}
+		return cfg, nil, nil
+	}
+	for _, p := range problems {
+		if !p.Warning {
+			wrong = append(wrong, p.Public().String())
+			d.log.Error(wrong[len(wrong)-1])
+		}
+	}
+	d.log.Error("the configuration cannot be used; the one that last ran is used instead; correct the file and reload", "config", d.opts.path, "problems", len(wrong))
+	return last, wrong, nil
+}
+
+func (d *lifecycle) open(cfg *config.Config) error {
 	g, err := gateway.Open(cfg, gateway.Options{
 		Log:     d.log,
 		Version: d.version.Version,
@@ -46,13 +76,16 @@ func (d *daemon) open(cfg *config.Config) error {
 	return err
 }
 
-func (d *daemon) ready() {
+func (d *lifecycle) ready() {
 	d.log.Info("ready", "version", d.version.Version, "config", d.opts.path)
 	d.notify("READY=1")
+	if err := d.store.Keep(d.cfg.Text()); err != nil {
+		d.log.Warn("the configuration could not be kept for a start at which the file is wrong", "error", err)
+	}
 	d.up <- struct{}{}
 }
 
-func (d *daemon) notify(state string) {
+func (d *lifecycle) notify(state string) {
 	if err := d.app.notifySystemd(state); err != nil {
 		d.log.Warn("systemd could not be told", "state", state, "error", err)
 	}
@@ -60,7 +93,7 @@ func (d *daemon) notify(state string) {
 
 // run runs the gateway until ctx ends. An error ends it too: then something
 // hangs or is lost, and a new process is the better new beginning.
-func (d *daemon) run(ctx context.Context, hangup <-chan os.Signal) error {
+func (d *lifecycle) run(ctx context.Context, hangup <-chan os.Signal) error {
 	defer d.page.end()
 	for {
 		next, err := d.serve(ctx, hangup)
@@ -75,7 +108,7 @@ func (d *daemon) run(ctx context.Context, hangup <-chan os.Signal) error {
 
 // serve runs the gateway until ctx ends, or until there is another
 // configuration to take its place.
-func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) (next *config.Config, err error) {
+func (d *lifecycle) serve(ctx context.Context, hangup <-chan os.Signal) (next *config.Config, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
@@ -96,7 +129,7 @@ func (d *daemon) serve(ctx context.Context, hangup <-chan os.Signal) (next *conf
 
 // reread reads the file again and returns what it says, if that can be used
 // and is not what is in use.
-func (d *daemon) reread() *config.Config {
+func (d *lifecycle) reread() *config.Config {
 	d.notify(reloading())
 	cfg, problems := d.app.loadQuietly(d.opts)
 	var wrong []string
@@ -126,7 +159,7 @@ func (d *daemon) reread() *config.Config {
 
 // replace opens a gateway for next, or again for the old configuration if
 // that cannot be done.
-func (d *daemon) replace(next *config.Config) error {
+func (d *lifecycle) replace(next *config.Config) error {
 	d.watchdog.ping()
 	old, left := d.cfg, d.gateway.Stats().Buffer.Pending
 	moved := next.Buffer.Dir != old.Buffer.Dir

@@ -287,6 +287,32 @@ func TestReloadThatCannotBeUsed(t *testing.T) {
 	}
 }
 
+// A file that is wrong at the start does not keep the gateway from what it did
+// before; the next reload of a good one ends the alarm.
+func TestStartWithAWrongFile(t *testing.T) {
+	state := t.TempDir()
+	env := map[string]string{"STATE_DIRECTORY": state}
+	good := runConfigWithDBC(t)
+	m := manage(t, strings.Replace(good, "path: buffer", "path: "+state, 1), env)
+	m.done()
+	m = manage(t, "gateway: {id: 'hunter2\n", env)
+	m.write(strings.Replace(good, "path: buffer", "path: "+state, 1))
+	m.reload()
+	log := m.done()
+	if strings.Contains(log, "hunter2") || !strings.Contains(log, "the one that last ran is used instead") {
+		t.Error(log)
+	}
+	m.dir = state
+	var got []string
+	for _, e := range m.events("") {
+		got = append(got, strings.Join(strings.Fields(e)[:3], " "))
+	}
+	want := []string{"1 started event", "2 started event", "2 config_rejected raised", "2 config_rejected cleared"}
+	if !slices.Equal(got, want) {
+		t.Errorf("events %q, want %q\n%s", got, want, log)
+	}
+}
+
 // Many signals at once are followed, but not each.
 func TestReloadStorm(t *testing.T) {
 	good := runConfigWithDBC(t)

@@ -86,8 +86,8 @@ var Table = []Condition{
 		Help: "Usually it is too large: lower batch.max_bytes or raise the broker's limit."},
 
 	{Code: ConfigRejected, Severity: Warning, Title: "New configuration not taken",
-		Text: "The file was read again (systemctl reload) and cannot be used; the gateway goes on with the configuration it had. The detail has the first problems and their count.",
-		Help: "Correct what the log and fieldferry check say, and reload. A restart would not come up with this file."},
+		Text: "The file was read, at a reload or a start, and cannot be used; the gateway runs the configuration that last worked. The detail has the first problems and their count.",
+		Help: "Correct what the log and fieldferry check say, and reload."},
 	{Code: ClockUnsynced, Severity: Warning, Title: "Clock not trusted",
 		Text: "No time service has set the clock, or it shows a time before the program was built; records are marked, and corrected if it is set in time.",
 		Help: "Check the time service (timedatectl) and its servers; write gateway.clock: trusted if the clock is right without one."},

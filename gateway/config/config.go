@@ -25,6 +25,7 @@ type Config struct {
 
 	file   string
 	places map[string]place
+	text   Secret // of the file, as it was read
 }
 
 // Gateway is what identifies this device.
@@ -167,8 +168,13 @@ func (l *loader) load(data []byte) (*Config, []Problem) {
 			l.problems = append(l.problems, cfg.Problem(path, what, fix, true))
 		}
 	}
+	cfg.text = NewSecret(string(data))
 	return cfg, append(sorted(l.problems), l.foreign...)
 }
+
+// Text returns the file as it was read, without what overrides it. It may have
+// secrets in it.
+func (c *Config) Text() []byte { return []byte(c.text.Reveal()) }
 
 func (l *loader) config(root value) *Config {
 	const start = "begin with gateway:, can: or modbus:, and uplink:"
@@ -206,6 +212,7 @@ func (l *loader) config(root value) *Config {
 func (c *Config) Same(other *Config) bool {
 	a, b := *c, *other
 	a.places, b.places = nil, nil
+	a.text, b.text = Secret{}, Secret{}
 	return reflect.DeepEqual(a, b)
 }
 
