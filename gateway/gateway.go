@@ -81,6 +81,7 @@ type Gateway struct {
 	started time.Time
 	root    string // of the retained messages' topics
 	denials denials
+	parts   published
 }
 
 // source is one bus, ready to run.
@@ -154,6 +155,7 @@ func (g *Gateway) wire() error {
 		allowed:   g.allowed,
 	})
 	g.root = topic.root(g.cfg.Gateway.ID)
+	g.parts = published{dir: g.cfg.Buffer.Dir, log: g.log}
 	g.ConfigAccepted()
 	g.uplink, err = uplink.New(g.uplinkConfig(), g.queue, g, g.log.With("part", "uplink"))
 	return err

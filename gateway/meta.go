@@ -6,10 +6,8 @@ import (
 
 	"fieldferry/bus/can"
 	"fieldferry/bus/modbus"
-	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/payload"
-	"fieldferry/uplink"
 )
 
 // meta is what the gateway reads.
@@ -19,7 +17,10 @@ type meta struct {
 	Session uint64 `json:"session"`
 	Sources []any  `json:"sources"`
 
-	Alarms []alarmMeta `json:"alarms,omitempty"` // what can be raised
+	Alarms     []alarmMeta `json:"alarms,omitempty"`      // what can be raised
+	AlarmParts int         `json:"alarm_parts,omitempty"` // messages it is in, {root}/meta/gateway and so on
+
+	SourcesOmitted int `json:"sources_omitted,omitempty"`
 }
 
 type alarmMeta struct {
@@ -38,7 +39,8 @@ type canMeta struct {
 	DataBitrate uint32 `json:"dbitrate,omitempty"`
 
 	Messages []messageMeta `json:"messages,omitempty"` // of the DBC files
-	Omitted  int           `json:"messages_omitted,omitempty"`
+	Parts    int           `json:"parts,omitempty"`    // messages they are in, {root}/meta/{source} and so on
+	Omitted  int           `json:"omitted,omitempty"`  // of them, as they are too large alone
 }
 
 type messageMeta struct {
@@ -60,6 +62,8 @@ type modbusMeta struct {
 	Type    string       `json:"type"`
 	Port    string       `json:"port"`
 	Devices []deviceMeta `json:"devices"`
+	Parts   int          `json:"parts,omitempty"`   // see canMeta
+	Omitted int          `json:"omitted,omitempty"` // see canMeta
 }
 
 type deviceMeta struct {
@@ -113,31 +117,13 @@ func finite(f float64) *float64 {
 	return &f
 }
 
-// meta is the retained message that says what the gateway reads. What a DBC
-// file describes is left out, and counted, where the message would be longer
-// than any other may be.
-func (g *Gateway) meta(topic string) uplink.Retained {
-	m := meta{V: payload.Version, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session, Sources: []any{}}
+// wholeMeta is all there is to say.
+func (g *Gateway) wholeMeta() *meta {
+	m := &meta{V: payload.Version, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session, Sources: []any{}, Alarms: alarmTable()}
 	for _, s := range g.sources {
 		m.Sources = append(m.Sources, s.meta())
 	}
-	for _, c := range alarm.Table {
-		m.Alarms = append(m.Alarms, alarmMeta{c.Code, c.Severity.String(), c.Title, c.Text + " " + c.Help})
-	}
-	r := g.retained(topic, m)
-	if int64(len(r.Payload)) <= g.cfg.Uplink.Batch.MaxBytes {
-		return r
-	}
-	for _, s := range m.Sources {
-		if c, ok := s.(*canMeta); ok {
-			c.Messages, c.Omitted = nil, len(c.Messages)
-		}
-	}
-	if r = g.retained(topic, m); int64(len(r.Payload)) > g.cfg.Uplink.Batch.MaxBytes {
-		m.Alarms = nil
-		r = g.retained(topic, m)
-	}
-	return r
+	return m
 }
 
 func metaOfModbus(c *modbus.LineConfig) modbusMeta {

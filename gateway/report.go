@@ -90,6 +90,9 @@ func (g *Gateway) denied(topic, reason string) {
 
 // allowed says that the broker takes a topic again.
 func (g *Gateway) allowed(topic string) {
+	if !g.denials.subjects[topic] && !g.denials.further[topic] {
+		return
+	}
 	subject := g.denials.subject(topic)
 	if subject == furtherTopics {
 		if delete(g.denials.further, topic); len(g.denials.further) > 0 {
@@ -128,13 +131,16 @@ type status struct {
 
 	Alarms      []alarm.Alarm `json:"alarms"` // raised now, the worst first
 	AlarmsTotal int           `json:"alarms_total"`
+	Omitted     int           `json:"alarms_omitted,omitempty"` // of them not named
 }
 
 // maxStatusAlarms is how many alarms the status message names.
 const maxStatusAlarms = 50
 
-// online is the status message of a gateway at work.
+// online is the status message of a gateway at work, with as many alarms as
+// fit. It has no topic if not even the least fits into what the broker takes.
 func (g *Gateway) online(most int) uplink.Retained {
+	topic := g.root + "/status"
 	list := g.alarms.Raised()
 	st := g.status("online")
 	st.AlarmsTotal = len(list)
@@ -142,8 +148,16 @@ func (g *Gateway) online(most int) uplink.Retained {
 		list[i].Since = g.trusted(list[i].Since)
 	}
 	for n := min(len(list), maxStatusAlarms); ; n /= 2 {
-		st.Alarms = list[:n:n]
-		if r := g.retained(g.root+"/status", st); n == 0 || int64(len(r.Payload)) <= g.cfg.Uplink.Batch.MaxBytes {
+		st.Alarms, st.Omitted = list[:n:n], len(list)-n
+		r := g.retained(topic, st)
+		switch {
+		case len(r.Payload) <= g.room(topic, most):
+			return r
+		case n > 0:
+		case most > 0 && len(topic)+len(r.Payload) > most:
+			g.denied(topic, tooSmall(most))
+			return uplink.Retained{}
+		default: // batch.max_bytes is not about this one
 			return r
 		}
 	}
@@ -190,12 +204,17 @@ func (g *Gateway) uplinkConfig() uplink.Config {
 // births are what the gateway says of itself after every connect, in messages
 // of at most so many bytes; 0: any.
 func (g *Gateway) births(most int) []uplink.Retained {
-	return []uplink.Retained{g.online(most), g.meta(g.root + "/meta")}
+	list := g.meta(most)
+	if status := g.online(most); status.Topic != "" {
+		list = append([]uplink.Retained{status}, list...)
+	}
+	return list
 }
 
 // Announced implements [uplink.Observer].
 func (g *Gateway) Announced(topic, reason string) {
 	if reason == "" {
+		g.parts.cleared(topic)
 		g.allowed(topic)
 	} else {
 		g.denied(topic, reason)

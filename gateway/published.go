@@ -1,0 +1,113 @@
+package gateway
+
+import (
+	"encoding/json"
+	"io"
+	"log/slog"
+	"os"
+	"slices"
+)
+
+// published remembers which topics have a part of the meta message, also over
+// a restart: what a smaller split no longer has would stay at the broker for
+// ever. It belongs to the goroutine of the uplink. It is an aid: without a disk
+// nothing is remembered.
+type published struct {
+	dir    string
+	log    *slog.Logger
+	loaded bool
+	short  bool     // it was said that not all fits
+	now    []string // topics in use
+	stale  []string // to be cleared
+}
+
+const (
+	publishedFile = "meta"
+	maxPublished  = 1 << 20 // bytes of the file
+)
+
+// replace sets the topics in use, and returns those to be cleared.
+func (p *published) replace(topics []string) (stale []string) {
+	if !p.loaded {
+		p.stale, p.loaded = p.load(), true
+	}
+	before := slices.Concat(p.now, p.stale)
+	slices.Sort(before)
+	before = slices.Compact(before)
+	p.now = topics
+	p.stale = slices.DeleteFunc(slices.Clone(before), func(t string) bool { return slices.Contains(topics, t) })
+	p.store(before)
+	return slices.Clone(p.stale)
+}
+
+// cleared says that the broker has forgotten a topic, if it was to.
+func (p *published) cleared(topic string) {
+	if i := slices.Index(p.stale, topic); i >= 0 {
+		before := slices.Concat(p.now, p.stale)
+		p.stale = slices.Delete(p.stale, i, i+1)
+		p.store(before)
+	}
+}
+
+// load reads the topics; nothing if there is no such file.
+func (p *published) load() (topics []string) {
+	root, err := os.OpenRoot(p.dir)
+	if err != nil {
+		return nil
+	}
+	defer root.Close()
+	if info, err := root.Lstat(publishedFile); err != nil || !info.Mode().IsRegular() || info.Size() > maxPublished {
+		return nil
+	}
+	f, err := root.Open(publishedFile)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxPublished))
+	if err != nil || json.Unmarshal(b, &topics) != nil {
+		return nil
+	}
+	return topics
+}
+
+// store writes the topics if they are others than before.
+func (p *published) store(before []string) {
+	all := slices.Concat(p.now, p.stale)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	if slices.Sort(before); slices.Equal(all, slices.Compact(before)) {
+		return
+	}
+	if err := p.write(all); err != nil {
+		p.log.Debug("which meta messages were published cannot be stored", "error", err)
+	}
+}
+
+func (p *published) write(topics []string) error {
+	root, err := os.OpenRoot(p.dir)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	body, err := json.Marshal(topics)
+	if err != nil {
+		return err
+	}
+	const tmp = publishedFile + ".tmp"
+	if err := root.Remove(tmp); err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	f, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(body)
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err != nil {
+		return err
+	}
+	return root.Rename(tmp, publishedFile)
+}
