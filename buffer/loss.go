@@ -58,9 +58,9 @@ func (l losses) before(n loss) int {
 	return -1
 }
 
-// runs collects records of any order of sources into losses. A loss ends
-// where what was handed out ends: what is delivered of it is acknowledged with
-// its own loss, and whoever reads on is not told of it.
+// runs collects records of any order of sources into losses. What was handed
+// out has a loss of its own for each record: it is acknowledged in any order,
+// and an acknowledgement must not take with it what was never delivered.
 type runs struct {
 	handed *spans
 	list   []loss
@@ -81,7 +81,7 @@ func (r *runs) add(off, session uint64, source string, w *row, reason Reason) {
 	n := max(w.lost, 1)
 	if i, ok := r.last[key]; ok {
 		if l := &r.list[i]; l.seq+l.n == w.seq && l.reason == reason &&
-			r.handed.contains(l.offset) == r.handed.contains(off) {
+			!r.handed.contains(l.offset) && !r.handed.contains(off) {
 			l.n += n
 			l.offset, l.t = off, w.t
 			return

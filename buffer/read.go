@@ -388,6 +388,14 @@ func (s *segment) verify(sum *summary) error {
 	return err
 }
 
+// Return says that nothing in [from,to) that was read will be acknowledged
+// before it was read again.
+func (b *Buffer) Return(from, to uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.handed.remove(from, to)
+}
+
 // Ack says that everything in [from,to) was delivered and need not be kept.
 // What is acknowledged may be reported again after a crash.
 func (b *Buffer) Ack(from, to uint64) {

@@ -56,7 +56,7 @@ func (q *queue) place(now time.Time) {
 		return // nothing can be read either
 	}
 	q.placed = true
-	if now.Sub(q.away) > hiccup {
+	if !q.got && now.Sub(q.away) > hiccup {
 		q.boundary = end
 	}
 	first := q.store.First()
@@ -147,6 +147,12 @@ func (k *backlog) first(now time.Time) bool { return now.Before(k.alone) && k.le
 // held and the other lanes take turns.
 func (q *queue) choose(now time.Time) *batch {
 	k := &q.again
+	if q.sweep {
+		if len(q.inFlight) > 0 {
+			return nil // what is in flight would be sent again
+		}
+		q.sweepUp(now)
+	}
 	held := k.head(now)
 	if held != nil && !k.goes(held, now) {
 		held = nil

@@ -38,6 +38,7 @@ type hold struct {
 	from    uint64    // nothing that waits is before it
 	first   rejection // what that would be, should it be given up
 	until   uint64    // what waits was seen up to here
+	flight  int       // messages in flight
 	retry   time.Time
 	pause   time.Duration // before the next retry
 	most    int           // bytes of a message to try with; 0: any
@@ -83,6 +84,12 @@ func (q *queue) holdBack(topic string) *hold {
 	} else {
 		q.holds[topic] = h
 	}
+	for _, b := range q.inFlight {
+		if b.of == nil && q.holdOf(b.topic) == h {
+			b.of = h
+			h.flight++
+		}
+	}
 	q.live.giveBack(h)
 	if q.late != nil {
 		q.late.giveBack(h)
@@ -123,6 +130,18 @@ func (q *queue) release(h *hold) {
 	} else {
 		delete(q.holds, h.topic)
 	}
+	q.sweep = q.sweep || q.cfg.topic.perRecord
+}
+
+// sweepUp makes the lanes look at the whole buffer once more. What the buffer
+// had to drop while it was held is told by losses, and where each record has a
+// topic of its own those go to another one, behind the lanes.
+func (q *queue) sweepUp(now time.Time) {
+	q.sweep = false
+	q.keepDone()
+	q.again.leave()
+	q.late = nil
+	q.place(now)
 }
 
 // works says that what the hold was about is over.
@@ -162,6 +181,9 @@ func (q *queue) keep(b *batch) {
 	if b.run != nil {
 		q.pass(b.run, b.offsets)
 	}
+	for _, s := range b.offsets {
+		q.store.Return(s.from, s.to)
+	}
 }
 
 // leave ends what the lane was at.
@@ -187,7 +209,7 @@ func (q *queue) due(now time.Time) (first *hold) {
 		switch {
 		case h.retry.After(now):
 			q.dueAt = earlier(q.dueAt, h.retry)
-		case q.flies(h):
+		case h.flight > 0:
 			q.dueAt = now // looked at again with the next answer
 		case first == nil || h.retry.Before(first.retry) || h.retry.Equal(first.retry) && h.topic < first.topic:
 			first = h
@@ -205,19 +227,18 @@ func (q *queue) due(now time.Time) (first *hold) {
 	return first
 }
 
-// flies says whether something of a hold is in flight.
-func (q *queue) flies(h *hold) bool {
-	for _, b := range q.inFlight {
-		if q.holdOf(b.topic) == h {
-			return true
-		}
+// back hands a record back to the buffer that a hold leaves there. While
+// something of the hold is in flight it may be that.
+func (q *queue) back(h *hold, offset uint64) {
+	if h.flight == 0 {
+		q.store.Return(offset, offset+1)
 	}
-	return false
 }
 
 // head returns what is to be sent next of a hold, nil if there is nothing.
 func (k *catchup) head(now time.Time) *batch {
 	q := k.q
+	k.more = false
 	if k.of == nil {
 		h := q.due(now)
 		if h == nil {
@@ -229,7 +250,6 @@ func (k *catchup) head(now time.Time) *batch {
 	if k.probing {
 		return nil
 	}
-	k.more = false
 	for budget := readsAtOnce; ; budget-- {
 		switch {
 		case len(k.ready) > 0:
@@ -239,6 +259,7 @@ func (k *catchup) head(now time.Time) *batch {
 				continue
 			}
 			k.end()
+			k.more = k.of == nil // another one may be due
 			return nil
 		case budget == 0:
 			k.more = true
@@ -249,6 +270,11 @@ func (k *catchup) head(now time.Time) *batch {
 	}
 }
 
+// behind says that the live lane has passed what the hold has not looked at.
+func (k *catchup) behind(now time.Time) bool {
+	return k.of != nil && !k.probing && len(k.ready) == 0 && k.next < k.q.live.next && !k.lane.retry.After(now)
+}
+
 // end is called when there is nothing left to send of a hold.
 func (k *catchup) end() {
 	q, h := k.q, k.of
@@ -257,7 +283,7 @@ func (k *catchup) end() {
 		h.ahead = false
 		q.try(h, time.Time{})
 	case !h.freed && q.live.next < h.until: // the lanes have yet to come by
-	case h.freed && (q.late != nil || h.gaveUp != nil) && q.flies(h):
+	case h.freed && (q.late != nil || h.gaveUp != nil) && h.flight > 0:
 		// The backlog would send it once more; and a loss is to be taken.
 	default:
 		q.release(h)
@@ -283,8 +309,13 @@ func (k *catchup) gather(now time.Time) bool {
 			break
 		}
 		k.next = r.Offset + 1
-		if topic := k.q.topic(r); k.q.holdOf(topic) == k.of {
+		topic := k.q.topic(r)
+		switch h := k.q.holdOf(topic); h {
+		case nil:
+		case k.of:
 			k.take(r, topic, now)
+		default:
+			k.q.back(h, r.Offset)
 		}
 	}
 	if len(k.read.Records) == 0 {
@@ -344,7 +375,11 @@ func (k *catchup) until(now time.Time) (t time.Time) {
 func (k *catchup) interrupted(now time.Time) {
 	k.flow = flow{bound: flowLeast}
 	for _, h := range k.q.holds {
+		h.flight = 0
 		h.dear = h.dear || now.Sub(h.refused) < hangUp
+	}
+	if k.q.others != nil {
+		k.q.others.flight = 0
 	}
 	h := k.of
 	if h == nil {

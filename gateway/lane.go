@@ -55,6 +55,7 @@ type batch struct {
 	rejects bool // tells records as lost that were rejected
 	due     time.Time
 	closed  bool
+	of      *hold // in flight: of its topic, nil if there was none
 
 	sent time.Time // in flight: since when
 	size int       // in flight: bytes of topic and payload
@@ -146,6 +147,7 @@ func (l *lane) add(r *buffer.Record, now time.Time) {
 	if h := l.q.holdOf(topic); h != nil {
 		h.until = max(h.until, r.Offset+1)
 		l.q.pass(l.run, []span{{r.Offset, r.Offset + 1}})
+		l.q.back(h, r.Offset)
 		return
 	}
 	l.encode(r)

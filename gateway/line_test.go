@@ -75,6 +75,8 @@ func (s *steady) First() uint64 {
 
 func (s *steady) End() (uint64, bool) { return s.end(), true }
 
+func (s *steady) Return(uint64, uint64) {}
+
 func (s *steady) Ack(from, to uint64) {
 	for ; from < to; from++ {
 		for from/64 >= uint64(len(s.gone)) {

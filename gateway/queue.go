@@ -23,6 +23,9 @@ type store interface {
 	Wait(ctx context.Context, from uint64) error
 	// Ack says that the offsets from..to-1 are delivered.
 	Ack(from, to uint64)
+	// Return says that the offsets from..to-1 are read again before they are
+	// acknowledged.
+	Return(from, to uint64)
 }
 
 // maxOpen bounds the batches of a lane that wait for company at the same
@@ -73,6 +76,7 @@ type queue struct {
 	holds  map[string]*hold // by topic
 	others *hold            // of all topics that have none, once there are too many
 	again  catchup          // what was held
+	sweep  bool             // something may have been left behind, see sweepUp
 	dueAt  time.Time        // no hold has to be looked at before
 
 	placed   bool          // the lanes of this connection are set
@@ -108,7 +112,7 @@ func (q *queue) Rewind() {
 	q.interrupt()
 	q.keepDone()
 	q.again.interrupted(time.Now())
-	q.placed, q.late = false, nil
+	q.placed, q.late, q.sweep = false, nil, false
 	q.live.begin(0, noEnd)
 	q.inFlight = map[uint64]*batch{}
 	q.count()
@@ -179,7 +183,7 @@ func (q *queue) Next(ctx context.Context) (uplink.Message, error) {
 // wait waits for something to do: a record for the live lane, or the time of
 // a batch or of the backlog.
 func (q *queue) wait(ctx context.Context, now time.Time) {
-	if q.live.more || q.again.more || q.late != nil && q.late.more {
+	if q.live.more || q.again.more || q.again.behind(now) || q.late != nil && q.late.more {
 		return
 	}
 	until := q.again.until(now)
@@ -235,6 +239,9 @@ func (q *queue) message(b *batch, now time.Time) uplink.Message {
 	b.records = nil
 	b.sent, b.size = now, len(m.Topic)+len(m.Payload)
 	q.inFlight[q.token] = b
+	if b.of = q.holdOf(b.topic); b.of != nil {
+		b.of.flight++
+	}
 	q.late.sent(b)
 	if b.lane == &q.again.lane {
 		q.again.sent(b, &q.pace)
@@ -261,6 +268,9 @@ func (q *queue) settle(m uplink.Message) *batch {
 		return nil
 	}
 	delete(q.inFlight, m.Token)
+	if b.of != nil {
+		b.of.flight--
+	}
 	q.late.settled(b, m.Size)
 	if b.lane == &q.again.lane {
 		q.again.flow.settled(b, time.Now())

@@ -85,6 +85,8 @@ func (s *fakeStore) Wait(ctx context.Context, from uint64) error {
 	}
 }
 
+func (s *fakeStore) Return(uint64, uint64) {}
+
 func (s *fakeStore) Ack(from, to uint64) {
 	if to < from {
 		panic(fmt.Sprintf("acknowledged %d to %d", from, to))
