@@ -183,6 +183,12 @@ func (q *queue) Next(ctx context.Context) (uplink.Message, error) {
 // wait waits for something to do: a record for the live lane, or the time of
 // a batch or of the backlog.
 func (q *queue) wait(ctx context.Context, now time.Time) {
+	if q.sweep {
+		if len(q.inFlight) > 0 {
+			<-ctx.Done() // an answer ends it
+		}
+		return
+	}
 	if q.live.more || q.again.more || q.again.behind(now) || q.late != nil && q.late.more {
 		return
 	}
