@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/daemon"
+	"fieldferry/gateway/live"
 
 	"github.com/spf13/cobra"
 )
@@ -78,10 +80,13 @@ func (a *app) run(ctx context.Context, opts configOptions, level, format string)
 	if err != nil {
 		return err
 	}
+	logs := &live.Logs{}
+	log = slog.New(logs.Handler(log.Handler()))
 	hangup := make(chan os.Signal, 1) // those that come meanwhile are one
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	d := &lifecycle{app: a, opts: opts, log: log, version: readVersion(), up: make(chan struct{}, 1), store: daemon.In(a.stateDirectory())}
+	d.page.site = site{app: a, opts: opts, logs: logs}
 	cfg, wrong, err := d.first()
 	if err != nil {
 		return err

@@ -3,13 +3,18 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"os"
 	"reflect"
 	"sync/atomic"
 	"time"
 
 	"fieldferry/bus/modbus"
+	"fieldferry/bus/modbus/rtu"
 	"fieldferry/gateway"
+	"fieldferry/gateway/bundle"
+	"fieldferry/gateway/config"
 	"fieldferry/gateway/live"
 	"fieldferry/gateway/statedir"
 	"fieldferry/gateway/web"
@@ -65,12 +70,54 @@ func (l *looking) ReadLine(ctx context.Context, line string, q web.Query) ([]uin
 	if err != nil {
 		return nil, err
 	}
-	return g.ReadLine(ctx, line, modbus.Query{Unit: q.Unit, Table: table, Address: q.Address, Count: q.Count})
+	words, err := g.ReadLine(ctx, line, modbus.Query{Unit: q.Unit, Table: table, Address: q.Address, Count: q.Count})
+	var exception *rtu.ExceptionError
+	if errors.As(err, &exception) {
+		err = &web.Exception{Code: exception.Code, Text: exception.Error()}
+	}
+	return words, err
+}
+
+// site is the configuration and the log of the daemon, for those who look.
+type site struct {
+	app  *app
+	opts configOptions
+	view web.View
+	logs *live.Logs
+	read time.Time // when the configuration in use was read
+}
+
+// Config implements [web.Configs].
+func (s *site) Config() (web.ConfigText, error) {
+	text, err := os.ReadFile(s.opts.path)
+	if err != nil {
+		return web.ConfigText{}, err
+	}
+	return web.ConfigText{Path: s.opts.path, Text: string(config.Redact(text)), SHA256: web.Sum(text), Read: s.read.UTC(),
+		Running: true, Problems: s.Check(text)}, nil
+}
+
+// Check implements [web.Configs].
+func (s *site) Check(text []byte) (list []web.ConfigProblem) {
+	_, problems := config.Parse(s.opts.path, text, s.app.configOptions(s.opts))
+	for _, p := range problems {
+		p = p.Public()
+		list = append(list, web.ConfigProblem{Line: p.Line, Column: p.Col, Key: p.Path, What: p.What, Fix: p.Fix, Warning: p.Warning})
+	}
+	return list
+}
+
+// bundle writes the support bundle of the running daemon.
+func (s *site) bundle(ctx context.Context, w io.Writer, o web.BundleOptions) error {
+	cfg, problems := s.app.loadQuietly(s.opts)
+	parts := append(s.app.commonParts(s.opts, cfg, problems), liveParts(s.view, s.logs, o.Data)...)
+	return bundle.Write(ctx, w, parts, maskOf(cfg, o.Mask))
 }
 
 // page is the web server of the daemon. Its zero value serves nothing.
 type page struct {
 	looking looking
+	site    site
 	cfg     web.Config
 	dir     string // buffer.path of its accounts
 	stop    func()
@@ -79,6 +126,7 @@ type page struct {
 // follow makes the page show a gateway, and starts the server again if its
 // configuration has changed.
 func (p *page) follow(g *gateway.Gateway, cfg web.Config, dir string, log *slog.Logger) {
+	p.site.read, p.site.view = time.Now(), &p.looking
 	p.looking.now.Store(g.Look())
 	p.looking.gateway.Store(g)
 	if p.stop != nil && (!reflect.DeepEqual(p.cfg, cfg) || p.dir != dir) {
@@ -90,6 +138,7 @@ func (p *page) follow(g *gateway.Gateway, cfg web.Config, dir string, log *slog.
 	}
 	server := web.New(cfg, web.Options{
 		Log: log.With("part", "web"), Files: statedir.In(dir), View: &p.looking, Reader: &p.looking,
+		Configs: &p.site, Logs: p.site.logs, Bundle: p.site.bundle,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

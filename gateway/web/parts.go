@@ -2,6 +2,7 @@ package web
 
 import (
 	"bufio"
+	"errors"
 	"net/http"
 	"time"
 
@@ -96,7 +97,12 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) {
 	begin := time.Now()
 	words, err := s.opts.Reader.ReadLine(r.Context(), r.PathValue("line"), q)
 	took := float64(time.Since(begin).Microseconds()) / 1000
-	if err != nil {
+	var refused *Exception
+	switch {
+	case errors.As(err, &refused):
+		problem(w, http.StatusBadGateway, "exception", err.Error())
+		return
+	case err != nil:
 		problem(w, http.StatusBadGateway, "device", err.Error())
 		return
 	}
@@ -126,3 +132,33 @@ func (s *Server) candump(w http.ResponseWriter, r *http.Request) {
 
 // logSpan is how far back a downloaded log reaches, if the frames are still there.
 const logSpan = 10 * time.Second
+
+// BundleOptions says what goes into a support bundle.
+type BundleOptions struct {
+	Data bool // the last frames and exchanges too
+	Mask bool // addresses and names replaced
+}
+
+// bundle is POST /api/v1/bundle {"data","mask"}: the support bundle as .tar.gz.
+func (s *Server) bundle(w http.ResponseWriter, r *http.Request) {
+	if s.opts.Bundle == nil {
+		problem(w, http.StatusNotImplemented, "bundle", "This server makes no support bundle.")
+		return
+	}
+	var o BundleOptions
+	if r.ContentLength != 0 && !readJSON(w, r, &o) {
+		return
+	}
+	s.opts.Audit(Audit{Time: time.Now(), Action: "bundle", Who: who(r).Name, From: address(r)})
+	h := w.Header()
+	h.Set("Content-Type", "application/gzip")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Disposition", `attachment; filename="fieldferry-bundle.tar.gz"`)
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(bundleTime))
+	if err := s.opts.Bundle(r.Context(), w, o); err != nil {
+		s.log.Warn("the support bundle is not complete", "error", err)
+	}
+}
+
+// bundleTime is how long a bundle may take to be made and fetched.
+const bundleTime = 2 * time.Minute

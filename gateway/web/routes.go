@@ -40,6 +40,13 @@ func (s *Server) table() []route {
 		{"GET /api/v1/modbus/{line}/units", Read, s.units},
 		{"GET /api/v1/modbus/{line}/exchanges", Read, s.exchanges},
 		{"POST /api/v1/modbus/{line}/read", Operate, s.read},
+		{"POST /api/v1/modbus/{line}/scan", Operate, s.startScan},
+		{"GET /api/v1/modbus/{line}/scan", Operate, s.lastScan},
+		{"DELETE /api/v1/modbus/{line}/scan", Operate, s.stopScan},
+		{"GET /api/v1/config", Read, s.config},
+		{"POST /api/v1/config/check", Operate, s.checkConfig},
+		{"GET /api/v1/logs", Read, s.logs},
+		{"POST /api/v1/bundle", Admin, s.bundle},
 	}
 }
 

@@ -24,12 +24,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"slices"
 	"time"
+
+	"fieldferry/gateway/live"
 )
 
 // Bounds of the configuration, and its defaults.
@@ -112,13 +115,16 @@ func (c *Config) encrypted() bool {
 
 // Options are what a server takes besides its configuration.
 type Options struct {
-	Log    *slog.Logger
-	Files  Files       // where accounts and the key of TLS are kept
-	View   View        // what there is to see
-	Reader Reader      // reads registers by hand; nil: nobody can
-	Audit  func(Audit) // told of logins, refusals and changes; must not block; nil: nobody
-	Open   bool        // no login for what only reads: the demonstration, on loopback
-	Fault  func(error) // told when the server cannot listen, and nil when it can again; may be nil
+	Log     *slog.Logger
+	Files   Files                                                 // where accounts and the key of TLS are kept
+	View    View                                                  // what there is to see
+	Reader  Reader                                                // reads registers by hand; nil: nobody can
+	Configs Configs                                               // shows and checks the configuration; nil: nobody can see it
+	Logs    *live.Logs                                            // nil: nobody can see the log
+	Bundle  func(context.Context, io.Writer, BundleOptions) error // writes a support bundle; nil: there is none
+	Audit   func(Audit)                                           // told of logins, refusals and changes; must not block; nil: nobody
+	Open    bool                                                  // no login for what only reads: the demonstration, on loopback
+	Fault   func(error)                                           // told when the server cannot listen, and nil when it can again; may be nil
 }
 
 // Reader reads registers through the running gateway, for commissioning.
@@ -154,6 +160,7 @@ type Server struct {
 	limiter  limiter
 	setup    setup
 	hub      *hub
+	scans    scans
 	handler  http.Handler
 	bound    chan net.Addr // gets the address once; tests and the demonstration wait for it
 }
@@ -206,6 +213,7 @@ func (s *Server) Run(ctx context.Context) error {
 		return nil
 	}
 	go s.hub.run(ctx)
+	defer s.scans.end()
 	for ctx.Err() == nil {
 		err := s.serve(ctx)
 		if ctx.Err() != nil {

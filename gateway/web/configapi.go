@@ -1,0 +1,97 @@
+package web
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+
+	"fieldferry/gateway/live"
+)
+
+// Configs is where the configuration is to be seen.
+type Configs interface {
+	// Config returns the file as it is now, without secrets.
+	Config() (ConfigText, error)
+	// Check says what is wrong with a text in place of the file.
+	Check(text []byte) []ConfigProblem
+}
+
+// ConfigText is a configuration file without its secrets.
+type ConfigText struct {
+	Path     string          `json:"path"`
+	Text     string          `json:"text"`
+	SHA256   string          `json:"sha256"` // of the file itself
+	Read     time.Time       `json:"read"`   // when the one in use was read
+	Running  bool            `json:"running"`
+	Problems []ConfigProblem `json:"problems"` // of the file as it is now
+}
+
+// ConfigProblem is something wrong with a configuration.
+type ConfigProblem struct {
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Key     string `json:"key"`
+	What    string `json:"what"`
+	Fix     string `json:"fix"`
+	Warning bool   `json:"warning,omitempty"`
+}
+
+// Sum is how a text is named in ConfigText.
+func Sum(text []byte) string {
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
+}
+
+// config is GET /api/v1/config.
+func (s *Server) config(w http.ResponseWriter, _ *http.Request) {
+	if s.opts.Configs == nil {
+		problem(w, http.StatusNotImplemented, "config", "This server does not show the configuration.")
+		return
+	}
+	c, err := s.opts.Configs.Config()
+	if err != nil {
+		problem(w, http.StatusInternalServerError, "config", err.Error())
+		return
+	}
+	if c.Problems == nil {
+		c.Problems = []ConfigProblem{}
+	}
+	w.Header().Set("ETag", strconv.Quote(c.SHA256))
+	writeJSON(w, c)
+}
+
+// checkConfig is POST /api/v1/config/check, with the text as the body.
+func (s *Server) checkConfig(w http.ResponseWriter, r *http.Request) {
+	if s.opts.Configs == nil {
+		problem(w, http.StatusNotImplemented, "config", "This server does not check a configuration.")
+		return
+	}
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		problem(w, http.StatusRequestEntityTooLarge, "size", "The text is larger than "+itoa(maxBody)+" bytes.")
+		return
+	}
+	list := s.opts.Configs.Check(text)
+	ok := true
+	for _, p := range list {
+		ok = ok && p.Warning
+	}
+	writeJSON(w, map[string]any{"ok": ok, "problems": append([]ConfigProblem{}, list...)})
+}
+
+// logs is GET /api/v1/logs?since=SEQ.
+func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
+	if s.opts.Logs == nil {
+		problem(w, http.StatusNotImplemented, "logs", "This server does not keep the log.")
+		return
+	}
+	since, err := strconv.ParseUint(r.URL.Query().Get("since"), 10, 64)
+	if err != nil && r.URL.Query().Has("since") {
+		problem(w, http.StatusBadRequest, "since", "Write since as the number of a line.")
+		return
+	}
+	writeJSON(w, map[string][]live.LogLine{"lines": s.opts.Logs.Since(since)})
+}
