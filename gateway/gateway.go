@@ -75,6 +75,7 @@ type Gateway struct {
 	alarms  *alarm.Set
 	clock   *clock.Clock
 	look    *live.Look
+	auditor auditor
 	self    *feed // the gateway's own stream
 	sources []*source
 	lines   map[string]*modbus.Line // by source name

@@ -16,6 +16,7 @@ import (
 	"fieldferry/gateway/bundle"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/live"
+	"fieldferry/gateway/payload"
 	"fieldferry/gateway/statedir"
 	"fieldferry/gateway/web"
 )
@@ -76,6 +77,20 @@ func (l *looking) ReadLine(ctx context.Context, line string, q web.Query) ([]uin
 		err = &web.Exception{Code: exception.Code, Text: exception.Error()}
 	}
 	return words, err
+}
+
+// audit puts what somebody did on the page into the stream of the gateway.
+func (l *looking) audit(a web.Audit) {
+	if g := l.gateway.Load(); g != nil {
+		g.Audit(a.Time, payload.Audit{Action: a.Action, Who: a.Who, By: "web", From: a.From, Detail: a.Detail})
+	}
+}
+
+// fault reports whether the page can be served.
+func (l *looking) fault(err error) {
+	if g := l.gateway.Load(); g != nil {
+		g.WebFault(err)
+	}
 }
 
 // site is the configuration and the log of the daemon, for those who look.
@@ -139,6 +154,7 @@ func (p *page) follow(g *gateway.Gateway, cfg web.Config, dir string, log *slog.
 	server := web.New(cfg, web.Options{
 		Log: log.With("part", "web"), Files: statedir.In(dir), View: &p.looking, Reader: &p.looking,
 		Configs: &p.site, Logs: p.site.logs, Bundle: p.site.bundle,
+		Audit: p.looking.audit, Fault: p.looking.fault,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

@@ -22,6 +22,7 @@ const (
 	ConfigRejected  = "config_rejected"
 	ClockUnsynced   = "clock_unsynced"
 	ClockStep       = "clock_step"
+	WebUnavailable  = "web_unavailable"
 )
 
 // Table has every condition that any part of fieldferry reports. To add one is
@@ -91,6 +92,9 @@ var Table = []Condition{
 	{Code: ClockUnsynced, Severity: Warning, Title: "Clock not trusted",
 		Text: "No time service has set the clock, or it shows a time before the program was built; records are marked, and corrected if it is set in time.",
 		Help: "Check the time service (timedatectl) and its servers; write gateway.clock: trusted if the clock is right without one."},
+	{Code: WebUnavailable, Severity: Warning, Title: "The page cannot be served",
+		Text: "The address of web.listen cannot be used, or its certificate cannot; the gateway works, and the server tries again every five seconds. The detail has the error.",
+		Help: "Choose a free port and an address of this machine; check the files of web.tls."},
 	{Code: ClockStep, Severity: Info, Momentary: true, Title: "The clock was set",
 		Text: "The detail has from, to, and by how many seconds. Records are in the order of seq, not of ts.",
 		Help: "Nothing, after a start. Again and again: two services set the clock, or it runs badly."},

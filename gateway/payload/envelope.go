@@ -55,6 +55,8 @@ func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte, 
 		dst = append(e.head(dst, seq, time, `","type":"event",`), body[1:]...)
 	case typeHealth:
 		dst = append(e.head(dst, seq, time, `","type":"health",`), body[1:]...)
+	case typeAudit:
+		dst = append(e.head(dst, seq, time, `","type":"audit",`), body[1:]...)
 	default:
 		return dst, fmt.Errorf("%w: type %q", ErrBody, body[0])
 	}

@@ -37,6 +37,7 @@ const (
 	typeModbus  = 'm' // JSON members
 	typeEvent   = 'e' // JSON members
 	typeHealth  = 'h' // JSON members
+	typeAudit   = 'a' // JSON members
 	typeDoubted = 'u' // an origin, then a body as above: its time was taken by a clock that was not trusted
 )
 

@@ -217,26 +217,26 @@ func (s *Server) me(w http.ResponseWriter, r *http.Request) {
 }
 
 // refuse answers and audits what no ordinary browser does.
-func (s *Server) refuse(w http.ResponseWriter, r *http.Request, status int, code, text string) {
-	s.opts.Audit(Audit{Time: time.Now(), Action: "denied", From: address(r), Detail: code})
-	problem(w, status, code, text)
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, status int, kind, text string) {
+	s.opts.Audit(Audit{Time: time.Now(), Action: "denied", From: address(r), Detail: kind})
+	problem(w, status, kind, text)
 }
 
 // problem answers as RFC 9457 has it. The type is relative to the page's own
 // documentation of the API.
-func problem(w http.ResponseWriter, status int, code, detail string) {
+func problem(w http.ResponseWriter, status int, kind, detail string) {
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]any{
-		"type": "/api/problems#" + code, "title": http.StatusText(status), "status": status, "detail": detail,
+		"type": "/api/problems#" + kind, "title": http.StatusText(status), "status": status, "detail": detail,
 	})
 }
 
-func tooMany(w http.ResponseWriter, wait time.Duration, code, text string) {
+func tooMany(w http.ResponseWriter, wait time.Duration, kind, text string) {
 	seconds := int(wait.Seconds()) + 1
 	w.Header().Set("Retry-After", itoa(seconds))
-	problem(w, http.StatusTooManyRequests, code, text+" Try again in "+itoa(seconds)+" seconds.")
+	problem(w, http.StatusTooManyRequests, kind, text+" Try again in "+itoa(seconds)+" seconds.")
 }
 
 func writeJSON(w http.ResponseWriter, v any) {

@@ -252,16 +252,24 @@ func (m *exposition) modbus(list []live.Source) {
 	})
 }
 
+// alarms are those that are raised or were.
 func (m *exposition) alarms(s *live.Snapshot) {
-	m.family(prefix+"alarm_raised", "gauge", "Alarms raised now, by code.")
-	counts := slices.Clone(s.Counts)
-	slices.SortFunc(counts, func(a, b live.AlarmCount) int { return cmp.Compare(a.Code, b.Code) })
-	for _, c := range counts {
-		m.sample(prefix+"alarm_raised", float64(c.Raised), "code", c.Code)
-	}
-	m.family(prefix+"alarm_times_total", "counter", "How often an alarm was raised, or happened, since the start.")
-	for _, c := range counts {
-		m.sample(prefix+"alarm_times_total", float64(c.Times), "code", c.Code)
+	// Only what has happened: a series for each of dozens of codes would say 0 for ever.
+	for _, f := range []struct {
+		name, kind, help string
+		value            func(live.AlarmCount) float64
+	}{
+		{prefix + "alarm_raised", "gauge", "Alarms raised now, by code.", func(c live.AlarmCount) float64 { return float64(c.Raised) }},
+		{prefix + "alarm_times_total", "counter", "How often an alarm was raised, or happened, since the start.", func(c live.AlarmCount) float64 { return float64(c.Times) }},
+	} {
+		counts := slices.DeleteFunc(slices.Clone(s.Counts), func(c live.AlarmCount) bool { return c.Times == 0 && c.Raised == 0 })
+		slices.SortFunc(counts, func(a, b live.AlarmCount) int { return cmp.Compare(a.Code, b.Code) })
+		if len(counts) > 0 {
+			m.family(f.name, f.kind, f.help)
+		}
+		for _, c := range counts {
+			m.sample(f.name, f.value(c), "code", c.Code)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -66,5 +67,60 @@ func TestWhoMayReadMetrics(t *testing.T) {
 		if got := b.askFrom(c.remote, "GET", "/metrics"); got.StatusCode != c.want {
 			t.Errorf("%+v: %s", c, got.Status)
 		}
+	}
+}
+
+// A gateway does not flood its monitoring, whatever it has raised, and no
+// counter falls between two looks.
+func TestMetricsAreBounded(t *testing.T) {
+	b := newBench(t, Config{Metrics: Metrics{OpenOnLoopback: true}})
+	s := everything()
+	b.view.Publish(s)
+	first, _ := io.ReadAll(b.askFrom("127.0.0.1:1", "GET", "/metrics").Body)
+	if n := strings.Count(string(first), "\nfieldferry_"); n > 50+20*len(s.Sources) {
+		t.Errorf("%d series for %d sources", n, len(s.Sources))
+	}
+	s = everything()
+	s.Up += time.Second
+	s.Uplink.Acked++
+	b.view.Publish(s)
+	second, _ := io.ReadAll(b.askFrom("127.0.0.1:1", "GET", "/metrics").Body)
+	before := counters(string(first))
+	for name, v := range counters(string(second)) {
+		if v < before[name] {
+			t.Errorf("%s falls from %v to %v", name, before[name], v)
+		}
+	}
+}
+
+// counters are the samples of a reply whose names end in _total.
+func counters(text string) map[string]float64 {
+	m := map[string]float64{}
+	for line := range strings.Lines(text) {
+		cut := strings.LastIndexByte(line, ' ')
+		if name, _, _ := strings.Cut(line, "{"); strings.Contains(name, "_total") && line[0] != '#' {
+			v, _ := strconv.ParseFloat(strings.TrimSpace(line[cut+1:]), 64)
+			m[line[:cut]] = v
+		}
+	}
+	return m
+}
+
+// An outage of the broker is no reason to restart the gateway.
+func TestHealthDoesNotAskTheBroker(t *testing.T) {
+	b := newBench(t, Config{})
+	s := everything()
+	s.Taken, s.Uplink.Connected = time.Now(), false
+	b.view.Publish(s)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if r := b.ask("GET", path, ""); r.StatusCode != 200 {
+			t.Errorf("%s in an outage: %s", path, r.Status)
+		}
+	}
+	s = everything()
+	s.Taken, s.Session = time.Now(), 0
+	b.view.Publish(s)
+	if r := b.ask("GET", "/readyz", ""); r.StatusCode != 503 {
+		t.Errorf("/readyz without a buffer: %s", r.Status)
 	}
 }

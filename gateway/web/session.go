@@ -183,14 +183,14 @@ func (s *setup) start(now time.Time) string {
 }
 
 // use reports whether the code is right and still holds; it holds once.
-func (s *setup) use(code string, now time.Time) bool {
+func (s *setup) use(secret string, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.code == "" || now.After(s.until) || s.tries >= setupTries {
 		return false
 	}
 	s.tries++
-	if subtle.ConstantTimeCompare([]byte(code), []byte(s.code)) != 1 {
+	if subtle.ConstantTimeCompare([]byte(secret), []byte(s.code)) != 1 {
 		return false
 	}
 	s.code = ""
