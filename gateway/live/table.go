@@ -99,7 +99,7 @@ func (b Bus) Signals(id string) (ID, []Signal, bool) {
 func (b Bus) decode(f *can.Frame) []Signal {
 	m := b.message(f)
 	if m == nil {
-		return nil
+		return []Signal{}
 	}
 	values := m.Decode(f.Payload(), nil)
 	signals := make([]Signal, len(values))

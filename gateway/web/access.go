@@ -239,9 +239,12 @@ func tooMany(w http.ResponseWriter, wait time.Duration, kind, text string) {
 	problem(w, http.StatusTooManyRequests, kind, text+" Try again in "+itoa(seconds)+" seconds.")
 }
 
-func writeJSON(w http.ResponseWriter, v any) {
+func writeJSON(w http.ResponseWriter, v any) { writeStatus(w, http.StatusOK, v) }
+
+func writeStatus(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(v)
 }
 

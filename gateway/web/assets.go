@@ -52,8 +52,11 @@ var assets = sync.OnceValue(func() map[string]*asset {
 // asset is GET of a file of the page. Every other path below / is the page.
 func (s *Server) asset(w http.ResponseWriter, r *http.Request) {
 	name := r.URL.Path
-	if name == "/" {
+	switch name {
+	case "/":
 		name = "/index.html"
+	case "/api/openapi.json":
+		name = "/openapi.json"
 	}
 	a := assets()[name]
 	if a == nil {

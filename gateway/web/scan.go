@@ -92,8 +92,7 @@ func (s *Server) startScan(w http.ResponseWriter, r *http.Request) {
 	s.scans.list[line] = job
 	s.opts.Audit(Audit{Time: time.Now(), Action: "scan", Who: who(r).Name, From: address(r), Detail: line})
 	s.scans.all.Go(func() { s.scan(ctx, line, job) })
-	w.WriteHeader(http.StatusAccepted)
-	writeJSON(w, job)
+	writeStatus(w, http.StatusAccepted, job)
 }
 
 func (s *Server) scan(ctx context.Context, line string, job *scan) {
