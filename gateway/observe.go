@@ -155,6 +155,9 @@ func lookAtCAN(s *live.Source, c *can.Config, st can.Stats) {
 		Suppressed: st.Suppressed, Dropped: st.Lost, Malformed: st.Malformed, ErrorCount: st.ErrorFrames,
 		Errors: maps.Clone(st.Errors), Restarts: st.Restarts,
 	}
+	if st.CountersKnown {
+		s.CAN.TxErrors, s.CAN.RxErrors = &st.TxErrors, &st.RxErrors
+	}
 	switch {
 	case !st.Up:
 		s.State, s.Word = live.Down, "the interface is down"

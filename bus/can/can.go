@@ -192,6 +192,10 @@ type Stats struct {
 	// Of the link, as last seen; 0 and empty if it does not tell.
 	Bitrate, DataBitrate uint32 // bit/s
 	State                string // "error-active", ..., as link.State names it
+	// The transmit and receive error counters (TEC, REC of ISO 11898-1), when
+	// the controller was asked last; not known of every one.
+	CountersKnown      bool
+	TxErrors, RxErrors uint16
 
 	// Load is the share of the bus that the frames of the last full second
 	// took, in percent: all that pass the filters, whether a Limit keeps them

@@ -83,6 +83,13 @@ type traffic struct {
 	configured    rates
 	link          rates // as the interface tells; goes first
 	state         string
+	errors        errorCounters
+}
+
+// errorCounters are TEC and REC of a controller (ISO 11898-1), if it tells.
+type errorCounters struct {
+	known  bool
+	tx, rx uint16
 }
 
 // rates are the bit rates of a bus, in bit/s; 0: not known.
@@ -96,10 +103,10 @@ func (t *traffic) init(c *Config) {
 }
 
 // setLink notes what the interface tells.
-func (t *traffic) setLink(r rates, state string) {
+func (t *traffic) setLink(r rates, state string, errors errorCounters) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.link, t.state = r, state
+	t.link, t.state, t.errors = r, state, errors
 }
 
 // take counts the frames of a batch, and returns those that the limits let
@@ -162,6 +169,7 @@ func (t *traffic) stats(s *Stats, now int64) {
 	second := now / 1e9 / loadWindow
 	r := t.rates()
 	s.Bitrate, s.DataBitrate, s.State = r.nominal, r.data, t.state
+	s.CountersKnown, s.TxErrors, s.RxErrors = t.errors.known, t.errors.tx, t.errors.rx
 	s.Rate = t.frames.full(second)
 	s.Load = -1
 	if r.nominal == 0 {

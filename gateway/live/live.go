@@ -100,8 +100,8 @@ type CAN struct {
 	Malformed  uint64            `json:"malformed"`
 	ErrorCount uint64            `json:"error_frames"`
 	Errors     map[string]uint64 `json:"errors,omitempty"` // error frames by class
-	TxErrors   *uint8            `json:"tec,omitempty"`    // transmit error counter, if known
-	RxErrors   *uint8            `json:"rec,omitempty"`    // receive error counter, if known
+	TxErrors   *uint16           `json:"tec,omitempty"`    // transmit error counter, if known
+	RxErrors   *uint16           `json:"rec,omitempty"`    // receive error counter, if known
 	Restarts   uint64            `json:"restarts"`
 	IDs        int               `json:"ids"` // different arbitration ids seen
 }
