@@ -107,10 +107,10 @@ func (b *Bus) ask() *link.Controller {
 	}
 	c := info.Controller
 	if c == nil {
-		b.traffic.setLink(rates{}, "", counters{})
+		b.traffic.setLink(rates{}, "", tecRec{})
 		return nil
 	}
-	b.traffic.setLink(rates{c.Timing.Bitrate, c.Data.Bitrate}, c.State.String(), counters{c.HasErrors, c.TxErrors, c.RxErrors})
+	b.traffic.setLink(rates{c.Timing.Bitrate, c.Data.Bitrate}, c.State.String(), tecRec{c.HasErrors, c.TxErrors, c.RxErrors})
 	b.ctl.restarts = b.cfg.Link != nil && c.RestartMs == 0
 	return c
 }

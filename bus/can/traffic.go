@@ -83,11 +83,11 @@ type traffic struct {
 	configured    rates
 	link          rates // as the interface tells; goes first
 	state         string
-	errors        counters
+	errors        tecRec
 }
 
-// counters are TEC and REC of a controller (ISO 11898-1), if it tells.
-type counters struct {
+// tecRec are TEC and REC of a controller (ISO 11898-1), if it tells.
+type tecRec struct {
 	known  bool
 	tx, rx uint16
 }
@@ -103,7 +103,7 @@ func (t *traffic) init(c *Config) {
 }
 
 // setLink notes what the interface tells.
-func (t *traffic) setLink(r rates, state string, errors counters) {
+func (t *traffic) setLink(r rates, state string, errors tecRec) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.link, t.state, t.errors = r, state, errors
