@@ -37,8 +37,8 @@ func (g *Gateway) clockChanged(c clock.Change) {
 		g.self.raise(alarm.ClockUnsynced, detail)
 	}
 	// A certificate that was not yet valid may be now.
-	if (c.Stepped || c.Why == "") && !g.uplink.Stats().Connected {
-		g.uplink.Reconnect()
+	if c.Stepped || c.Why == "" {
+		g.uplink.Retry()
 	}
 }
 

@@ -8,11 +8,15 @@ import (
 )
 
 // contest finds out that another client takes over our sessions. Under MQTT 5
-// the broker says so. Under 3.1.1 it closes the connection without a word, as
-// the other one connects again at once: connections that worked and were
-// closed in an orderly way soon after, several in a row.
+// the broker says so; a reset right behind it may keep that from us. Under
+// 3.1.1 it closes the connection without a word, as the other one connects again
+// at once: connections that worked and were closed in an orderly way soon after,
+// several in a row, by a server that took every connection in between. One that
+// refuses them has been restarted.
 type contest struct {
-	short int
+	told   bool // MQTT 5
+	short  int
+	server string // whose connections were short
 }
 
 const (
@@ -25,14 +29,28 @@ func (c *contest) ended(e *Error, lived time.Duration, proved bool) bool {
 	if e.Reason == ReasonTakenOver {
 		return true
 	}
-	if e.Reason != ReasonLost || !closedThere(e) || lived > contestLife {
-		c.short = 0
+	like := e.Reason == ReasonLost && closedThere(e) && lived <= contestLife
+	if c.told && errors.Is(e, io.EOF) {
+		like = false // what the broker had to say was read: not a word
+	}
+	if !like || e.Server != c.server {
+		c.short, c.server = 0, e.Server
+	}
+	if !like {
 		return false
 	}
 	if proved { // the other one may have been quicker than the first acknowledgement
 		c.short++
 	}
 	return c.short >= contestCount
+}
+
+// failed takes account of an attempt that failed. Nobody who takes sessions
+// over makes the broker's port refuse connections.
+func (c *contest) failed(e *Error) {
+	if e.Reason == ReasonConnRefused && e.Server == c.server {
+		c.short = 0
+	}
 }
 
 // closedThere says that the other end closed the connection. It does so with a

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -194,4 +195,39 @@ func TestMosquittoTakesOnlySmallMessages(t *testing.T) {
 			t.Errorf("the queue was never asked for smaller messages: %v; %+v", q.limits, fmt.Sprintf("%+v", u.Stats()))
 		}
 	})
+}
+
+// A container in a crash loop: each connection works, dies within seconds, and
+// the port refuses for a while. There is no other client.
+func TestMosquittoInACrashLoop(t *testing.T) {
+	t.Parallel()
+	protocols(t, func(t *testing.T, p Protocol) {
+		m := newMosquitto(t)
+		q, obs := newTestQueue(t, 0), newEvents()
+		_, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + m.addr}, Birth: births}, q, obs, nil)
+		for i := range contestCount + 3 {
+			q.add(3)
+			q.wait(3 * (i + 1))
+			m.kill()
+			for len(obs.ch) > 0 { // what was before
+				noTakeover(t, obs.next(t))
+			}
+			for ev := obs.next(t); !noTakeover(t, ev); ev = obs.next(t) {
+			}
+			if !m.start() {
+				t.Fatal("mosquitto does not start again")
+			}
+		}
+		stop()
+	})
+}
+
+// noTakeover says whether the port refused.
+func noTakeover(t *testing.T, ev event) bool {
+	t.Helper()
+	var e *Error
+	if errors.As(ev.err, &e) && e.Reason == ReasonTakenOver {
+		t.Fatal(e)
+	}
+	return e != nil && e.Reason == ReasonConnRefused
 }

@@ -30,7 +30,8 @@ type Uplink struct {
 	now     func() time.Time
 	random  func() float64 // [0, 1)
 	connect func(s Server) publisher
-	again   chan struct{} // Reconnect was called
+	again   chan struct{} // Reconnect was called, and no attempt has begun since
+	soon    chan struct{} // Retry was called
 	// networkUp says that an address or a route has come.
 	networkUp chan struct{}
 	reachable func(ctx context.Context, s Server) bool // up to where MQTT begins
@@ -81,10 +82,11 @@ func New(cfg Config, q Queue, obs Observer, log *slog.Logger) (*Uplink, error) {
 	}
 	u.since = u.now()
 	u.pace = newPace(&cfg)
+	u.contested.told = cfg.Protocol == Protocol5
 	u.report.log = log
 	u.connect, u.reachable, u.answers = u.newPublisher, u.reach, u.touch
 	u.watch = u.watchNetwork
-	u.again, u.networkUp = make(chan struct{}, 1), make(chan struct{}, 1)
+	u.again, u.soon, u.networkUp = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	return u, nil
 }
 
@@ -236,6 +238,7 @@ func (u *Uplink) pause(ctx context.Context, b *backoff, end outcome) {
 	select {
 	case <-ctx.Done():
 	case <-u.again:
+	case <-u.soon:
 	case <-up:
 		*b = backoff{}
 		// A fleet behind one mast would connect in step. And routes and
@@ -256,9 +259,20 @@ func sleep(ctx context.Context, d time.Duration) {
 
 // Reconnect ends the connection in the orderly way and makes a new one, as
 // for a certificate that was renewed. Without a connection it tries at once.
-func (u *Uplink) Reconnect() {
+//
+// An attempt that begins afterwards reads the credentials afterwards, and is
+// all there is to do; one that is under way may have read the old ones, so that
+// what comes of it is ended as well.
+func (u *Uplink) Reconnect() { signal(u.again) }
+
+// Retry ends the pause before the next attempt, as something has changed that
+// may let it succeed. It leaves a connection alone. If an attempt is under way
+// and fails, the next one follows at once.
+func (u *Uplink) Retry() { signal(u.soon) }
+
+func signal(c chan<- struct{}) {
 	select {
-	case u.again <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -292,6 +306,7 @@ func (u *Uplink) round(ctx context.Context, start int) outcome {
 	for i := range u.servers {
 		k := (start + i) % len(u.servers)
 		srv := u.servers[k]
+		drain(u.again) // the credentials are read from here on
 		pub := u.connect(srv)
 		if err := u.attempt(ctx, pub); err != nil {
 			if ctx.Err() != nil {
@@ -299,6 +314,7 @@ func (u *Uplink) round(ctx context.Context, start int) outcome {
 			}
 			e := asError(srv.String(), err)
 			slow, contact = slow && e.slow(), min(contact, e.contact)
+			u.contested.failed(e)
 			u.disconnected(e)
 			continue
 		}
@@ -354,6 +370,7 @@ func (u *Uplink) session(ctx context.Context, k int, pub publisher) outcome {
 	s.reach = func(ctx context.Context) bool { return u.answers(ctx, u.servers[k]) }
 	u.present.Store(s)
 	err := s.run(leaving)
+	drain(u.soon) // there was a connection since
 	u.present.Store(nil)
 	leave()
 	beside.Wait()
@@ -430,9 +447,4 @@ func (u *Uplink) touch(ctx context.Context, s Server) bool {
 }
 
 // networkSignal says that an address or a route has come.
-func (u *Uplink) networkSignal() {
-	select {
-	case u.networkUp <- struct{}{}:
-	default:
-	}
-}
+func (u *Uplink) networkSignal() { signal(u.networkUp) }
