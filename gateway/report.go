@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 
 	"fieldferry/bus"
 	"fieldferry/gateway/alarm"
+	"fieldferry/gateway/config"
 	"fieldferry/gateway/live"
 	"fieldferry/gateway/payload"
 	"fieldferry/uplink"
@@ -176,8 +178,25 @@ var (
 
 // uplinkConfig adds to the configured uplink what the gateway says of itself.
 func (g *Gateway) uplinkConfig() uplink.Config {
-	u := g.cfg.Uplink
-	cfg := uplink.Config{
+	cfg := connection(&g.cfg.Uplink)
+	offline := func() uplink.Retained { return g.retained(g.root+"/status", g.status("offline")) }
+	will := offline()
+	cfg.Will = &will
+	cfg.Birth = g.births
+	cfg.Goodbye = func() []uplink.Retained { return []uplink.Retained{offline()} }
+	return cfg
+}
+
+// ProbeBrokers says of each server of the uplink why it does not take the
+// gateway; nil: it does. See [uplink.Probe].
+func ProbeBrokers(ctx context.Context, u *config.Uplink) ([]error, error) {
+	return uplink.Probe(ctx, connection(u))
+}
+
+// connection is the configuration of the uplink without what the gateway says
+// of itself.
+func connection(u *config.Uplink) uplink.Config {
+	return uplink.Config{
 		Servers:    u.Servers,
 		ClientID:   u.ClientID,
 		Username:   u.Username,
@@ -193,12 +212,6 @@ func (g *Gateway) uplinkConfig() uplink.Config {
 		MaxRate:     int(u.MaxRate),
 		MaxMessages: u.MaxMessages,
 	}
-	offline := func() uplink.Retained { return g.retained(g.root+"/status", g.status("offline")) }
-	will := offline()
-	cfg.Will = &will
-	cfg.Birth = g.births
-	cfg.Goodbye = func() []uplink.Retained { return []uplink.Retained{offline()} }
-	return cfg
 }
 
 // births are what the gateway says of itself after every connect, in messages

@@ -138,6 +138,20 @@ func NewLine(cfg LineConfig, log *slog.Logger) (*Line, error) {
 	})
 }
 
+// Probe opens the port of a line, or connects, and closes it again; nothing is
+// sent. The error of a port that somebody has wraps [rtu.ErrInUse].
+func Probe(ctx context.Context, cfg LineConfig) error {
+	endpoint, err := ParseEndpoint(cfg.Port)
+	if err != nil {
+		return err
+	}
+	port, err := endpoint.Open(ctx, rtu.PortConfig{RS485: rtu.RS485(cfg.RS485), Mode: cfg.withDefaults().mode()})
+	if err != nil {
+		return err
+	}
+	return port.Close()
+}
+
 func newLine(cfg LineConfig, endpoint Endpoint, log *slog.Logger, open func(context.Context) (rtu.Port, error)) (*Line, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("modbus line %s: %w", cfg.Name, err)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -10,16 +12,13 @@ import (
 	"fieldferry/gateway"
 	"fieldferry/gateway/clock"
 	"fieldferry/gateway/config"
+	"fieldferry/gateway/packaged"
 
 	"github.com/spf13/cobra"
 )
 
 func (a *app) newCheckCommand() *cobra.Command {
-	var (
-		opts   configOptions
-		asJSON bool
-		quiet  bool
-	)
+	var opts checkOptions
 	c := &cobra.Command{
 		Use:   "check",
 		Short: "Check a configuration, all of it at once, and show the load on each Modbus line",
@@ -29,29 +28,83 @@ known without hardware, and prints it as
   FILE:LINE:COLUMN: key.path: what is wrong; what to do
 
 Then it shows how each Modbus line will be polled. The daemon refuses what
-check refuses. The exit code is 2 when there is an error; warnings are none.`,
+check refuses. Root also learns what the packaged service could not read or
+write: its user, its groups, and what its unit hides. For a file outside
+/etc/fieldferry those are warnings, unless --as-user asks for them.
+
+--live also opens the ports, connects to the brokers with the configured user
+and a client id of its own, and looks for the interfaces. It sends nothing to a
+bus and publishes nothing.
+
+The exit code is 2 when there is an error, and 1 when only --live has found
+one; warnings are none.`,
+		Example: `  sudo fieldferry check
+  sudo fieldferry check --live -c /etc/fieldferry/fieldferry.yaml`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if quiet {
-				_, _, err := a.load(opts)
-				return err
-			}
-			return a.check(opts, asJSON)
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return a.check(c.Context(), opts) },
 	}
 	opts.addFlags(c)
 	opts.details = true
 	c.Flags().BoolVar(&opts.strict, "strict", false, "refuse DBC files with a faulty statement")
-	c.Flags().BoolVar(&quiet, "quiet", false, "print problems only")
-	c.Flags().BoolVar(&asJSON, "json", false, "print problems and poll plans as JSON")
+	c.Flags().BoolVar(&opts.quiet, "quiet", false, "print problems only")
+	c.Flags().BoolVar(&opts.asJSON, "json", false, "print problems and poll plans as JSON")
+	c.Flags().BoolVar(&opts.live, "live", false, "look whether interfaces, ports and brokers are there")
+	c.Flags().StringVar(&opts.user, "as-user", "", "judge files as the `USER` of the service; default: the packaged service's, when root checks")
 	c.MarkFlagsMutuallyExclusive("quiet", "json")
 	return c
+}
+
+type checkOptions struct {
+	configOptions
+	asJSON, quiet, live bool
+	user                string
+}
+
+// findings are everything that check has found.
+type findings struct {
+	cfg      *config.Config // nil: it cannot be used
+	problems []config.Problem
+	live     []config.Problem
+}
+
+// err is the exit code.
+func (f *findings) err() error {
+	switch {
+	case config.HasErrors(f.problems):
+		return &exitError{code: exitUsage}
+	case len(f.live) > 0:
+		return &exitError{code: exitFailed}
+	}
+	return nil
+}
+
+func (a *app) find(ctx context.Context, o checkOptions) (*findings, error) {
+	s, err := service(o.user)
+	if err != nil {
+		return nil, usageError("--as-user: %w", err)
+	}
+	f := &findings{}
+	f.cfg, f.problems = a.loadQuietly(o.configOptions)
+	if f.cfg == nil {
+		return f, nil
+	}
+	if s != nil {
+		f.problems = append(f.problems, serviceProblems(f.cfg, s, packaged.Here, o.user != "" || isServices(o.path))...)
+	}
+	if o.live {
+		f.live = a.liveProblems(ctx, f.cfg)
+		if s != nil {
+			f.live = append(f.live, deviceProblems(f.cfg, s, packaged.Here)...)
+		}
+	}
+	return f, nil
 }
 
 // checkReport is what check has found, for machines.
 type checkReport struct {
 	OK       bool          `json:"ok"`
 	Problems []problemJSON `json:"problems"`
+	Live     []problemJSON `json:"live,omitempty"` // of --live
 	Lines    []lineJSON    `json:"lines"`
 	Clock    clock.Reason  `json:"clock,omitempty"` // why this machine's is not trusted
 }
@@ -86,14 +139,24 @@ type requestJSON struct {
 	WireMs     float64  `json:"wire_ms"`
 }
 
-func (a *app) check(opts configOptions, asJSON bool) error {
-	if asJSON {
-		return a.checkJSON(opts)
-	}
-	cfg, problems, err := a.load(opts)
+func (a *app) check(ctx context.Context, opts checkOptions) error {
+	found, err := a.find(ctx, opts)
 	if err != nil {
 		return err
 	}
+	if opts.asJSON {
+		if err := a.checkJSON(found); err != nil {
+			return err
+		}
+		return found.err()
+	}
+	for _, p := range append(slices.Clone(found.problems), found.live...) {
+		fmt.Fprintln(a.stderr, p)
+	}
+	if err := found.err(); err != nil || opts.quiet {
+		return err
+	}
+	cfg, problems := found.cfg, found.problems
 	for i := range cfg.Modbus {
 		a.printPlan(&cfg.Modbus[i])
 	}
@@ -159,25 +222,24 @@ func shorten(names []string, most int) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
-func (a *app) checkJSON(opts configOptions) error {
-	cfg, problems := a.loadQuietly(opts)
-	report := checkReport{OK: cfg != nil, Problems: []problemJSON{}, Lines: []lineJSON{}}
-	for _, p := range problems {
-		report.Problems = append(report.Problems, problemJSON{p.File, p.Line, p.Col, p.Path, p.What, p.Fix, p.Warning})
-	}
+func (a *app) checkJSON(found *findings) error {
+	cfg := found.cfg
+	report := checkReport{OK: found.err() == nil, Problems: problemsJSON(found.problems), Live: problemsJSON(found.live), Lines: []lineJSON{}}
 	if cfg != nil {
 		for i := range cfg.Modbus {
 			report.Lines = append(report.Lines, planJSON(&cfg.Modbus[i]))
 		}
 		report.Clock = clockTrouble(cfg)
 	}
-	if err := a.printIndented(report); err != nil {
-		return err
+	return a.printIndented(report)
+}
+
+func problemsJSON(problems []config.Problem) []problemJSON {
+	list := []problemJSON{}
+	for _, p := range problems {
+		list = append(list, problemJSON{p.File, p.Line, p.Col, p.Path, p.What, p.Fix, p.Warning})
 	}
-	if config.HasErrors(problems) {
-		return &exitError{code: exitUsage}
-	}
-	return nil
+	return list
 }
 
 func planJSON(line *modbus.LineConfig) lineJSON {

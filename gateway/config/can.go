@@ -81,6 +81,7 @@ func (v value) canInterface() (text, name string) {
 			v.fail(what, fix)
 			return "", ""
 		}
+		v.names(src.Name, FileLog)
 		v.logBuses(src)
 		name = "replay:" + path.Base(src.Name)
 		if src.Bus != "" {

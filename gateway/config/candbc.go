@@ -49,15 +49,13 @@ func (v value) dbcFile() *dbc.File {
 	if path == "" {
 		return nil
 	}
-	if what, fix := regularTrouble("the DBC file", path); what != "" {
-		v.fail(what, fix)
-		return nil
-	}
-	file, diagnostics, err := dbc.ParseFile(path, dbc.Options{})
+	v.located()
+	data, _, err := v.l.part(v.path, path, dbc.DefaultMaxSize)
 	if err != nil {
-		v.fail(fmt.Sprintf("the DBC file %s cannot be read: %v", shown(path), err), "correct the path or the file")
+		v.fail(fileTrouble("the DBC file "+path, err))
 		return nil
 	}
+	file, diagnostics := dbc.Parse(path, data, dbc.Options{})
 	v.dbcDiagnostics(path, diagnostics)
 	return file
 }

@@ -26,6 +26,7 @@ type Config struct {
 	file   string
 	places map[string]place
 	text   Secret // of the file, as it was read
+	files  []File
 }
 
 // Gateway is what identifies this device.
@@ -103,6 +104,10 @@ type Options struct {
 	Strict bool
 	// Details reports everything odd in DBC files, not just how much.
 	Details bool
+	// Parts are where copies of files are that are to be read in the place of
+	// those the configuration names, by the names of these, resolved; nil: none.
+	// A template that has no copy is one of fieldferry's own.
+	Parts map[string]string
 	// Now is the time certificates are judged by; zero: not judged.
 	Now time.Time
 }
@@ -168,7 +173,7 @@ func (l *loader) load(data []byte) (*Config, []Problem) {
 			l.problems = append(l.problems, cfg.Problem(path, what, fix, true))
 		}
 	}
-	cfg.text = NewSecret(string(data))
+	cfg.text, cfg.files = NewSecret(string(data)), l.files
 	return cfg, append(sorted(l.problems), l.foreign...)
 }
 
@@ -193,6 +198,7 @@ func (l *loader) config(root value) *Config {
 	sources := sources{}
 	cfg.CAN = l.can(f.at("can"), sources)
 	l.templates = f.at("templates").file("")
+	f.at("templates").names(l.templates, FileDir)
 	cfg.Modbus = l.modbus(f.at("modbus"), sources)
 	if !f.at("can").has && !f.at("modbus").has {
 		l.failAt(place{1, 1}, "", "nothing configured to read", "add can: or modbus:")
@@ -213,6 +219,7 @@ func (c *Config) Same(other *Config) bool {
 	a, b := *c, *other
 	a.places, b.places = nil, nil
 	a.text, b.text = Secret{}, Secret{}
+	a.files, b.files = nil, nil
 	return reflect.DeepEqual(a, b)
 }
 

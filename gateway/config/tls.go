@@ -116,6 +116,8 @@ func (l *loader) tls(v value) *TLS {
 		}
 	}
 	cert, key := f.at("cert"), f.at("key")
+	cert.names(t.Cert, FileSecret)
+	key.names(t.Key, FileSecret)
 	if cert.has && !key.has {
 		cert.fail("a certificate needs its key", "add key: FILE")
 	}
@@ -139,6 +141,7 @@ func (v value) tlsVersion() uint16 {
 
 func (l *loader) tlsFiles(f fields, t *TLS) {
 	if t.CA != "" {
+		t.CA = l.keptCA(f.at("ca"), t.CA)
 		certs, _, bad := readCerts(t.CA)
 		f.at("ca").pemProblem(bad)
 		f.at("ca").warnExpired(certs)

@@ -139,6 +139,7 @@ func (l *loader) password(f fields, u *Uplink) {
 		u.Password = NewSecret(text.n.text)
 	}
 	u.PasswordFile = file.file("")
+	file.names(u.PasswordFile, FileSecret)
 	if u.PasswordFile == "" {
 		return
 	}

@@ -13,6 +13,7 @@ type loader struct {
 	opts     Options
 	problems []Problem
 	foreign  []Problem // in other files
+	files    []File
 
 	templates string           // directory of the site's own device templates
 	places    map[string]place // of maps, by key path

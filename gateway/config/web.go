@@ -48,6 +48,7 @@ func (v value) readable(what string) string {
 	if path == "" {
 		return ""
 	}
+	v.names(path, FileSecret)
 	if wrong, fix := regularTrouble(what, path); wrong != "" {
 		v.fail(wrong, fix)
 	}

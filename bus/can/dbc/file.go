@@ -100,6 +100,9 @@ type Options struct {
 	MaxDiagnostics int // more are only counted; default 1,000
 }
 
+// DefaultMaxSize is how many bytes a file may have if [Options] do not say it.
+const DefaultMaxSize = 32 << 20
+
 const (
 	maxMessageSignals = 16384
 	maxMultiplexers   = 64   // of one message
@@ -115,7 +118,7 @@ func (o Options) withDefaults() Options {
 			*v = d
 		}
 	}
-	set(&o.MaxSize, 32<<20)
+	set(&o.MaxSize, DefaultMaxSize)
 	set(&o.MaxMessages, 1<<16)
 	set(&o.MaxSignals, 1<<17)
 	set(&o.MaxDetails, 1<<19)

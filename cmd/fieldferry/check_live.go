@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"fieldferry/bus/can"
+	"fieldferry/bus/can/link"
+	"fieldferry/bus/modbus"
+	"fieldferry/bus/modbus/rtu"
+	"fieldferry/gateway"
+	"fieldferry/gateway/config"
+	"fieldferry/gateway/control"
+)
+
+// liveTime bounds what check asks of the surroundings, all in all.
+const liveTime = 60 * time.Second
+
+// liveProblems are what is not there of what the configuration needs:
+// interfaces, ports, brokers. Nothing is sent to a bus and nothing published.
+func (a *app) liveProblems(ctx context.Context, cfg *config.Config) []config.Problem {
+	ctx, cancel := context.WithTimeout(ctx, liveTime)
+	defer cancel()
+	var list []config.Problem
+	add := func(key, what, fix string) { list = append(list, cfg.Problem(key, what, fix, false)) }
+	for i := range cfg.CAN {
+		if what, fix := canTrouble(&cfg.CAN[i].Bus); what != "" {
+			add(fmt.Sprintf("can[%d].interface", i), what, fix)
+		}
+	}
+	if a.daemonRuns(ctx, cfg) {
+		fmt.Fprintln(a.stderr, "the daemon runs and has the Modbus ports: fieldferry status says how they fare")
+	} else {
+		for i := range cfg.Modbus {
+			if what, fix := portTrouble(ctx, &cfg.Modbus[i]); what != "" {
+				add(lineKey(i), what, fix)
+			}
+		}
+	}
+	results, err := gateway.ProbeBrokers(ctx, &cfg.Uplink)
+	if err != nil {
+		add("uplink", err.Error(), "correct it")
+	}
+	for i, err := range results {
+		if err != nil {
+			add(fmt.Sprintf("uplink.servers[%d]", i), err.Error(), "")
+		}
+	}
+	return list
+}
+
+func lineKey(i int) string { return fmt.Sprintf("modbus[%d].port", i) }
+
+func canTrouble(c *can.Config) (what, fix string) {
+	source, err := can.ParseInterface(c.Interface)
+	if err != nil || source.Kind != can.Device {
+		return "", ""
+	}
+	info, err := link.Get(source.Name)
+	switch {
+	case errors.Is(err, link.ErrNoDevice):
+		return "there is no CAN interface " + source.Name, "check the adapter and its driver; fieldferry can list shows those there are"
+	case err != nil:
+		return fmt.Sprintf("the interface %s cannot be asked: %v", source.Name, err), "check the adapter and its driver"
+	case !info.Up && c.Bitrate == 0:
+		return "the interface " + source.Name + " is down", "bring it up (systemd-networkd, ip link, fieldferry can up), or set bitrate"
+	case c.FD && !info.FD():
+		return "the interface " + source.Name + " is not set for CAN FD", "bring it up with dbitrate, or remove fd"
+	}
+	return "", ""
+}
+
+func portTrouble(ctx context.Context, c *modbus.LineConfig) (what, fix string) {
+	err := modbus.Probe(ctx, *c)
+	switch {
+	case err == nil:
+		return "", ""
+	case errors.Is(err, rtu.ErrInUse):
+		return err.Error(), "end the program that has it (fuser -v PORT names it)"
+	case errors.Is(err, fs.ErrNotExist):
+		return err.Error(), "check the adapter and the path"
+	case errors.Is(err, fs.ErrPermission):
+		return err.Error(), "be root, or in the group of the device (dialout)"
+	}
+	return fmt.Sprintf("%s cannot be opened: %v", c.Port, err), "check address, cable and power"
+}
+
+// daemonRuns says whether a daemon with this buffer answers.
+func (a *app) daemonRuns(ctx context.Context, cfg *config.Config) bool {
+	path, err := a.controlSocket(cfg.Buffer.Dir)
+	if err != nil {
+		return false
+	}
+	_, err = control.Ask(ctx, path, control.Request{Verb: control.Status})
+	return err == nil || errors.Is(err, fs.ErrPermission)
+}

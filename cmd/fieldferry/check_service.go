@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"fieldferry/bus/modbus"
+	"fieldferry/gateway/config"
+	"fieldferry/gateway/packaged"
+)
+
+// service returns who the daemon would be under the packaged unit: asked for by
+// name, or looked up when root checks on a machine that has the user. nil: the
+// configuration is judged as the caller sees it.
+func service(name string) (*packaged.Service, error) {
+	asked := name != ""
+	if !asked && os.Geteuid() != 0 {
+		return nil, nil
+	}
+	s, err := packaged.Of(unitProperties(), name)
+	var unknown user.UnknownUserError
+	if errors.As(err, &unknown) && !asked {
+		return nil, nil
+	}
+	return s, err
+}
+
+// unitProperties asks systemd for the unit with its drop-ins; empty: nobody
+// can say.
+func unitProperties() string {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	out, _ := exec.CommandContext(ctx, "systemctl", "show", "--property", packaged.Properties, packaged.Unit).Output()
+	return string(out)
+}
+
+// serviceProblems are what the service would stumble over. They are errors for
+// the service's own configuration, and when asked for by name; for a file
+// elsewhere, which may be run by anybody, they are warnings.
+func serviceProblems(cfg *config.Config, s *packaged.Service, tree packaged.Tree, strict bool) (list []config.Problem) {
+	add := func(key string, t packaged.Trouble) {
+		if t != (packaged.Trouble{}) {
+			list = append(list, cfg.Problem(key, t.What, t.Fix, !strict))
+		}
+	}
+	for _, f := range cfg.Files() {
+		add(f.Key, s.Readable(tree, absolute(f.Path)))
+	}
+	add("buffer.path", s.Keeps(tree, absolute(cfg.Buffer.Dir)))
+	return list
+}
+
+// deviceProblems are the serial ports that are there and not the service's to open.
+func deviceProblems(cfg *config.Config, s *packaged.Service, tree packaged.Tree) (list []config.Problem) {
+	for i := range cfg.Modbus {
+		endpoint, err := modbus.ParseEndpoint(cfg.Modbus[i].Port)
+		if err != nil || endpoint.Framing.Network() {
+			continue
+		}
+		if t := s.Device(tree, absolute(endpoint.Address)); t != (packaged.Trouble{}) {
+			list = append(list, cfg.Problem(lineKey(i), t.What, t.Fix, false))
+		}
+	}
+	return list
+}
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
+}
+
+// isServices says that a file is one that the packaged service runs.
+func isServices(path string) bool {
+	return strings.HasPrefix(absolute(path), filepath.Dir(defaultConfig)+"/")
+}
