@@ -4,8 +4,35 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
+	"os/signal"
 	"sync"
+	"syscall"
+	"time"
+
+	"fieldferry/gateway/journal"
 )
+
+// logFlush is how long the end waits for who reads the log.
+const logFlush = time.Second
+
+// newDaemonLog is the log of a daemon, which depends on nobody who reads it:
+// from here on whatever goes to stderr is written by a goroutine of its own, or
+// dropped.
+func (a *app) newDaemonLog(level, format string) (*slog.Logger, error) {
+	// A reader that has gone: without this the next line would be the last
+	// thing done. Only here: can dump | head is to end.
+	signal.Ignore(syscall.SIGPIPE)
+	_, systemd := a.getenv("JOURNAL_STREAM")
+	w := journal.NewWriter(a.stderr, func(n uint64) []byte {
+		var line bytes.Buffer
+		if log, err := newLogger(&line, level, format, systemd); err == nil {
+			log.Warn("log lines were dropped, as nobody took them", "lines", n)
+		}
+		return line.Bytes()
+	})
+	a.stderr, a.flush = w, func() { w.Close(logFlush) }
+	return newLogger(w, level, format, systemd)
+}
 
 // newLogger builds the log of the daemon. Under systemd, lines carry a
 // priority (sd-daemon(3)) and no time: the journal knows both better.

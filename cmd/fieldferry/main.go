@@ -27,7 +27,8 @@ type app struct {
 	getenv         func(string) (string, bool)
 	hostname       func() (string, error)
 
-	entered bool // a verb has begun; errors before that are wrong usage
+	flush   func() // writes what waits for stderr; nil: nothing does
+	entered bool   // a verb has begun; errors before that are wrong usage
 }
 
 // exitError is an error with an exit code of its own. A nil Err has been
@@ -69,6 +70,11 @@ func (a *app) main(ctx context.Context, args []string) int {
 	root := a.newRootCommand()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	defer func() {
+		if a.flush != nil {
+			a.flush()
+		}
+	}()
 	if err == nil {
 		return 0
 	}

@@ -6,10 +6,12 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/daemon"
+	"fieldferry/gateway/journal"
 	"fieldferry/gateway/live"
 
 	"github.com/spf13/cobra"
@@ -75,13 +77,17 @@ func (a *app) newRunCommand() *cobra.Command {
 }
 
 func (a *app) run(ctx context.Context, opts configOptions, level, format string) error {
-	_, journal := a.getenv("JOURNAL_STREAM")
-	log, err := newLogger(a.stderr, level, format, journal)
+	log, err := a.newDaemonLog(level, format)
 	if err != nil {
 		return err
 	}
-	logs := &live.Logs{}
-	log = slog.New(logs.Handler(log.Handler()))
+	logs, limiter := &live.Logs{}, journal.NewLimiter(nil)
+	log = slog.New(limiter.Handler(logs.Handler(log.Handler())))
+	counting, stop := context.WithCancel(context.Background())
+	var counter sync.WaitGroup
+	counter.Go(func() { limiter.Run(counting) })
+	defer counter.Wait()
+	defer stop()
 	hangup := make(chan os.Signal, 1) // those that come meanwhile are one
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
