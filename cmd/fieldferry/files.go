@@ -2,16 +2,15 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"strings"
+
+	"fieldferry/gateway/config"
 )
 
-// readSecret reads a password from a file; a line end at its end is not part
-// of it.
-func readSecret(path string) (string, error) {
-	data, err := os.ReadFile(path)
+// readPassword reads a password from a file, as the daemon does.
+func readPassword(path string) (string, error) {
+	text, err := config.ReadSecret(path)
 	if err != nil {
 		return "", fmt.Errorf("read the password: %w", err)
 	}
-	return strings.TrimRight(string(data), "\r\n"), nil
+	return text, nil
 }

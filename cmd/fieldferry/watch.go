@@ -58,7 +58,7 @@ func (a *app) watch(ctx context.Context, o watchOptions) error {
 	}
 	cfg := uplink.SubscribeConfig{Server: o.server, Topic: o.topic, Username: o.username}
 	if o.passwordFile != "" {
-		cfg.Password = func() (string, error) { return readSecret(o.passwordFile) }
+		cfg.Password = func() (string, error) { return readPassword(o.passwordFile) }
 	}
 	if o.duration > 0 {
 		var cancel context.CancelFunc

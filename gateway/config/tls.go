@@ -35,10 +35,9 @@ func (u Uplink) ReadPassword() (string, error) {
 	if u.PasswordFile == "" {
 		return u.Password.Reveal(), nil
 	}
-	text, _, err := readSecret(u.PasswordFile)
+	text, err := ReadSecret(u.PasswordFile)
 	if err != nil {
-		what, fix := secretTrouble(u.PasswordFile, err)
-		return "", fmt.Errorf("uplink.password_file: %s; %s", what, fix)
+		return "", fmt.Errorf("uplink.password_file: %w", err)
 	}
 	return text, nil
 }
@@ -46,19 +45,37 @@ func (u Uplink) ReadPassword() (string, error) {
 var (
 	errSecretEmpty = errors.New("is empty")
 	errSecretNUL   = errors.New("contains a NUL byte")
+	errSecretLines = errors.New("has more than one line")
 )
+
+// bom is what editors of Windows put before a text, and nobody sees there.
+var bom = []byte("\ufeff")
+
+// ReadSecret returns the one line of a secret's file: without the line end, or
+// the byte order mark of an editor.
+func ReadSecret(path string) (string, error) {
+	text, _, err := readSecret(path)
+	if err != nil {
+		what, fix := secretTrouble(path, err)
+		return "", fmt.Errorf("%s; %s", what, fix)
+	}
+	return text, nil
+}
 
 func readSecret(path string) (string, fs.FileInfo, error) {
 	data, info, err := readRegular(path, maxSecret)
 	if err != nil {
 		return "", nil, err
 	}
+	data = bytes.TrimPrefix(data, bom)
 	data = bytes.TrimSuffix(bytes.TrimSuffix(data, []byte("\n")), []byte("\r"))
 	switch {
 	case len(bytes.TrimSpace(data)) == 0:
 		return "", nil, errSecretEmpty
 	case bytes.IndexByte(data, 0) >= 0:
 		return "", nil, errSecretNUL
+	case bytes.ContainsAny(data, "\r\n"):
+		return "", nil, errSecretLines
 	case len(data) > maxString:
 		return "", nil, errTooBig{maxString}
 	}
@@ -66,7 +83,7 @@ func readSecret(path string) (string, fs.FileInfo, error) {
 }
 
 func secretTrouble(path string, err error) (what, fix string) {
-	if errors.Is(err, errSecretEmpty) || errors.Is(err, errSecretNUL) {
+	if errors.Is(err, errSecretEmpty) || errors.Is(err, errSecretNUL) || errors.Is(err, errSecretLines) {
 		return path + " " + err.Error(), "write the password into it, on one line"
 	}
 	return fileTrouble(path, err)
@@ -184,7 +201,7 @@ func (e *pemError) Error() string { return e.what + "; " + e.fix }
 
 // readCerts returns the certificates in a PEM file.
 func readCerts(path string) ([]*x509.Certificate, []byte, *pemError) {
-	data, _, err := readRegular(path, maxPEM)
+	data, _, err := readPEM(path)
 	if err != nil {
 		what, fix := fileTrouble(path, err)
 		return nil, nil, &pemError{"cert", what, fix}
@@ -206,6 +223,10 @@ func readCerts(path string) ([]*x509.Certificate, []byte, *pemError) {
 		}
 		certs = append(certs, cert)
 	}
+	// package pem passes over what it cannot read.
+	if begun := bytes.Count(data, []byte("-----BEGIN CERTIFICATE-----")); begun > len(certs) && len(certs) > 0 {
+		return nil, nil, &pemError{"cert", fmt.Sprintf("%s holds %d certificates, of which %d cannot be read", path, begun, begun-len(certs)), "copy it again"}
+	}
 	switch {
 	case len(certs) == 0 && isKey:
 		return nil, nil, &pemError{"cert", path + " is a private key, not a certificate", "name the certificate here and the key under key"}
@@ -213,6 +234,13 @@ func readCerts(path string) ([]*x509.Certificate, []byte, *pemError) {
 		return nil, nil, &pemError{"cert", path + " holds no PEM certificate", "name a file that has BEGIN CERTIFICATE in it"}
 	}
 	return certs, data, nil
+}
+
+// readPEM reads a file of certificates or keys. Files that were put together
+// may have a byte order mark before each of them, which hides what follows.
+func readPEM(path string) ([]byte, fs.FileInfo, error) {
+	data, info, err := readRegular(path, maxPEM)
+	return bytes.ReplaceAll(data, bom, nil), info, err
 }
 
 // readPair returns a client certificate with its key.
@@ -224,7 +252,7 @@ func readPair(certPath, keyPath string) (tls.Certificate, []*x509.Certificate, f
 	if bad != nil {
 		return tls.Certificate{}, nil, nil, bad
 	}
-	keyPEM, info, err := readRegular(keyPath, maxPEM)
+	keyPEM, info, err := readPEM(keyPath)
 	if err != nil {
 		what, fix := fileTrouble(keyPath, err)
 		return fail("key", what, fix)

@@ -74,7 +74,33 @@ func TestTLSFiles(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(p.dir, "empty.pem"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	windows := func(name string, parts ...string) {
+		var data []byte
+		for _, part := range parts {
+			text, err := os.ReadFile(filepath.Join(p.dir, part))
+			if err != nil {
+				t.Fatal(err)
+			}
+			data = append(append(data, "\ufeff"...), strings.ReplaceAll(string(text), "\n", "\r\n")...)
+		}
+		if err := os.WriteFile(filepath.Join(p.dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	windows("bom.pem", "gw.pem")
+	windows("bom.key", "gw.key")
+	windows("bundle.pem", "gw.pem", "other.pem")
+	half, err := os.ReadFile(filepath.Join(p.dir, "gw.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(p.dir, "half.pem"), append([]byte("-----BEGIN CERTIFICATE-----\nMIIB!\n"), half...), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for tls, want := range map[string]string{
+		"ca: bom.pem":                             "",
+		"ca: half.pem":                            "4:13: uplink.tls.ca: DIR/half.pem holds 2 certificates, of which 1 cannot be read; copy it again",
+		"cert: bom.pem, key: bom.key":             "",
 		"cert: gw.pem, key: gw.key":               "",
 		"ca: gw.pem":                              "",
 		"cert: both.pem, key: both.pem":           "",
@@ -120,6 +146,24 @@ func TestTLSFiles(t *testing.T) {
 		if withCA := strings.Contains(tls, "ca:"); withCA != (c.RootCAs != nil) {
 			t.Errorf("%s: roots %v", tls, c.RootCAs)
 		}
+	}
+}
+
+// A bundle put together from files of Windows has all its authorities.
+func TestNoAuthorityIsLost(t *testing.T) {
+	p := pki{t, t.TempDir(), time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)}
+	first, _ := p.pair("first", p.now.Add(time.Hour))
+	second, _ := p.pair("second", p.now.Add(time.Hour))
+	var data []byte
+	for _, b := range []*pem.Block{first, second} {
+		data = append(append(data, "\ufeff"...), pem.EncodeToMemory(b)...)
+	}
+	path := filepath.Join(p.dir, "bundle.pem")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if certs, _, bad := readCerts(path); bad != nil || len(certs) != 2 {
+		t.Errorf("%d authorities, %v", len(certs), bad)
 	}
 }
 
