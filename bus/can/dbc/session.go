@@ -58,7 +58,8 @@ func (s *session) take(n int, data []byte, now int64) bool {
 }
 
 // ask takes a CTS and reports whether it can be of this transfer: count packets
-// from number first on are to follow, or a pause if count is 0.
+// from number first on are to follow, or a pause if count is 0. The receiver has
+// what lies before: what this listener has not seen of that, it never will.
 func (s *session) ask(pgn uint32, count, first int, now int64) bool {
 	if pgn != s.pgn || s.destination == GlobalAddress {
 		return false
@@ -67,7 +68,7 @@ func (s *session) ask(pgn uint32, count, first int, now int64) bool {
 		s.last, s.silence = now, silenceHold
 		return true
 	}
-	if first == 0 || first > s.packets {
+	if first == 0 || first > s.packets || !s.holds(first-1) {
 		return false
 	}
 	s.requested = true
@@ -79,6 +80,16 @@ func (s *session) ask(pgn uint32, count, first int, now int64) bool {
 		}
 	}
 	s.last, s.silence = now, silenceRequest
+	return true
+}
+
+// holds reports whether packets 1 to n came.
+func (s *session) holds(n int) bool {
+	for i := 1; i <= n; i++ {
+		if bit, word := mark(i); s.held[word]&bit == 0 {
+			return false
+		}
+	}
 	return true
 }
 

@@ -361,3 +361,30 @@ func FuzzTransport(f *testing.F) {
 		}
 	})
 }
+
+// A request for what lies behind a packet that was missed says that the receiver
+// has it: nothing may be joined from there on, whatever is asked for later.
+func TestRequestBehindAMissedPacket(t *testing.T) {
+	s := sender{7, 3, 0xFE38, randomBytes(rand.New(rand.NewPCG(1, 2)), 14)}
+	back := sender{3, 7, s.pgn, nil}
+	for name, c := range map[string]struct {
+		frames []can.Frame
+		joined int
+	}{
+		"asked for in order":         {[]can.Frame{s.announce(), back.connection(controlCTS, 1, 1), s.packet(0), back.connection(controlCTS, 1, 2), s.packet(1)}, 1},
+		"the first one missed":       {[]can.Frame{s.announce(), back.connection(controlCTS, 1, 2), s.packet(1), back.connection(controlCTS, 1, 1), s.packet(0)}, 0},
+		"the second one asked again": {[]can.Frame{s.announce(), back.connection(controlCTS, 2, 1), s.packet(0), back.connection(controlCTS, 1, 2), s.packet(1)}, 1},
+	} {
+		var tr Transport
+		joined := 0
+		for i, f := range c.frames {
+			f.Time = int64(i) * ms
+			if _, ok := tr.Feed(&f); ok {
+				joined++
+			}
+		}
+		if joined != c.joined {
+			t.Errorf("%s: %d messages, want %d", name, joined, c.joined)
+		}
+	}
+}

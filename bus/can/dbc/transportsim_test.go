@@ -225,6 +225,7 @@ type tally struct {
 	sent, joined, undisturbed int
 	couldHave                 [len(disturbances)]int // not joined, though all packets arrived after their announcement
 	undecidable               int                    // what arrived is a proper transfer, in truth the parts of two
+	explained                 [again + 1]int         // how
 	wrong, missing            int
 }
 
@@ -284,8 +285,9 @@ func (s *busSim) judge(l *line, p *Packet, sum *tally, report func(format string
 			}
 		}
 	}
-	if l.plausible() {
+	if by := l.explain(p); by != unexplained && l.plausible() {
 		sum.undecidable++
+		sum.explained[by]++
 		return
 	}
 	sum.wrong++
@@ -388,6 +390,7 @@ func TestTransportSimulated(t *testing.T) {
 	}
 	t.Logf("%d transfers in %d runs: %d joined, all %d undisturbed ones among them", sum.sent, runs, sum.joined, sum.undisturbed-sum.missing)
 	t.Logf("%d wrong, %d missing, %d of two messages that no listener can tell from one", sum.wrong, sum.missing, sum.undecidable)
+	t.Logf("of those, %d are exactly the frames of one undisturbed transfer, %d are its packets and a part of its requests, in %d its receiver asks early", sum.explained[alone], sum.explained[partly], sum.explained[again])
 	for kind, n := range sum.couldHave {
 		t.Logf("%d not joined though all packets came: %s", n, disturbances[kind])
 	}
