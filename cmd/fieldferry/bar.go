@@ -26,7 +26,7 @@ const (
 func (a *app) newBar(what string, count func(int64) string) *bar {
 	b := &bar{out: io.Discard, what: what, count: count, begun: time.Now()}
 	if isTerminal(a.stderr) {
-		b.out = a.stderr
+		b.out = exact(a.stderr)
 	}
 	return b
 }
@@ -43,8 +43,8 @@ func (b *bar) show(done, total int64) {
 		rest := time.Duration(float64(now.Sub(b.begun)) * float64(total-done) / float64(done))
 		left = ", " + rest.Round(time.Second).String() + " left"
 	}
-	fmt.Fprintf(b.out, "\r\x1b[K%s [%s%s] %d %% of %s%s%s", b.what, strings.Repeat("#", full), strings.Repeat(".", barWidth-full),
-		done*100/total, b.count(total), b.note, left)
+	fmt.Fprintf(b.out, "\r\x1b[K%s [%s%s] %d %% of %s%s%s", printable(b.what), strings.Repeat("#", full), strings.Repeat(".", barWidth-full),
+		done*100/total, b.count(total), printable(b.note), left)
 }
 
 // clear removes the bar; the next show draws it again.

@@ -57,7 +57,7 @@ send it on. The exit code is 1 when a part is missing.`,
 
 func (a *app) bundle(ctx context.Context, o bundleOptions) (err error) {
 	cfg, problems := a.loadQuietly(o.config)
-	var out io.Writer = a.stdout
+	out := exact(a.stdout)
 	name := o.out
 	if name == "" {
 		name = "fieldferry-bundle-" + time.Now().Format("20060102-150405") + ".tar.gz"

@@ -32,6 +32,7 @@ type screen struct {
 func newScreen(out io.Writer) *screen {
 	s := &screen{out: out, live: isTerminal(out), refresh: time.Second, last: map[string]uint64{}, rates: map[string]float64{}}
 	if s.live {
+		s.out = exact(out)
 		s.refresh = 250 * time.Millisecond
 	}
 	return s
@@ -47,7 +48,7 @@ func (s *screen) color(code, text string) string {
 
 func (s *screen) intro(d *demo) {
 	fmt.Fprintln(s.out, "fieldferry demo: a simulated engine on CAN and two Modbus slaves, an MQTT broker, a buffer on disk")
-	fmt.Fprintf(s.out, "  configuration  %s\n", filepath.Join(d.dir, "fieldferry.yaml"))
+	fmt.Fprintf(s.out, "  configuration  %s\n", printable(filepath.Join(d.dir, "fieldferry.yaml")))
 	fmt.Fprintf(s.out, "  see the data   fieldferry watch --server mqtt://%s\n", d.broker.Addr())
 	if d.opts.duration == 0 {
 		fmt.Fprintln(s.out, "  end with       Ctrl-C")
@@ -58,7 +59,7 @@ func (s *screen) intro(d *demo) {
 // note prints a line that stays.
 func (s *screen) note(text string) {
 	s.erase()
-	fmt.Fprintf(s.out, "%s\n", s.color("1", "-- "+text))
+	fmt.Fprintf(s.out, "%s\n", s.color("1", "-- "+printable(text)))
 }
 
 func (s *screen) erase() {
@@ -113,12 +114,12 @@ func (s *screen) draw(d *demo, st gateway.Stats, delivered uint64, cut bool, lat
 	}
 	fmt.Fprintf(&b, "\n  %-10s %6s %12s\n", "source", "rec/s", "records in")
 	for _, src := range st.Sources {
-		fmt.Fprintf(&b, "  %-10s %6.0f %12d\n", src.Name, s.rates[src.Name], src.Last)
+		fmt.Fprintf(&b, "  %-10s %6.0f %12d\n", printable(src.Name), s.rates[src.Name], src.Last)
 	}
 	fmt.Fprintf(&b, "\n  buffer     %s %d records waiting, %s on disk\n",
 		s.bar(st.Buffer.Pending, s.peak, 30), st.Buffer.Pending, bytesText(st.Buffer.DiskBytes))
 	fmt.Fprintf(&b, "  uplink     %s, %d messages in flight\n", uplinkText, st.Uplink.InFlight)
-	fmt.Fprintf(&b, "  delivered  %d\n  latest     %.95s\n             %.95s\n  time       %.0f s\n", delivered, latest[0], latest[1], time.Since(d.began).Seconds())
+	fmt.Fprintf(&b, "  delivered  %d\n  latest     %.95s\n             %.95s\n  time       %.0f s\n", delivered, printable(latest[0]), printable(latest[1]), time.Since(d.began).Seconds())
 	s.erase()
 	s.lines = strings.Count(b.String(), "\n")
 	fmt.Fprint(s.out, b.String())
@@ -135,7 +136,7 @@ func (s *screen) end(d *demo, v verdict, st gateway.Stats) {
 	fmt.Fprintf(s.out, "\n  connections  %d\n  written      %s of records to disk, for %d records\n", st.Uplink.Connects,
 		bytesText(int64(st.Buffer.WrittenBytes)), st.Buffer.Appended)
 	if d.opts.dir != "" {
-		fmt.Fprintf(s.out, "  kept         %s\n", d.dir)
+		fmt.Fprintf(s.out, "  kept         %s\n", printable(d.dir))
 	}
 	fmt.Fprintf(s.out, "\ndelivered %d records, lost %d, duplicates %d\n", v.delivered, v.lost, v.duplicates)
 }

@@ -67,6 +67,10 @@ func main() {
 
 // main runs one command line and returns its exit code.
 func (a *app) main(ctx context.Context, args []string) int {
+	out, errs := &safeWriter{w: a.stdout}, &safeWriter{w: a.stderr}
+	defer out.end()
+	defer errs.end()
+	a.stdout, a.stderr = out, errs
 	root := a.newRootCommand()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)

@@ -50,7 +50,11 @@ func (a *app) modbusTemplates(dir string, asJSON bool, args []string) error {
 	if len(args) > 0 {
 		for _, t := range list {
 			if t.Name == args[0] {
-				_, err := fmt.Fprint(a.stdout, t.Text)
+				out := a.stdout
+				if !isTerminal(out) {
+					out = exact(out) // a file of one's own begins as a copy
+				}
+				_, err := fmt.Fprint(out, t.Text)
 				return err
 			}
 		}

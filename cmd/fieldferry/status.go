@@ -147,11 +147,12 @@ func (a *app) printStatus(s *live.Snapshot, o statusOptions) error {
 	}
 	var text strings.Builder
 	writeStatus(&text, s, o.watch)
-	out := text.String()
-	if o.watch && isTerminal(a.stdout) {
-		out = "\x1b[H\x1b[J" + out // from the top left, and clear what is below
+	if o.watch && isTerminal(a.stdout) { // from the top left, and clear what is below
+		if _, err := io.WriteString(exact(a.stdout), "\x1b[H\x1b[J"); err != nil {
+			return err
+		}
 	}
-	_, err := io.WriteString(a.stdout, out)
+	_, err := io.WriteString(a.stdout, text.String())
 	return err
 }
 

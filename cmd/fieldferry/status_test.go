@@ -77,7 +77,7 @@ func TestStatusText(t *testing.T) {
 			Since: now.Add(-9120 * time.Second), Means: "It means this.", Do: "Do that."}}}
 	var b strings.Builder
 	writeStatus(&b, s, false)
-	want := "gw-01\uFFFD[2J: Everything works.\n" + `
+	want := "gw-01\\u001b[2J: Everything works.\n" + `
 SOURCE  STATE                  RATE   LAST   RECORDS  LOST  DETAIL
 engine  receives               183/s  < 1 s  12,345   0     can0, bus load 10 %, 0 error frames
 line1   2 of 3 devices answer  6.0/s  3 s    99       1     /dev/ttyS1, 305 timeouts, 0 CRC errors
