@@ -303,11 +303,15 @@ func (g *Gateway) serveControl(ctx context.Context) {
 		log.Warn("nobody can ask the daemon", "error", err)
 		return
 	}
+	lines := make(map[string]control.Line, len(g.lines))
+	for name, line := range g.lines {
+		lines[name] = line
+	}
 	supervise(ctx, log, func(ctx context.Context) error {
 		if g.opts.Control == "" && g.buffer.Stats().Session == 0 {
 			return errors.New("the disk of the state directory is not there yet")
 		}
-		return control.Serve(ctx, path, control.Door{Lines: g.lines, Snapshot: g.look.Snapshot})
+		return control.Serve(ctx, path, control.Door{Lines: lines, Snapshot: g.look.Snapshot})
 	})
 }
 

@@ -42,6 +42,15 @@ type oneShotResult struct {
 	err   error
 }
 
+// ReadNamed is [Line.Read] of a table given by its name, as in [ParseTable].
+func (l *Line) ReadNamed(ctx context.Context, unit uint8, table string, address uint16, count int) ([]uint16, error) {
+	t, err := ParseTable(table)
+	if err != nil {
+		return nil, err
+	}
+	return l.Read(ctx, Query{Unit: unit, Table: t, Address: address, Count: count})
+}
+
 // Read asks a unit once, while Run polls the line, and returns the registers,
 // or each bit as 0 or 1. It may be called from any goroutine.
 //

@@ -30,8 +30,6 @@ import (
 	"syscall"
 	"time"
 
-	"fieldferry/bus/modbus"
-	"fieldferry/bus/modbus/rtu"
 	"fieldferry/gateway/live"
 
 	"golang.org/x/sys/unix"
@@ -71,8 +69,14 @@ const Status = "status"
 
 // Door is what can be asked.
 type Door struct {
-	Lines    map[string]*modbus.Line // that can be read, by name
-	Snapshot func() *live.Snapshot   // the state; nil before the first
+	Lines    map[string]Line       // that can be read, by name
+	Snapshot func() *live.Snapshot // the state; nil before the first
+}
+
+// Line is a Modbus line as this package needs it. An error that has a method
+// ExceptionCode() uint8 is a unit's refusal.
+type Line interface {
+	ReadNamed(ctx context.Context, unit uint8, table string, address uint16, count int) ([]uint16, error)
 }
 
 // Path returns the socket's path in a state directory. It fails if the kernel
@@ -184,20 +188,20 @@ func (d *Door) read(ctx context.Context, r Request) Reply {
 	if line == nil {
 		return Reply{Error: fmt.Sprintf("there is no Modbus line %q", r.Line)}
 	}
-	table, err := modbus.ParseTable(r.Table)
-	if err != nil {
-		return Reply{Error: err.Error()}
-	}
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
-	words, err := line.Read(ctx, modbus.Query{Unit: r.Unit, Table: table, Address: r.Address, Count: r.Count})
+	words, err := line.ReadNamed(ctx, r.Unit, r.Table, r.Address, r.Count)
 	reply := Reply{Words: words}
 	if err != nil {
 		reply.Error = err.Error()
 	}
-	var exception *rtu.ExceptionError
-	if errors.As(err, &exception) {
-		reply.Exception = &exception.Code
+	var refusal interface {
+		error
+		ExceptionCode() uint8
+	}
+	if errors.As(err, &refusal) {
+		code := refusal.ExceptionCode()
+		reply.Exception = &code
 	}
 	return reply
 }

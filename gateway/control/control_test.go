@@ -49,7 +49,7 @@ func daemon(t *testing.T, path string) (stop func() error) {
 	group.Go(func() { _ = line.Run(ctx, nobody{}) })
 	served := make(chan error, 1)
 	go func() {
-		served <- Serve(ctx, path, Door{Lines: map[string]*modbus.Line{"line1": line}, Snapshot: func() *live.Snapshot { return &live.Snapshot{Gateway: "gw-01"} }})
+		served <- Serve(ctx, path, Door{Lines: map[string]Line{"line1": line}, Snapshot: func() *live.Snapshot { return &live.Snapshot{Gateway: "gw-01"} }})
 	}()
 	end := sync.OnceValue(func() error {
 		cancel()
@@ -136,7 +136,7 @@ func TestWhoMayAsk(t *testing.T) {
 		t.Fatal(err)
 	}
 	var snapshot *live.Snapshot
-	door := Door{Lines: map[string]*modbus.Line{"line1": line}, Snapshot: func() *live.Snapshot { return snapshot }}
+	door := Door{Lines: map[string]Line{"line1": line}, Snapshot: func() *live.Snapshot { return snapshot }}
 	status, read := []byte(`{"verb":"status"}`), []byte(`{"line":"line1","unit":17,"register":"holding","count":1}`)
 	if r := door.answer(t.Context(), status, false); r.Status != nil || !strings.Contains(r.Error, "starting") {
 		t.Errorf("before the first snapshot: %+v", r)
@@ -240,7 +240,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte(`{"line":"l","unit":1,"register":"holding","address":1,"count":1}`))
 	f.Add([]byte(`{"line":"l"`))
 	f.Add([]byte(`{"verb":"status"}`))
-	door := Door{Lines: map[string]*modbus.Line{"l": line}, Snapshot: func() *live.Snapshot { return &live.Snapshot{} }}
+	door := Door{Lines: map[string]Line{"l": line}, Snapshot: func() *live.Snapshot { return &live.Snapshot{} }}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		if r := door.answer(t.Context(), text, true); r.Error == "" && r.Status == nil || r.Words != nil {
 			t.Errorf("%+v", r)

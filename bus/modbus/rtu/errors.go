@@ -82,6 +82,9 @@ func (e *ExceptionError) Error() string {
 	return fmt.Sprintf("exception %d: %s", e.Code, ExceptionText(e.Code))
 }
 
+// ExceptionCode is Code, for who does not import this package.
+func (e *ExceptionError) ExceptionCode() uint8 { return e.Code }
+
 // Unwrap returns the same refusal as goburrow's client reports it.
 func (e *ExceptionError) Unwrap() error {
 	return &modbus.ModbusError{FunctionCode: e.Function | exceptionBit, ExceptionCode: e.Code}

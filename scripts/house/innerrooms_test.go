@@ -1,0 +1,60 @@
+package house
+
+import (
+	"path"
+	"slices"
+	"strings"
+)
+
+// innerRoom is a package of the gateway and what it may import of the project.
+type innerRoom struct {
+	imports []string // below the module; "bus/..." stands for a room with all its packages
+	reason  string   // why it may not import more
+}
+
+const (
+	door = "a door only translates between what is asked and what is shown: buses, buffer and broker are reached through the gateway"
+	leaf = "it is a leaf: it serves every room and knows none"
+)
+
+// The rooms of the gateway. The package gateway itself wires them all and
+// stands in no rule but that of the star.
+var inner = map[string]innerRoom{
+	module + "/gateway/alarm":    {[]string{"bus", "buffer/beneath", "gateway/payload", "gateway/statedir"}, "alarms are made of events and clocks, whatever bus, buffer or broker they are about"},
+	module + "/gateway/bundle":   {nil, leaf},
+	module + "/gateway/clock":    {nil, leaf},
+	module + "/gateway/command":  {[]string{"bus/...", "gateway/alarm", "gateway/live", "gateway/config", "gateway/clock", "gateway/payload", "gateway/statedir"}, "what changes devices does not know who asked, nor how the answer travels"},
+	module + "/gateway/config":   {[]string{"bus/...", "buffer", "uplink", "gateway/web"}, "the configuration is vocabulary: the validators of the leaves decide, nothing is started"},
+	module + "/gateway/control":  {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command"}, door},
+	module + "/gateway/daemon":   {[]string{"gateway/config", "gateway/statedir"}, "it keeps one gateway at a time and is handed what opens one"},
+	module + "/gateway/journal":  {nil, leaf},
+	module + "/gateway/live":     {[]string{"bus/...", "gateway/payload"}, "last values are made of what a bus brings: who buffers, sends or configures it is not seen"},
+	module + "/gateway/packaged": {nil, leaf},
+	module + "/gateway/payload":  {[]string{"bus/...", "gateway/clock"}, "a payload is a form of a record: who delivers it is the uplink's business"},
+	module + "/gateway/statedir": {nil, leaf},
+	module + "/gateway/web":      {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command"}, door},
+}
+
+// changers are the packages that change devices.
+var changers = []string{module + "/bus/can/send", module + "/bus/modbus/commission"}
+
+// innerVerdict says why code of the program in from may not import to, both
+// packages of the project, by the rules of the inner rooms; empty when it may.
+func innerVerdict(from, to string) string {
+	fromRoom, fake := place(from)
+	if slices.Contains(changers, to) && fromRoom != "cmd" && fromRoom != "scripts" && from != module+"/gateway/command" && !fake {
+		return "it changes devices: only the verbs of a person and gateway/command may"
+	}
+	rule, ok := inner[from]
+	if !ok || allowed(strings.TrimPrefix(to, module+"/"), rule.imports) {
+		return ""
+	}
+	return from + " may not import it: " + rule.reason
+}
+
+func allowed(to string, imports []string) bool {
+	return slices.ContainsFunc(imports, func(i string) bool {
+		room, all := strings.CutSuffix(i, "/...")
+		return to == i || all && (to == room || strings.HasPrefix(path.Clean(to), room+"/"))
+	})
+}
