@@ -202,6 +202,8 @@ func connection(u *config.Uplink) uplink.Config {
 		Username:   u.Username,
 		Password:   u.ReadPassword,
 		TLS:        u.TLSConfig,
+		Headers:    u.ReadHeaders,
+		Proxy:      u.ProxyTo,
 		KeepAlive:  u.KeepAlive,
 		AckTimeout: u.AckTimeout,
 		InFlight:   u.InFlight,

@@ -43,6 +43,9 @@ func (g *Gateway) readable() bool {
 	if err == nil {
 		_, err = g.cfg.Uplink.TLSConfig()
 	}
+	if err == nil {
+		_, err = g.cfg.Uplink.ReadHeaders()
+	}
 	if err != nil {
 		g.log.Debug("password or certificates have changed and cannot be used yet", "error", err)
 	}
@@ -53,6 +56,9 @@ func secretFiles(u *config.Uplink) (files []string) {
 	named := []string{u.PasswordFile}
 	if u.TLS != nil {
 		named = append(named, u.TLS.CA, u.TLS.Cert, u.TLS.Key)
+	}
+	for _, h := range u.Headers {
+		named = append(named, h.File)
 	}
 	for _, f := range named {
 		if f != "" {

@@ -123,6 +123,8 @@ func TestTLSErrors(t *testing.T) {
 		{"not yet valid", server(ca.issue(t, "127.0.0.1", now.Add(24*time.Hour), now.Add(48*time.Hour))), nil, ReasonCertNotYetValid, "clock"},
 		{"wrong host", server(ca.issue(t, "broker.example", now.Add(-time.Hour), now.Add(time.Hour))), nil, ReasonCertHostName, "another host"},
 		{"no client certificate", wantsClient, nil, ReasonClientCert, "client certificate"},
+		{"TLS 1.2 only", &tls.Config{Certificates: []tls.Certificate{good}, MaxVersion: tls.VersionTLS12}, &tls.Config{RootCAs: ca.pool, MinVersion: tls.VersionTLS13}, ReasonTLSVersion, "min_version"},
+		{"no such ALPN", &tls.Config{Certificates: []tls.Certificate{good}, NextProtos: []string{"h2"}}, &tls.Config{RootCAs: ca.pool, NextProtos: []string{"mqtt"}}, ReasonTLS, "application protocol"},
 		{"plain MQTT", nil, nil, ReasonTLS, ""},
 	}
 	for _, tt := range tests {
@@ -283,8 +285,8 @@ func TestEveryReasonHasWords(t *testing.T) {
 		}
 		seen[r.String()] = true
 	}
-	if len(reasons) != int(ReasonGoodbye)+1 {
-		t.Errorf("%d reasons have words, there are %d", len(reasons), ReasonGoodbye+1)
+	if len(reasons) != int(ReasonFlood)+1 {
+		t.Errorf("%d reasons have words, there are %d", len(reasons), ReasonFlood+1)
 	}
 	if got := Reason(200).String(); got != "unknown" {
 		t.Errorf("a reason that does not exist is called %q", got)

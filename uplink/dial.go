@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -18,6 +20,8 @@ type dialer struct {
 	up, down *atomic.Uint64 // bytes
 	now      func() time.Time
 	random   func() float64 // [0, 1)
+	headers  func() (http.Header, error)
+	proxy    func(Server) (*url.URL, error)
 }
 
 func newDialer(t timing, user time.Duration) dialer {

@@ -50,6 +50,13 @@ const (
 	ReasonTooLarge               // a packet was larger than the broker takes
 	ReasonNotAccepted            // the broker did not accept a message, and may later
 	ReasonGoodbye                // the broker ended the connection and said so
+	ReasonGateLogin              // WebSocket: 401, 403 or 407
+	ReasonGateAlone              // WebSocket: 502, 503 or 504
+	ReasonRedirect               // WebSocket: 3xx
+	ReasonProxy                  // the HTTP proxy makes no connection
+	ReasonProxyLogin             // the HTTP proxy does not let us
+	ReasonTLSVersion             // no version of TLS in common
+	ReasonFlood                  // the broker sends what nobody asked for, without end
 )
 
 // reasons has per Reason its word, what happened, and what to do.
@@ -86,6 +93,13 @@ var reasons = [...]struct{ word, text, hint string }{
 	ReasonTooLarge:        {"too_large", "a packet was larger than the broker takes", "lower batch.max_bytes, or raise the broker's limit"},
 	ReasonNotAccepted:     {"not_accepted", "the broker did not accept a message", "check the broker's log"},
 	ReasonGoodbye:         {"goodbye", "the broker ended the connection", "check the broker's log"},
+	ReasonGateLogin:       {"gate_login", "the web server before the broker wants a login", "set headers, such as Authorization, or check what they say"},
+	ReasonGateAlone:       {"gate_without_broker", "the web server before the broker does not reach it", "check that the broker runs"},
+	ReasonRedirect:        {"redirected", "the web server sends us to another place", "write that into servers; or a captive portal wants a login"},
+	ReasonProxy:           {"proxy", "the proxy makes no connection to the broker", "check proxy, and what the proxy allows"},
+	ReasonProxyLogin:      {"proxy_login", "the proxy does not let this machine through", "check user and password in proxy, and the proxy's rules"},
+	ReasonTLSVersion:      {"tls_version", "the broker does not take the versions of TLS that are allowed here", "lower tls.min_version, or renew the broker's TLS"},
+	ReasonFlood:           {"flood", "the broker sends without end what nobody has asked for", "check what listens there, and what it subscribes its clients to"},
 }
 
 // String is the reason as one word, for example "refused_user".
@@ -140,7 +154,8 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) slow() bool {
 	switch e.Reason {
 	case ReasonUser, ReasonClientID, ReasonVersion, ReasonClientCert,
-		ReasonDenied, ReasonTakenOver, ReasonThrottled, ReasonQoS, ReasonNotAccepted:
+		ReasonDenied, ReasonTakenOver, ReasonThrottled, ReasonQoS, ReasonNotAccepted,
+		ReasonGateLogin, ReasonProxyLogin:
 		return true
 	}
 	return false
@@ -198,11 +213,24 @@ func tlsError(err error, now time.Time) *Error {
 		}
 		return reasonError(ReasonTLS, errors.New("it does not speak TLS"))
 	case errors.As(err, &op) && op.Op == "remote error": // crypto/tls: an alert from the peer
-		return reasonError(ReasonClientCert, err)
+		return reasonError(alertReason(op.Err), err)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return reasonError(ReasonConnectTimeout, err)
 	}
 	return reasonError(ReasonTLS, err)
+}
+
+// alertReason is what an alert of the peer means. crypto/tls keeps the type of
+// alerts to itself, but for the one of QUIC, which has the same words.
+func alertReason(alert error) Reason {
+	is := func(code tls.AlertError) bool { return alert.Error() == code.Error() }
+	switch { // RFC 8446, 6.2
+	case is(70), is(86): // protocol_version, inappropriate_fallback
+		return ReasonTLSVersion
+	case is(112), is(120): // unrecognized_name, no_application_protocol
+		return ReasonTLS
+	}
+	return ReasonClientCert
 }
 
 // certTimeError tells an old certificate from a wrong clock: x509 calls both
@@ -229,7 +257,7 @@ func readError(err error, connacked bool) *Error {
 	case errors.As(err, &e):
 		return e
 	case errors.As(err, &op) && op.Op == "remote error":
-		return reasonError(ReasonClientCert, err) // TLS 1.3 refuses a client certificate after the handshake
+		return reasonError(alertReason(op.Err), err) // TLS 1.3 refuses a client certificate after the handshake
 	case !connacked:
 		return reasonError(ReasonNoConnack, err)
 	}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"sync/atomic"
 	"time"
@@ -118,7 +118,7 @@ func (l *link) kill() {
 // dial opens the connection to s up to where MQTT begins. The link returned
 // is the one below the connection. Errors have their reason.
 func (d *dialer) dial(ctx context.Context, s Server, config func() (*tls.Config, error)) (net.Conn, *link, error) {
-	l, err := d.dialTCP(ctx, s.Address())
+	l, err := d.connect(ctx, s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -128,7 +128,7 @@ func (d *dialer) dial(ctx context.Context, s Server, config func() (*tls.Config,
 		conn, err = d.startTLS(ctx, l, s.Host, config)
 	}
 	if err == nil && s.usesWebSocket() {
-		conn, err = startWebSocket(ctx, conn, s)
+		conn, err = startWebSocket(ctx, conn, s, d.headers)
 	}
 	if !stop() && err == nil {
 		err = dialError(ctx.Err())
@@ -170,7 +170,14 @@ func (d *dialer) startTLS(ctx context.Context, l *link, host string, config func
 
 // startWebSocket does the handshake on conn, which has TLS already if the
 // server wants it.
-func startWebSocket(ctx context.Context, conn net.Conn, s Server) (net.Conn, error) {
+func startWebSocket(ctx context.Context, conn net.Conn, s Server, headers func() (http.Header, error)) (net.Conn, error) {
+	var header http.Header
+	if headers != nil {
+		var err error
+		if header, err = headers(); err != nil {
+			return nil, reasonError(ReasonSecret, err)
+		}
+	}
 	same := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
 	wd := websocket.Dialer{
 		NetDialContext:    same,
@@ -179,7 +186,7 @@ func startWebSocket(ctx context.Context, conn net.Conn, s Server) (net.Conn, err
 		ReadBufferSize:    1024,
 		WriteBufferSize:   16 * 1024,
 	}
-	ws, resp, err := wd.DialContext(ctx, s.Scheme+"://"+s.Address()+s.Path, nil)
+	ws, resp, err := wd.DialContext(ctx, s.Scheme+"://"+s.Address()+s.Path, header)
 	var network net.Error
 	var known *Error
 	switch {
@@ -190,7 +197,7 @@ func startWebSocket(ctx context.Context, conn net.Conn, s Server) (net.Conn, err
 	case errors.As(err, &known):
 		return nil, known
 	case resp != nil:
-		return nil, reasonError(ReasonNotMQTT, fmt.Errorf("HTTP status %d instead of a WebSocket", resp.StatusCode))
+		return nil, gateError(resp)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
 		return nil, reasonError(ReasonConnectTimeout, err)
 	}

@@ -186,6 +186,7 @@ func (nobody) Disconnected(string, error) {}
 func (u *Uplink) dialer() *dialer {
 	d := newDialer(u.time, min(u.cfg.AckTimeout, 2*u.cfg.KeepAlive))
 	d.up, d.down, d.now, d.random = &u.up, &u.down, u.now, u.random
+	d.headers, d.proxy = u.cfg.Headers, u.cfg.Proxy
 	return &d
 }
 
@@ -437,9 +438,9 @@ func (u *Uplink) reach(ctx context.Context, s Server) bool {
 	return true
 }
 
-// touch opens a TCP connection and closes it.
+// touch opens a connection below TLS and closes it.
 func (u *Uplink) touch(ctx context.Context, s Server) bool {
-	l, err := u.dialer().dialTCP(ctx, s.Address())
+	l, err := u.dialer().connect(ctx, s)
 	if err == nil {
 		l.kill()
 	}

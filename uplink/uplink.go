@@ -17,6 +17,8 @@ package uplink
 import (
 	"context"
 	"crypto/tls"
+	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -103,18 +105,24 @@ type Retained struct {
 
 // Config says which broker to use and how.
 type Config struct {
-	Protocol    Protocol
-	Servers     []string                    // URLs tried in order: mqtt, mqtts, ws, wss; see ParseServer
-	ClientID    string                      // 1 to 65535 bytes
-	Username    string                      // empty: that of the server's URL, if any
-	Password    func() (string, error)      // asked at every connect; nil: none
-	TLS         func() (*tls.Config, error) // asked at every connect; nil: system roots
-	KeepAlive   time.Duration               // 1 s to 65535 s, in whole seconds (rounded up); 0 means 30 s
-	AckTimeout  time.Duration               // how long the oldest message in flight may wait; 0 means 2 x KeepAlive
-	InFlight    int                         // messages waiting for their PUBACK, 1 to 65000; 0 means 100
-	MaxRate     int                         // bytes a second of messages with their headers; 0: no limit
-	MaxMessages int                         // messages a second; 0: no limit
-	Compress    Compression                 // of the messages of the queue
+	Protocol Protocol
+	Servers  []string                    // URLs tried in order: mqtt, mqtts, ws, wss; see ParseServer
+	ClientID string                      // 1 to 65535 bytes
+	Username string                      // empty: that of the server's URL, if any
+	Password func() (string, error)      // asked at every connect; nil: none
+	TLS      func() (*tls.Config, error) // asked at every connect; nil: system roots
+	// Headers are those of the WebSocket handshake, asked for at every connect;
+	// nil: none but those that belong to it.
+	Headers func() (http.Header, error)
+	// Proxy is the HTTP proxy on the way to a server, asked for at every
+	// connect; nil, and a nil URL: none.
+	Proxy       func(Server) (*url.URL, error)
+	KeepAlive   time.Duration // 1 s to 65535 s, in whole seconds (rounded up); 0 means 30 s
+	AckTimeout  time.Duration // how long the oldest message in flight may wait; 0 means 2 x KeepAlive
+	InFlight    int           // messages waiting for their PUBACK, 1 to 65000; 0 means 100
+	MaxRate     int           // bytes a second of messages with their headers; 0: no limit
+	MaxMessages int           // messages a second; 0: no limit
+	Compress    Compression   // of the messages of the queue
 	// Verify makes sure at every connect that the broker lets this client
 	// publish, with the first of Birth, before anything of the queue is sent. A
 	// broker of MQTT 3.1.1 acknowledges what its access rules throw away, so

@@ -162,6 +162,15 @@ func maskOf(cfg *config.Config, mask bool) bundle.Options {
 		return o
 	}
 	o.Secrets = append(o.Secrets, cfg.Uplink.Password.Reveal())
+	if proxy, err := url.Parse(cfg.Uplink.Proxy.Reveal()); err == nil && proxy.User != nil {
+		password, _ := proxy.User.Password()
+		o.Secrets = append(o.Secrets, proxy.User.Username(), password)
+	}
+	if headers, err := cfg.Uplink.ReadHeaders(); err == nil {
+		for _, values := range headers {
+			o.Secrets = append(o.Secrets, values...)
+		}
+	}
 	if p, err := cfg.Uplink.ReadPassword(); err == nil {
 		o.Secrets = append(o.Secrets, p)
 	}

@@ -57,6 +57,8 @@ type Uplink struct {
 	Password     Secret // when not in PasswordFile
 	PasswordFile string
 	TLS          *TLS // nil: the system's roots, no client certificate
+	Headers      []Header
+	Proxy        Secret // URL of an HTTP proxy, or "environment"; empty: none
 	KeepAlive    time.Duration
 	AckTimeout   time.Duration
 	Topic        string // template with {gateway} {source} {device} {id} {name}

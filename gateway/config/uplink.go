@@ -25,7 +25,7 @@ const maxString = 65535
 func (l *loader) uplink(v value, gateway Gateway) Uplink {
 	f := v.fields("servers", "client_id", "username", "password", "password_file", "tls",
 		"keep_alive", "ack_timeout", "topic", "batch", "in_flight",
-		"preset", "protocol", "verify_publish", "compress", "max_rate", "max_messages", "backlog")
+		"preset", "protocol", "verify_publish", "compress", "max_rate", "max_messages", "backlog", "headers", "proxy")
 	p := presets[f.at("preset").choice("none", presetAWS)]
 	u := Uplink{
 		ClientID: f.at("client_id").mqttString(gateway.ID),
@@ -53,6 +53,8 @@ func (l *loader) uplink(v value, gateway Gateway) Uplink {
 		u.TLS = l.tls(t)
 	}
 	l.servers(f, &u)
+	u.Headers = l.headers(f.at("headers"), u.Servers)
+	u.Proxy = l.proxy(f.at("proxy"))
 	return u
 }
 

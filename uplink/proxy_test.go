@@ -1,0 +1,151 @@
+package uplink
+
+import (
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"fieldferry/uplink/uplinktest"
+)
+
+func newGate(t *testing.T, c uplinktest.GateConfig) *uplinktest.Gate {
+	t.Helper()
+	g := uplinktest.NewGate(c)
+	t.Cleanup(g.Close)
+	return g
+}
+
+// What a web server before the broker says is named for what it is.
+func TestGateReasons(t *testing.T) {
+	const secret = "s3cr3t"
+	for status, want := range map[int]struct {
+		reason  Reason
+		slow    bool
+		contact contact
+	}{
+		200: {ReasonNotMQTT, false, reached},
+		301: {ReasonRedirect, false, reached},
+		302: {ReasonRedirect, false, reached},
+		307: {ReasonRedirect, false, reached},
+		401: {ReasonGateLogin, true, reached},
+		403: {ReasonGateLogin, true, reached},
+		404: {ReasonNotMQTT, false, reached},
+		500: {ReasonNotMQTT, false, reached},
+		502: {ReasonGateAlone, false, hungUp},
+		503: {ReasonGateAlone, false, hungUp},
+		504: {ReasonGateAlone, false, hungUp},
+	} {
+		t.Run(http.StatusText(status), func(t *testing.T) {
+			t.Parallel()
+			g := newGate(t, uplinktest.GateConfig{Target: "127.0.0.1:1", Status: status, Location: "https://u:" + secret + "@elsewhere/there?sig=" + secret})
+			for _, p := range []Protocol{Protocol311, Protocol5} {
+				e := firstError(t, Config{Protocol: p, Servers: []string{"ws://" + g.Addr()}}, nil)
+				if e.Reason != want.reason || e.slow() != want.slow || e.contact != want.contact || strings.Contains(e.Error(), secret) {
+					t.Errorf("%v, slow %v, contact %v: %v", e.Reason, e.slow(), e.contact, e)
+				}
+				if (e.Reason == ReasonRedirect) != strings.Contains(e.Error(), "https://elsewhere/there") {
+					t.Errorf("%v", e)
+				}
+			}
+		})
+	}
+}
+
+// A gate that wants a login is passed with headers, which are read again for
+// every connection; without them it says so.
+func TestHeadersPassAGate(t *testing.T) {
+	t.Parallel()
+	protocols(t, func(t *testing.T, p Protocol) {
+		b := embeddedBroker(t, uplinktest.Transport{WebSocket: true})
+		g := newGate(t, uplinktest.GateConfig{Target: b.Addr(), Authorization: "Bearer right"})
+		words := []string{"Bearer wrong", "Bearer right"}
+		cfg := Config{Protocol: p, Servers: []string{"ws://" + g.Addr()}, Headers: func() (http.Header, error) {
+			h := http.Header{"Authorization": {words[0]}}
+			words = words[1:]
+			return h, nil
+		}}
+		q, obs := newTestQueue(t, 3), newEvents()
+		_, stop := run(t, cfg, q, obs, nil)
+		if e := obs.lost(t); e.Reason != ReasonGateLogin || strings.Contains(e.Error(), "wrong") {
+			t.Errorf("got %v: %v", e.Reason, e)
+		}
+		q.wait(3)
+		stop()
+	})
+	bad := errors.New("open token: permission denied")
+	g := newGate(t, uplinktest.GateConfig{})
+	e := firstError(t, Config{Servers: []string{"ws://" + g.Addr()}, Headers: func() (http.Header, error) { return nil, bad }}, nil)
+	if e.Reason != ReasonSecret || !errors.Is(e, bad) {
+		t.Errorf("got %v: %v", e.Reason, e)
+	}
+}
+
+func via(text string) func(Server) (*url.URL, error) {
+	return func(Server) (*url.URL, error) { return url.Parse(text) }
+}
+
+// Every scheme goes through a proxy.
+func TestProxy(t *testing.T) {
+	now := time.Now()
+	ca := newCA(t)
+	serve := &tls.Config{Certificates: []tls.Certificate{ca.issue(t, "127.0.0.1", now.Add(-time.Hour), now.Add(time.Hour))}, MinVersion: tls.VersionTLS12}
+	trust := func() (*tls.Config, error) { return &tls.Config{RootCAs: ca.pool, MinVersion: tls.VersionTLS12}, nil }
+	for scheme, transport := range map[string]uplinktest.Transport{
+		"mqtt": {}, "mqtts": {TLS: serve}, "ws": {WebSocket: true}, "wss": {TLS: serve, WebSocket: true},
+	} {
+		t.Run(scheme, func(t *testing.T) {
+			t.Parallel()
+			protocols(t, func(t *testing.T, p Protocol) {
+				b := embeddedBroker(t, transport)
+				g := newGate(t, uplinktest.GateConfig{ProxyUser: "bob:s3cr3t"})
+				q := newTestQueue(t, 3)
+				u, stop := run(t, Config{Protocol: p, Servers: []string{scheme + "://" + b.Addr()}, TLS: trust, Proxy: via("http://bob:s3cr3t@" + g.Addr())}, q, nil, nil)
+				q.wait(3)
+				if g.Tunnels() != 1 {
+					t.Errorf("%d tunnels", g.Tunnels())
+				}
+				if !u.answers(t.Context(), u.servers[0]) || g.Tunnels() != 2 {
+					t.Error("that the server answers was not asked through the proxy")
+				}
+				stop()
+			})
+		})
+	}
+}
+
+func TestProxyReasons(t *testing.T) {
+	b := embeddedBroker(t, uplinktest.Transport{})
+	gone := embeddedBroker(t, uplinktest.Transport{})
+	gone.Stop()
+	login := newGate(t, uplinktest.GateConfig{ProxyUser: "bob:right"})
+	open := newGate(t, uplinktest.GateConfig{})
+	forbids := newGate(t, uplinktest.GateConfig{Status: 403})
+	odd := newGate(t, uplinktest.GateConfig{Status: 418})
+	for name, tt := range map[string]struct {
+		proxy, server string
+		reason        Reason
+		slow          bool
+		contact       contact
+	}{
+		"no password":        {"http://" + login.Addr(), b.Addr(), ReasonProxyLogin, true, reached},
+		"a wrong password":   {"http://bob:s3cr3t@" + login.Addr(), b.Addr(), ReasonProxyLogin, true, reached},
+		"forbidden":          {"http://" + forbids.Addr(), b.Addr(), ReasonProxyLogin, true, reached},
+		"an odd answer":      {"http://" + odd.Addr(), b.Addr(), ReasonProxy, false, reached},
+		"no broker":          {"http://" + open.Addr(), gone.Addr(), ReasonProxy, false, hungUp},
+		"no proxy":           {"http://s3cr3t:s3cr3t@" + gone.Addr(), b.Addr(), ReasonConnRefused, false, unreached},
+		"another kind":       {"socks5://s3cr3t@" + open.Addr(), b.Addr(), ReasonProxy, false, reached},
+		"a broker, no proxy": {"http://" + b.Addr(), b.Addr(), ReasonProxy, false, hungUp},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := firstError(t, Config{Servers: []string{"mqtt://" + tt.server}, Proxy: via(tt.proxy)}, nil)
+			if e.Reason != tt.reason || e.slow() != tt.slow || e.contact != tt.contact || strings.Contains(e.Error(), "s3cr3t") {
+				t.Errorf("%v, slow %v, contact %v: %v", e.Reason, e.slow(), e.contact, e)
+			}
+		})
+	}
+}
