@@ -121,6 +121,7 @@ func parseMatch(s string) (dbc.Match, error) {
 
 // loadDBC reads DBC files and prints what is wrong with them.
 func (a *app) loadDBC(paths []string, match dbc.Match, strict bool) (*dbc.Database, error) {
+	defer thriftily()()
 	var files []*dbc.File
 	for _, path := range paths {
 		file, diagnostics, err := dbc.ParseFile(path, dbc.Options{})

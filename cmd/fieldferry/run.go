@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync"
 	"syscall"
 
@@ -46,7 +47,18 @@ func (a *app) load(o configOptions) (*config.Config, []config.Problem, error) {
 }
 
 func (a *app) loadQuietly(o configOptions) (*config.Config, []config.Problem) {
+	defer thriftily()()
 	return config.Load(o.path, a.configOptions(o))
+}
+
+// thriftily has the garbage of reading a large file collected early, until what
+// it returns is called: a gateway has little memory, and reads rarely.
+func thriftily() (done func()) {
+	before := debug.SetGCPercent(20)
+	return func() {
+		debug.SetGCPercent(before)
+		debug.FreeOSMemory()
+	}
 }
 
 func (a *app) configOptions(o configOptions) config.Options {

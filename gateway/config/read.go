@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"io/fs"
@@ -54,11 +55,13 @@ func readRegular(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	if info.Size() > limit {
 		return nil, info, errTooBig{limit}
 	}
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(data)) > limit {
+	var data bytes.Buffer
+	data.Grow(int(info.Size()) + bytes.MinRead) // io.ReadAll would copy it again and again
+	_, err = data.ReadFrom(io.LimitReader(f, limit+1))
+	if err == nil && int64(data.Len()) > limit {
 		err = errTooBig{limit}
 	}
-	return data, info, err
+	return data.Bytes(), info, err
 }
 
 // fileTrouble words an error of readRegular and says what to do about it.

@@ -1,6 +1,7 @@
 package dbc
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -91,17 +92,18 @@ type Label struct {
 }
 
 // Options limit what [Parse] accepts. The zero value means the defaults, which
-// hold a hostile file to a few hundred MB of memory and a few seconds.
+// hold a hostile file to 60 MB of memory and a few seconds. The largest files of
+// the field, a whole J1939 digital annex, have a quarter of it.
 type Options struct {
-	MaxSize        int // bytes; default 32 MiB
-	MaxMessages    int // default 65,536
-	MaxSignals     int // in the file; default 131,072. of one message, at most 16,384 count
-	MaxDetails     int // value descriptions (for each signal that has them), ranges, comments, attributes, receivers; default 524,288
+	MaxSize        int // bytes; default 8 MiB
+	MaxMessages    int // default 16,384
+	MaxSignals     int // in the file; default 32,768. Of one message, at most 16,384 count
+	MaxDetails     int // value descriptions (for each signal that has them), ranges, comments, attributes, receivers; default 262,144
 	MaxDiagnostics int // more are only counted; default 1,000
 }
 
 // DefaultMaxSize is how many bytes a file may have if [Options] do not say it.
-const DefaultMaxSize = 32 << 20
+const DefaultMaxSize = 8 << 20
 
 const (
 	maxMessageSignals = 16384
@@ -109,7 +111,7 @@ const (
 	maxNameLen        = 1024 // bytes
 	maxMessageSize    = 1785 // bytes: the longest J1939 transport message
 	maxReceivers      = 256  // of one signal
-	maxCommentText    = 8 << 20
+	maxCommentText    = 2 << 20
 )
 
 func (o Options) withDefaults() Options {
@@ -119,9 +121,9 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	set(&o.MaxSize, DefaultMaxSize)
-	set(&o.MaxMessages, 1<<16)
-	set(&o.MaxSignals, 1<<17)
-	set(&o.MaxDetails, 1<<19)
+	set(&o.MaxMessages, 1<<14)
+	set(&o.MaxSignals, 1<<15)
+	set(&o.MaxDetails, 1<<18)
 	set(&o.MaxDiagnostics, 1000)
 	return o
 }
@@ -135,10 +137,14 @@ func ParseFile(path string, o Options) (*File, []Diagnostic, error) {
 		return nil, nil, fmt.Errorf("dbc: %w", err)
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, int64(o.withDefaults().MaxSize)+1))
-	if err != nil {
+	limit := int64(o.withDefaults().MaxSize) + 1
+	var data bytes.Buffer
+	if info, err := f.Stat(); err == nil { // ReadAll would copy it again and again
+		data.Grow(int(min(info.Size(), limit)) + bytes.MinRead)
+	}
+	if _, err := data.ReadFrom(io.LimitReader(f, limit)); err != nil {
 		return nil, nil, fmt.Errorf("dbc: %w", err)
 	}
-	file, diagnostics := Parse(path, data, o)
+	file, diagnostics := Parse(path, data.Bytes(), o)
 	return file, diagnostics, nil
 }
