@@ -1,6 +1,7 @@
 package live
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,7 +20,7 @@ type Board struct {
 	past   [window]counters // a ring
 	next   int
 	filled int
-	origin time.Time
+	each   float64 // bytes a stored record takes, as last seen; 0: not known yet
 }
 
 // counters are what rates are made of.
@@ -50,6 +51,7 @@ func (b *Board) Publish(s *Snapshot) {
 		first = &b.past[(b.next+window-b.filled)%window]
 	}
 	b.rates(s, first, &now)
+	b.lasts(s)
 	s.estimate()
 	s.State, s.Sentence = s.judge()
 	b.past[b.next] = now
@@ -84,6 +86,26 @@ func (b *Board) rates(s *Snapshot, first, now *counters) {
 		s.Buffer.FullIn = float64(s.Buffer.Limit-s.Buffer.Disk) / (float64(grown) / seconds)
 	} else {
 		s.Buffer.FullIn = -1
+	}
+}
+
+// guessed is what a stored record takes before any was seen to: frames take less,
+// readings of many registers more.
+const guessed = 40
+
+// lasts estimates how long the buffer would last without an uplink.
+func (b *Board) lasts(s *Snapshot) {
+	const enough = 5000 // records, below which the files' own size counts for too much
+	if s.Buffer.Records > enough && s.Buffer.Disk > 0 {
+		b.each = float64(s.Buffer.Disk) / float64(s.Buffer.Records)
+	}
+	in := 0.0
+	for i := range s.Sources {
+		in += s.Sources[i].Rate
+	}
+	s.Buffer.LastsFor = -1
+	if in > 0 {
+		s.Buffer.LastsFor = max(float64(s.Buffer.Limit-s.Buffer.Disk), 0) / (in * cmp.Or(b.each, guessed))
 	}
 }
 

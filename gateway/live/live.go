@@ -143,8 +143,9 @@ type Buffer struct {
 	Disk      int64             `json:"disk_bytes"`
 	Memory    int64             `json:"memory_bytes"`
 	Limit     int64             `json:"limit_bytes"`
-	Percent   float64           `json:"percent"` // of the limit
-	FullIn    float64           `json:"full_in_s"`
+	Percent   float64           `json:"percent"`      // of the limit
+	FullIn    float64           `json:"full_in_s"`    // at the rate at which it fills now, in seconds; -1: it does not
+	LastsFor  float64           `json:"lasts_s"`      // without an uplink, at the rate of records now, about; -1: not known
 	OldestAge float64           `json:"oldest_age_s"` // of the oldest record not acknowledged; -1: none
 	Acked     uint64            `json:"acked"`
 	Lost      uint64            `json:"lost"`

@@ -237,6 +237,31 @@ func TestRates(t *testing.T) {
 	}
 }
 
+// How long the buffer lasts is guessed until records were seen to take room.
+func TestLasts(t *testing.T) {
+	var b Board
+	at := 0
+	next := func(records uint64, disk int64) float64 {
+		at++
+		s := &Snapshot{Session: 1, Up: time.Duration(at) * time.Second, Sources: []Source{{Name: "a", Records: uint64(100 * at)}},
+			Buffer: Buffer{Records: records, Disk: disk, Limit: 1_000_000}}
+		b.Publish(s)
+		return s.Buffer.LastsFor
+	}
+	if v := next(0, 0); v != -1 {
+		t.Errorf("without a rate: %v", v)
+	}
+	if v := next(0, 0); v != 1_000_000/(100*guessed) {
+		t.Errorf("at first: %v", v)
+	}
+	if v := next(10_000, 200_000); v != 800_000/(100*20) {
+		t.Errorf("with 20 bytes a record: %v", v)
+	}
+	if v := next(10, 100_000); v != 900_000/(100*20) {
+		t.Errorf("afterwards: %v", v)
+	}
+}
+
 func TestSentence(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	base := func() Snapshot {

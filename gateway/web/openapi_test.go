@@ -56,7 +56,7 @@ var descriptions = map[string]described{
 	"POST /api/v1/logout": {summary: "Log out", status: 204},
 	"POST /api/v1/setup":  {summary: "Make the first account by the code in the log", body: struct{ Code, Name, Password string }{}, reply: identity{}},
 	"GET /api/v1/status":  {summary: "The whole state of the gateway", reply: live.Snapshot{}},
-	"GET /api/v1/events":  {summary: "Stream of events (HTML Living Standard, 9.2): NAME/full is the state of a topic, NAME a change", query: "topics,every", other: "text/event-stream"},
+	"GET /api/v1/events":  {summary: "Stream of events (HTML Living Standard, 9.2): NAME/full is the state of a topic, NAME a change", query: "topics,topic,every", other: "text/event-stream"},
 	"GET /api/v1/sources": {summary: "The sources", reply: struct {
 		Sources []live.Source `json:"sources"`
 	}{}},

@@ -99,10 +99,15 @@ func (c *client) stillAllowed(now time.Time) bool {
 
 func (c *client) close() { c.out.close() }
 
-// events is GET /api/v1/events?topics=overview,can:engine&every=500ms.
+// events is GET /api/v1/events?topics=overview,can:engine&every=500ms. A topic
+// whose name has a comma is given as topic=NAME.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	c := &client{allowed: s.allowance(r), tls: r.TLS != nil, every: 1}
-	for name := range strings.SplitSeq(r.URL.Query().Get("topics"), ",") {
+	names := r.URL.Query()["topic"]
+	if list := r.URL.Query().Get("topics"); list != "" || len(names) == 0 {
+		names = append(names, strings.Split(list, ",")...)
+	}
+	for _, name := range names {
 		if openFeed(s.opts.View, name) == nil {
 			problem(w, http.StatusNotFound, "topic", "There is no topic "+strconv.Quote(name)+".")
 			return

@@ -1,0 +1,32 @@
+import { h, st, shape, b, sec, head, lede, msg, empty, day } from '../ui.js';
+import { get, postText } from '../api.js';
+
+// The file is shown with its line numbers, and what is wrong with it beside the line. It is read-only here.
+export default function (ctx) {
+  const body = h('div', {});
+  function show(c, problems) {
+    const lines = c.text.replace(/\n$/, '').split('\n'), at = new Map(problems.map((p) => [p.line, p]));
+    const errors = problems.filter((p) => !p.warning), warnings = problems.length - errors.length;
+    body.replaceChildren(
+      lede(c.path, '. ', h('b', {}, 'Read ' + day(c.read)), '. Passwords and keys are never shown.'),
+      ...problems.map((p) => msg(p.warning ? 'warn' : 'err', [`Line ${p.line}, column ${p.column}: `, p.key && h('span', { class: 'mono' }, p.key), ' ', p.what, p.fix ? '; ' + p.fix : ''])),
+      problems.length === 0 ? h('p', { class: 'note' }, st('ok', 'check finds nothing wrong')) : h('p', { class: 'note' }, `${errors.length} errors, ${warnings} warnings. A file with an error is not taken; the gateway keeps what it has.`),
+      sec('File', null, h('div', { class: 'ed', tabindex: 0, role: 'region', 'aria-label': 'Configuration file' },
+        h('ol', { 'aria-hidden': 'true' }, lines.map((_, i) => h('li', { class: at.has(i + 1) ? 'e' : '' }, at.has(i + 1) && shape(at.get(i + 1).warning ? 'warn' : 'err'), i + 1))),
+        h('pre', { class: 'yaml' }, lines.map((l, i) => h('div', { class: at.has(i + 1) ? (at.get(i + 1).warning ? 'w' : 'e') : null }, l || ' '))))));
+  }
+  const draft = h('textarea', { spellcheck: 'false', autocapitalize: 'off', rows: 10, class: 'm', 'aria-label': 'A configuration to check', placeholder: 'Paste a configuration here to check it. Nothing is changed.' });
+  const result = h('div', {});
+  const load = async () => {
+    try { const c = await get('config'); show(c, c.problems); } catch (e) { body.replaceChildren(empty('err', 'The configuration could not be read', e.message, b('Try again', { onclick: load }))); }
+  };
+  load();
+  return {
+    view: [head('Config'), body, ctx.may('operate') && sec('Check a draft', 'Everything that fieldferry check finds, for a text that you paste', draft, h('div', { class: 'tools acts' }, b('Check', { class: 'pri', onclick: async () => {
+      try {
+        const r = await postText('config/check', draft.value);
+        result.replaceChildren(...(r.problems.length ? r.problems.map((p) => msg(p.warning ? 'warn' : 'err', [`Line ${p.line}, column ${p.column}: `, p.key && h('span', { class: 'mono' }, p.key), ' ', p.what, p.fix ? '; ' + p.fix : ''])) : [h('p', { class: 'note' }, st('ok', 'nothing wrong'))]));
+      } catch (e) { result.replaceChildren(msg('err', e.message)); }
+    } })), result)],
+  };
+}
