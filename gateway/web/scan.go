@@ -136,8 +136,7 @@ func (s *Server) lastScan(w http.ResponseWriter, r *http.Request) {
 	defer s.scans.mu.Unlock()
 	job := s.scans.list[r.PathValue("line")]
 	if job == nil {
-		problem(w, http.StatusNotFound, "unknown", "This line has not been scanned.")
-		return
+		job = &scan{Found: []found{}} // nobody has asked for one yet
 	}
 	writeJSON(w, job)
 }

@@ -162,6 +162,7 @@ export function chart({ data = [[]], series, height = 180, shade = [], fmt = (v)
             c.font = `500 ${11 * r}px ${tok('--sans')}`; c.fillStyle = tok('--fg'); c.textBaseline = 'top';
             const x0 = p.valToPos(s.from, 'x', true), x1 = p.valToPos(s.to, 'x', true), tw = c.measureText(s.text).width;
             const inside = x1 - x0 > tw + 12 * r;
+            if (!inside && x0 - tw < p.bbox.left + 8 * r) continue; // there is no room for the words
             c.textAlign = inside ? 'center' : 'right';
             c.fillText(s.text, inside ? (x0 + x1) / 2 : x0 - 6 * r, p.bbox.top + 4 * r);
           }

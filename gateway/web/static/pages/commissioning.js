@@ -38,6 +38,7 @@ export default function (ctx) {
   async function look() {
     let j;
     try { j = await get(`modbus/${encodeURIComponent(line)}/scan`); } catch { return; }
+    if (!j.running && !j.to) return; // none yet
     progress.replaceChildren(j.running ? [msg('info', 'The scan goes between the polls of ' + line + ', which slow down while it runs, since ' + new Date(j.began).toLocaleTimeString('en-GB') + '. They recover by themselves.'),
       h('div', { class: 'prog' }, h('span', { class: 'muted nw' }, st('wait', `Asking unit ${j.unit} of ${j.to}`)), bar((j.unit - j.from + 1) / (j.to - j.from + 1)), b('Abort', { class: 'bad', onclick: () => del(`modbus/${encodeURIComponent(line)}/scan`).then(look) }))].reduce((d, x) => (d.append(x), d), h('div', {}))
       : h('p', { class: 'note' }, st(j.aborted ? 'off' : 'ok', j.aborted ? 'aborted' : 'done'), ` Units ${j.from} to ${j.unit} were asked.`));

@@ -8,9 +8,9 @@ export const crcOK = (hex) => {
   for (const x of a.slice(0, -2)) { c ^= x; for (let i = 0; i < 8; i++) c = c & 1 ? (c >> 1) ^ 0xA001 : c >> 1; }
   return a.length > 3 && a.at(-2) === (c & 255) && a.at(-1) === c >> 8;
 };
-const hex = (s) => {
+const hex = (s, wide) => {
   const a = s.match(/../g) || [], bad = !crcOK(s);
-  return h('span', { class: 'hex' }, a.map((x, i) => h('span', { class: 'by' + (i >= a.length - 2 ? ' g' + (bad ? ' bad' : '') : '') }, x)));
+  return h('span', { class: wide ? 'hex' : 'nw' }, a.map((x, i) => h('span', { class: 'by' + (i >= a.length - 2 ? ' g' + (bad ? ' bad' : '') : '') }, x)));
 };
 const dash = () => h('span', { class: 'dim' }, '–');
 const time = (t) => { const d = new Date(t), p = (n, w) => String(n).padStart(w, '0'); return `${p(d.getHours(), 2)}:${p(d.getMinutes(), 2)}:${p(d.getSeconds(), 2)}.${p(d.getMilliseconds(), 3)}`; };
@@ -38,7 +38,7 @@ export default function (ctx) {
     const list = exchanges.filter((e) => !faults || e.error).slice().reverse();
     wire.replaceChildren(list.length === 0 ? empty('off', faults ? 'No fault among the last 50' : 'Nothing was asked yet', '') : table(
       [['Time'], ['Unit', 'n'], ['Result'], ['Took', 'n'], ['Request', 'data p3'], ['Reply', 'data fill wr']],
-      list.map((e) => [h('span', { class: 'muted' }, time(e.at)), e.unit, e.error ? st(/exception/.test(e.error) ? 'warn' : 'err', e.error) : st('ok', 'ok'), q(e.took_ms.toFixed(e.took_ms < 10 ? 1 : 0), 'ms'), hex(e.request), e.reply ? hex(e.reply) : dash()]), 'Last exchanges'));
+      list.map((e) => [h('span', { class: 'muted' }, time(e.at)), e.unit, e.error ? st(/exception/.test(e.error) ? 'warn' : 'err', e.error) : st('ok', 'ok'), q(e.took_ms.toFixed(e.took_ms < 10 ? 1 : 0), 'ms'), hex(e.request), e.reply ? hex(e.reply, true) : dash()]), 'Last exchanges'));
   }
   const pause = b('Pause', { onclick: () => { paused = !paused; pause.textContent = paused ? 'Go on' : 'Pause'; show(); } });
   return {

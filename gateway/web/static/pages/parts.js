@@ -36,7 +36,7 @@ export async function courses(figures, day) {
   if (!base || !steps) return { data: [[], ...figures.map(() => [])], shade: [] };
   const from = Date.parse(base.from) / 1000, t = Array.from({ length: steps }, (_, i) => from + i * base.step_s);
   const column = (c) => Array(steps - c.last.length).fill(null).concat(c.last); // a figure that came later
-  const up = list.at(-1), gone = column({ last: up.min }), shade = [];
+  const up = list.at(-1), gone = column({ last: up.max }), shade = [];
   for (let i = 0; i < steps; i++) {
     if (gone[i] !== 0) continue;
     let k = i;
