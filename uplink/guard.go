@@ -44,6 +44,7 @@ type guard struct {
 	// keepAlive goes into CONNECT instead of what paho knows, if not 0.
 	keepAlive time.Duration
 	link      *link
+	allowed   *allowance
 	r         *bufio.Reader
 	packet    [5]byte // the packet being handed out; none of MQTT 3.1.1 that may pass is longer
 	long      []byte  // the same for MQTT 5
@@ -77,7 +78,11 @@ var (
 )
 
 func newGuard(conn net.Conn, l *link, slots chan struct{}, onFail func()) *guard {
-	return &guard{Conn: conn, link: l, r: bufio.NewReaderSize(conn, 1024), slots: slots, onFail: onFail, born: time.Now()}
+	a := newAllowance(time.Now)
+	if l != nil {
+		l.allowed = a
+	}
+	return &guard{Conn: conn, link: l, allowed: a, r: bufio.NewReaderSize(conn, 1024), slots: slots, onFail: onFail, born: time.Now()}
 }
 
 // Read hands out the next bytes of packets that may pass.
@@ -117,7 +122,7 @@ func (g *guard) next() error {
 	case first == typePuback<<4 && length == 2:
 		return g.puback()
 	case first == typePingresp<<4 && length == 0:
-		return nil // the pulse knows by now
+		return g.allowed.spend(floodPacket) // the pulse knows by now
 	case first == typeSuback<<4 && length == 3:
 		return g.suback()
 	case first>>4 == typePublish:
@@ -189,9 +194,11 @@ func (g *guard) puback() error {
 		return err
 	}
 	if g.expected(g.packet[2], g.packet[3]) {
+		g.allowed.earn(4)
 		g.rest = g.packet[:4]
+		return nil
 	}
-	return nil
+	return g.allowed.spend(floodPacket)
 }
 
 // echo is a message of our own that the broker is to send back.
@@ -208,6 +215,10 @@ func (g *guard) publish(first byte, length int) error {
 	if e == nil || first != typePublish<<4 || length != 2+len(e.topic)+len(e.payload) {
 		// Some brokers subscribe their clients to something by themselves.
 		g.strays.Add(1)
+		// A large one costs before it is read, however slowly it comes.
+		if err := g.allowed.spend(floodPacket + length); err != nil {
+			return err
+		}
 		_, err := g.r.Discard(length)
 		return err
 	}

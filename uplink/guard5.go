@@ -66,9 +66,11 @@ func (g *guard) puback5(length int) error {
 		return err
 	}
 	if g.expected(body[0], body[1]) {
+		g.allowed.earn(len(g.long))
 		g.rest = g.long
+		return nil
 	}
-	return nil
+	return g.allowed.spend(floodPacket)
 }
 
 // disconnect5 is the broker's farewell: the reason is all there is to it.

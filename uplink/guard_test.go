@@ -10,6 +10,7 @@ import (
 	"testing/iotest"
 	"time"
 
+	packets5 "github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
@@ -47,7 +48,11 @@ func TestGuard(t *testing.T) {
 		{"PUBACK for what was not sent", connack + "\x40\x02\x00\x02\x40\x02\x00\x00\x40\x02\xff\xff", connack, ReasonLost},
 		{"PINGRESP", connack + "\xd0\x00", connack, ReasonLost},
 		{"PUBLISH", connack + "\x30\x05\x00\x01abc\x30\x00\xd0\x00\x40\x02\x00\x01", connack + "\x40\x02\x00\x01", ReasonLost},
-		{"huge PUBLISH", connack + "\x30\xff\xff\xff\x7f", connack, ReasonLost},
+		{"huge PUBLISH", connack + "\x30\xff\xff\xff\x7f", connack, ReasonFlood},
+		{"large PUBLISH", connack + "\x30\x80\x80\x10" + strings.Repeat("x", 1<<18), connack, ReasonLost},
+		{"PINGRESP without end", connack + strings.Repeat("\xd0\x00", 10_000), connack, ReasonFlood},
+		{"PUBLISH without end", connack + strings.Repeat("\x30\x00", 10_000), connack, ReasonFlood},
+		{"unknown PUBACK without end", connack + strings.Repeat("\x40\x02\x00\x07", 10_000), connack, ReasonFlood},
 		{"SUBACK", connack + "\x90\x03\x00\x01\x01", connack, ReasonProtocol},
 		{"PUBCOMP", connack + "\x70\x02\x00\x01", connack, ReasonProtocol},
 		{"second CONNACK", connack + connack, connack, ReasonProtocol},
@@ -105,6 +110,37 @@ func FuzzGuard(f *testing.F) {
 				t.Fatalf("passed %v", p)
 			}
 			first = false
+		}
+	})
+}
+
+// The same of a broker of MQTT 5.
+func FuzzGuard5(f *testing.F) {
+	f.Add([]byte("\x20\x03\x00\x00\x00\x40\x02\x00\x01\xd0\x00\x30\x05\x00\x01abc"))
+	f.Add([]byte("\x20\x0b\x00\x00\x08\x21\x00\x0a\x27\x00\x00\x10\x00\x40\x04\x00\x01\x87\x00\xe0\x02\x8e\x00"))
+	f.Add([]byte("\x20\xff\xff\xff\x7f"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		g := testGuard(bytes.NewReader(in))
+		g.v5 = true
+		sendPublish(t, g, 1, "a", 1)
+		acks := 0
+		for first := true; ; first = false {
+			p, err := packets5.ReadPacket(g)
+			if err != nil {
+				return
+			}
+			switch c := p.Content.(type) {
+			case *packets5.Connack:
+				if !first || c.ReasonCode != 0 {
+					t.Fatalf("passed %v", c)
+				}
+			case *packets5.Puback:
+				if acks++; first || c.PacketID != 1 || acks > 1 {
+					t.Fatalf("passed %v, number %d", c, acks)
+				}
+			default:
+				t.Fatalf("passed %v", p)
+			}
 		}
 	})
 }

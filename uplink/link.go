@@ -21,7 +21,8 @@ import (
 type link struct {
 	*net.TCPConn
 	timeout  time.Duration
-	budget   int // bytes that may be read until the handshakes are over; negative: no limit
+	budget   int        // bytes that may be read until the handshakes are over; negative: no limit
+	allowed  *allowance // set once the handshakes are over; nil: no limit
 	up, down *atomic.Uint64
 	written  atomic.Uint64
 	heard    atomic.Bool // something was read
@@ -82,6 +83,9 @@ func (l *link) Read(p []byte) (int, error) {
 		l.heard.Store(true)
 	}
 	l.ended(err)
+	if flood := l.allowed.spend(n); flood != nil {
+		return 0, flood
+	}
 	return n, err
 }
 
@@ -128,7 +132,7 @@ func (d *dialer) dial(ctx context.Context, s Server, config func() (*tls.Config,
 		conn, err = d.startTLS(ctx, l, s.Host, config)
 	}
 	if err == nil && s.usesWebSocket() {
-		conn, err = startWebSocket(ctx, conn, s, d.headers)
+		conn, err = startWebSocket(ctx, conn, s, d.headers, func() error { return l.allowed.spend(floodFrame) })
 	}
 	if !stop() && err == nil {
 		err = dialError(ctx.Err())
@@ -170,7 +174,7 @@ func (d *dialer) startTLS(ctx context.Context, l *link, host string, config func
 
 // startWebSocket does the handshake on conn, which has TLS already if the
 // server wants it.
-func startWebSocket(ctx context.Context, conn net.Conn, s Server, headers func() (http.Header, error)) (net.Conn, error) {
+func startWebSocket(ctx context.Context, conn net.Conn, s Server, headers func() (http.Header, error), frame func() error) (net.Conn, error) {
 	var header http.Header
 	if headers != nil {
 		var err error
@@ -191,7 +195,7 @@ func startWebSocket(ctx context.Context, conn net.Conn, s Server, headers func()
 	var known *Error
 	switch {
 	case err == nil:
-		return wsconn.New(ws), nil
+		return wsconn.New(ws, frame), nil
 	case ctx.Err() != nil:
 		return nil, dialError(ctx.Err())
 	case errors.As(err, &known):

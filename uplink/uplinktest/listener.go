@@ -112,7 +112,7 @@ func (l *listener) upgrade(c net.Conn) {
 	}
 	up := websocket.Upgrader{Subprotocols: []string{"mqtt"}, CheckOrigin: func(*http.Request) bool { return true }}
 	if ws, err := up.Upgrade(&response{conn: c, rw: rw, header: make(http.Header)}, req, nil); err == nil {
-		l.serve(wsconn.New(ws))
+		l.serve(wsconn.New(ws, nil))
 	}
 }
 

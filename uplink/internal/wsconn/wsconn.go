@@ -23,8 +23,22 @@ type Conn struct {
 	r  io.Reader // of the message being read; nil between messages
 }
 
-// New wraps ws, which must not be used otherwise afterwards.
-func New(ws *websocket.Conn) *Conn { return &Conn{ws: ws} }
+// New wraps ws, which must not be used otherwise afterwards. control is called
+// for every ping and pong, before it is answered; its error ends the
+// connection. It may be nil.
+func New(ws *websocket.Conn, control func() error) *Conn {
+	if control != nil {
+		answer := ws.PingHandler()
+		ws.SetPingHandler(func(data string) error {
+			if err := control(); err != nil {
+				return err
+			}
+			return answer(data)
+		})
+		ws.SetPongHandler(func(string) error { return control() })
+	}
+	return &Conn{ws: ws}
+}
 
 // Read reads from the current message, or waits for the next one.
 func (c *Conn) Read(p []byte) (int, error) {

@@ -1,0 +1,52 @@
+package uplink
+
+import (
+	"fmt"
+	"time"
+)
+
+// A broker owes a publisher its answers, and little else. What it sends beside
+// them is read and thrown away, and that takes time of the processor: at the
+// rate of a line all of it, for ever. So it has an allowance in bytes.
+const (
+	floodBurst  = 1 << 20  // bytes that may come at once
+	floodRate   = 64 << 10 // bytes a second
+	floodPacket = 256      // what a packet of no use costs beside its bytes
+	floodAnswer = 512      // what an answer to a message is worth beside its bytes
+	floodFrame  = 4 << 10  // a ping or pong of WebSocket, which is answered
+)
+
+// allowance is what may still come. It belongs to the goroutine that reads.
+type allowance struct {
+	now  func() time.Time
+	left int
+	at   time.Time
+}
+
+func newAllowance(now func() time.Time) *allowance {
+	return &allowance{now: now, left: floodBurst, at: now()}
+}
+
+// spend takes account of bytes that came, or of work that they make.
+func (a *allowance) spend(n int) error {
+	if a == nil {
+		return nil
+	}
+	if n > a.left {
+		now := a.now()
+		more := min(now.Sub(a.at).Seconds()*floodRate, floodBurst)
+		a.at, a.left = now, min(a.left+int(more), floodBurst)
+	}
+	if a.left -= min(n, floodBurst+1); a.left < 0 {
+		a.left = 0
+		return reasonError(ReasonFlood, fmt.Errorf("more than %d KiB a second beside the answers to messages", floodRate>>10))
+	}
+	return nil
+}
+
+// earn is called for what was asked for, n bytes of it.
+func (a *allowance) earn(n int) {
+	if a != nil {
+		a.left = min(a.left+n+floodAnswer, floodBurst)
+	}
+}
