@@ -82,6 +82,7 @@ type Gateway struct {
 	started time.Time
 	root    string // of the retained messages' topics
 	denials denials
+	foreign chan foreign // a status message that is not ours
 	parts   published
 }
 
@@ -104,7 +105,7 @@ func Open(cfg *config.Config, opts Options) (*Gateway, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{cfg: cfg, opts: opts, log: opts.Log, lines: map[string]*modbus.Line{}, started: time.Now(), look: newLook(opts.Live)}
+	g := &Gateway{cfg: cfg, opts: opts, log: opts.Log, lines: map[string]*modbus.Line{}, started: time.Now(), look: newLook(opts.Live), foreign: make(chan foreign, 1)}
 	g.clock = clock.New(ClockConfig(cfg, opts))
 	store := cfg.Buffer
 	store.Clock = g.clock.Wall
@@ -158,6 +159,7 @@ func (g *Gateway) wire() error {
 	g.root = topic.root(g.cfg.Gateway.ID)
 	g.parts = published{dir: g.cfg.Buffer.Dir, log: g.log}
 	g.ConfigAccepted()
+	g.self.clear(alarm.StatusContested, nil)
 	g.uplink, err = uplink.New(g.uplinkConfig(), g.queue, g, g.log.With("part", "uplink"))
 	return err
 }
@@ -250,6 +252,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	sources.Go(func() { health.watch(ctx) })
 	sources.Go(func() { g.watchSecrets(ctx) })
 	sources.Go(func() { g.watchClock(ctx) })
+	sources.Go(func() { g.keepStatus(ctx) })
 	sources.Go(func() { g.serveControl(ctx) })
 	sources.Go(func() { g.reportHealth(ctx) })
 	var alarms sync.WaitGroup

@@ -183,6 +183,7 @@ func (g *Gateway) uplinkConfig() uplink.Config {
 	will := offline()
 	cfg.Will = &will
 	cfg.Birth = g.births
+	cfg.Seen = g.statusSeen
 	cfg.Goodbye = func() []uplink.Retained { return []uplink.Retained{offline()} }
 	return cfg
 }

@@ -53,6 +53,7 @@ func (a *arrival) UnmarshalJSON(b []byte) error {
 type site struct {
 	t      *testing.T
 	link   *uplinktest.Link
+	broker *uplinktest.Broker
 	config string
 
 	mu       sync.Mutex
@@ -75,6 +76,7 @@ func newSite(t *testing.T, can string, transport uplinktest.Transport) *site {
 	broker, err := uplinktest.NewBroker(uplinktest.BrokerConfig{Transport: transport})
 	must(err)
 	t.Cleanup(func() { _ = broker.Close() })
+	s.broker = broker
 	must(broker.Subscribe("site/#", s.arrive))
 	s.link, err = uplinktest.NewLink(broker.Addr())
 	must(err)

@@ -59,6 +59,7 @@ type guard struct {
 
 	subscribed atomic.Uint32        // packet id of the SUBSCRIBE not answered; 0: none
 	echo       atomic.Pointer[echo] // the message that is to come back; nil: none
+	own        *echo                // the one that did; belongs to the goroutine that reads
 
 	born        time.Time
 	heard, said instant // when the last packet came and went, for the pulse
@@ -206,10 +207,14 @@ type echo struct {
 	topic   string
 	payload []byte
 	back    chan struct{} // closed when it came
+	seen    func([]byte)  // what comes to the topic afterwards; may be nil
 }
 
 // publish looks at a message from the broker, and keeps it from paho.
 func (g *guard) publish(first byte, length int) error {
+	if g.own != nil && first == typePublish<<4 && length >= 2+len(g.own.topic) && length <= maxAnswer {
+		return g.overhear(length)
+	}
 	e := g.echo.Load()
 	// Not retained: it was sent because it came now. QoS 0: as subscribed.
 	if e == nil || first != typePublish<<4 || length != 2+len(e.topic)+len(e.payload) {
@@ -229,6 +234,27 @@ func (g *guard) publish(first byte, length int) error {
 	if string(body[2:2+len(e.topic)]) == e.topic && bytes.Equal(body[2+len(e.topic):], e.payload) &&
 		g.echo.CompareAndSwap(e, nil) {
 		close(e.back)
+		if e.seen != nil {
+			g.own = e
+		}
+	}
+	return nil
+}
+
+// overhear reads a message that may be to the topic of the one that came back.
+func (g *guard) overhear(length int) error {
+	if err := g.allowed.spend(floodPacket); err != nil {
+		return err
+	}
+	body := make([]byte, length)
+	if _, err := io.ReadFull(g.r, body); err != nil {
+		return err
+	}
+	topic := g.own.topic
+	if int(body[0])<<8|int(body[1]) == len(topic) && string(body[2:2+len(topic)]) == topic {
+		g.own.seen(body[2+len(topic):])
+	} else {
+		g.strays.Add(1)
 	}
 	return nil
 }

@@ -166,7 +166,7 @@ var (
 // confirm subscribes to the message's topic, to see it come back.
 func (p *pahoPublisher) confirm(m packet) <-chan error {
 	result := make(chan error, 1)
-	e := &echo{topic: m.topic, payload: m.payload, back: make(chan struct{})}
+	e := &echo{topic: m.topic, payload: m.payload, back: make(chan struct{}), seen: p.cfg.Seen}
 	p.guard.echo.Store(e)
 	if !p.guard.begin() {
 		return result // the connection has ended, which is said elsewhere

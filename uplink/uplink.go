@@ -129,7 +129,11 @@ type Config struct {
 	// the message has to come back to a subscription for its topic. One of
 	// MQTT 5 says of each message whether it takes it, and nothing is done.
 	Verify bool
-	Will   *Retained // last will, retained
+	// Seen gets what arrives at the topic of the first of Birth after that has
+	// come back, as Verify of MQTT 3.1.1 is subscribed there: messages of others,
+	// and our own. It must not block, nor keep the payload. It may be nil.
+	Seen func(payload []byte)
+	Will *Retained // last will, retained
 	// Birth gives what is published retained after every connect, before the
 	// queue: messages of at most so many bytes of topic and payload together,
 	// 0 for no limit. What cannot be made so small it leaves out.

@@ -23,6 +23,7 @@ const (
 	ClockUnsynced   = "clock_unsynced"
 	ClockStep       = "clock_step"
 	WebUnavailable  = "web_unavailable"
+	StatusContested = "status_contested"
 )
 
 // Table has every condition that any part of fieldferry reports. To add one is
@@ -82,6 +83,9 @@ var Table = []Condition{
 	{Code: UplinkDenied, Severity: Error, Title: "The broker does not let the gateway publish",
 		Text: "The connection works, but the broker does not take what is sent; with a topic as subject only what goes there waits in the buffer, else everything does.",
 		Help: "Follow the reason: grant the gateway's user write on the topic, and read on its status topic, or raise the broker's limits."},
+	{Code: StatusContested, Severity: Warning, Title: "Another gateway uses this one's status topic",
+		Text: "Again and again somebody else publishes at the gateway's status topic, and is answered by its own status. Seen only under MQTT 3.1.1 with verify_publish. The detail has the state and session of the other message.",
+		Help: "Give every gateway an id of its own (gateway.id, or a topic with another root), and look at who may write to the topic."},
 	{Code: RecordsRejected, Severity: Error, Momentary: true, Title: "The broker will never take a message",
 		Text: "Its records are given up and accounted for by loss records; the detail says which and why.",
 		Help: "Usually it is too large: lower batch.max_bytes or raise the broker's limit."},
