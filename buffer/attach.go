@@ -42,6 +42,8 @@ func (b *Buffer) attach() error {
 	if r.lock, err = lockDir(b.cfg.Dir, lockWait); err != nil {
 		return hint(err, giveFiles)
 	}
+	r.measureLimit()
+	r.device, _ = deviceOf(b.cfg.Dir)
 	if err := r.recover(); err != nil {
 		r.release()
 		return hint(fmt.Errorf("opening the buffer in %s: %w", b.cfg.Dir, err), giveFiles)
@@ -69,6 +71,9 @@ func makeDir(dir string) error {
 	if !errors.Is(err, os.ErrNotExist) {
 		return nil // or opening it says what is wrong
 	}
+	if err := dangling(dir); err != nil {
+		return err
+	}
 	above := filepath.Dir(dir)
 	if above != dir {
 		if _, err := os.Stat(above); errors.Is(err, os.ErrNotExist) {
@@ -84,6 +89,20 @@ func makeDir(dir string) error {
 		return err
 	}
 	return nil // it can be entered, not read: it was there before
+}
+
+// dangling refuses a link to something that is not there, as that to a data
+// disk that is mounted late. What it names is not made: it would lie under the
+// disk.
+func dangling(dir string) error {
+	target, err := os.Readlink(dir)
+	if err != nil {
+		return nil // it is not a link
+	}
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s is a link to %s, which does not exist; it is used as soon as it does: mount its disk, or create it", dir, target)
+	}
+	return nil
 }
 
 // Mounted reports why the disk that belongs at dir is not there; nil: it is, or
@@ -120,6 +139,7 @@ func (b *Buffer) adopt(r *Buffer) {
 	b.stateDue, b.sweep = r.stateDue, r.sweep
 	b.journal, b.journalNumber, b.journalAt, b.journalBytes = r.journal, r.journalNumber, r.journalAt, r.journalBytes
 	b.stateBytes, b.endings = r.stateBytes, r.endings
+	b.limit, b.segmentSize, b.step, b.device = r.limit, r.segmentSize, r.step, r.device
 	for i, n := range r.stats.LostBy {
 		b.count(n, Reason(i))
 	}
@@ -238,6 +258,11 @@ func (b *Buffer) end() error {
 func (b *Buffer) last() error {
 	if !b.isAttached() {
 		if err := b.attach(); err != nil {
+			return err
+		}
+	}
+	if b.away {
+		if err := b.reattach(); err != nil {
 			return err
 		}
 	}

@@ -120,6 +120,7 @@ type Stats struct {
 	Pending      uint64 // records not acknowledged
 	Unsynced     uint64 // of those: not on disk
 	DiskBytes    int64  // real size of all files
+	Limit        int64  // of DiskBytes: MaxSize, or what the file system can hold if that is less
 	MemoryBytes  int64
 	LostBy       [4]uint64 // Lost by Reason
 	WrittenBytes uint64    // record bytes written to disk in this session

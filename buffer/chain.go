@@ -26,7 +26,7 @@ func (b *Buffer) roomForChunks() error {
 	}
 	if s := b.active; s != nil {
 		need += int64(len(s.sum.pairs)) * 64
-		if s.data >= b.cfg.SegmentSize || b.cfg.MaxAge > 0 && b.now()-s.opened > b.cfg.MaxAge/8 {
+		if s.data >= b.segmentSize || b.cfg.MaxAge > 0 && b.now()-s.opened > b.cfg.MaxAge/8 {
 			b.roll()
 		}
 	}
@@ -72,7 +72,7 @@ func (b *Buffer) begin() error {
 
 // mapped is how much address space an active segment gets, so that its map
 // need not move: it outgrows SegmentSize by one group of chunks at most.
-func (b *Buffer) mapped() int { return int(b.cfg.SegmentSize*2 + 4<<20) }
+func (b *Buffer) mapped() int { return int(b.segmentSize*2 + 4<<20) }
 
 // roll ends the active segment: it is cut to what it uses and closed.
 func (b *Buffer) roll() {
@@ -153,7 +153,7 @@ func (b *Buffer) diskBytes() int64 {
 func (b *Buffer) makeRoom(need int64) error {
 	for {
 		b.mu.Lock()
-		fits := b.diskBytes()+need+b.reserve() <= b.cfg.MaxSize
+		fits := b.diskBytes()+need+b.reserve() <= b.limit
 		var oldest *segment
 		if len(b.segs) > 0 {
 			oldest = b.segs[0]
@@ -422,6 +422,9 @@ func (b *Buffer) storeStateAs(clean bool) error {
 	b.describeEnd(&st, clean)
 	b.stateDue = 0
 	b.mu.Unlock()
+	if b.state == nil {
+		return errAway
+	}
 	err := b.hook("state")
 	if err == nil {
 		err = b.syncNames()
@@ -467,7 +470,7 @@ func (b *Buffer) Stats() Stats {
 		s.DiskBytes = b.diskBytes()
 	}
 	s.MemoryBytes = b.mem.bytes
-	s.Segments = len(b.segs)
+	s.Segments, s.Limit = len(b.segs), b.limit
 	s.Fault = b.fault
 	if s.Fault == "" && b.full {
 		s.Fault, s.Full = errFull.Error(), true

@@ -55,6 +55,9 @@ func (b *Buffer) run(first chan<- error) {
 		}
 		b.disk.Lock()
 		err := b.work()
+		if goesAway(err) {
+			b.detach()
+		}
 		b.disk.Unlock()
 		b.settled(err)
 	}
@@ -145,7 +148,11 @@ func (b *Buffer) settled(err error) {
 		b.log.Error("buffer: the disk does not take records; they are kept in memory", "error", err)
 		b.fault = text
 	}
-	b.backoff = min(max(2*b.backoff, 100*time.Millisecond), maxBackoff)
+	least := 100 * time.Millisecond
+	if errors.Is(err, errAway) {
+		least = awayBackoff
+	}
+	b.backoff = min(max(2*b.backoff, least), maxBackoff)
 	b.retryAt = b.now() + b.backoff
 }
 
@@ -159,6 +166,9 @@ func (b *Buffer) work() error {
 	at, old := b.journalOld()
 	old = old && at <= now
 	b.mu.Unlock()
+	if err := b.ready(); err != nil {
+		return err
+	}
 	if err := b.sweepSegments(false); err != nil {
 		return err
 	}
@@ -312,7 +322,7 @@ func (b *Buffer) spare(err error) {
 }
 
 // groupLimit is about how many bytes of records one commit to a segment has.
-func (b *Buffer) groupLimit() int { return int(min(b.cfg.SegmentSize/2, 1<<20)) }
+func (b *Buffer) groupLimit() int { return int(min(b.segmentSize/2, 1<<20)) }
 
 // encode turns blocks into chunks in b.out and b.heads, about a megabyte of
 // records at most, and returns how many blocks and bytes of records.
@@ -464,7 +474,7 @@ func (b *Buffer) refuse(blocks []*block) error {
 	}
 	if some && !b.full {
 		b.full = true
-		b.log.Warn("buffer: the size limit is reached; new records are lost", "limit", b.cfg.MaxSize)
+		b.log.Warn("buffer: the size limit is reached; new records are lost", "limit", b.limit)
 	}
 	b.mu.Unlock()
 	if !some {

@@ -34,7 +34,7 @@ func Compact(dir string, dropBad bool, p Progress, log *slog.Logger) (c Compacte
 		return c, fmt.Errorf("%s is one file of a buffer; name the directory it is in", dir)
 	}
 	c.BytesBefore, c.SegmentsBefore = before.report.Bytes, len(before.segs)
-	b, err := Open(Config{Dir: dir, MaxSize: 1 << 50, SegmentSize: defaultSegment, SyncInterval: maxBackoff}, log)
+	b, err := Open(Config{Dir: dir, MaxSize: noLimit, SegmentSize: defaultSegment, SyncInterval: maxBackoff}, log)
 	if err != nil {
 		return c, err
 	}
@@ -111,7 +111,7 @@ func (b *Buffer) compact(p Progress) error {
 		return err
 	}
 	for _, s := range chain {
-		if len(join) > 0 && size+s.size > b.cfg.SegmentSize {
+		if len(join) > 0 && size+s.size > b.segmentSize {
 			if err := flush(); err != nil {
 				return err
 			}

@@ -136,7 +136,7 @@ func (b *Buffer) tryJournal(number uint64) (*journal, error) {
 	info, err := os.Stat(path)
 	if err != nil || info.Size() < minJournal || info.Size() > maxJournal || info.Size()%pageSize > 0 {
 		b.setJournalBytes(0)
-		size := min(max(b.cfg.SegmentSize/16, minJournal), maxJournal) &^ (pageSize - 1)
+		size := min(max(b.segmentSize/16, minJournal), maxJournal) &^ (pageSize - 1)
 		if err := b.makeRoom(size + pageSize); err != nil {
 			return nil, err
 		}

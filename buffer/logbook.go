@@ -254,8 +254,10 @@ func (b *Buffer) keepJournal(l leftover) error {
 	}
 	err := b.store()
 	if errors.Is(err, errFull) { // the limit is lower than it was: this was promised
-		b.cfg.MaxSize = 1 << 50
+		limit := b.limit
+		b.limit = noLimit
 		err = b.store()
+		b.limit = limit
 	}
 	if err != nil {
 		b.spare(err)
@@ -274,7 +276,7 @@ func (b *Buffer) resume() {
 	if !s.checked {
 		return
 	}
-	if s.data >= b.cfg.SegmentSize/2 {
+	if s.data >= b.segmentSize/2 {
 		if err := truncate(s.path, s.data); err != nil {
 			b.log.Warn("buffer: a segment stays longer than it need be", "file", s.path, "error", err)
 		}

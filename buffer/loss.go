@@ -147,7 +147,7 @@ func (b *Buffer) join(i int, l *loss) {
 // held.
 func (b *Buffer) crowded() bool {
 	n := int64(len(b.losses))
-	return n*int64(unsafe.Sizeof(loss{})) > b.cfg.MaxMemory/4 || n*lossBytes > b.cfg.MaxSize/256
+	return n*int64(unsafe.Sizeof(loss{})) > b.cfg.MaxMemory/4 || n*lossBytes > b.limit/256
 }
 
 // newest lists what the newest segment and the journal have. mu is held.

@@ -158,6 +158,20 @@ func (m *memory) markSynced(k *block) {
 	k.synced, k.logged = true, false
 }
 
+// markUnsynced marks a block as in memory only: what it was stored in is lost.
+func (m *memory) markUnsynced(k *block) {
+	if k.gone {
+		return
+	}
+	if k.synced {
+		m.unsynced += k.bytes()
+	}
+	if k.logged {
+		m.logged -= k.bytes()
+	}
+	k.synced, k.logged = false, false
+}
+
 // markLogged marks a block as in the journal. It stays in memory for a while,
 // so one that is not half full gives its room to the next.
 func (m *memory) markLogged(k *block) {

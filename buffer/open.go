@@ -72,8 +72,17 @@ type Buffer struct {
 	cfg  Config
 	log  *slog.Logger
 	base time.Time // monotonic zero
-	step int       // by which segment files grow
 	lock *os.File
+
+	away       bool          // everything is closed until the disk comes back; under disk and rmu
+	awaySince  time.Duration // likewise
+	generation uint64        // of the state, while it is closed
+	device     uint64        // the file system that has the directory
+
+	// As the file system lets it; under disk and mu.
+	limit       int64 // of all files
+	segmentSize int64
+	step        int // by which segment files grow
 
 	// Lock order: disk, rmu, segment.hmu, mu.
 	disk   sync.Mutex // changes of the chain of segments and of the state file
@@ -199,10 +208,10 @@ func newBuffer(cfg Config, log *slog.Logger, hook func(string) error) (*Buffer, 
 	}
 	b := &Buffer{
 		cfg: cfg, log: log, base: time.Now(), hook: hook, next: 1,
-		step:   int(max(cfg.SegmentSize/2, 16<<10)) &^ (pageSize - 1),
 		byName: map[string]*Source{},
 		kicked: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
+	b.setLimit(cfg.MaxSize)
 	b.mem.init(cfg.MaxMemory)
 	return b, nil
 }

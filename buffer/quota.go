@@ -23,9 +23,9 @@ func (b *Buffer) quota(sources int) int64 {
 	case b.cfg.Quota < 0 || b.cfg.Overflow != DropOldest:
 		return 0
 	case b.cfg.Quota > 0:
-		return b.cfg.Quota
+		return min(b.cfg.Quota, b.limit/2)
 	}
-	return b.cfg.MaxSize / 2 / int64(max(sources, 1))
+	return b.limit / 2 / int64(max(sources, 1))
 }
 
 // reserve is the room that is kept for such a copy, and for what the journal
@@ -38,7 +38,7 @@ func (b *Buffer) reserve() int64 {
 	case b.cfg.Quota < 0:
 		return max(room, newSegmentSize+chunkOverhead) // of losses alone
 	}
-	return max(room, b.cfg.SegmentSize/2)
+	return max(room, b.segmentSize/2)
 }
 
 // protected says which sources may not be driven out. What a source holds is
@@ -287,7 +287,7 @@ func (b *Buffer) copyOf(s *segment, t *thinning) (*segment, error) {
 	left := t.lost.list
 	c := compaction{encoders: map[uint64]*encoder{}}
 	defer c.close()
-	w := mover{compaction: &c, limit: int(b.cfg.SegmentSize / 4)}
+	w := mover{compaction: &c, limit: int(b.segmentSize / 4)}
 	err = each(func(d *rows, i int) error {
 		off, name := d.off[i], d.head.tables[d.row[i].src].name
 		if !t.safe[name] {

@@ -313,6 +313,9 @@ func (b *Buffer) withSegment(s *segment, fn func() error) error {
 	if b.ended {
 		return ErrClosed
 	}
+	if b.away {
+		return b.readAway(s, fn)
+	}
 	for {
 		s.hmu.RLock()
 		if s.db != nil {
@@ -431,7 +434,7 @@ func (b *Buffer) Ack(from, to uint64) {
 // finished says whether all of a segment was acknowledged. A small one that
 // is appended to is kept for what comes, unless this is the end.
 func (b *Buffer) finished(s *segment, end bool) bool {
-	if s == b.active && !end && s.data < b.cfg.SegmentSize/4 {
+	if s == b.active && !end && s.data < b.segmentSize/4 {
 		return false
 	}
 	if s.sum.rows == 0 {

@@ -339,6 +339,9 @@ func (b *Buffer) repair(s *segment, cause error) error {
 	if !b.inChain(s) {
 		return nil // somebody else has repaired or removed it
 	}
+	if err := b.present(); err != nil {
+		return b.repairAway(s, err)
+	}
 	b.log.Error("buffer: a segment is damaged", "file", s.path, "error", cause)
 	if s == b.active {
 		b.abandon()

@@ -141,7 +141,7 @@ func (h *health) look(now time.Time) {
 
 // filling looks at how full the buffer is.
 func (h *health) filling(st *buffer.Stats) {
-	percent := st.DiskBytes * 100 / max(h.g.cfg.Buffer.MaxSize, 1)
+	percent := st.DiskBytes * 100 / max(st.Limit, 1)
 	if st.Full { // what is left is too little for a commit
 		percent = 100
 	}

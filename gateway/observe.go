@@ -106,7 +106,7 @@ func (o *observer) picture(g *Gateway, now time.Time) *live.Snapshot {
 	s := &live.Snapshot{
 		Taken: now.UTC(), Gateway: g.cfg.Gateway.ID, Version: g.opts.Version, Session: st.Buffer.Session,
 		Started: g.startedAt().UTC(), Up: time.Since(g.started),
-		Buffer: pictureOfBuffer(&st.Buffer, g.cfg.Buffer.MaxSize), Alarms: g.raised(),
+		Buffer: pictureOfBuffer(&st.Buffer), Alarms: g.raised(),
 		Process: process(), Config: g.opts.Config,
 	}
 	s.Uplink = g.pictureOfUplink(&st, s.Alarms)
@@ -213,9 +213,9 @@ func unitOf(u *modbus.UnitStats) live.Unit {
 	return out
 }
 
-func pictureOfBuffer(st *buffer.Stats, limit int64) live.Buffer {
+func pictureOfBuffer(st *buffer.Stats) live.Buffer {
 	b := live.Buffer{
-		Records: st.Pending, Unsynced: st.Unsynced, Disk: st.DiskBytes, Memory: st.MemoryBytes, Limit: limit, OldestAge: -1,
+		Records: st.Pending, Unsynced: st.Unsynced, Disk: st.DiskBytes, Memory: st.MemoryBytes, Limit: st.Limit, OldestAge: -1,
 		Acked: st.Acked, Lost: st.Lost, LostBy: map[string]uint64{}, Written: st.WrittenBytes, Commits: st.Commits, Fault: st.Fault,
 	}
 	for reason, n := range st.LostBy {

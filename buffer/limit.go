@@ -1,0 +1,47 @@
+package buffer
+
+import (
+	"golang.org/x/sys/unix"
+)
+
+// noLimit is the MaxSize of a buffer that must not evict.
+const noLimit = 1 << 50
+
+// measureLimit sets the size limit to what is configured or to what the file
+// system can hold, whichever is less. What is left of a file system is for its
+// own tables, and so that evicting begins before writing fails.
+func (b *Buffer) measureLimit() {
+	limit := b.cfg.MaxSize
+	if limit == noLimit {
+		return // nothing is to be evicted
+	}
+	if size, ok := capacity(b.cfg.Dir); ok {
+		limit = min(limit, max(size-size/16, minMaxSize))
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if limit < b.cfg.MaxSize && limit != b.limit {
+		b.log.Warn("buffer: the file system holds less than max_size; what fits is kept",
+			"directory", b.cfg.Dir, "max_size", b.cfg.MaxSize, "limit", limit)
+	}
+	b.setLimit(limit)
+}
+
+// setLimit sets the size limit, and segments that fit into it. It is called
+// with disk and mu held.
+func (b *Buffer) setLimit(limit int64) {
+	b.limit = limit
+	b.segmentSize = max(min(b.cfg.SegmentSize, limit/8), 64<<10)
+	b.step = int(max(b.segmentSize/2, 16<<10)) &^ (pageSize - 1)
+}
+
+// capacity is what the file system of a directory holds when it is empty, less
+// what is kept for root.
+func capacity(dir string) (int64, bool) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil || st.Blocks == 0 {
+		return 0, false
+	}
+	blocks := st.Blocks - min(st.Blocks, st.Bfree-min(st.Bfree, st.Bavail))
+	return int64(blocks) * int64(st.Bsize), true //nolint:unconvert // it has 32 bits elsewhere
+}
