@@ -48,6 +48,9 @@ func (b *Buffer) attach() error {
 		r.release()
 		return hint(fmt.Errorf("opening the buffer in %s: %w", b.cfg.Dir, err), giveFiles)
 	}
+	if what, advice := Exposed(b.cfg.Dir); what != "" {
+		b.log.Warn("buffer: others may change what is stored: "+what, "advice", advice)
+	}
 	b.adopt(r)
 	b.reckon()
 	return nil

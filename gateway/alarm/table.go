@@ -63,9 +63,9 @@ var Table = []Condition{
 
 	{Code: DiskFault, Severity: Critical, Title: "Disk does not take records",
 		Text: "Records wait in memory; what is not delivered before memory is full or power fails is lost.",
-		Help: "Check that the disk is mounted, writable, not full and healthy (journalctl -k)."},
+		Help: "Check that the disk is mounted, writable, not full and healthy (journalctl -k). After an error of the file system unmount it, run fsck, mount it again; fieldferry goes on by itself. If the device stays busy or the service still sees the old mount: systemctl stop fieldferry, mount, systemctl start fieldferry."},
 	{Code: BufferHigh, Severity: Warning, Title: "Buffer fills up",
-		Text: "More than 80 % of max_size is in use; cleared below 70 %. When it is full, records are lost by the overflow policy.",
+		Text: "More than 80 % of max_size, or of what the disk can hold if that is less, is in use; cleared below 70 %. When it is full, records are lost by the overflow policy.",
 		Help: "Restore the uplink; raise max_size if outages are longer than the buffer is made for."},
 	{Code: BufferEvicting, Severity: Critical, Title: "Buffer full, records are lost",
 		Text: "The size or age limit of the buffer makes it drop records; loss records say which. Cleared when none was dropped for a minute.",

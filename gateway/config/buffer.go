@@ -85,11 +85,14 @@ func (l *loader) bufferDir(f fields, c buffer.Config) {
 	if buffer.Mounted(c.MountPoint) != nil {
 		return // what is there now is not the disk
 	}
+	if what, advice := buffer.Exposed(c.Dir); what != "" && os.Geteuid() != 0 {
+		f.at("path").warn("others may change what is stored: "+what, advice)
+	}
 	// A warning only: what fits is kept, and a refusal at boot nobody sees.
 	if size, err := l.opts.DiskSize(c.Dir); err == nil && c.MaxSize > size {
 		v := f.at("max_size")
 		what := fmt.Sprintf("%s is more than the file system of %s holds (%s)", bytesText(c.MaxSize), c.Dir, roughly(size))
-		v.warn(what, fmt.Sprintf("write max_size: %s or less; until then the disk being full is the limit", roughly(size/2)))
+		v.warn(what, fmt.Sprintf("write max_size: %s or less; until then what fits is kept", roughly(size/2)))
 	}
 }
 
