@@ -232,6 +232,10 @@ func TestFullDiskWithDropNewest(t *testing.T) {
 		t.Skipf("tmpfs cannot be mounted here: %v", err)
 	}
 	defer unmount(t, dir)
+	// Somebody else's file has the disk full before the limit is reached.
+	if err := os.WriteFile(filepath.Join(dir, "other"), make([]byte, 400<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	cfg := Config{Dir: filepath.Join(dir, "b"), SyncInterval: time.Millisecond, MaxSize: 64 << 20, SegmentSize: 64 << 10,
 		MaxMemory: minMaxMemory, Overflow: DropNewest}
 	b := mustOpen(t, cfg)
