@@ -13,7 +13,10 @@ import (
 
 	"fieldferry/gateway"
 	"fieldferry/gateway/config"
+	"fieldferry/gateway/live"
 	"fieldferry/gateway/payload"
+	"fieldferry/gateway/statedir"
+	"fieldferry/gateway/web"
 	"fieldferry/uplink/uplinktest"
 
 	"github.com/spf13/cobra"
@@ -59,6 +62,7 @@ type demo struct {
 	link   *uplinktest.Link
 	slaves *demoSlaves
 	began  time.Time
+	page   string // its address
 
 	mu     sync.Mutex
 	ledger payload.Ledger
@@ -80,15 +84,18 @@ func (a *app) demo(ctx context.Context, o demoOptions) error {
 	if cfg == nil {
 		return fmt.Errorf("the demo's own configuration is refused: %v", problems)
 	}
-	g, err := gateway.Open(cfg, gateway.Options{Version: readVersion().Version, Drain: demoDrain})
+	g, err := gateway.Open(cfg, gateway.Options{Version: readVersion().Version, Drain: demoDrain, Live: true})
 	if err != nil {
 		return err
 	}
 	session := g.Stats().Buffer.Session
 
-	screen.intro(d)
 	runCtx, stop := context.WithCancel(ctx)
 	defer stop()
+	if err := d.serve(runCtx, g, cfg.Web); err != nil {
+		return errors.Join(err, g.Close())
+	}
+	screen.intro(d)
 	ended := make(chan error, 1)
 	go func() { ended <- g.Run(runCtx) }()
 	runErr := d.play(runCtx, g, screen, ended)
@@ -107,6 +114,18 @@ func (a *app) demo(ctx context.Context, o demoOptions) error {
 		return &exitError{exitFailed, fmt.Errorf("%d records did not arrive", verdict.lost)}
 	}
 	return nil
+}
+
+// serve serves the page of the demo on loopback, where everybody may look.
+func (d *demo) serve(ctx context.Context, g *gateway.Gateway, cfg web.Config) error {
+	logs := &live.Logs{}
+	server := web.New(cfg, web.Options{Files: statedir.In(filepath.Join(d.dir, "buffer")), View: g.Look(), Open: true, Logs: logs})
+	go func() { _ = server.Run(ctx) }()
+	at, err := server.Addr(ctx)
+	if err == nil {
+		d.page = "http://" + at.String()
+	}
+	return err
 }
 
 // prepare sets up everything a gateway would find in the field.

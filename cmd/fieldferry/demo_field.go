@@ -51,6 +51,7 @@ buffer: {path: %s}
 uplink:
   servers: ["mqtt://%s"]
   batch: {max_records: 100, max_delay: 200ms}
+web: {listen: "127.0.0.1:0"}
 `
 
 // demoSlaves are a meter and a pump on one pseudo-terminal.

@@ -48,6 +48,7 @@ func (s *screen) color(code, text string) string {
 
 func (s *screen) intro(d *demo) {
 	fmt.Fprintln(s.out, "fieldferry demo: a simulated engine on CAN and two Modbus slaves, an MQTT broker, a buffer on disk")
+	fmt.Fprintf(s.out, "  look at it     %s   (this machine only; no login in the demo)\n", d.page)
 	fmt.Fprintf(s.out, "  configuration  %s\n", printable(filepath.Join(d.dir, "fieldferry.yaml")))
 	fmt.Fprintf(s.out, "  see the data   fieldferry watch --server mqtt://%s\n", d.broker.Addr())
 	if d.opts.duration == 0 {

@@ -22,6 +22,9 @@ func TestDemo(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, r.stdout)
 		}
 	}
+	if !regexp.MustCompile(`look at it +http://127\.0\.0\.1:\d+ `).MatchString(r.stdout) {
+		t.Errorf("no address of the page in\n%s", r.stdout)
+	}
 	if strings.Contains(r.stdout, "\x1b") {
 		t.Error("control sequences although nobody watches")
 	}

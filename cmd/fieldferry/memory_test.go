@@ -65,10 +65,10 @@ func worstAccepted() []byte {
 	var b bytes.Buffer
 	b.WriteString("VERSION \"\"\nBU_: E\n")
 	for i := range 1 << 14 {
-		fmt.Fprintf(&b, "BO_ %d Message%d: 8 E\n SG_ First%d : 0|8@1+ (1,0) [0|255] \"rpm\" E\n SG_ Second%d : 8|8@1+ (0.125,0) [0|30] \"km/h\" E\n", 1<<31+i, i, i, i)
+		fmt.Fprintf(&b, "BO_ %d Message%d: 8 E\n SG_ First%d : 0|8@1+ (1,0) [0|255] \"rpm\" E\n SG_ Second%d : 8|8@1+ (0.125,0) [0|30] \"km/h\" E\n", uint32(1<<31)+uint32(i), i, i, i)
 	}
 	for i := range 1 << 14 {
-		fmt.Fprintf(&b, "VAL_ %d First%d", 1<<31+i, i)
+		fmt.Fprintf(&b, "VAL_ %d First%d", uint32(1<<31)+uint32(i), i)
 		for k := range 8 {
 			fmt.Fprintf(&b, " %d \"state %d of %d\"", k, k, i)
 		}

@@ -145,7 +145,8 @@ function route() {
   } catch (e) {
     page = { view: [head('This page failed'), empty('err', 'The page could not be built', String(e.message))] };
   }
-  main.replaceChildren(...flat(me.insecure ? [msg('warn', 'This page is served without TLS: passwords and sessions cross the network in the clear.'), page.view] : page.view));
+  main.replaceChildren(...flat([me.insecure && msg('warn', 'This page is served without TLS: passwords and sessions cross the network in the clear.'),
+    me.demo && msg('info', 'The demonstration: everything is simulated, and on this machine everybody may look without a login.'), page.view]));
   if (page.snapshot) page.snapshot(snapshot);
   stream.follow({ overview: take, ...(page.topics || {}) });
   scrollTo(0, 0);
