@@ -177,7 +177,8 @@ func (d *debts) observe(p, request []byte, fresh bool, now time.Time, recent *re
 		if !o.reader.Push(p) {
 			continue
 		}
-		if d.copies && recent.has(o.reader.First(), now) {
+		// What equals a reply to another request may be that one's, asked twice.
+		if first := o.reader.First(); d.copies && recent.has(first, now) || recent.copyOf(first, o.request[:], now) {
 			_ = o.reader.Reset(o.request[:])
 			continue
 		}

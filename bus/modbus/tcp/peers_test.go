@@ -96,7 +96,7 @@ func TestTransactionZero(t *testing.T) {
 			})
 			for range 2 {
 				err := p.read(t, 1, 5)
-				if (err == nil) != allowed || err != nil && !strings.Contains(err.Error(), "reply with transaction id 0 instead of ") {
+				if (err == nil) != allowed || err != nil && !strings.Contains(err.Error(), "reply with transaction id 0; if ") {
 					t.Errorf("allowed %v: %v", allowed, err)
 				}
 			}

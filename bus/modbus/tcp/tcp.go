@@ -317,8 +317,13 @@ func (t *Transporter) receive(ctx context.Context, request []byte) ([]byte, erro
 // silence is the error of a request without a reply.
 func (t *Transporter) silence(unit byte, strange int, start time.Time, extended bool) error {
 	if strange >= 0 {
-		return &rtu.MismatchError{Unit: unit, Reason: fmt.Sprintf("reply with transaction id %d instead of %d; "+
-			"if the device answers so always, set any_transaction_id: true", strange, t.last)}
+		// No id that changes: the same cause is the same error to on_change.
+		named := "transaction id 0"
+		if strange != 0 {
+			named = "a transaction id that was not sent"
+		}
+		return &rtu.MismatchError{Unit: unit, Reason: "reply with " + named +
+			"; if the device answers so always, set any_transaction_id: true"}
 	}
 	if extended {
 		return &rtu.TimeoutError{Unit: unit, Timeout: time.Since(start).Round(time.Millisecond)}
