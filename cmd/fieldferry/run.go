@@ -2,18 +2,24 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"syscall"
 
+	"fieldferry/gateway"
+	"fieldferry/gateway/bundle"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/daemon"
 	"fieldferry/gateway/journal"
 	"fieldferry/gateway/live"
+	"fieldferry/gateway/web"
 
 	"github.com/spf13/cobra"
 )
@@ -69,9 +75,14 @@ func (a *app) configOptions(o configOptions) config.Options {
 	return config.Options{Set: o.set, Getenv: a.getenv, Hostname: host, Strict: o.strict, Details: o.details}
 }
 
+type runOptions struct {
+	configOptions
+	store string
+}
+
 func (a *app) newRunCommand() *cobra.Command {
 	var (
-		opts          configOptions
+		opts          runOptions
 		level, format string
 	)
 	c := &cobra.Command{
@@ -83,12 +94,13 @@ func (a *app) newRunCommand() *cobra.Command {
 		},
 	}
 	opts.addFlags(c)
+	c.Flags().StringVar(&opts.store, "config-store", "", "`DIR` to keep configurations that ran in; default: config in $STATE_DIRECTORY, else none")
 	c.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	c.Flags().StringVar(&format, "log-format", "text", "text or json")
 	return c
 }
 
-func (a *app) run(ctx context.Context, opts configOptions, level, format string) error {
+func (a *app) run(ctx context.Context, opts runOptions, level, format string) error {
 	log, err := a.newDaemonLog(level, format)
 	if err != nil {
 		return err
@@ -103,20 +115,54 @@ func (a *app) run(ctx context.Context, opts configOptions, level, format string)
 	hangup := make(chan os.Signal, 1) // those that come meanwhile are one
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	d := &lifecycle{app: a, opts: opts, log: log, version: readVersion(), up: make(chan struct{}, 1), store: daemon.In(a.stateDirectory())}
-	d.page.site = site{app: a, opts: opts, logs: logs}
-	cfg, wrong, err := d.first()
+	d, err := daemon.Start(a.daemonOptions(opts, log, logs))
+	if errors.Is(err, daemon.ErrUnusable) {
+		return &exitError{code: exitUsage}
+	}
 	if err != nil {
 		return err
 	}
-	d.watchdog = watchdog{half: a.watchdogTime() / 2, notify: d.notify}
-	if err := d.open(cfg); err != nil {
-		return err
-	}
-	if len(wrong) > 0 {
-		d.gateway.ConfigRejected(wrong)
-	}
-	err = d.run(ctx, hangup)
+	err = d.Run(ctx, hangup)
 	log.Info("stopped")
 	return err
+}
+
+func (a *app) daemonOptions(opts runOptions, log *slog.Logger, logs *live.Logs) daemon.Options {
+	version := readVersion()
+	notify := func(state string) {
+		if err := a.notifySystemd(state); err != nil {
+			log.Warn("systemd could not be told", "state", state, "error", err)
+		}
+	}
+	dog := &watchdog{half: a.watchdogTime() / 2, notify: notify}
+	return daemon.Options{
+		Path:    opts.path,
+		Config:  func() config.Options { return a.configOptions(opts.configOptions) },
+		Store:   daemon.In(a.configStore(opts.store)),
+		Log:     log,
+		Logs:    logs,
+		Gateway: gateway.Options{Version: version.Version, Built: version.built, Control: a.runtimeSocket(), Alive: dog.alive},
+		Notify:  notify,
+		Reload:  func() { notify(reloading()) },
+		Ping:    dog.ping,
+		Print:   func(p config.Problem) { fmt.Fprintln(a.stderr, p) },
+		Bundle: func(ctx context.Context, w io.Writer, v web.View, o web.BundleOptions) error {
+			cfg, problems := a.loadQuietly(opts.configOptions)
+			parts := append(a.commonParts(opts.configOptions, cfg, problems), liveParts(v, logs, o.Data)...)
+			return bundle.Write(ctx, w, parts, maskOf(cfg, o.Mask))
+		},
+	}
+}
+
+// configStore is where whole configurations are kept for the next start: in the
+// named directory, or in the one that the service manager has made for the
+// daemon's state; empty: nowhere.
+func (a *app) configStore(named string) string {
+	if named != "" {
+		return named
+	}
+	if state := a.stateDirectory(); state != "" {
+		return filepath.Join(state, "config")
+	}
+	return ""
 }

@@ -27,6 +27,7 @@ type Config struct {
 	places map[string]place
 	text   Secret // of the file, as it was read
 	files  []File
+	copies map[string]string // see Options.Parts
 }
 
 // Gateway is what identifies this device.
@@ -107,7 +108,7 @@ type Options struct {
 	// Details reports everything odd in DBC files, not just how much.
 	Details bool
 	// Parts are where copies of files are that are to be read in the place of
-	// those the configuration names, by the names of these, resolved; nil: none.
+	// those the configuration names, by the absolute names of these; nil: none.
 	// A template that has no copy is one of fieldferry's own.
 	Parts map[string]string
 	// Now is the time certificates are judged by; zero: not judged.
@@ -175,7 +176,7 @@ func (l *loader) load(data []byte) (*Config, []Problem) {
 			l.problems = append(l.problems, cfg.Problem(path, what, fix, true))
 		}
 	}
-	cfg.text, cfg.files = NewSecret(string(data)), l.files
+	cfg.text, cfg.files, cfg.copies = NewSecret(string(data)), l.files, l.opts.Parts
 	return cfg, append(sorted(l.problems), l.foreign...)
 }
 
@@ -221,7 +222,7 @@ func (c *Config) Same(other *Config) bool {
 	a, b := *c, *other
 	a.places, b.places = nil, nil
 	a.text, b.text = Secret{}, Secret{}
-	a.files, b.files = nil, nil
+	a.files, b.files, a.copies, b.copies = nil, nil, nil, nil
 	return reflect.DeepEqual(a, b)
 }
 

@@ -1,9 +1,13 @@
 package config
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"io/fs"
+	"path/filepath"
 	"slices"
+
+	"fieldferry/bus/can/dbc"
 )
 
 // File is a file or directory that a configuration names.
@@ -25,9 +29,40 @@ const (
 	FileDir                        // the directory of templates
 )
 
+// Absolute is the path from the root on.
+func (f File) Absolute() string { return absolute(f.Path) }
+
 // Files are the files that the configuration names, itself first.
 func (c *Config) Files() []File {
 	return append([]File{{Path: c.file}}, c.files...)
+}
+
+// ReadPart returns what is in a part of the configuration now, or in the copy
+// that was read in its place.
+func (c *Config) ReadPart(f File) ([]byte, error) {
+	data, _, err := readRegular(cmp.Or(c.copies[absolute(f.Path)], f.Path), dbc.DefaultMaxSize)
+	if err == nil && sha256.Sum256(data) != f.Sum {
+		if data, _, other := readRegular(f.Path, dbc.DefaultMaxSize); other == nil {
+			return data, nil // the site's authorities are read, not the copy, as long as they can be used
+		}
+	}
+	return data, err
+}
+
+// ReadFile returns a configuration file as it is now.
+func ReadFile(path string) ([]byte, error) {
+	data, _, err := readRegular(path, maxFileSize)
+	return data, err
+}
+
+// copyOf is where the copy of a part is; empty: there is none.
+func (l *loader) copyOf(path string) string { return l.opts.Parts[absolute(path)] }
+
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // names notes that the value names a file.
@@ -47,11 +82,7 @@ func (v value) located() {
 
 // part returns what is in a part of the configuration, or in the copy of it.
 func (l *loader) part(key, path string, limit int64) ([]byte, fs.FileInfo, error) {
-	from := path
-	if kept, ok := l.opts.Parts[path]; ok {
-		from = kept
-	}
-	data, info, err := readRegular(from, limit)
+	data, info, err := readRegular(cmp.Or(l.copyOf(path), path), limit)
 	if err == nil {
 		l.noteFile(File{Key: key, Path: path, Kind: FilePart, Sum: sha256.Sum256(data)})
 	}
@@ -69,7 +100,7 @@ func (l *loader) noteFile(f File) {
 func (l *loader) keptCA(v value, path string) string {
 	use := path
 	_, text, bad := readCerts(path)
-	if kept, ok := l.opts.Parts[path]; ok && bad != nil {
+	if kept := l.copyOf(path); kept != "" && bad != nil {
 		use = kept
 		_, text, bad = readCerts(kept)
 	}

@@ -120,7 +120,7 @@ func embeddedPath(name string) string { return "template:" + name }
 func (l *loader) templateText(name string) (data []byte, file string, err error) {
 	if l.templates != "" {
 		file = filepath.Join(l.templates, name+templateSuffix)
-		if l.opts.Parts != nil && l.opts.Parts[file] == "" {
+		if l.opts.Parts != nil && l.copyOf(file) == "" {
 			err = fs.ErrNotExist // it was not there when the copies were made
 		} else if data, _, err = l.part("templates", file, maxFileSize); !errors.Is(err, fs.ErrNotExist) {
 			return data, file, err

@@ -1,124 +1,253 @@
-// Package daemon keeps what outlives one gateway: the configuration that last
-// worked, for the start at which the file does not.
-//
-// # Promise
-//
-// A configuration is replaced whole or not at all, and is on disk when Keep
-// has returned. The file that somebody has written is never changed.
-//
-// # Caveats
-//
-// Only the text of the file is kept. The files that it names (DBC files,
-// templates, certificates) are read where they are.
 package daemon
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
+	"io/fs"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"time"
 
+	"fieldferry/bus/can/dbc"
 	"fieldferry/gateway/config"
-
-	"golang.org/x/sys/unix"
 )
 
-// confirmed is the configuration that last ran.
-const confirmed = "confirmed.yaml"
+// Names in the store.
+const (
+	stateFile  = "state.json"
+	textFile   = "config.yaml"
+	manifest   = "manifest.json"
+	partPrefix = "part-"
+)
 
-// maxSize bounds what is read: a configuration has at most 1 MiB.
-const maxSize = 1 << 20
+// Limits of what is read out of the store.
+const (
+	maxState    = 1 << 20
+	maxText     = 1 << 20
+	maxManifest = 1 << 20
+	maxPart     = dbc.DefaultMaxSize
+	maxHistory  = 10
+)
 
-// Store is a directory of configurations. The zero value keeps nothing.
-type Store struct{ dir string }
-
-// In returns the store below the state directory of the service; empty: there
-// is none, and nothing is kept.
-func In(state string) Store {
-	if state == "" {
-		return Store{}
-	}
-	return Store{filepath.Join(state, "config")}
+// Store is a directory of whole configurations, each the file with the DBC
+// files, templates and authorities that it takes in, named by the SHA-256 of
+// all of it; and one small file that says what they are to the gateway. The
+// zero value keeps nothing. It belongs to one goroutine.
+type Store struct {
+	dir  string
+	step func(string) // called before every change on disk; tests end the process there
 }
 
-// Keep stores the text of a configuration that runs. The same text again
-// writes nothing.
-func (s Store) Keep(text []byte) error {
+// In returns the store in a directory, which is made when there is something
+// to keep; empty: nothing is kept.
+func In(dir string) Store { return Store{dir: dir} }
+
+// State says what the configurations of a store are to the gateway. Its zero
+// value is that of an empty store.
+type State struct {
+	Confirmed string  `json:"confirmed,omitempty"` // the one that last ran
+	Previous  string  `json:"previous,omitempty"`  // the one before it
+	Pending   string  `json:"pending,omitempty"`   // one that is being put in its place
+	Site      string  `json:"site,omitempty"`      // SHA-256 of the site's file that Confirmed runs in the place of; empty: it is that file
+	By        string  `json:"by,omitempty"`        // who has put Confirmed in its place
+	History   []Entry `json:"history,omitempty"`   // the newest last
+}
+
+// Entry is one thing that became of a configuration.
+type Entry struct {
+	Time   time.Time `json:"time"`
+	ID     string    `json:"id"`
+	By     string    `json:"by"`
+	Result Result    `json:"result"`
+	Why    string    `json:"why,omitempty"`
+}
+
+// Result is what became of a configuration.
+type Result string
+
+// The results.
+const (
+	Confirmed   Result = "confirmed"
+	Rejected    Result = "rejected"    // it could not be opened
+	RolledBack  Result = "rolled_back" // it opened and did not prove itself
+	Interrupted Result = "interrupted" // the process ended before it was confirmed
+)
+
+// kept is a configuration of the store: its text, and where its parts are.
+type kept struct {
+	text  []byte
+	parts map[string]string // by the path that the configuration names
+}
+
+// contents is the manifest of a configuration.
+type contents struct {
+	Text  string            `json:"text"`            // SHA-256 of the file
+	Parts map[string]string `json:"parts,omitempty"` // SHA-256 by the path that it names
+}
+
+var isID = regexp.MustCompile(`^[0-9a-f]{64}$`)
+
+func sum(b []byte) string {
+	s := sha256.Sum256(b)
+	return hex.EncodeToString(s[:])
+}
+
+// State returns what the store says. A store that is not there, or whose file
+// cannot be read, says nothing.
+func (s Store) State() (st State) {
+	d, err := openFolder(s.dir)
+	if err != nil {
+		return State{}
+	}
+	defer d.close()
+	text, err := d.read(stateFile, maxState)
+	if err != nil || json.Unmarshal(text, &st) != nil {
+		return State{}
+	}
+	for _, id := range []*string{&st.Confirmed, &st.Previous, &st.Pending} {
+		if !isID.MatchString(*id) {
+			*id = ""
+		}
+	}
+	return st
+}
+
+// Set replaces the state, whole or not at all, and removes the configurations
+// that it no longer names.
+func (s Store) Set(st State) error {
 	if s.dir == "" {
 		return nil
 	}
-	if old, err := s.read(); err == nil && bytes.Equal(old, text) {
+	if n := len(st.History) - maxHistory; n > 0 {
+		st.History = st.History[n:]
+	}
+	text, err := json.MarshalIndent(st, "", "  ")
+	if err != nil {
+		return err
+	}
+	d, err := makeFolder(s.dir, s.step)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	if old, err := d.read(stateFile, maxState); err == nil && bytes.Equal(old, text) {
 		return nil
 	}
-	if err := os.Mkdir(s.dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := d.replace(stateFile, text); err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(s.dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
-	const temp = "." + confirmed + ".new"
-	if err := root.Remove(temp); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	f, err := root.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
-		err = root.Rename(temp, confirmed)
-	}
-	if err != nil {
-		_ = root.Remove(temp)
-		return err
-	}
-	dir, err := root.Open(".")
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	d.sweep(func(id string) bool { return slices.Contains([]string{st.Confirmed, st.Previous, st.Pending}, id) })
+	return nil
 }
 
-// Last returns the configuration that last ran, nil when there is none that
-// can be used. Relative paths are relative to the directory of name.
-func (s Store) Last(name string, opts config.Options) *config.Config {
-	text, err := s.read()
-	if err != nil {
-		return nil
-	}
-	cfg, _ := config.Parse(name, text, opts)
-	return cfg
-}
-
-func (s Store) read() ([]byte, error) {
+// Put copies a configuration with its parts into the store and returns its
+// name; all of it is on disk then. A part that has changed since cfg was read
+// is an error: what would be kept is not what runs.
+func (s Store) Put(cfg *config.Config) (id string, err error) {
 	if s.dir == "" {
-		return nil, os.ErrNotExist
+		return "", nil
 	}
-	root, err := os.OpenRoot(s.dir)
+	c := contents{Text: sum(cfg.Text()), Parts: map[string]string{}}
+	for _, f := range cfg.Files() {
+		if f.Kind == config.FilePart {
+			c.Parts[f.Absolute()] = hex.EncodeToString(f.Sum[:])
+		}
+	}
+	list, err := json.Marshal(c)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	defer root.Close()
-	return readIn(root, confirmed)
+	id = sum(list)
+	d, err := makeFolder(s.dir, s.step)
+	if err != nil {
+		return "", err
+	}
+	defer d.close()
+	if _, err := s.get(d, id); err == nil {
+		return id, nil
+	}
+	return id, d.putFolder(id, func(in *folder) error {
+		if err := in.create(textFile, cfg.Text()); err != nil {
+			return err
+		}
+		for _, f := range cfg.Files() {
+			if f.Kind != config.FilePart {
+				continue
+			}
+			want := hex.EncodeToString(f.Sum[:])
+			if in.has(partPrefix + want) {
+				continue
+			}
+			data, err := cfg.ReadPart(f)
+			if err != nil {
+				return err
+			}
+			if sum(data) != want {
+				return fmt.Errorf("%s has changed meanwhile; reload", f.Path)
+			}
+			if err := in.create(partPrefix+want, data); err != nil {
+				return err
+			}
+		}
+		return in.create(manifest, list)
+	})
 }
 
-// readIn returns a regular file; it waits for no pipe.
-func readIn(root *os.Root, name string) ([]byte, error) {
-	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+// Get returns a configuration of the store, after a look at every byte of it.
+func (s Store) Get(id string) (*kept, error) {
+	d, err := openFolder(s.dir)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, fmt.Errorf("%s is not a regular file", name))
+	defer d.close()
+	return s.get(d, id)
+}
+
+var errDamaged = errors.New("the copy is damaged")
+
+func (s Store) get(d *folder, id string) (*kept, error) {
+	if !isID.MatchString(id) {
+		return nil, fs.ErrNotExist
 	}
-	text, err := io.ReadAll(io.LimitReader(f, maxSize+1))
-	if err == nil && len(text) > maxSize {
-		err = fmt.Errorf("%s has more than %d bytes", name, maxSize)
+	in, err := d.open(id)
+	if err != nil {
+		return nil, err
 	}
-	return text, err
+	defer in.close()
+	list, err := in.read(manifest, maxManifest)
+	if err != nil {
+		return nil, err
+	}
+	var c contents
+	if err := json.Unmarshal(list, &c); err != nil || sum(list) != id {
+		return nil, errDamaged
+	}
+	k := &kept{parts: map[string]string{}}
+	if k.text, err = in.read(textFile, maxText); err != nil || sum(k.text) != c.Text {
+		return nil, errors.Join(errDamaged, err)
+	}
+	for path, want := range c.Parts {
+		data, err := in.read(partPrefix+want, maxPart)
+		if err != nil || sum(data) != want {
+			return nil, errors.Join(errDamaged, err)
+		}
+		k.parts[path] = filepath.Join(s.dir, id, partPrefix+want)
+	}
+	return k, nil
+}
+
+// load parses a configuration of the store. Relative paths in it are relative
+// to the directory of name.
+func (s Store) load(id, name string, opts config.Options) (*config.Config, []config.Problem) {
+	k, err := s.Get(id)
+	if err != nil {
+		return nil, []config.Problem{{File: name, What: "no copy of the configuration can be read: " + err.Error()}}
+	}
+	opts.Parts = k.parts
+	return config.Parse(name, k.text, opts)
 }

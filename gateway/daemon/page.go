@@ -1,11 +1,10 @@
-package main
+package daemon
 
 import (
 	"context"
 	"errors"
 	"io"
 	"log/slog"
-	"os"
 	"reflect"
 	"sync/atomic"
 	"time"
@@ -13,7 +12,6 @@ import (
 	"fieldferry/bus/modbus"
 	"fieldferry/bus/modbus/rtu"
 	"fieldferry/gateway"
-	"fieldferry/gateway/bundle"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/live"
 	"fieldferry/gateway/payload"
@@ -93,28 +91,38 @@ func (l *looking) fault(err error) {
 	}
 }
 
-// site is the configuration and the log of the daemon, for those who look.
-type site struct {
-	app  *app
-	opts configOptions
-	view web.View
-	logs *live.Logs
-	read time.Time // when the configuration in use was read
+// running is which configuration runs, for those who look.
+type running struct {
+	sum  string
+	read time.Time
+}
+
+// page is the web server of the daemon. It outlives a change of the
+// configuration.
+type page struct {
+	looking looking
+	d       *Daemon // its options only
+	running atomic.Pointer[running]
+	cfg     web.Config
+	dir     string // buffer.path of its accounts
+	stop    func()
 }
 
 // Config implements [web.Configs].
-func (s *site) Config() (web.ConfigText, error) {
-	text, err := os.ReadFile(s.opts.path)
+func (p *page) Config() (web.ConfigText, error) {
+	path := p.d.opts.Path
+	text, err := config.ReadFile(path)
 	if err != nil {
 		return web.ConfigText{}, err
 	}
-	return web.ConfigText{Path: s.opts.path, Text: string(config.Redact(text)), SHA256: web.Sum(text), Read: s.read.UTC(),
-		Running: true, Problems: s.Check(text)}, nil
+	now := p.running.Load()
+	return web.ConfigText{Path: path, Text: string(config.Redact(text)), SHA256: web.Sum(text), Read: now.read,
+		Running: now.sum == sum(text), Problems: p.Check(text)}, nil
 }
 
 // Check implements [web.Configs].
-func (s *site) Check(text []byte) (list []web.ConfigProblem) {
-	_, problems := config.Parse(s.opts.path, text, s.app.configOptions(s.opts))
+func (p *page) Check(text []byte) (list []web.ConfigProblem) {
+	_, problems := config.Parse(p.d.opts.Path, text, p.d.opts.Config())
 	for _, p := range problems {
 		p = p.Public()
 		list = append(list, web.ConfigProblem{Line: p.Line, Column: p.Col, Key: p.Path, What: p.What, Fix: p.Fix, Warning: p.Warning})
@@ -123,27 +131,17 @@ func (s *site) Check(text []byte) (list []web.ConfigProblem) {
 }
 
 // bundle writes the support bundle of the running daemon.
-func (s *site) bundle(ctx context.Context, w io.Writer, o web.BundleOptions) error {
-	cfg, problems := s.app.loadQuietly(s.opts)
-	parts := append(s.app.commonParts(s.opts, cfg, problems), liveParts(s.view, s.logs, o.Data)...)
-	return bundle.Write(ctx, w, parts, maskOf(cfg, o.Mask))
-}
-
-// page is the web server of the daemon. Its zero value serves nothing.
-type page struct {
-	looking looking
-	site    site
-	cfg     web.Config
-	dir     string // buffer.path of its accounts
-	stop    func()
+func (p *page) bundle(ctx context.Context, w io.Writer, o web.BundleOptions) error {
+	return p.d.opts.Bundle(ctx, w, &p.looking, o)
 }
 
 // follow makes the page show a gateway, and starts the server again if its
 // configuration has changed.
-func (p *page) follow(g *gateway.Gateway, cfg web.Config, dir string, log *slog.Logger) {
-	p.site.read, p.site.view = time.Now(), &p.looking
+func (p *page) follow(g *gateway.Gateway, c *config.Config, log *slog.Logger) {
+	p.running.Store(&running{sum(c.Text()), time.Now().UTC()})
 	p.looking.now.Store(g.Look())
 	p.looking.gateway.Store(g)
+	cfg, dir := c.Web, c.Buffer.Dir
 	if p.stop != nil && (!reflect.DeepEqual(p.cfg, cfg) || p.dir != dir) {
 		p.end()
 	}
@@ -153,8 +151,7 @@ func (p *page) follow(g *gateway.Gateway, cfg web.Config, dir string, log *slog.
 	}
 	server := web.New(cfg, web.Options{
 		Log: log.With("part", "web"), Files: statedir.In(dir), View: &p.looking, Reader: &p.looking,
-		Configs: &p.site, Logs: p.site.logs, Bundle: p.site.bundle,
-		Audit: p.looking.audit, Fault: p.looking.fault,
+		Configs: p, Logs: p.d.opts.Logs, Bundle: p.bundle,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

@@ -1,0 +1,256 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"fieldferry/gateway/config"
+	"fieldferry/gateway/live"
+)
+
+// Actor is who puts a configuration in place.
+type Actor string
+
+// ByFile is whoever has written the site's file.
+const ByFile Actor = "file"
+
+// ApplyError says that a candidate does not run, and that the former
+// configuration does.
+type ApplyError struct {
+	Result   Result
+	Problems []config.Problem // what is wrong with its text
+	Err      error            // why it could not be used
+}
+
+func (e *ApplyError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("the configuration was %s, the former one runs: %v", e.Result.words(), e.Err)
+	}
+	for _, p := range e.Problems {
+		if !p.Warning {
+			return fmt.Sprintf("the configuration was %s: %s", e.Result.words(), p.Public())
+		}
+	}
+	return "the configuration was " + e.Result.words()
+}
+
+func (e *ApplyError) Unwrap() error { return e.Err }
+
+func (r Result) words() string {
+	if r == RolledBack {
+		return "rolled back"
+	}
+	return string(r)
+}
+
+// Apply puts a candidate in the place of the configuration that runs, and
+// returns when it is confirmed, or with an *[ApplyError] when the former one
+// runs again. With watch the candidate has to prove itself within that time:
+// the broker has acknowledged something, no source that delivered before is
+// down, and no alarm of severity error is new. Relative paths in the candidate
+// are relative to the directory of the site's file.
+//
+// A candidate that is confirmed runs, also after a start, until the site's file
+// is changed. When ctx ends sooner the change goes on without the caller.
+func (d *Daemon) Apply(ctx context.Context, candidate []byte, by Actor, watch time.Duration) error {
+	done := make(chan error, 1)
+	c := &change{text: candidate, by: by, watch: watch, done: done}
+	select {
+	case d.applies <- c:
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-d.ended:
+		return ErrStopped
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// candidate checks what is to be applied and copies it into the store. It
+// returns nil when that is the end of it.
+func (d *Daemon) candidate(c *change) *change {
+	cfg, problems := config.Parse(d.opts.Path, c.text, d.opts.Config())
+	if cfg == nil {
+		c.reply(&ApplyError{Result: Rejected, Problems: problems})
+		return nil
+	}
+	if cfg.Same(d.now.cfg) {
+		c.reply(nil)
+		return nil
+	}
+	file, _ := config.ReadFile(d.opts.Path) // one that is not there is replaced as well
+	c.cfg = cfg
+	if c.site = sum(file); c.site == sum(c.text) {
+		c.site, c.by = "", ByFile
+	} else {
+		c.note = placed(c.by)
+	}
+	var err error
+	if c.id, err = d.opts.Store.Put(cfg); err == nil && c.id == "" && c.watch > 0 {
+		err = errors.New("there is no directory to keep the former configuration in; name one with --config-store")
+	}
+	if err != nil {
+		c.reply(&ApplyError{Result: Rejected, Err: fmt.Errorf("it cannot be kept: %w", err)})
+		return nil
+	}
+	d.log.Info("a configuration is put in place", "by", c.by, "watch", c.watch)
+	return c
+}
+
+// reread reads the file again and returns what it says, if that can be used
+// and is not what is in use.
+func (d *Daemon) reread() *change {
+	d.opts.Reload()
+	cfg, problems := config.Load(d.opts.Path, d.opts.Config())
+	var wrong []string
+	for _, p := range problems {
+		said := p.Public().String()
+		if p.Warning {
+			d.log.Warn(said)
+			continue
+		}
+		wrong = append(wrong, said)
+		d.log.Error(said)
+	}
+	path := d.opts.Path
+	switch {
+	case cfg != nil && d.now.site != "" && sum(cfg.Text()) == d.now.site:
+		d.log.Info("the file is the one that another configuration was put in the place of; change it to use it again", "config", path, "by", d.now.by)
+	case cfg == nil:
+		d.log.Error("the new configuration was not taken, the old one goes on", "config", path, "problems", len(wrong))
+		d.gateway.ConfigRejected(wrong)
+	case cfg.Same(d.now.cfg):
+		d.log.Info("the configuration is the same", "config", path)
+		d.gateway.ConfigAccepted()
+		d.take(cfg)
+	default:
+		d.log.Info("the configuration has changed", "config", path)
+		c := &change{cfg: cfg, by: ByFile}
+		var err error
+		if c.id, err = d.opts.Store.Put(cfg); err != nil {
+			d.log.Warn("the new configuration could not be kept; it is used all the same", "error", err)
+		}
+		return c
+	}
+	d.opts.Notify("READY=1")
+	return nil
+}
+
+// take notes that what runs is what the file says.
+func (d *Daemon) take(cfg *config.Config) {
+	d.now = &change{cfg: cfg, by: ByFile}
+	d.confirm()
+}
+
+// replace opens a gateway for next, or again for what ran before if that
+// cannot be done. An error means that neither can be opened.
+func (d *Daemon) replace(next *change) error {
+	d.opts.Ping()
+	old, before := d.now, d.gateway.Look().Snapshot()
+	err := d.stage(next)
+	if err == nil {
+		err = d.try(next, old)
+	}
+	if err == nil {
+		d.opened(next, old, before)
+		return nil
+	}
+	d.opts.Ping()
+	if next.back != nil {
+		return err
+	}
+	d.log.Error("the new configuration cannot be used, the old one goes on", "error", err)
+	if err := d.open(old); err != nil {
+		return err
+	}
+	d.failed = &Entry{ID: next.id, By: string(next.by), Result: Rejected, Why: err.Error()}
+	d.gateway.ConfigRejected([]string{err.Error()})
+	next.reply(&ApplyError{Result: Rejected, Err: err})
+	return nil
+}
+
+// stage notes in the store that a candidate is being put in place. From here on
+// a start runs the former one, until it is confirmed.
+func (d *Daemon) stage(next *change) error {
+	if next.back != nil || next.id == "" {
+		return nil
+	}
+	st := d.opts.Store.State()
+	st.Pending = next.id
+	err := d.opts.Store.Set(st)
+	if err != nil && next.watch == 0 {
+		d.log.Warn("the new configuration could not be noted; it is used all the same", "error", err)
+		return nil
+	}
+	return err
+}
+
+// try opens the gateway of next. A new buffer that takes no records is none.
+func (d *Daemon) try(next, old *change) error {
+	left := d.gateway.Stats().Buffer.Pending
+	moved := next.cfg.Buffer.Dir != old.cfg.Buffer.Dir
+	if err := d.open(next); err != nil {
+		return err
+	}
+	if st := d.gateway.Stats().Buffer; moved && st.Session == 0 && next.back == nil {
+		_ = d.gateway.Close() // it has taken nothing yet
+		return errors.New("buffer.path cannot be used: " + st.Fault)
+	}
+	if moved && left > 0 {
+		d.log.Warn("records stay behind in the old buffer; they are sent when buffer.path names it again", "directory", old.cfg.Buffer.Dir, "records", left)
+	}
+	return nil
+}
+
+// opened goes on with a candidate whose gateway is open, or with the former
+// configuration after it.
+func (d *Daemon) opened(next, old *change, before *live.Snapshot) {
+	d.trial = nil
+	switch {
+	case next.back != nil:
+		why := next.back
+		next.back = nil
+		d.gateway.ConfigRejected([]string{why.Error()})
+		next.reply(&ApplyError{Result: RolledBack, Err: why})
+	case next.watch > 0:
+		d.trial = &trial{of: next, former: old, before: before}
+	}
+}
+
+// confirm notes in the store that what runs is to run from now on.
+func (d *Daemon) confirm() {
+	st := d.opts.Store.State()
+	now := time.Now().UTC()
+	id, err := d.opts.Store.Put(d.now.cfg)
+	if err != nil {
+		d.log.Warn("the configuration could not be kept for a start at which the file is wrong", "error", err)
+		id = st.Confirmed
+	}
+	if st.Pending != "" && st.Pending != id {
+		e := d.failed
+		if e == nil {
+			e = &Entry{ID: st.Pending, Result: Interrupted}
+		}
+		e.Time = now
+		st.History = append(st.History, *e)
+	}
+	if st.Confirmed != id {
+		st.Previous, st.Confirmed = st.Confirmed, id
+		st.History = append(st.History, Entry{Time: now, ID: id, By: string(d.now.by), Result: Confirmed})
+	}
+	if err == nil {
+		st.Site, st.By = d.now.site, string(d.now.by)
+	}
+	st.Pending, d.failed = "", nil
+	d.step("confirm")
+	if err := d.opts.Store.Set(st); err != nil {
+		d.log.Warn("it could not be noted which configuration runs", "error", err)
+	}
+	d.now.reply(nil)
+}

@@ -1,0 +1,277 @@
+// Package daemon runs one gateway after the other: the one that the
+// configuration asks for, and another one in its place when that has changed.
+//
+// # Nouns
+//
+// The site's file is what somebody has written; it is never changed. A candidate
+// is a configuration that is to take the place of the one that runs. The [Store]
+// holds whole configurations: the one that last ran, the one before it, and the
+// one that is being put in place.
+//
+// # Promise
+//
+// After a crash or a power cut at any moment either the former or the new
+// configuration runs, whole. A configuration that cannot be read, or whose
+// gateway cannot be opened, does not keep the gateway from what it did before.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"fieldferry/gateway"
+	"fieldferry/gateway/config"
+	"fieldferry/gateway/live"
+	"fieldferry/gateway/web"
+)
+
+// Options are what a daemon takes from the program around it. All functions
+// must be given.
+type Options struct {
+	Path    string                                                              // of the site's file
+	Config  func() config.Options                                               // the surroundings, asked at every reading
+	Store   Store                                                               // what outlives the process
+	Log     *slog.Logger                                                        // of the gateways too
+	Logs    *live.Logs                                                          // the last lines of Log, for the page
+	Gateway gateway.Options                                                     // Version, Built, Control and Alive
+	Notify  func(state string)                                                  // the service manager's
+	Reload  func()                                                              // a reload begins; READY=1 ends it
+	Ping    func()                                                              // a sign of life between two gateways
+	Print   func(config.Problem)                                                // what is wrong with the file at the start
+	Bundle  func(context.Context, io.Writer, web.View, web.BundleOptions) error // the support bundle
+}
+
+// ErrUnusable says that there is no configuration to start with. What is wrong
+// with the file has been printed.
+var ErrUnusable = errors.New("the configuration cannot be used")
+
+// ErrStopped says that the daemon has ended before a candidate was confirmed.
+var ErrStopped = errors.New("the daemon stops")
+
+// Daemon is a gateway that can be replaced. [Daemon.Apply] may be called from
+// any goroutine, all else from one.
+type Daemon struct {
+	opts    Options
+	log     *slog.Logger
+	up      chan struct{} // one for each gateway that is ready
+	applies chan *change
+	ended   chan struct{}
+	page    page
+
+	now     *change // what runs
+	gateway *gateway.Gateway
+	trial   *trial // it has to prove itself; nil: it is confirmed
+	failed  *Entry // what became of the candidate in whose place it runs; nil: there was none
+}
+
+// change is a configuration that runs, or is to run.
+type change struct {
+	cfg   *config.Config
+	by    Actor
+	note  string // what runs and why, when it is not the site's file
+	site  string // see [State].Site
+	watch time.Duration
+
+	text []byte     // of a candidate that is not checked yet
+	done chan error // hears what became of it; nil: nobody waits
+	back error      // it is the way back from a candidate that has not proved itself, and why
+	id   string     // in the store
+}
+
+// reply says what became of a candidate.
+func (c *change) reply(err error) {
+	if c.done != nil {
+		c.done <- err
+		c.done = nil
+	}
+}
+
+// Start opens the gateway of the site's file, or of what is to run in its place.
+func Start(o Options) (*Daemon, error) {
+	d := &Daemon{opts: o, log: o.Log, up: make(chan struct{}, 1), applies: make(chan *change), ended: make(chan struct{})}
+	d.page.d = d
+	return d, d.start()
+}
+
+// start tries what could run, in order, until one opens.
+func (d *Daemon) start() error {
+	var wrong []string
+	var first error
+	for i, c := range d.choices(&wrong) {
+		err := d.open(c)
+		if err == nil {
+			if i > 0 || len(wrong) > 0 {
+				d.log.Error(instead(c), "config", d.opts.Path, "problems", len(wrong))
+				d.gateway.ConfigRejected(wrong)
+			}
+			return nil
+		}
+		wrong = append(wrong, err.Error())
+		d.log.Error("the gateway cannot be opened", "error", err)
+		first = firstOf(first, err)
+	}
+	return firstOf(first, ErrUnusable)
+}
+
+// instead says what runs in the place of what should.
+func instead(c *change) string {
+	if c.by == ByFile && c.note == "" {
+		return "what was put in the place of the file cannot be used; the file is used"
+	}
+	return "the one that last ran is used instead: " + c.note
+}
+
+// firstOf is the first error there is.
+func firstOf(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// choices are the configurations that could run, the best first, and what is
+// wrong with those that cannot.
+func (d *Daemon) choices(wrong *[]string) (list []*change) {
+	st := d.opts.Store.State()
+	text, _ := config.ReadFile(d.opts.Path)
+	former := &change{by: Actor(st.By), site: st.Site}
+	load := func() {
+		former.cfg, _ = d.opts.Store.load(st.Confirmed, d.opts.Path, d.opts.Config())
+		if former.cfg != nil {
+			list = append(list, former)
+		}
+	}
+	switch {
+	case st.Pending != "" && st.Confirmed != "":
+		former.note = "the configuration that last ran: the process ended while another one was being put in its place"
+		if load(); len(list) > 0 {
+			*wrong = append(*wrong, "the process ended while a configuration was being put in place; reload to try it again")
+		}
+	case st.Site != "" && sum(text) == st.Site:
+		former.note = placed(former.by)
+		load()
+	}
+	ours := len(list) > 0 // whatever is wrong with the file, it is not what is to run
+	cfg, problems := config.Load(d.opts.Path, d.opts.Config())
+	if cfg != nil {
+		list = append(list, &change{cfg: cfg, by: ByFile})
+	}
+	if !ours && st.Confirmed != "" {
+		former.note = "the configuration that last ran, because the file cannot be used"
+		load()
+	}
+	d.say(problems, ours, cfg == nil && len(list) > 0, wrong)
+	return list
+}
+
+// placed is the note of a configuration that runs in the place of the file.
+func placed(by Actor) string {
+	return fmt.Sprintf("put in the place of the file by %s; a change of the file takes over", by)
+}
+
+// say reports what is wrong with the file at the start: to the person who
+// started it, or, if the gateway runs all the same, to the log and the alarm.
+func (d *Daemon) say(problems []config.Problem, ours, instead bool, wrong *[]string) {
+	for _, p := range problems {
+		switch {
+		case ours:
+		case !instead:
+			d.opts.Print(p)
+		case !p.Warning:
+			said := p.Public().String()
+			*wrong = append(*wrong, said)
+			d.log.Error(said)
+		}
+	}
+}
+
+// open opens the gateway of c; then c is what runs.
+func (d *Daemon) open(c *change) error {
+	o := d.opts.Gateway
+	o.Log, o.Ready, o.Live = d.log, d.ready, c.cfg.Web.Listen != ""
+	o.State = func(sentence string) { d.opts.Notify("STATUS=" + sentence) }
+	o.Config = live.Config{Path: d.opts.Path, Read: time.Now().UTC(), SHA256: sum(c.cfg.Text()), Note: c.note}
+	d.step("open")
+	g, err := gateway.Open(c.cfg, o)
+	if err == nil {
+		d.now, d.gateway = c, g
+		d.page.follow(g, c.cfg, d.log)
+	}
+	return err
+}
+
+func (d *Daemon) ready() {
+	d.log.Info("ready", "version", d.opts.Gateway.Version, "config", d.opts.Path)
+	d.opts.Notify("READY=1")
+	d.up <- struct{}{}
+}
+
+// step is where a test may end the process.
+func (d *Daemon) step(what string) {
+	if d.opts.Store.step != nil {
+		d.opts.Store.step(what)
+	}
+}
+
+// Run runs the gateway until ctx ends. An error ends it too: then something
+// hangs or is lost, and a new process is the better new beginning.
+func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
+	defer close(d.ended)
+	defer d.page.end()
+	for {
+		next, err := d.serve(ctx, hangup)
+		if next == nil || err != nil || ctx.Err() != nil {
+			if next != nil {
+				next.reply(ErrStopped)
+			}
+			if d.trial != nil {
+				d.trial.of.reply(firstOf(err, ErrStopped))
+			}
+			return err
+		}
+		if err := d.replace(next); err != nil {
+			return err
+		}
+	}
+}
+
+// serve runs the gateway until ctx ends, or until there is another
+// configuration to take its place.
+func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) (next *change, err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- d.gateway.Run(ctx) }()
+	<-d.up
+	var over <-chan time.Time
+	if d.trial == nil {
+		d.confirm()
+	} else {
+		over = time.After(d.trial.of.watch)
+	}
+	for {
+		again, applies := hangup, d.applies
+		if over != nil || next != nil { // one thing after the other
+			again, applies = nil, nil
+		}
+		select {
+		case err := <-ended:
+			return next, err
+		case <-again:
+			next = d.reread()
+		case c := <-applies:
+			next = d.candidate(c)
+		case <-over:
+			over = nil
+			next = d.judge()
+		}
+		if next != nil {
+			stop()
+		}
+	}
+}
