@@ -68,6 +68,7 @@ func (s *site) run() (d *Daemon, stop func()) {
 
 // Whatever keeps the file from being used, what last ran runs again, with its parts.
 func TestStartFallsBack(t *testing.T) {
+	t.Parallel()
 	taken := ""
 	for what, spoil := range map[string]func(s *site){
 		"file broken":     func(s *site) { s.put("f.yaml", "gateway: {id: 'half") },
@@ -106,6 +107,7 @@ func TestStartFallsBack(t *testing.T) {
 }
 
 func TestApply(t *testing.T) {
+	t.Parallel()
 	broker, err := uplinktest.NewBroker(uplinktest.BrokerConfig{})
 	if err != nil {
 		t.Fatal(err)
@@ -158,6 +160,7 @@ func TestApply(t *testing.T) {
 // One that cannot be opened leaves the former one running; without a store
 // nothing can be proved.
 func TestApplyCannotBeUsed(t *testing.T) {
+	t.Parallel()
 	s := newSite(t)
 	s.put("f.yaml", text("old", "a.dbc", nobody))
 	s.put("file", "")

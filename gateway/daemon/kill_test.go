@@ -20,11 +20,11 @@ import (
 
 // The variables by which the test starts itself as the process that dies.
 const (
-	childDir  = "FERRY_DAEMON_DIR"
-	childStep = "FERRY_DAEMON_STEP" // at which it ends
-	childMode = "FERRY_DAEMON_MODE"
+	childDir  = "FIELDFERRY_DAEMON_DIR"
+	childStep = "FIELDFERRY_DAEMON_STEP" // at which it ends
+	childMode = "FIELDFERRY_DAEMON_MODE"
 	// killsVariable is how often the process is killed at each step.
-	killsVariable = "FERRY_DAEMON_KILLS"
+	killsVariable = "FIELDFERRY_DAEMON_KILLS"
 )
 
 // TestChild is the process that is killed: it starts on the old configuration
@@ -116,7 +116,8 @@ func (s *site) child(mode string, step int) int {
 // Killed at any step, the next start has the old configuration or the new one,
 // whole, with its parts, even if the files of both are gone by then.
 func TestKilledAtEachStep(t *testing.T) {
-	modes, kills, stride := []string{"apply", "reload"}, 1, 6
+	t.Parallel()
+	modes, kills, stride := []string{"apply", "reload"}, 1, 10
 	if n, _ := strconv.Atoi(os.Getenv(killsVariable)); n > 0 {
 		modes, kills, stride = []string{"apply", "reload", "prove"}, n, 1
 	}
