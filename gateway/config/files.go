@@ -18,6 +18,9 @@ type File struct {
 	Sum  [sha256.Size]byte // of a part, as it was read
 }
 
+// MaxPart is how many bytes a part may have.
+const MaxPart = dbc.DefaultMaxSize
+
 // FileKind says what a file is to the configuration.
 type FileKind uint8
 
@@ -40,9 +43,9 @@ func (c *Config) Files() []File {
 // ReadPart returns what is in a part of the configuration now, or in the copy
 // that was read in its place.
 func (c *Config) ReadPart(f File) ([]byte, error) {
-	data, _, err := readRegular(cmp.Or(c.copies[absolute(f.Path)], f.Path), dbc.DefaultMaxSize)
+	data, _, err := readRegular(cmp.Or(c.copies[absolute(f.Path)], f.Path), MaxPart)
 	if err == nil && sha256.Sum256(data) != f.Sum {
-		if data, _, other := readRegular(f.Path, dbc.DefaultMaxSize); other == nil {
+		if data, _, other := readRegular(f.Path, MaxPart); other == nil {
 			return data, nil // the site's authorities are read, not the copy, as long as they can be used
 		}
 	}

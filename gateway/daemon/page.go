@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"fieldferry/bus/modbus"
-	"fieldferry/bus/modbus/rtu"
 	"fieldferry/gateway"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/live"
@@ -70,9 +69,12 @@ func (l *looking) ReadLine(ctx context.Context, line string, q web.Query) ([]uin
 		return nil, err
 	}
 	words, err := g.ReadLine(ctx, line, modbus.Query{Unit: q.Unit, Table: table, Address: q.Address, Count: q.Count})
-	var exception *rtu.ExceptionError
-	if errors.As(err, &exception) {
-		err = &web.Exception{Code: exception.Code, Text: exception.Error()}
+	var refusal interface {
+		error
+		ExceptionCode() uint8
+	}
+	if errors.As(err, &refusal) {
+		err = &web.Exception{Code: refusal.ExceptionCode(), Text: refusal.Error()}
 	}
 	return words, err
 }

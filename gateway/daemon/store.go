@@ -13,7 +13,6 @@ import (
 	"slices"
 	"time"
 
-	"fieldferry/bus/can/dbc"
 	"fieldferry/gateway/config"
 )
 
@@ -30,7 +29,7 @@ const (
 	maxState    = 1 << 20
 	maxText     = 1 << 20
 	maxManifest = 1 << 20
-	maxPart     = dbc.DefaultMaxSize
+	maxPart     = config.MaxPart
 	maxHistory  = 10
 )
 
