@@ -19,6 +19,8 @@ const (
 	defaultSyncInterval = time.Second
 	defaultMaxSize      = 512 << 20
 	defaultMaxMemory    = 16 << 20
+	maxSize             = 1 << 40
+	minQuota            = 64 << 10
 )
 
 func (l *loader) buffer(v value) buffer.Config {
@@ -28,7 +30,7 @@ func (l *loader) buffer(v value) buffer.Config {
 		SyncInterval: f.at("sync_interval").duration(span{
 			low: time.Millisecond, high: 10 * time.Minute, zero: true, example: "1s",
 		}, defaultSyncInterval),
-		MaxSize:   f.at("max_size").size(1<<20, 1<<40, defaultMaxSize),
+		MaxSize:   f.at("max_size").size(1<<20, maxSize, defaultMaxSize),
 		MaxAge:    f.at("max_age").duration(span{low: time.Second, high: 100 * 365 * 24 * time.Hour, zero: true, example: "72h"}, 0),
 		MaxMemory: f.at("max_memory").size(1<<20, 1<<30, defaultMaxMemory),
 	}
@@ -43,13 +45,14 @@ func (l *loader) buffer(v value) buffer.Config {
 
 // quota is a size, "none", or 0 for what the buffer shares out by itself.
 func (v value) quota(c buffer.Config) int64 {
+	v.boundedSize(minQuota, maxSize, "")
 	if !v.is(scalar) {
 		return 0
 	}
 	if v.n.text == "none" {
 		return -1
 	}
-	n := v.size(64<<10, 1<<40, 16<<20)
+	n := v.bytes(minQuota, maxSize, 16<<20)
 	if n > c.MaxSize/2 && c.MaxSize > 0 {
 		v.fail(fmt.Sprintf("%s is more than half of max_size", v.n.text), "write a size up to "+bytesText(c.MaxSize/2)+", or none")
 		return 0

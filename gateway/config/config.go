@@ -113,6 +113,8 @@ type Options struct {
 	Parts map[string]string
 	// Now is the time certificates are judged by; zero: not judged.
 	Now time.Time
+
+	bounds func(path string, at, beyond []string) // a test hears the bounds of every key that is read
 }
 
 // Load reads and checks the file at path. It returns nil and at least one

@@ -45,6 +45,7 @@ func (l *loader) preset(f fields, p preset, u *Uplink) {
 
 // rate returns a number of bytes a second, 0 when there is none.
 func (v value) rate(low, high int64) int64 {
+	v.boundedSize(low, high, "/s")
 	if !v.is(scalar) {
 		return 0
 	}
@@ -56,5 +57,5 @@ func (v value) rate(low, high int64) int64 {
 	n := *v.n
 	n.text = text
 	v.n = &n
-	return v.size(low, high, 64<<10)
+	return v.bytes(low, high, 64<<10)
 }

@@ -59,6 +59,7 @@ func (v value) plain(want, example string) (string, bool) {
 
 // integer returns a whole number from low to high, def when there is none.
 func (v value) integer(low, high, def int64) int64 {
+	v.boundedInteger(low, high)
 	example := strconv.FormatInt(max(low, def), 10)
 	text, ok := v.plain("a whole number", example)
 	if !ok {
@@ -116,6 +117,7 @@ func (v value) number(def float64) float64 {
 // share returns a part of the whole from low to high, which reads 5% or 0.05;
 // def when there is none.
 func (v value) share(low, high, def float64) float64 {
+	v.boundedShare(low, high)
 	if !v.is(scalar) {
 		return def
 	}
@@ -180,6 +182,7 @@ var bareNumber = regexp.MustCompile(`^[-+]?[0-9]+(\.[0-9]+)?$`)
 
 // duration returns a duration within s, def when there is none.
 func (v value) duration(s span, def time.Duration) time.Duration {
+	v.boundedDuration(s)
 	if !v.is(scalar) {
 		return def
 	}
@@ -239,6 +242,12 @@ var sizeUnits = map[string]float64{
 
 // size returns a number of bytes from low to high, def when there is none.
 func (v value) size(low, high, def int64) int64 {
+	v.boundedSize(low, high, "")
+	return v.bytes(low, high, def)
+}
+
+// bytes is size for a value that has said its bounds.
+func (v value) bytes(low, high, def int64) int64 {
 	if !v.is(scalar) {
 		return def
 	}
