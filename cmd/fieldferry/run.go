@@ -145,6 +145,7 @@ func (a *app) daemonOptions(opts runOptions, log *slog.Logger, logs *live.Logs) 
 		Notify:  notify,
 		Reload:  func() { notify(reloading()) },
 		Ping:    dog.ping,
+		Sparing: thriftily,
 		Print:   func(p config.Problem) { fmt.Fprintln(a.stderr, p) },
 		Bundle: func(ctx context.Context, w io.Writer, v web.View, o web.BundleOptions) error {
 			cfg, problems := a.loadQuietly(opts.configOptions)

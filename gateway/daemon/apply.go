@@ -75,6 +75,7 @@ func (d *Daemon) Apply(ctx context.Context, candidate []byte, by Actor, watch ti
 // candidate checks what is to be applied and copies it into the store. It
 // returns nil when that is the end of it.
 func (d *Daemon) candidate(c *change) *change {
+	defer d.opts.Sparing()()
 	cfg, problems := config.Parse(d.opts.Path, c.text, d.opts.Config())
 	if cfg == nil {
 		c.reply(&ApplyError{Result: Rejected, Problems: problems})
@@ -106,6 +107,7 @@ func (d *Daemon) candidate(c *change) *change {
 // reread reads the file again and returns what it says, if that can be used
 // and is not what is in use.
 func (d *Daemon) reread() *change {
+	defer d.opts.Sparing()()
 	d.opts.Reload()
 	cfg, problems := config.Load(d.opts.Path, d.opts.Config())
 	var wrong []string
@@ -225,6 +227,7 @@ func (d *Daemon) opened(next, old *change, before *live.Snapshot) {
 
 // confirm notes in the store that what runs is to run from now on.
 func (d *Daemon) confirm() {
+	defer d.opts.Sparing()()
 	st := d.opts.Store.State()
 	now := time.Now().UTC()
 	id, err := d.opts.Store.Put(d.now.cfg)

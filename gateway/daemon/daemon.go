@@ -40,6 +40,7 @@ type Options struct {
 	Logs    *live.Logs                                                          // the last lines of Log, for the page
 	Gateway gateway.Options                                                     // Version, Built, Control and Alive
 	Notify  func(state string)                                                  // the service manager's
+	Sparing func() (done func())                                                // a large file is read until done is called
 	Reload  func()                                                              // a reload begins; READY=1 ends it
 	Ping    func()                                                              // a sign of life between two gateways
 	Print   func(config.Problem)                                                // what is wrong with the file at the start
@@ -137,6 +138,7 @@ func firstOf(a, b error) error {
 // choices are the configurations that could run, the best first, and what is
 // wrong with those that cannot.
 func (d *Daemon) choices(wrong *[]string) (list []*change) {
+	defer d.opts.Sparing()()
 	st := d.opts.Store.State()
 	text, _ := config.ReadFile(d.opts.Path)
 	former := &change{by: Actor(st.By), site: st.Site}

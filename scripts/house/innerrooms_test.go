@@ -26,7 +26,7 @@ var inner = map[string]innerRoom{
 	module + "/gateway/command":  {[]string{"bus/...", "gateway/alarm", "gateway/live", "gateway/config", "gateway/clock", "gateway/payload", "gateway/statedir"}, "what changes devices does not know who asked, nor how the answer travels"},
 	module + "/gateway/config":   {[]string{"bus/...", "buffer", "uplink", "gateway/web"}, "the configuration is vocabulary: the validators of the leaves decide, nothing is started"},
 	module + "/gateway/control":  {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command"}, door},
-	module + "/gateway/daemon":   {[]string{"gateway", "gateway/config", "gateway/live", "gateway/statedir", "gateway/web", "bus/modbus"}, "it keeps one gateway at a time, and the page that outlives it: buffer and broker are the gateway's business"},
+	module + "/gateway/daemon":   {[]string{"gateway", "gateway/config", "gateway/live", "gateway/payload", "gateway/statedir", "gateway/web", "bus/modbus"}, "it keeps one gateway at a time, and the page that outlives it: buffer and broker are the gateway's business"},
 	module + "/gateway/journal":  {nil, leaf},
 	module + "/gateway/live":     {[]string{"bus/...", "gateway/payload"}, "last values are made of what a bus brings: who buffers, sends or configures it is not seen"},
 	module + "/gateway/packaged": {nil, leaf},
