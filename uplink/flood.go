@@ -9,10 +9,9 @@ import (
 // them is read and thrown away, and that takes time of the processor: at the
 // rate of a line all of it, for ever. So it has an allowance in bytes.
 const (
-	floodBurst  = 1 << 20  // bytes that may come at once
+	floodBurst  = 5 << 20  // bytes that may come at once, or before each answer to a message
 	floodRate   = 64 << 10 // bytes a second
 	floodPacket = 256      // what a packet of no use costs beside its bytes
-	floodAnswer = 512      // what an answer to a message is worth beside its bytes
 	floodFrame  = 4 << 10  // a ping or pong of WebSocket, which is answered
 )
 
@@ -44,9 +43,10 @@ func (a *allowance) spend(n int) error {
 	return nil
 }
 
-// earn is called for what was asked for, n bytes of it.
-func (a *allowance) earn(n int) {
+// earn is called for an answer to a message: there are no more of them than
+// messages, so that what comes before each is bounded.
+func (a *allowance) earn() {
 	if a != nil {
-		a.left = min(a.left+n+floodAnswer, floodBurst)
+		a.left = floodBurst
 	}
 }

@@ -20,7 +20,7 @@ func TestAllowance(t *testing.T) {
 			if err := a.spend(100); err != nil {
 				t.Fatal(err)
 			}
-			a.earn(4)
+			a.earn()
 		}
 		for range 3600 {
 			time.Sleep(time.Second)
@@ -32,7 +32,7 @@ func TestAllowance(t *testing.T) {
 		for a.spend(floodRate/4) == nil {
 			time.Sleep(time.Second / 8)
 		}
-		if lasted := time.Since(began); lasted > 20*time.Second {
+		if lasted := time.Since(began); lasted > 3*time.Minute {
 			t.Errorf("twice the rate lasted %v", lasted)
 		}
 		if a.spend(1<<40) == nil {

@@ -195,7 +195,7 @@ func (g *guard) puback() error {
 		return err
 	}
 	if g.expected(g.packet[2], g.packet[3]) {
-		g.allowed.earn(4)
+		g.allowed.earn()
 		g.rest = g.packet[:4]
 		return nil
 	}

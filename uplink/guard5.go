@@ -66,7 +66,7 @@ func (g *guard) puback5(length int) error {
 		return err
 	}
 	if g.expected(body[0], body[1]) {
-		g.allowed.earn(len(g.long))
+		g.allowed.earn()
 		g.rest = g.long
 		return nil
 	}
