@@ -10,7 +10,7 @@ import (
 // bounds and just beyond them. Those that have the bounds say so, so that they
 // are written once.
 func (v value) bounded(values func() (at, beyond []string)) {
-	if v.l.opts.bounds != nil {
+	if v.l != nil && v.l.opts.bounds != nil { // a template that cannot be read has none
 		at, beyond := values()
 		v.l.opts.bounds(v.path, at, beyond)
 	}
