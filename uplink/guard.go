@@ -220,8 +220,11 @@ func (g *guard) publish(first byte, length int) error {
 	if e == nil || first != typePublish<<4 || length != 2+len(e.topic)+len(e.payload) {
 		// Some brokers subscribe their clients to something by themselves.
 		g.strays.Add(1)
-		// A large one costs before it is read, however slowly it comes.
-		if err := g.allowed.spend(floodPacket + length); err != nil {
+		cost := floodPacket // its bytes are counted by the link
+		if length > floodBurst {
+			cost = length // however slowly it would come
+		}
+		if err := g.allowed.spend(cost); err != nil {
 			return err
 		}
 		_, err := g.r.Discard(length)
