@@ -114,6 +114,20 @@ vm-test: ## SocketCAN under user-mode-linux, an ARMv7 kernel and QEMU's CAN cont
 cluster-test: ## nodes of a NATS cluster are killed under load (downloads nats-server)
 	cd scripts/cluster && go vet ./... && go test -count=1 -v ./...
 
+# A module of its own: what drives the browser is no dependency of fieldferry. It
+# takes more than a minute where cores are few, which is too long for make test.
+.PHONY: browser-test
+browser-test: ## the page in a real browser: widths, colour schemes, tasks, hostile names (needs chromium)
+	scripts/deps browser
+	cd scripts/browser && go vet ./... && go test -count=1 ./...
+
+.PHONY: screenshots
+screenshots: ## the pictures of the README, as the page is now
+	scripts/deps browser
+	@rm -rf bin/shots && mkdir -p docs/img
+	cd scripts/browser && FIELDFERRY_SHOTS=$(CURDIR)/bin/shots go test -count=1 -run 'TestPage/outage' .
+	cp bin/shots/overview.png bin/shots/can.png docs/img/
+
 .PHONY: bench
 bench: ## run the benchmarks (BENCH=regexp picks some)
 	@go test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT_TESTS) ./scripts/pipeline | grep -v 'no test files'

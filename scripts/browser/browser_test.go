@@ -53,9 +53,9 @@ func browser(t *testing.T) context.Context {
 	path, err := exec.LookPath("chromium")
 	if err != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatal("chromium is missing: scripts/deps test")
+			t.Fatal("chromium is missing: scripts/deps browser")
 		}
-		t.Skip("chromium is missing: scripts/deps test")
+		t.Skip("chromium is missing: scripts/deps browser")
 	}
 	dir, err := os.MkdirTemp(shared, "user-")
 	if err != nil {
@@ -152,7 +152,7 @@ func (p *tab) visit(page string) { p.t.Helper(); p.do(chromedp.Navigate(p.site.u
 func (p *tab) until(expression string) {
 	p.t.Helper()
 	var ok bool
-	err := chromedp.Run(p, chromedp.Poll(expression, &ok, chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(patience)))
+	err := chromedp.Run(p, chromedp.Poll("(() => { try { return !!("+expression+") } catch { return false } })()", &ok, chromedp.WithPollingInterval(50*time.Millisecond), chromedp.WithPollingTimeout(patience)))
 	if err != nil {
 		p.t.Fatalf("never true: %s (%v)\nwrong: %q\npage: %.3000s", expression, err, p.faults(), p.look())
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 )
 
@@ -73,6 +74,7 @@ func settle(p *tab) {
 // The first page, complete, takes less than 150 kB.
 func testFirstPaint(t *testing.T, b context.Context, s *site) {
 	p := open(t, b, s, 360, 740, "light", true)
+	p.do(network.ClearBrowserCache())
 	p.visit("")
 	p.sees("Records in")
 	p.mu.Lock()
@@ -176,7 +178,15 @@ func testOutage(t *testing.T, b context.Context, s *site) {
 	s.link.Restore()
 	p.until(`/buffer lasts about/.test(document.querySelector('.lede').innerText)`)
 	p.until(`/Hatched: no uplink/.test(document.querySelector('main').innerText)`)
+	p.visit("#/overview")
+	settle(p)
+	p.shot("overview", false)
 	p.clean()
+	phone := open(t, b, s, 360, 740, "dark", true)
+	phone.visit("#/can")
+	phone.until(`document.querySelector('td .by.c') && /12 ids/.test(document.querySelector('.lede').innerText)`)
+	phone.shot("can", false)
+	phone.clean()
 }
 
 // A page left open does not grow: after a while it has as many elements as before.

@@ -90,7 +90,7 @@ function shell() {
     const main = ['overview', 'can', 'modbus', 'alarms'];
     $('tabs').replaceChildren(tab('overview', 'Overview'), tab('can', 'CAN'), tab('modbus', 'Modbus'), tab('alarms', 'Alarms', snapshot && snapshot.alarms.length),
       h('button', { type: 'button', 'aria-current': main.includes(name) ? null : 'page', onclick: () => $('more').showModal() }, 'More'));
-    $('more').replaceChildren(...flat(links(name)), h('form', { method: 'dialog' }, h('button', {}, 'Close')));
+    $('more').replaceChildren(...flat(links(name)), h('form', { method: 'dialog', class: 'tools' }, !me.demo && b('Log out', { onclick: logout }), h('button', {}, 'Close')));
   } else if ($('clock')) $('clock').textContent = when;
   const title = nav.flatMap((g) => g.slice(1)).find((x) => x[0] === name);
   const raised = snapshot ? snapshot.alarms.length : 0;
@@ -99,6 +99,7 @@ function shell() {
 
 async function logout(e) {
   e.preventDefault();
+  if ($('more').open) $('more').close();
   await post('logout').catch(() => {});
   boot();
 }

@@ -120,7 +120,7 @@ export default function (ctx) {
       const kind = !c.up ? 'err' : c.controller === 'bus-off' ? 'err' : /passive|warning/.test(c.controller || '') ? 'warn' : 'ok';
       const errors = Object.entries(c.errors || {}).sort((m, n) => n[1] - m[1]).slice(0, 3).map(([k, n]) => `${k} ${int(n)}`).join(', ');
       top.replaceChildren(
-        lede(h('b', {}, source), ' is ', x.where, c.bitrate ? ` at ${int(c.bitrate / 1000)} kbit/s` : '', `. ${int(list.length)} ids, ${int(list.filter((r) => r.described).length)} of them described by a DBC file.`),
+        lede(h('b', {}, source), ' is ', x.where, c.bitrate ? ` at ${int(c.bitrate / 1000)} kbit/s` : '', list.length ? `. ${int(list.length)} ids, ${int(list.filter((r) => r.described).length)} of them described by a DBC file.` : '.'),
         figs(
           fig('Controller', st(kind, !c.up ? 'Down' : c.controller ? c.controller.replace('-', ' ') : 'Up'), '', x.word, true),
           fig('Frames', int(c.frame_rate), '/s', c.suppressed ? int(c.suppressed) + ' held back by limits' : int(c.frames) + ' since the start'),

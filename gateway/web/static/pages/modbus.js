@@ -40,6 +40,8 @@ export default function (ctx) {
       [['Time'], ['Unit', 'n'], ['Result'], ['Took', 'n'], ['Request', 'data p3'], ['Reply', 'data fill wr']],
       list.map((e) => [h('span', { class: 'muted' }, time(e.at)), e.unit, e.error ? st(/exception/.test(e.error) ? 'warn' : 'err', e.error) : st('ok', 'ok'), q(e.took_ms.toFixed(e.took_ms < 10 ? 1 : 0), 'ms'), hex(e.request), e.reply ? hex(e.reply, true) : dash()]), 'Last exchanges'));
   }
+  // why says what came of the last question to a unit, or what was counted of it.
+  const why = (u) => exchanges.findLast((e) => e.unit === u.unit && e.error)?.error || (u.crc_errors > u.timeouts ? 'checksums are wrong' : 'no reply in time');
   const pause = b('Pause', { onclick: () => { paused = !paused; pause.textContent = paused ? 'Go on' : 'Pause'; show(); } });
   return {
     view: [head('Modbus', all.length > 1 && seg('Line', all, line, (t) => ctx.go('modbus?source=' + encodeURIComponent(t)))), top, sec('Units', 'Since the start', units), sec('Line', 'Last hour', busy), sec('Plan', 'As the line is polled', plan),
@@ -48,11 +50,12 @@ export default function (ctx) {
     snapshot(s) {
       const x = s.sources.find((y) => y.name === line), m = x && x.modbus;
       if (!m) return;
+      const silent = m.units.filter((u) => u.offline);
       const up = m.units.filter((u) => !u.offline).length, now = Date.parse(s.taken);
       const asked = m.units.reduce((n, u) => n + u.requests, 0), got = m.units.reduce((n, u) => n + u.answered, 0);
       const p50 = m.units.filter((u) => u.rtt_p50_ms >= 0).map((u) => u.rtt_p50_ms);
       top.replaceChildren(
-        lede(x.where, '. Polls wait for the line, never for the uplink.'),
+        lede(x.where, '. ', silent.length ? [h('b', {}, silent.map((u) => u.name).slice(0, 3).join(', ') + (silent.length === 1 ? ' does' : ' do') + ' not answer'), ': ' + why(silent[0]) + '.'] : 'Polls wait for the line, never for the uplink.'),
         figs(
           fig('Line', st(m.port_lost ? 'err' : up === m.units.length ? 'ok' : up ? 'warn' : 'err', m.port_lost ? 'Port lost' : `${up} of ${m.units.length} units answer`), '', m.units.filter((u) => u.offline).map((u) => u.name).join(', ') + (up < m.units.length ? ' offline' : ' '), true),
           fig('Line busy', m.busy < 0 ? '–' : (m.busy * 100).toFixed(1), m.busy < 0 ? '' : '%', m.busy < 0 ? '' : [bar(m.busy)]),
