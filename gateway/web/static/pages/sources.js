@@ -40,7 +40,7 @@ export default function (ctx) {
       lines.append(body);
       const show = (list) => {
         const word = search.value.toLowerCase();
-        body.replaceChildren(h('h3', { class: 'muted' }, line), table(cols, list.filter((v) => (v.device + ' ' + v.name).toLowerCase().includes(word)).map(row), 'Values of ' + line));
+        body.replaceChildren(h('h3', { class: 'muted' }, line), h('div', { class: 'vals' }, table(cols, list.filter((v) => (v.device + ' ' + v.name).toLowerCase().includes(word)).map(row), 'Values of ' + line)));
       };
       r = new Rows(show);
       kept.set(line, r);
