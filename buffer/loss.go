@@ -14,6 +14,10 @@ type loss struct {
 	seq, n  uint64
 	t       int64
 	reason  Reason
+	// taken says that its place was handed out as a record, which may still be
+	// acknowledged: that acknowledgement is one of the record, not of the loss.
+	// It is of this process only.
+	taken bool
 }
 
 // losses are sorted by offset.
@@ -36,14 +40,6 @@ func (l *losses) insert(n loss) {
 	(*l)[i] = n
 }
 
-// drop removes the losses in [from,to).
-func (l *losses) drop(from, to uint64) {
-	i, j := l.at(from), l.at(to)
-	if i < j {
-		*l = append((*l)[:i], (*l)[j:]...)
-	}
-}
-
 // before returns the index of the last loss of the source that n continues,
 // or -1.
 func (l losses) before(n loss) int {
@@ -58,9 +54,26 @@ func (l losses) before(n loss) int {
 	return -1
 }
 
-// runs collects records of any order of sources into losses. What was handed
-// out has a loss of its own for each record: it is acknowledged in any order,
-// and an acknowledgement must not take with it what was never delivered.
+// acked takes the losses in [from,to) away that were handed out as losses. One
+// in whose place a record was handed out loses only that record, its last one:
+// the others were not in the message that was acknowledged.
+func (l *losses) acked(from, to uint64) (kept []uint64) {
+	i, j := l.at(from), l.at(to)
+	rest := (*l)[i:i]
+	for _, n := range (*l)[i:j] {
+		if n.taken && n.n > 1 {
+			n.n--
+			rest = append(rest, n)
+			kept = append(kept, n.offset)
+		}
+	}
+	*l = append((*l)[:i+len(rest)], (*l)[j:]...)
+	return kept
+}
+
+// runs collects records of any order of sources into losses. A loss ends
+// where what was handed out ends: what is delivered of it is acknowledged with
+// its own loss, and whoever reads on is not told of it.
 type runs struct {
 	handed *spans
 	list   []loss
@@ -81,9 +94,9 @@ func (r *runs) add(off, session uint64, source string, w *row, reason Reason) {
 	n := max(w.lost, 1)
 	if i, ok := r.last[key]; ok {
 		if l := &r.list[i]; l.seq+l.n == w.seq && l.reason == reason &&
-			!r.handed.contains(l.offset) && !r.handed.contains(off) {
+			r.handed.contains(l.offset) == r.handed.contains(off) {
 			l.n += n
-			l.offset, l.t = off, w.t
+			l.offset, l.t, l.taken = off, w.t, r.handed.contains(off)
 			return
 		}
 	}
@@ -91,7 +104,7 @@ func (r *runs) add(off, session uint64, source string, w *row, reason Reason) {
 		r.last = map[runKey]int{}
 	}
 	r.last[key] = len(r.list)
-	r.list = append(r.list, loss{offset: off, session: session, source: source, seq: w.seq, n: n, t: w.t, reason: reason})
+	r.list = append(r.list, loss{offset: off, session: session, source: source, seq: w.seq, n: n, t: w.t, reason: reason, taken: r.handed.contains(off)})
 }
 
 func (r *runs) addChunk(d *rows, gone *spans, reason Reason) {
@@ -171,7 +184,11 @@ func (b *Buffer) newest() []table {
 				sum.pairs = append(sum.pairs, table{session: b.session, name: name, first: w.seq})
 				p = &sum.pairs[len(sum.pairs)-1]
 			}
-			p.last, p.offset, p.t = w.next()-1, k.first+uint64(i), w.t
+			// Rows that a segment has as well can still be in memory.
+			p.first = min(p.first, w.seq)
+			if last := w.next() - 1; last >= p.last {
+				p.last, p.offset, p.t = last, k.first+uint64(i), w.t
+			}
 		}
 	}
 	return sum.pairs

@@ -82,3 +82,17 @@ func TestEveryLossIsToldHoweverManyThereAre(t *testing.T) {
 		})
 	}
 }
+
+// An acknowledgement of a record that was handed out before it was lost does not
+// take the loss of its neighbours with it; one of the loss itself does.
+func TestAcknowledgedRecordLeavesTheLossOfOthers(t *testing.T) {
+	l := losses{{offset: 5, seq: 1, n: 3, taken: true}, {offset: 9, seq: 8, n: 1, taken: true}, {offset: 12, seq: 20, n: 4}, {offset: 20, seq: 30, n: 2}}
+	kept := l.acked(0, 15)
+	if len(kept) != 1 || kept[0] != 5 || len(l) != 2 || l[0].n != 2 || l[0].seq != 1 || l[1].offset != 20 {
+		t.Errorf("kept %v of %+v", kept, l)
+	}
+	l[0].taken = false // it was handed out as a loss
+	if kept = l.acked(0, 15); len(kept) != 0 || len(l) != 1 {
+		t.Errorf("afterwards kept %v of %+v", kept, l)
+	}
+}

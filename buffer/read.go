@@ -133,6 +133,7 @@ func (b *Buffer) visible() uint64 {
 func (b *Buffer) readAt(off uint64, t *Batch, maxRecords, maxBytes int) (uint64, error) {
 	if i := b.losses.at(off); i < len(b.losses) && b.losses[i].offset == off {
 		l := &b.losses[i]
+		l.taken = false // from now on an acknowledgement is one of the loss
 		t.add(off, l.session, l.source, &row{t: l.t, seq: l.seq, lost: l.n, reason: l.reason}, nil)
 		return off + 1, nil
 	}
@@ -415,7 +416,9 @@ func (b *Buffer) Ack(from, to uint64) {
 	}
 	b.stats.Acked += fresh
 	n, logged := len(b.losses), b.mem.logged
-	b.losses.drop(from, to)
+	for _, off := range b.losses.acked(from, to) {
+		b.gone.remove(off, off+1)
+	}
 	b.mem.forget(from, to, &b.gone)
 	if b.missing {
 		b.kick() // there may be room now to tell what was missed
