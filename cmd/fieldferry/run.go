@@ -39,19 +39,6 @@ func (o *configOptions) addFlags(c *cobra.Command) {
 	c.Flags().StringArrayVar(&o.set, "set", nil, "override a key, as in --set buffer.sync_interval=100ms; may be repeated")
 }
 
-// load reads the configuration and prints what is wrong with it. With errors
-// there is no configuration.
-func (a *app) load(o configOptions) (*config.Config, []config.Problem, error) {
-	cfg, problems := a.loadQuietly(o)
-	for _, p := range problems {
-		fmt.Fprintln(a.stderr, p)
-	}
-	if cfg == nil {
-		return nil, problems, &exitError{code: exitUsage}
-	}
-	return cfg, problems, nil
-}
-
 func (a *app) loadQuietly(o configOptions) (*config.Config, []config.Problem) {
 	defer thriftily()()
 	return config.Load(o.path, a.configOptions(o))

@@ -120,12 +120,18 @@ func embeddedPath(name string) string { return "template:" + name }
 func (l *loader) templateText(name string) (data []byte, file string, err error) {
 	if l.templates != "" {
 		file = filepath.Join(l.templates, name+templateSuffix)
-		if l.opts.Parts != nil && l.copyOf(file) == "" {
-			err = fs.ErrNotExist // it was not there when the copies were made
-		} else if data, _, err = l.part("templates", file, maxFileSize); !errors.Is(err, fs.ErrNotExist) {
+		missing := l.opts.Parts != nil && l.copyOf(file) == "" // when the copies were made
+		if missing {
+			return l.embeddedText(name)
+		}
+		if data, _, err = l.part("templates", file, maxFileSize); !errors.Is(err, fs.ErrNotExist) {
 			return data, file, err
 		}
 	}
+	return l.embeddedText(name)
+}
+
+func (l *loader) embeddedText(name string) (data []byte, file string, err error) {
 	data, err = embedded.ReadFile("templates/" + name + templateSuffix)
 	return data, embeddedPath(name), err
 }

@@ -30,7 +30,6 @@ type counters struct {
 	inUse   map[string]float64 // of Modbus lines
 	acked   uint64
 	cpu     float64
-	disk    int64
 }
 
 // Snapshot returns the newest snapshot, nil before the first.
@@ -39,7 +38,7 @@ func (b *Board) Snapshot() *Snapshot { return b.newest.Load() }
 // Publish completes s by what follows from the snapshots before it (rates, ages,
 // times to go, the sentence) and makes it the newest. s.Up is the clock of rates.
 func (b *Board) Publish(s *Snapshot) {
-	now := counters{at: s.Up, acked: s.Buffer.Acked, cpu: s.Process.CPUSeconds, disk: s.Buffer.Disk, records: make(map[string]uint64, len(s.Sources)), inUse: map[string]float64{}}
+	now := counters{at: s.Up, acked: s.Buffer.Acked, cpu: s.Process.CPUSeconds, records: make(map[string]uint64, len(s.Sources)), inUse: map[string]float64{}}
 	for i := range s.Sources {
 		now.records[s.Sources[i].Name] = s.Sources[i].Records
 		if m := s.Sources[i].Modbus; m != nil {
@@ -82,11 +81,6 @@ func (b *Board) rates(s *Snapshot, first, now *counters) {
 		s.Uplink.Rate = float64(now.acked-first.acked) / seconds
 	}
 	s.Process.CPU = 100 * (now.cpu - first.cpu) / seconds
-	if grown := now.disk - first.disk; grown > 0 {
-		s.Buffer.FullIn = float64(s.Buffer.Limit-s.Buffer.Disk) / (float64(grown) / seconds)
-	} else {
-		s.Buffer.FullIn = -1
-	}
 }
 
 // guessed is what a stored record takes before any was seen to: frames take less,
@@ -103,9 +97,12 @@ func (b *Board) lasts(s *Snapshot) {
 	for i := range s.Sources {
 		in += s.Sources[i].Rate
 	}
-	s.Buffer.LastsFor = -1
+	s.Buffer.LastsFor, s.Buffer.FullIn = -1, -1
 	if in > 0 {
 		s.Buffer.LastsFor = max(float64(s.Buffer.Limit-s.Buffer.Disk), 0) / (in * cmp.Or(b.each, guessed))
+	}
+	if !s.Uplink.Connected || s.Uplink.Denied {
+		s.Buffer.FullIn = s.Buffer.LastsFor // the files grow in steps, so that their growth says nothing
 	}
 }
 

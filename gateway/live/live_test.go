@@ -232,7 +232,7 @@ func TestRates(t *testing.T) {
 			Uplink:  Uplink{Connected: true, Backlog: 4000}, Buffer: Buffer{Acked: uint64(500 * s), Disk: int64(1000 * s), Limit: 129_000}})
 	}
 	s := b.Snapshot()
-	if s.Sources[0].Rate != 100 || s.Uplink.Rate != 500 || s.Uplink.DoneIn != 10 || s.Buffer.FullIn != 100 {
+	if s.Sources[0].Rate != 100 || s.Uplink.Rate != 500 || s.Uplink.DoneIn != 10 || s.Buffer.FullIn != -1 {
 		t.Errorf("rate %v, acked %v, done in %v, full in %v", s.Sources[0].Rate, s.Uplink.Rate, s.Uplink.DoneIn, s.Buffer.FullIn)
 	}
 }
@@ -259,6 +259,9 @@ func TestLasts(t *testing.T) {
 	}
 	if v := next(10, 100_000); v != 900_000/(100*20) {
 		t.Errorf("afterwards: %v", v)
+	}
+	if s := b.Snapshot(); s.Buffer.FullIn != s.Buffer.LastsFor { // there is no uplink
+		t.Errorf("full in %v, lasts for %v", s.Buffer.FullIn, s.Buffer.LastsFor)
 	}
 }
 

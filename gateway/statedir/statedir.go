@@ -113,8 +113,11 @@ func (d Dir) sync(root *os.Root) error {
 // make makes the directory, for whom its parent belongs to.
 func (d Dir) make() error {
 	err := os.Mkdir(d.path, 0o700)
-	if errors.Is(err, fs.ErrExist) {
+	switch {
+	case errors.Is(err, fs.ErrExist):
 		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s does not exist yet; the daemon makes it: start it once, and try again: %w", filepath.Dir(d.path), err)
 	}
 	if err != nil || os.Geteuid() != 0 {
 		return err

@@ -91,9 +91,8 @@ type Label struct {
 	quoted string // Text as JSON
 }
 
-// Options limit what [Parse] accepts. The zero value means the defaults, which
-// hold a hostile file to 60 MB of memory and a few seconds. The largest files of
-// the field, a whole J1939 digital annex, have a quarter of it.
+// Options limit what [Parse] accepts. The zero value means the defaults, with
+// which a hostile file fits the memory of a small board.
 type Options struct {
 	MaxSize        int // bytes; default 8 MiB
 	MaxMessages    int // default 16,384

@@ -25,7 +25,7 @@ export default function (ctx) {
       list.replaceChildren(buses.length === 0 ? h('p', { class: 'note' }, 'The configuration has no source.') : table(
         [['Source'], ['State'], ['Last record', 'n'], ['Records', 'n', 'per second'], ['Since start', 'n p3'], ['Lost', 'n']],
         buses.map((x) => Object.assign([h('a', { href: `#/${x.kind === 'can' ? 'can' : 'modbus'}?source=` + encodeURIComponent(x.name) }, x.name), sourceState(x), age(x.age_s), rate(x.rate), int(x.records), cnt(x.lost)],
-          { cls: x.state === 'receives' ? '' : 'old' })), 'Sources'));
+          { cls: ['receives', 'partial'].includes(x.state) ? '' : 'old' })), 'Sources'));
       alarms.replaceChildren(s.alarms.length === 0 ? h('p', { class: 'note' }, 'No alarm is raised.') : h('ul', { class: 'al' }, s.alarms.slice(0, 8).map((a) => alarm(a, s.taken))));
       gateway.replaceChildren(kv([
         ['Version', s.version], ['Running', span((Date.parse(s.taken) - Date.parse(s.started)) / 1000)], ['Memory', bytes(s.process.memory_bytes)],
