@@ -19,7 +19,8 @@ type whim struct {
 
 	away  bool
 	max   uplink.Announced
-	end   chan struct{} // of the connection there is
+	told  uplink.Announced // at the last CONNECT
+	end   chan struct{}    // of the connection there is
 	rules []rule
 	count int
 }
@@ -129,6 +130,7 @@ func (w *whim) Connect() (uplink.Announced, error) {
 		return uplink.Announced{}, errNoBroker
 	}
 	w.end = make(chan struct{})
+	w.told = w.max // what holds for this connection
 	a := w.max
 	a.End = w.end
 	return a, nil
@@ -139,8 +141,8 @@ func (w *whim) Publish(topic string, body []byte, retained bool) uplink.Answer {
 	if w.dead || w.away {
 		return uplink.Answer{Close: true}
 	}
-	if w.max.Packet > 0 && len(topic)+len(body) > w.max.Packet {
-		w.s.fatalf("%s: %d bytes for a broker that takes %d", topic, len(topic)+len(body), w.max.Packet)
+	if w.told.Packet > 0 && len(topic)+len(body) > w.told.Packet {
+		w.s.fatalf("%s: %d bytes for a broker that takes %d", topic, len(topic)+len(body), w.told.Packet)
 	}
 	for _, r := range w.rules {
 		if r.holds(topic, body, retained) {
