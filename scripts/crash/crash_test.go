@@ -124,7 +124,8 @@ func TestPowerCutsFindABrokenBuffer(t *testing.T) {
 func stored(t *testing.T, data func(seq uint64) []byte) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
-	b, err := buffer.Open(buffer.Config{Dir: dir, SyncInterval: time.Hour}, nil)
+	counted := func(prev uint64) uint64 { return prev + 1 }
+	b, err := buffer.Open(buffer.Config{Dir: dir, SyncInterval: time.Hour, Draw: counted}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

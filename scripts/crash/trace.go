@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -48,6 +49,7 @@ func record(ctx context.Context, log string, argv ...string) ([]event, error) {
 	defer f.Close()
 	var events []event
 	begun := map[string]begunCall{} // by thread
+	opened := map[int]string{}      // paths by descriptor: names are opened in directories
 	lines := bufio.NewReaderSize(f, 1<<20)
 	for {
 		line, err := lines.ReadString('\n')
@@ -74,7 +76,22 @@ func record(ctx context.Context, log string, argv ...string) ([]event, error) {
 			return nil, err
 		}
 		e.began = call.at
+		e.resolve(opened)
 		events = append(events, e)
+	}
+}
+
+// resolve makes the name of a file in an open directory a path, and notes what
+// is opened and closed.
+func (e *event) resolve(opened map[int]string) {
+	if dir := opened[e.fd]; e.name == "openat" && dir != "" && !filepath.IsAbs(e.path) {
+		e.path = filepath.Join(dir, e.path)
+	}
+	switch e.name {
+	case "open", "openat":
+		opened[int(e.result)] = e.path
+	case "close":
+		delete(opened, e.fd)
 	}
 }
 
