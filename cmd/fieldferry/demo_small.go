@@ -1,3 +1,5 @@
+//go:build arm || arm64
+
 package main
 
 import "github.com/spf13/cobra"
@@ -7,9 +9,9 @@ import "github.com/spf13/cobra"
 func (a *app) newDemoCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "demo",
-		Short: "Not in the build for 32-bit ARM; run it on a PC or on arm64",
+		Short: "Not in the builds for ARM; run it on a PC",
 		RunE: func(*cobra.Command, []string) error {
-			return usageError("the build for 32-bit ARM has no demo, to stay small; run it on a PC or on arm64, " +
+			return usageError("the builds for ARM have no demo, to stay small; run it on a PC, " +
 				"or read the simulation here with interface: sim:engine")
 		},
 	}
