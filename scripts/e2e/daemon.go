@@ -81,6 +81,16 @@ func startDaemon(t testing.TB, config string) *daemon {
 	return d
 }
 
+// until waits until something is so, and fails the test if that does not come.
+func (d *daemon) until(what string, so func() bool) {
+	d.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !so(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			d.t.Fatalf("%s: it never came", what)
+		}
+	}
+}
+
 // waitLog waits for a line in the daemon's log.
 func (d *daemon) waitLog(text string) {
 	d.t.Helper()

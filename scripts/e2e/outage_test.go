@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -195,11 +196,12 @@ func (b *bench) nothingPending() {
 
 // account checks every message against what the site must yield.
 type account struct {
-	t      *testing.T
-	ledger payload.Ledger
-	times  map[payload.Stream]time.Time
-	lanes  map[lane]uint64 // the last number of each
-	ended  bool            // the end mark has come
+	t        *testing.T
+	ledger   payload.Ledger
+	times    map[payload.Stream]time.Time
+	sessions []uint64        // that were seen, in order
+	lanes    map[lane]uint64 // the last number of each
+	ended    bool            // the end mark has come
 
 	late     int // records that said so
 	overtook int // live records that came while earlier ones were missing
@@ -226,16 +228,21 @@ func (a *account) String() string {
 	return s
 }
 
-func stream(session uint64, source string) payload.Stream {
+// stream is that of the nth session: sessions are drawn, and grow.
+func (a *account) stream(nth uint64, source string) payload.Stream {
+	session := uint64(0)
+	if nth <= uint64(len(a.sessions)) {
+		session = a.sessions[nth-1]
+	}
 	return payload.Stream{Gateway: "gw-e2e", Session: session, Source: source}
 }
 
 func (a *account) last(session uint64, source string) uint64 {
-	return a.ledger.Last(stream(session, source))
+	return a.ledger.Last(a.stream(session, source))
 }
 
 func (a *account) newest(session uint64, source string) time.Time {
-	return a.times[stream(session, source)]
+	return a.times[a.stream(session, source)]
 }
 
 // add takes one message: what is new in it must follow on what came before in
@@ -248,6 +255,10 @@ func (a *account) add(data []byte) {
 		return
 	}
 	s := payload.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}
+	if !slices.Contains(a.sessions, m.Session) {
+		a.sessions = append(a.sessions, m.Session)
+		slices.Sort(a.sessions)
+	}
 	entries, err := a.ledger.Add(m)
 	if err != nil {
 		a.t.Fatal(err)
@@ -309,7 +320,7 @@ func (a *account) complete(session uint64, source string) {
 		a.t.Errorf("session %d: nothing of %s came", session, source)
 	}
 	for _, gap := range a.ledger.Gaps(true) {
-		if gap.Stream == stream(session, source) {
+		if gap.Stream == a.stream(session, source) {
 			a.t.Errorf("session %d %s: %d to %d are missing", session, source, gap.From, gap.To)
 		}
 	}

@@ -47,7 +47,7 @@ uplink: {servers: ["mqtt://127.0.0.1:1"]}
 	d.waitLog("code=config_rejected")
 	config(200)
 	signal(syscall.SIGHUP)
-	d.waitLog("id=2000000001 code=started")
+	d.until("the next session", func() bool { return strings.Count(d.log.String(), "code=started") == 2 })
 
 	stored := func() (n uint64) {
 		var info struct{ Pending uint64 }
