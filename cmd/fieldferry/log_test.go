@@ -53,6 +53,7 @@ func fillPipe(t *testing.T, w *os.File) {
 // Whoever reads the log, stops reading it or is gone: records are delivered,
 // and the end comes in time.
 func TestTheLogIsNoDependency(t *testing.T) {
+	needsChildren(t)
 	for name, spoil := range map[string]func(t *testing.T, r, w *os.File){
 		"stuck": func(t *testing.T, _, w *os.File) { fillPipe(t, w) },
 		"gone":  func(t *testing.T, r, _ *os.File) { r.Close() },
@@ -114,6 +115,7 @@ uplink: {servers: ["mqtt://%s"], topic: "site/{source}"}
 
 // A start that fails must end as well, with nobody to hear why.
 func TestAFailedStartEndsWithAStuckLog(t *testing.T) {
+	needsChildren(t)
 	t.Parallel()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -132,6 +134,7 @@ func TestAFailedStartEndsWithAStuckLog(t *testing.T) {
 // A verb that writes into a pipe whose reader has gone is to end by that, as
 // every tool does.
 func TestAVerbEndsWithItsReader(t *testing.T) {
+	needsChildren(t)
 	t.Parallel()
 	r, w, err := os.Pipe()
 	if err != nil {

@@ -101,6 +101,7 @@ var wholeMemory = flag.Bool("memory", false, "TestMemory tries all verbs, not th
 //
 //	go test ./cmd/fieldferry -run TestMemory -v -memory
 func TestMemory(t *testing.T) {
+	needsChildren(t)
 	dir := t.TempDir()
 	put := func(name string, text []byte) string {
 		path := filepath.Join(dir, name)
