@@ -50,7 +50,7 @@ func cuts(dir string, lives, places int, seed uint64) error {
 	return nil
 }
 
-const cutSteps = 25
+const cutSteps = 45
 
 type cutter struct {
 	dir   string

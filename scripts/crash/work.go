@@ -40,7 +40,7 @@ func work(dir string, o options, w io.Writer) error {
 		return err
 	}
 	for n := 0; n < o.steps || o.steps == 0; n++ {
-		if err := j.step(o.steps > 0); err != nil {
+		if err := j.step(o.steps > 0, n); err != nil {
 			return err
 		}
 	}
@@ -73,11 +73,13 @@ func (j *job) say(format string, a ...any) error {
 	return j.out.Flush()
 }
 
-// step appends some records; big steps are as regular as they can be.
-func (j *job) step(big bool) error {
-	n, always := 1+j.rng.IntN(50), false
-	if big {
-		n, always = 150, true
+// step appends some records. Regular steps say all they can: large ones, whose
+// commits are for a segment, in turn with small ones, which fit into the journal
+// however fast the machine is.
+func (j *job) step(always bool, nth int) error {
+	n := 1 + j.rng.IntN(50)
+	if always {
+		n = []int{150, 10, 10}[nth%3]
 	}
 	for range n {
 		s := j.sources[j.rng.IntN(2)]
