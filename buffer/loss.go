@@ -18,6 +18,9 @@ type loss struct {
 	// acknowledged: that acknowledgement is one of the record, not of the loss.
 	// It is of this process only.
 	taken bool
+	// less says that such a record was acknowledged and taken out: whatever is
+	// acknowledged here before the loss was handed out is that once more.
+	less bool
 }
 
 // losses are sorted by offset.
@@ -61,8 +64,10 @@ func (l *losses) acked(from, to uint64) (kept []uint64) {
 	i, j := l.at(from), l.at(to)
 	rest := (*l)[i:i]
 	for _, n := range (*l)[i:j] {
-		if n.taken && n.n > 1 {
-			n.n--
+		if n.taken && (n.n > 1 || n.less) {
+			if !n.less {
+				n.n, n.less = n.n-1, true
+			}
 			rest = append(rest, n)
 			kept = append(kept, n.offset)
 		}

@@ -91,7 +91,10 @@ func TestAcknowledgedRecordLeavesTheLossOfOthers(t *testing.T) {
 	if len(kept) != 1 || kept[0] != 5 || len(l) != 2 || l[0].n != 2 || l[0].seq != 1 || l[1].offset != 20 {
 		t.Errorf("kept %v of %+v", kept, l)
 	}
-	l[0].taken = false // it was handed out as a loss
+	if kept = l.acked(0, 15); len(kept) != 1 || l[0].n != 2 {
+		t.Errorf("acknowledged once more: kept %v of %+v", kept, l)
+	}
+	l[0].taken, l[0].less = false, false // it was handed out as a loss
 	if kept = l.acked(0, 15); len(kept) != 0 || len(l) != 1 {
 		t.Errorf("afterwards kept %v of %+v", kept, l)
 	}

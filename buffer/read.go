@@ -133,7 +133,9 @@ func (b *Buffer) visible() uint64 {
 func (b *Buffer) readAt(off uint64, t *Batch, maxRecords, maxBytes int) (uint64, error) {
 	if i := b.losses.at(off); i < len(b.losses) && b.losses[i].offset == off {
 		l := &b.losses[i]
-		l.taken = false // from now on an acknowledgement is one of the loss
+		if !b.handed.contains(off) { // or else it may still be acknowledged as a record
+			l.taken, l.less = false, false // from now on an acknowledgement is one of the loss
+		}
 		t.add(off, l.session, l.source, &row{t: l.t, seq: l.seq, lost: l.n, reason: l.reason}, nil)
 		return off + 1, nil
 	}

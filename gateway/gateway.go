@@ -34,6 +34,7 @@ import (
 	"fieldferry/gateway/control"
 	"fieldferry/gateway/live"
 	"fieldferry/gateway/payload"
+	"fieldferry/gateway/statedir"
 	"fieldferry/uplink"
 
 	"golang.org/x/sync/errgroup"
@@ -157,7 +158,7 @@ func (g *Gateway) wire() error {
 		allowed:   g.allowed,
 	})
 	g.root = topic.root(g.cfg.Gateway.ID)
-	g.parts = published{dir: g.cfg.Buffer.Dir, log: g.log}
+	g.parts = published{files: statedir.In(g.cfg.Buffer.Dir), log: g.log}
 	g.ConfigAccepted()
 	g.self.clear(alarm.StatusContested, nil)
 	g.uplink, err = uplink.New(g.uplinkConfig(), g.queue, g, g.log.With("part", "uplink"))

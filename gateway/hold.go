@@ -78,6 +78,7 @@ func (q *queue) holdBack(topic string) *hold {
 	if h != nil {
 		return h
 	}
+	q.keepDone()
 	h = &hold{topic: topic, from: q.store.First()}
 	if len(q.holds) >= maxHolds {
 		h.topic, q.others = "", h
@@ -182,7 +183,11 @@ func (q *queue) keep(b *batch) {
 		q.pass(b.run, b.offsets)
 	}
 	for _, s := range b.offsets {
-		q.store.Return(s.from, s.to)
+		for o := s.from; o < s.to; o++ {
+			if !q.elsewhere(o, b) {
+				q.store.Return(o, o+1)
+			}
+		}
 	}
 }
 
@@ -227,12 +232,30 @@ func (q *queue) due(now time.Time) (first *hold) {
 	return first
 }
 
-// back hands a record back to the buffer that a hold leaves there. While
-// something of the hold is in flight it may be that.
-func (q *queue) back(h *hold, offset uint64) {
-	if h.flight == 0 {
-		q.store.Return(offset, offset+1)
+// back hands a record back to the buffer that a hold leaves there, unless it is
+// on its way: in a message of the hold, or in one that is being made.
+func (q *queue) back(h *hold, r *buffer.Record) {
+	switch {
+	case h.flight > 0:
+	case q.again.of == h && q.again.has(r.Offset, nil):
+	case r.Lost > 0 && q.elsewhere(r.Offset, nil):
+	default:
+		q.store.Return(r.Offset, r.Offset+1)
 	}
+}
+
+// elsewhere says whether a message other than b has an offset, or will: a loss
+// can stand in the place of a record that had another topic.
+func (q *queue) elsewhere(offset uint64, b *batch) bool {
+	if !q.cfg.topic.perRecord {
+		return false
+	}
+	for _, other := range q.inFlight {
+		if other != b && other.has(offset) {
+			return true
+		}
+	}
+	return q.live.has(offset, b) || q.again.has(offset, b) || q.late != nil && q.late.has(offset, b)
 }
 
 // head returns what is to be sent next of a hold, nil if there is nothing.
@@ -315,7 +338,7 @@ func (k *catchup) gather(now time.Time) bool {
 		case k.of:
 			k.take(r, topic, now)
 		default:
-			k.q.back(h, r.Offset)
+			k.q.back(h, r)
 		}
 	}
 	if len(k.read.Records) == 0 {

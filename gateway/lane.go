@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"time"
 
 	"fieldferry/buffer"
@@ -63,6 +64,17 @@ type batch struct {
 
 // weight is about how many bytes its message has.
 func (b *batch) weight() int { return len(b.topic) + len(b.records) + payload.MaxOverhead }
+
+func (b *batch) has(offset uint64) bool {
+	return b != nil && slices.ContainsFunc(b.offsets, func(s span) bool { return s.from <= offset && offset < s.to })
+}
+
+// has says whether a message other than not that the lane makes, or has ready,
+// has an offset.
+func (l *lane) has(offset uint64, not *batch) bool {
+	has := func(b *batch) bool { return b != not && b.has(offset) }
+	return slices.ContainsFunc(l.ready, has) || slices.ContainsFunc(l.opened, has)
+}
 
 // span is a range of offsets, the end not included.
 type span struct{ from, to uint64 }
@@ -147,7 +159,7 @@ func (l *lane) add(r *buffer.Record, now time.Time) {
 	if h := l.q.holdOf(topic); h != nil {
 		h.until = max(h.until, r.Offset+1)
 		l.q.pass(l.run, []span{{r.Offset, r.Offset + 1}})
-		l.q.back(h, r.Offset)
+		l.q.back(h, r)
 		return
 	}
 	l.encode(r)

@@ -155,12 +155,12 @@ func TestStalePartsAreCleared(t *testing.T) {
 					t.Fatalf("%s: in use %v, cleared %v", r.Topic, is, cleared[r.Topic])
 				}
 			}
-			b.parts = published{dir: b.parts.dir, log: b.log} // a restart
+			b.parts = published{files: b.parts.files, log: b.log} // a restart
 		}
 		for _, r := range b.meta(4000) {
 			b.Announced(r.Topic, "")
 		}
-		b.parts = published{dir: b.parts.dir, log: b.log}
+		b.parts = published{files: b.parts.files, log: b.log}
 		for _, r := range b.meta(4000) {
 			if len(r.Payload) == 0 {
 				t.Errorf("%s is cleared again", r.Topic)

@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"encoding/json"
-	"io"
+	"errors"
+	"io/fs"
 	"log/slog"
-	"os"
 	"slices"
+
+	"fieldferry/gateway/statedir"
 )
 
 // published remembers which topics have a part of the meta message, also over
@@ -13,7 +15,7 @@ import (
 // ever. It belongs to the goroutine of the uplink. It is an aid: without a disk
 // nothing is remembered.
 type published struct {
-	dir    string
+	files  statedir.Dir
 	log    *slog.Logger
 	loaded bool
 	short  bool     // it was said that not all fits
@@ -21,10 +23,8 @@ type published struct {
 	stale  []string // to be cleared
 }
 
-const (
-	publishedFile = "meta"
-	maxPublished  = 1 << 20 // bytes of the file
-)
+// publishedFile is its file, in the directory of the gateway.
+const publishedFile = "meta"
 
 // replace sets the topics in use, and returns those to be cleared.
 func (p *published) replace(topics []string) (stale []string) {
@@ -51,21 +51,12 @@ func (p *published) cleared(topic string) {
 
 // load reads the topics; nothing if there is no such file.
 func (p *published) load() (topics []string) {
-	root, err := os.OpenRoot(p.dir)
-	if err != nil {
-		return nil
+	b, err := p.files.Read(publishedFile)
+	if err == nil {
+		err = json.Unmarshal(b, &topics)
 	}
-	defer root.Close()
-	if info, err := root.Lstat(publishedFile); err != nil || !info.Mode().IsRegular() || info.Size() > maxPublished {
-		return nil
-	}
-	f, err := root.Open(publishedFile)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxPublished))
-	if err != nil || json.Unmarshal(b, &topics) != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		p.log.Debug("which meta messages were published cannot be read", "error", err)
 		return nil
 	}
 	return topics
@@ -85,29 +76,9 @@ func (p *published) store(before []string) {
 }
 
 func (p *published) write(topics []string) error {
-	root, err := os.OpenRoot(p.dir)
-	if err != nil {
-		return err
-	}
-	defer root.Close()
 	body, err := json.Marshal(topics)
 	if err != nil {
 		return err
 	}
-	const tmp = publishedFile + ".tmp"
-	if err := root.Remove(tmp); err != nil && !os.IsNotExist(err) {
-		return err
-	}
-	f, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(body)
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err != nil {
-		return err
-	}
-	return root.Rename(tmp, publishedFile)
+	return p.files.Write(publishedFile, body)
 }

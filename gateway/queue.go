@@ -77,6 +77,7 @@ type queue struct {
 	others *hold            // of all topics that have none, once there are too many
 	again  catchup          // what was held
 	sweep  bool             // something may have been left behind, see sweepUp
+	swept  uint64           // the first offset that came back last, see cameBack
 	dueAt  time.Time        // no hold has to be looked at before
 
 	placed   bool          // the lanes of this connection are set
@@ -89,7 +90,7 @@ type queue struct {
 }
 
 func newQueue(s store, cfg queueConfig) *queue {
-	q := &queue{cfg: cfg, store: s, topics: map[string]string{}, rejected: map[uint64]bool{}, pace: pace{rate: float64(cfg.backlog.maxRate), packed: 1}}
+	q := &queue{cfg: cfg, store: s, swept: noEnd, topics: map[string]string{}, rejected: map[uint64]bool{}, pace: pace{rate: float64(cfg.backlog.maxRate), packed: 1}}
 	q.live.q, q.live.encoder = q, payload.Encoder{Clock: cfg.clock}
 	q.holds = map[string]*hold{}
 	q.newCatchup()
@@ -131,7 +132,8 @@ func (q *queue) count() {
 }
 
 // keepDone acknowledges what is done behind something that is not: it need
-// not be sent again.
+// not be sent again. That is once and for all: a loss that comes to its place
+// later is of others.
 func (q *queue) keepDone() {
 	runs := map[*run]bool{q.live.run: true}
 	if q.late != nil {
@@ -146,7 +148,12 @@ func (q *queue) keepDone() {
 		}
 	}
 	for r := range runs {
-		r.beyond(func(s span) { q.ack(r.unkept(s)) })
+		r.beyond(func(s span) {
+			for _, d := range r.unkept(s) {
+				q.ack([]span{d})
+				r.kept.add(d)
+			}
+		})
 	}
 }
 
@@ -208,12 +215,31 @@ func (q *queue) wait(ctx context.Context, now time.Time) {
 		sleep(ctx, until.Sub(now))
 		return
 	}
+	if q.cameBack() {
+		q.sweep = true
+		return
+	}
 	if !until.IsZero() {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, until)
 		defer cancel()
 	}
 	_ = q.store.Wait(ctx, q.live.next) // an error is ctx's, and the caller looks at that
+}
+
+// cameBack says that the buffer has something again that the lanes have passed:
+// the loss of records of which only some were acknowledged, for one. It would
+// wait for the next connection.
+func (q *queue) cameBack() bool {
+	if len(q.inFlight) > 0 || q.late != nil || len(q.holds) > 0 || q.others != nil || len(q.live.open)+len(q.live.ready) > 0 {
+		return false // it may be on its way
+	}
+	first := q.store.First()
+	if first >= q.live.next || first == q.swept {
+		return false
+	}
+	q.swept = first
+	return true
 }
 
 // earlier is the earlier of two times, of which zero is none.
@@ -294,6 +320,13 @@ func (q *queue) finish(r *run, offsets []span) {
 	}
 	defer q.count()
 	from := r.base
+	if len(q.holds) > 0 {
+		// What is held is handed back and read again. So the buffer has to know
+		// at once what is not of that any more.
+		q.ack(offsets)
+		q.pass(r, offsets)
+		return
+	}
 	for _, s := range offsets {
 		r.add(s)
 	}

@@ -48,7 +48,6 @@ const (
 	ReasonMoved                  // the broker sends us to another server
 	ReasonQoS                    // the broker does not take QoS 1
 	ReasonTooLarge               // a packet was larger than the broker takes
-	ReasonNotAccepted            // the broker did not accept a message, and may later
 	ReasonGoodbye                // the broker ended the connection and said so
 	ReasonGateLogin              // WebSocket: 401, 403 or 407
 	ReasonGateAlone              // WebSocket: 502, 503 or 504
@@ -91,7 +90,6 @@ var reasons = [...]struct{ word, text, hint string }{
 	ReasonMoved:           {"moved", "the broker says that another server is to be used", "change servers"},
 	ReasonQoS:             {"refused_qos", "the broker does not take messages with QoS 1", "raise the broker's highest QoS"},
 	ReasonTooLarge:        {"too_large", "a packet was larger than the broker takes", "lower batch.max_bytes, or raise the broker's limit"},
-	ReasonNotAccepted:     {"not_accepted", "the broker did not accept a message", "check the broker's log"},
 	ReasonGoodbye:         {"goodbye", "the broker ended the connection", "check the broker's log"},
 	ReasonGateLogin:       {"gate_login", "the web server before the broker wants a login", "set headers, such as Authorization, or check what they say"},
 	ReasonGateAlone:       {"gate_without_broker", "the web server before the broker does not reach it", "check that the broker runs"},
@@ -154,7 +152,7 @@ func (e *Error) Unwrap() error { return e.Err }
 func (e *Error) slow() bool {
 	switch e.Reason {
 	case ReasonUser, ReasonClientID, ReasonVersion, ReasonClientCert,
-		ReasonDenied, ReasonTakenOver, ReasonThrottled, ReasonQoS, ReasonNotAccepted,
+		ReasonDenied, ReasonTakenOver, ReasonThrottled, ReasonQoS,
 		ReasonGateLogin, ReasonProxyLogin:
 		return true
 	}

@@ -51,9 +51,10 @@ type imitated struct {
 	max    limits
 	slots  chan struct{}
 
-	once  sync.Once
-	ended chan struct{}
-	after sync.WaitGroup
+	hangUp <-chan struct{} // by the broker; nil: it does not
+	once   sync.Once
+	ended  chan struct{}
+	after  sync.WaitGroup
 }
 
 func (p *imitated) connect(context.Context) error {
@@ -61,6 +62,7 @@ func (p *imitated) connect(context.Context) error {
 	p.max = limits{inFlight: a.InFlight, packet: a.Packet}
 	p.slots, p.ended = make(chan struct{}, 1), make(chan struct{})
 	p.slots <- struct{}{}
+	p.hangUp = a.End
 	if err == nil && a.End != nil {
 		p.after.Go(func() {
 			select {
@@ -83,6 +85,8 @@ func (p *imitated) end()                        { p.once.Do(func() { close(p.end
 func (p *imitated) over() bool {
 	select {
 	case <-p.ended:
+		return true
+	case <-p.hangUp: // whoever waits for that may not have seen it yet
 		return true
 	default:
 		return false
