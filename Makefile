@@ -70,7 +70,7 @@ HOT := runtime/... internal/... sync/... strconv unicode/utf8 encoding/binary bu
   $(addprefix crypto/internal/,constanttime $(addprefix fips140/,aes/... alias bigmod edwards25519/field mlkem nistec/fiat sha256 sha3 sha512 subtle) fips140deps/byteorder) \
   golang.org/x/sys/... github.com/klauspost/... go.etcd.io/... \
   fieldferry/buffer fieldferry/bus/can fieldferry/bus/can/dbc \
-  fieldferry/gateway fieldferry/gateway/payload
+  $(addprefix fieldferry/gateway,/outbox /record /payload/native) fieldferry/gateway
 SMALL := -gcflags=all=-l $(foreach p,$(HOT),-gcflags=$(p)=)
 
 # NAME:GOARCH:GOARM:PAGE of each binary, and where they go. PAGE is the largest

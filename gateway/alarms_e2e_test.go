@@ -15,7 +15,7 @@ import (
 
 	"fieldferry/bus/modbus/modbustest"
 	"fieldferry/gateway/alarm"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/ledger"
 	"fieldferry/uplink/uplinktest"
 )
 
@@ -28,7 +28,7 @@ type cloud struct {
 	mu      sync.Mutex
 	events  []told
 	status  status
-	ledger  payload.Ledger
+	ledger  ledger.Ledger
 	changed chan struct{}
 }
 
@@ -46,7 +46,7 @@ func (c *cloud) take(topic string, body []byte) {
 		}
 		return
 	}
-	m, err := payload.Parse(body)
+	m, err := ledger.Parse(body)
 	if err != nil {
 		return
 	}

@@ -19,7 +19,8 @@ import (
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/config"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/outbox"
+	"fieldferry/gateway/payload/native"
 	"fieldferry/uplink"
 )
 
@@ -65,10 +66,10 @@ func eventsIn(t *testing.T, b *buffer.Buffer) (list []told) {
 	t.Helper()
 	var (
 		batch buffer.Batch
-		enc   payload.Encoder
+		enc   native.Encoder
 	)
 	for from := b.First(); ; {
-		next, err := b.Read(from, &batch, readRecords, readBytes)
+		next, err := b.Read(from, &batch, 1000, 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,7 +206,7 @@ func TestBufferAlarms(t *testing.T) {
 		var batch buffer.Batch
 		next := b.buffer.First()
 		for {
-			n, err := b.buffer.Read(next, &batch, readRecords, 1<<20)
+			n, err := b.buffer.Read(next, &batch, 1000, 1<<20)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -320,7 +321,7 @@ func TestUplinkAlarms(t *testing.T) {
 		b.Connected("mqtt://broker")
 		b.Accepted("mqtt://broker")
 		b.pass(10 * time.Minute)
-		b.rejected(rejection{source: "engine", reason: "too_large"})
+		b.rejected(outbox.Rejection{Source: "engine", Reason: "too_large"})
 		events := wantEvents(t, b.buffer, "gateway uplink_down raised", "gateway uplink_down cleared",
 			"gateway uplink_denied raised", "gateway uplink_denied cleared", "gateway records_rejected event")
 		if why := events[1].Detail["reason"]; why != "connection_refused" {

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"fieldferry/gateway/alarm"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/record"
 )
 
 // auditRate is how many audit records a second are told; further ones are
@@ -38,14 +38,14 @@ func (a *auditor) admit(now time.Time) (more uint64, ok bool) {
 
 // Audit puts what somebody did through a door into the gateway's own stream. It
 // may be called from any goroutine.
-func (g *Gateway) Audit(now time.Time, a payload.Audit) {
+func (g *Gateway) Audit(now time.Time, a record.Audit) {
 	more, ok := g.auditor.admit(now)
 	if !ok {
 		return
 	}
 	a.More = more
 	t := now.UnixNano()
-	g.buffer.Source(selfSource).Append(t, payload.AppendAudit(begin(nil, g.clock.Read(), t), &a))
+	g.buffer.Source(selfSource).Append(t, record.AppendAudit(begin(nil, g.clock.Read(), t), &a))
 }
 
 // WebFault reports why the page cannot be served, nil that it is. It may be

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/record"
 )
 
 // What people do through a door stands in the gateway's stream; a flood of it is
@@ -13,10 +13,10 @@ import (
 func TestAudit(t *testing.T) {
 	withBench(t, "", func(b *bench) {
 		for range 3 * auditRate {
-			b.Audit(time.Now(), payload.Audit{Action: "login_refused", By: "web", From: "192.0.2.1"})
+			b.Audit(time.Now(), record.Audit{Action: "login_refused", By: "web", From: "192.0.2.1"})
 		}
 		b.pass(2 * time.Second)
-		b.Audit(time.Now(), payload.Audit{Action: "login", Who: `an"na`, By: "web"})
+		b.Audit(time.Now(), record.Audit{Action: "login", Who: `an"na`, By: "web"})
 		n, last := 0, ""
 		for _, r := range recordsIn(t, b.buffer) {
 			if r["type"] == "audit" {

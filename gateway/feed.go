@@ -11,7 +11,7 @@ import (
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/clock"
 	"fieldferry/gateway/live"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/record"
 )
 
 // selfSource is the name of the stream in which the gateway speaks of itself.
@@ -40,7 +40,7 @@ type feed struct {
 // begin begins the body of a record of time t in dst.
 func begin(dst []byte, at clock.Reading, t int64) []byte {
 	if origin, doubted := at.Doubt(t); doubted {
-		return payload.AppendOrigin(dst[:0], origin)
+		return record.AppendOrigin(dst[:0], origin)
 	}
 	return dst[:0]
 }
@@ -61,7 +61,7 @@ func (f *feed) Frames(batch []can.Frame) {
 	for i := range batch {
 		frame := &batch[i]
 		if !f.decodedOnly || f.describes(frame) {
-			f.body = payload.AppendFrame(f.beginFrame(at, frame.Time), frame)
+			f.body = record.AppendFrame(f.beginFrame(at, frame.Time), frame)
 			f.src.Append(frame.Time, f.body)
 		}
 		if f.transport != nil {
@@ -77,7 +77,7 @@ func (f *feed) describes(frame *can.Frame) bool {
 // join appends a long J1939 message with the frame that completes it.
 func (f *feed) join(at clock.Reading, frame *can.Frame) {
 	if p, ok := f.transport.Feed(frame); ok && (!f.decodedOnly || f.db.LookupPacket(p.ID()) != nil) {
-		f.body = payload.AppendPacket(f.beginFrame(at, p.Time), &p)
+		f.body = record.AppendPacket(f.beginFrame(at, p.Time), &p)
 		f.src.Append(p.Time, f.body)
 	}
 }
@@ -107,7 +107,7 @@ func (f *feed) Gap() {
 // Reading implements [modbus.Handler].
 func (f *feed) Reading(r *modbus.Reading) {
 	t := r.Time.UnixNano()
-	f.body = payload.AppendReading(begin(f.body, f.clock.Read(), t), r)
+	f.body = record.AppendReading(begin(f.body, f.clock.Read(), t), r)
 	f.src.Append(t, f.body)
 	if r.Answered && f.alarms.Doubtful() {
 		f.Event(bus.Event{Time: r.Time, Code: bus.SlaveOffline, Subject: r.Device, State: bus.Cleared})

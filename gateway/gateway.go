@@ -5,8 +5,7 @@
 // # Nouns
 //
 // A source is one bus with a name and a numbering of its own. A feed is its
-// way into the buffer. The queue is the uplink's way out of the buffer: it
-// makes messages of records and acknowledges records by messages.
+// way into the buffer, package outbox the way out of it.
 //
 // # Caveats
 //
@@ -33,8 +32,10 @@ import (
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/control"
 	"fieldferry/gateway/live"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/outbox"
+	"fieldferry/gateway/payload/native"
 	"fieldferry/gateway/statedir"
+	"fieldferry/gateway/topic"
 	"fieldferry/uplink"
 
 	"golang.org/x/sync/errgroup"
@@ -72,7 +73,7 @@ type Gateway struct {
 
 	buffer  *buffer.Buffer
 	uplink  *uplink.Uplink
-	queue   *queue
+	outbox  *outbox.Outbox
 	alarms  *alarm.Set
 	clock   *clock.Clock
 	look    *live.Look
@@ -121,7 +122,7 @@ func Open(cfg *config.Config, opts Options) (*Gateway, error) {
 	return g, nil
 }
 
-// wire builds the feeds, the sources, the queue and the uplink.
+// wire builds the feeds, the sources, the outbox and the uplink.
 func (g *Gateway) wire() error {
 	g.alarms = alarm.New(g.alarmConfig())
 	g.self = g.newFeed(selfSource)
@@ -135,33 +136,30 @@ func (g *Gateway) wire() error {
 			return err
 		}
 	}
-	topic, err := parseTopic(g.cfg.Uplink.Topic)
+	tpl, err := topic.Parse(g.cfg.Uplink.Topic)
 	if err != nil {
 		return err
 	}
-	g.queue = newQueue(g.buffer, queueConfig{
-		gateway:    g.cfg.Gateway.ID,
-		topic:      topic,
-		maxRecords: g.cfg.Uplink.Batch.MaxRecords,
-		maxBytes:   int(g.cfg.Uplink.Batch.MaxBytes),
-		maxDelay:   g.cfg.Uplink.Batch.MaxDelay,
-		backlog: backlogConfig{
-			share:       g.cfg.Uplink.Backlog.Share,
-			maxRate:     g.cfg.Uplink.Backlog.MaxRate,
-			newestFirst: g.cfg.Uplink.Backlog.Order == "newest_first",
+	g.outbox = outbox.New(g.buffer, outbox.Config{
+		Format:     native.New(g.cfg.Gateway.ID, tpl, g.decodings(), g.clock),
+		MaxRecords: g.cfg.Uplink.Batch.MaxRecords,
+		MaxBytes:   int(g.cfg.Uplink.Batch.MaxBytes),
+		MaxDelay:   g.cfg.Uplink.Batch.MaxDelay,
+		Backlog: outbox.Backlog{
+			Share:       g.cfg.Uplink.Backlog.Share,
+			MaxRate:     g.cfg.Uplink.Backlog.MaxRate,
+			NewestFirst: g.cfg.Uplink.Backlog.Order == "newest_first",
 		},
-		decodings: g.decodings(),
-		clock:     g.clock,
-		log:       g.log.With("part", "queue"),
-		rejected:  g.rejected,
-		denied:    g.denied,
-		allowed:   g.allowed,
+		Log:      g.log.With("part", "outbox"),
+		Rejected: g.rejected,
+		Denied:   g.denied,
+		Allowed:  g.allowed,
 	})
-	g.root = topic.root(g.cfg.Gateway.ID)
+	g.root = tpl.Root(g.cfg.Gateway.ID)
 	g.parts = published{files: statedir.In(g.cfg.Buffer.Dir), log: g.log}
 	g.ConfigAccepted()
 	g.self.clear(alarm.StatusContested, nil)
-	g.uplink, err = uplink.New(g.uplinkConfig(), g.queue, g, g.log.With("part", "uplink"))
+	g.uplink, err = uplink.New(g.uplinkConfig(), g.outbox, g, g.log.With("part", "uplink"))
 	return err
 }
 
@@ -193,13 +191,13 @@ func (g *Gateway) addCAN(c *config.CAN) error {
 	return nil
 }
 
-// decodings are how the queue decodes the frames of each bus. What an earlier
+// decodings are how the format decodes the frames of each bus. What an earlier
 // session left in the buffer is decoded by today's DBC files.
-func (g *Gateway) decodings() map[string]*payload.Decoding {
-	m := map[string]*payload.Decoding{}
+func (g *Gateway) decodings() map[string]*native.Decoding {
+	m := map[string]*native.Decoding{}
 	for i := range g.cfg.CAN {
 		if c := &g.cfg.CAN[i]; c.DBC != nil {
-			m[c.Name] = &payload.Decoding{DB: c.DBC, OmitData: c.DecodedOnly, Part: func(m *dbc.Message) {
+			m[c.Name] = &native.Decoding{DB: c.DBC, OmitData: c.DecodedOnly, Part: func(m *dbc.Message) {
 				g.log.Warn("a message longer than a frame arrives as single frames: they keep their data and are not decoded", "source", c.Name, "message", m.Name,
 					"pgn", fmt.Sprintf("%04X", dbc.PGN(m.ID)))
 			}}

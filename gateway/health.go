@@ -12,7 +12,7 @@ import (
 	"fieldferry/bus/can/link"
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/alarm"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/record"
 )
 
 const (
@@ -29,11 +29,11 @@ const (
 func (g *Gateway) alarmConfig() alarm.Config {
 	return alarm.Config{
 		Conditions: g.opts.conditions,
-		Emit: func(source string, e *payload.Event) {
+		Emit: func(source string, e *record.Event) {
 			e.Since = g.trusted(e.Since)
 			g.note(source, e)
 			t := e.Time.UnixNano()
-			g.buffer.Source(source).Append(t, payload.AppendEvent(begin(nil, g.clock.Read(), t), e))
+			g.buffer.Source(source).Append(t, record.AppendEvent(begin(nil, g.clock.Read(), t), e))
 		},
 		Known:   g.known,
 		Changed: func() { g.uplink.Announce(g.online) },

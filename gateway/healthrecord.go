@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"fieldferry/gateway/live"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/record"
 )
 
 // healthRecord is what a source says of itself in its own stream. Counters count
@@ -66,7 +66,7 @@ func (g *Gateway) appendHealth(s *live.Snapshot, now time.Time) {
 			continue
 		}
 		t := now.UnixNano()
-		body := payload.AppendHealth(begin(nil, g.clock.Read(), t), text[1:len(text)-1])
+		body := record.AppendHealth(begin(nil, g.clock.Read(), t), text[1:len(text)-1])
 		g.buffer.Source(src.Name).Append(t, body)
 	}
 }

@@ -8,7 +8,7 @@ import (
 
 	"fieldferry/buffer"
 	"fieldferry/bus/can"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/payload/native"
 )
 
 // Each source says how it fares once an interval, in its own numbered stream.
@@ -42,9 +42,9 @@ func TestHealthRecords(t *testing.T) {
 func recordsIn(t *testing.T, b *buffer.Buffer) (list []map[string]any) {
 	t.Helper()
 	var batch buffer.Batch
-	var enc payload.Encoder
+	var enc native.Encoder
 	for from := b.First(); ; {
-		next, err := b.Read(from, &batch, readRecords, readBytes)
+		next, err := b.Read(from, &batch, 1000, 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}

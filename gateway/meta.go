@@ -7,7 +7,7 @@ import (
 	"fieldferry/bus/can"
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/config"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/payload/native"
 )
 
 // meta is what the gateway reads.
@@ -119,7 +119,7 @@ func finite(f float64) *float64 {
 
 // wholeMeta is all there is to say.
 func (g *Gateway) wholeMeta() *meta {
-	m := &meta{V: payload.Version, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session, Sources: []any{}, Alarms: alarmTable()}
+	m := &meta{V: native.Version, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session, Sources: []any{}, Alarms: alarmTable()}
 	for _, s := range g.sources {
 		m.Sources = append(m.Sources, s.meta())
 	}

@@ -15,7 +15,7 @@ import (
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/live"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/record"
 )
 
 // Look is what there is to see of the gateway: a snapshot a second, and with
@@ -48,7 +48,7 @@ func newLook(points bool) *live.Look {
 const lastNotes, lastDisconnects = 200, 20
 
 // note keeps what was told of an alarm.
-func (g *Gateway) note(source string, e *payload.Event) {
+func (g *Gateway) note(source string, e *record.Event) {
 	n := live.Note{Time: e.Time.UTC(), ID: e.ID, Code: e.Code, State: e.State.String(), Severity: e.Severity, Source: source, Subject: e.Subject, Detail: e.Detail}
 	for i := range alarm.Table {
 		if c := &alarm.Table[i]; c.Code == e.Code {
@@ -238,7 +238,7 @@ func (g *Gateway) pictureOfUplink(st *Stats, alarms []live.Alarm) live.Uplink {
 		out.Error, out.Reason, out.ErrorAt = u.LastError, u.LastReason.String(), u.LastErrorAt.UTC()
 	}
 	if u.Connected {
-		out.Backlog = min(g.queue.left.Load(), st.Buffer.Pending)
+		out.Backlog = min(g.outbox.Left(), st.Buffer.Pending)
 	}
 	return out
 }

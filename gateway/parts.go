@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"fieldferry/gateway/alarm"
+	"fieldferry/gateway/topic"
 	"fieldferry/uplink"
 )
 
@@ -108,16 +109,16 @@ func tooSmall(most int) string {
 
 // partsOf makes the messages of a source.
 func (g *Gateway) partsOf(source string, most int, split func(room int) ([]metaPart, int)) ([]uplink.Retained, int) {
-	topic := g.root + "/meta/" + topicLevel(source)
+	first := g.root + "/meta/" + topic.Level(source)
 	const digits = 6 // of a part's number, in the topic and twice in the payload
 	head := metaPart{V: 1, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session, Source: source}
-	list, omitted := split(g.room(topic, most) - sizeOf(head) - len(`,"messages":[]`) - 3*digits)
+	list, omitted := split(g.room(first, most) - sizeOf(head) - len(`,"messages":[]`) - 3*digits)
 	out := make([]uplink.Retained, len(list))
 	for i, p := range list {
 		p.V, p.Gateway, p.Session, p.Source, p.Part, p.Parts = head.V, head.Gateway, head.Session, source, i+1, len(list)
-		at := topic
+		at := first
 		if i > 0 {
-			at = fmt.Sprintf("%s/%d", topic, i+1)
+			at = fmt.Sprintf("%s/%d", first, i+1)
 		}
 		out[i] = g.retained(at, p)
 	}

@@ -12,7 +12,8 @@ import (
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/live"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/outbox"
+	"fieldferry/gateway/payload/native"
 	"fieldferry/uplink"
 )
 
@@ -48,10 +49,10 @@ func (g *Gateway) Accepted(server string) {
 }
 
 // rejected tells of a record that was given up.
-func (g *Gateway) rejected(r rejection) {
+func (g *Gateway) rejected(r outbox.Rejection) {
 	g.self.happened(alarm.RecordsRejected, map[string]any{
-		"source": r.source, "session": r.session, "seq": r.seq, "count": r.count,
-		"topic": r.topic, "bytes": r.bytes, "reason": r.reason,
+		"source": r.Source, "session": r.Session, "seq": r.Seq, "count": r.Count,
+		"topic": r.Topic, "bytes": r.Bytes, "reason": r.Reason,
 	})
 }
 
@@ -166,7 +167,7 @@ func (g *Gateway) online(most int) uplink.Retained {
 }
 
 func (g *Gateway) status(state string) status {
-	return status{V: payload.Version, State: state, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session,
+	return status{V: native.Version, State: state, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session,
 		Version: g.opts.Version, Started: g.startedAt(), Alarms: []alarm.Alarm{}}
 }
 

@@ -15,13 +15,13 @@ import (
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/clock/clocktest"
 	"fieldferry/gateway/config"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/ledger"
 	"fieldferry/uplink/uplinktest"
 )
 
 // arrival is a record as a consumer reads it.
 type arrival struct {
-	payload.Head
+	ledger.Head
 	Event, State, ID, Data string
 	EventID                uint64
 	Detail                 struct {
@@ -117,7 +117,7 @@ func (s *site) run() {
 }
 
 func (s *site) arrive(_ string, data []byte) {
-	m, err := payload.Parse(data)
+	m, err := ledger.Parse(data)
 	if err != nil { // status and meta
 		return
 	}

@@ -8,7 +8,7 @@ import (
 	"io"
 
 	"fieldferry/buffer"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/payload/native"
 
 	"github.com/spf13/cobra"
 )
@@ -42,7 +42,7 @@ exit code is 1 when there is damage.`,
 type recordDumper struct {
 	out     *bufio.Writer
 	json    bool
-	encoder payload.Encoder
+	encoder native.Encoder
 	record  []byte
 }
 

@@ -11,7 +11,7 @@ import (
 
 	"fieldferry/buffer"
 	"fieldferry/bus/can"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/record"
 )
 
 // chain makes a buffer of several segments in dir.
@@ -31,7 +31,7 @@ func addFrames(b *buffer.Buffer, n int) {
 		for k := range f.Data {
 			f.Data[k] = byte(i * (i + 31*k + 7) >> 3) // compresses badly
 		}
-		s.Append(int64(i+1)*1e9, payload.AppendFrame(nil, &f))
+		s.Append(int64(i+1)*1e9, record.AppendFrame(nil, &f))
 	}
 	s.Lose(int64(n)*1e9, 3, buffer.RxOverflow)
 }

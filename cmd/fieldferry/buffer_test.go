@@ -10,7 +10,8 @@ import (
 
 	"fieldferry/buffer"
 	"fieldferry/bus/can"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/ledger"
+	"fieldferry/gateway/record"
 )
 
 // stored makes a buffer of frames and one record that is no record of ours.
@@ -25,7 +26,7 @@ func stored(t *testing.T, frames int) (dir string) {
 	for i := range frames {
 		f := can.Frame{ID: 0x123, Len: 2}
 		f.Data[0] = byte(i)
-		s.Append(int64(i)*1e9, payload.AppendFrame(nil, &f))
+		s.Append(int64(i)*1e9, record.AppendFrame(nil, &f))
 	}
 	s.Lose(1, 3, buffer.RxOverflow)
 	b.Source("odd").Append(1, []byte{0xff, 1})
@@ -49,7 +50,7 @@ func TestBufferVerbs(t *testing.T) {
 		var v struct {
 			Offset, Session uint64
 			Source          string
-			Record          payload.Head
+			Record          ledger.Head
 		}
 		if err := json.Unmarshal([]byte(line), &v); err != nil || v.Session != 1 || v.Source == "" || v.Record.Type == "" {
 			t.Fatalf("%v: %s", err, line)

@@ -13,8 +13,8 @@ import (
 
 	"fieldferry/gateway"
 	"fieldferry/gateway/config"
+	"fieldferry/gateway/ledger"
 	"fieldferry/gateway/live"
-	"fieldferry/gateway/payload"
 	"fieldferry/gateway/statedir"
 	"fieldferry/gateway/web"
 	"fieldferry/uplink/uplinktest"
@@ -65,7 +65,7 @@ type demo struct {
 	page   string // its address
 
 	mu     sync.Mutex
-	ledger payload.Ledger
+	ledger ledger.Ledger
 	cut    bool
 	latest map[string]string // the last record of each type at the broker, in words
 }
@@ -173,7 +173,7 @@ func (d *demo) close() {
 
 // count takes what arrives at the broker, as any consumer would.
 func (d *demo) count(topic string, data []byte) {
-	m, err := payload.Parse(data)
+	m, err := ledger.Parse(data)
 	if err != nil { // status and meta messages are no data
 		return
 	}
@@ -258,7 +258,7 @@ func (d *demo) account(st gateway.Stats, session uint64) verdict {
 		v.lost += gap.Count()
 	}
 	for _, s := range st.Sources {
-		last := d.ledger.Last(payload.Stream{Gateway: demoGateway, Session: session, Source: s.Name})
+		last := d.ledger.Last(ledger.Stream{Gateway: demoGateway, Session: session, Source: s.Name})
 		if s.Last > last {
 			v.lost += s.Last - last
 		}

@@ -18,8 +18,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"fieldferry/buffer"
+	"fieldferry/gateway/ledger"
 	"fieldferry/gateway/live"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/payload/native"
 )
 
 // hostile holds what does something to a terminal: colours, a title, a bell,
@@ -143,7 +144,7 @@ func TestWatchPrintsNothingHostile(t *testing.T) {
 			record(4, "event", fmt.Sprintf(`,"event":%s,"state":%s,"subject":%s,"detail":%s`, text, text, text, text)),
 			record(5, "other", fmt.Sprintf(`,"x":%s`, text)), record(9, "loss", `,"from":8,"to":9,"count":2`),
 		}
-		message, err := json.Marshal(payload.Message{V: payload.Version, Gateway: hostile, Session: 1, Source: hostile, Seq: 1, Count: len(records), Records: records})
+		message, err := json.Marshal(ledger.Message{V: native.Version, Gateway: hostile, Session: 1, Source: hostile, Seq: 1, Count: len(records), Records: records})
 		if err != nil {
 			t.Fatal(err)
 		}

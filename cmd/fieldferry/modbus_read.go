@@ -10,7 +10,7 @@ import (
 
 	"fieldferry/bus/modbus"
 	"fieldferry/bus/modbus/commission"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/payload/native"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -279,7 +279,7 @@ func (d *decoded) json() json.RawMessage {
 	if d.err != nil {
 		return json.RawMessage("null")
 	}
-	return payload.AppendValue(nil, &d.value)
+	return native.AppendValue(nil, &d.value)
 }
 
 // text is the value for people.

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/ledger"
 	"fieldferry/uplink"
 
 	"github.com/spf13/cobra"
@@ -81,7 +81,7 @@ func (a *app) watch(ctx context.Context, o watchOptions) error {
 type watcher struct {
 	out, err io.Writer
 	opts     watchOptions
-	ledger   payload.Ledger
+	ledger   ledger.Ledger
 	ended    bool
 	done     func()
 	latency  latency
@@ -138,14 +138,14 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 		fmt.Fprintf(w.err, "%s: %v\n", printable(topic), err)
 		return
 	}
-	m, err := payload.Parse(data)
+	m, err := ledger.Parse(data)
 	if err != nil {
 		if !strings.HasSuffix(topic, "/status") && !strings.HasSuffix(topic, "/meta") {
 			fmt.Fprintf(w.err, "%s: %v\n", printable(topic), err)
 		}
 		return
 	}
-	stream := payload.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}
+	stream := ledger.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}
 	last := w.ledger.Last(stream)
 	shared := w.ledger.Shared
 	entries, err := w.ledger.Add(m)
@@ -171,7 +171,7 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 }
 
 // record prints one record.
-func (w *watcher) record(m *payload.Message, raw json.RawMessage, e payload.Entry, now time.Time) {
+func (w *watcher) record(m *ledger.Message, raw json.RawMessage, e ledger.Entry, now time.Time) {
 	if d := now.Sub(e.Time); !e.Duplicate && !e.Late && e.Type != "loss" && (e.Clock != "unsynced" || d.Abs() < plausible) {
 		w.latency.add(d)
 	}
@@ -202,7 +202,7 @@ func (w *watcher) record(m *payload.Message, raw json.RawMessage, e payload.Entr
 }
 
 // describe is a record in a few words.
-func describe(raw json.RawMessage, e payload.Entry) string {
+func describe(raw json.RawMessage, e ledger.Entry) string {
 	if e.Type == "event" { // its id is a number
 		var ev struct {
 			Event, State, Subject string

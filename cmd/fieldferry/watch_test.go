@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"fieldferry/bus/can"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/payload/native"
+	"fieldferry/gateway/record"
 )
 
 // sends makes the message a gateway would send of records from..to.
 func sends(late bool, from, to uint64) []byte {
-	e := payload.Encoder{Late: late}
-	body := payload.AppendFrame(nil, &can.Frame{ID: 0x123, Len: 1})
+	e := native.Encoder{Late: late}
+	body := record.AppendFrame(nil, &can.Frame{ID: 0x123, Len: 1})
 	var records []byte
 	for seq := from; seq <= to; seq++ {
 		if seq > from {
@@ -26,7 +27,7 @@ func sends(late bool, from, to uint64) []byte {
 		}
 		records, _ = e.AppendRecord(records, seq, at.UnixNano(), body, nil)
 	}
-	return payload.Envelope{Gateway: "gw", Session: 1, Source: "engine", Seq: from, Count: int(to - from + 1)}.Append(nil, records)
+	return native.Envelope{Gateway: "gw", Session: 1, Source: "engine", Seq: from, Count: int(to - from + 1)}.Append(nil, records)
 }
 
 // Live records overtake a backlog: the gap is told once, then how much of it is

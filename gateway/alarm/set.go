@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"fieldferry/bus"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/record"
 )
 
 // Config says what a [Set] works with. Emit and Known are called from any
@@ -16,7 +16,7 @@ import (
 type Config struct {
 	Conditions []Condition // nil means Table
 	// Emit puts a note into the stream of a source.
-	Emit func(source string, e *payload.Event)
+	Emit func(source string, e *record.Event)
 	// Known says whether the configuration has a source and, if it is not
 	// empty, the subject; nil: it has all.
 	Known func(source, subject string) bool
@@ -328,7 +328,7 @@ func (s *Set) flush(now time.Duration) {
 // tell tells the next thing of x. It returns false if there is none any more.
 func (s *Set) tell(x *entry, now time.Duration) bool {
 	why := &x.up
-	n := payload.Event{Severity: x.row.Severity.String(), ID: x.id}
+	n := record.Event{Severity: x.row.Severity.String(), ID: x.id}
 	switch {
 	case x.event > 0:
 		n.Times = x.event

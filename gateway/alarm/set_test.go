@@ -14,7 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"fieldferry/bus"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/record"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -28,7 +28,7 @@ type life struct {
 }
 
 type note struct {
-	payload.Event
+	record.Event
 	source string
 	at     time.Time // when it was told
 }
@@ -51,7 +51,7 @@ func begin(t *testing.T, dir string, session uint64, change func(*Config)) *life
 	l := &life{t: t}
 	cfg := Config{
 		Path: filepath.Join(dir, "alarms"), Durable: time.Second,
-		Emit: func(source string, e *payload.Event) { l.notes = append(l.notes, note{*e, source, time.Now()}) },
+		Emit: func(source string, e *record.Event) { l.notes = append(l.notes, note{*e, source, time.Now()}) },
 	}
 	if change != nil {
 		change(&cfg)

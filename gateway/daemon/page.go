@@ -13,7 +13,7 @@ import (
 	"fieldferry/gateway"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/live"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/record"
 	"fieldferry/gateway/statedir"
 	"fieldferry/gateway/web"
 )
@@ -82,7 +82,7 @@ func (l *looking) ReadLine(ctx context.Context, line string, q web.Query) ([]uin
 // audit puts what somebody did on the page into the stream of the gateway.
 func (l *looking) audit(a web.Audit) {
 	if g := l.gateway.Load(); g != nil {
-		g.Audit(a.Time, payload.Audit{Action: a.Action, Who: a.Who, By: "web", From: a.From, Detail: a.Detail})
+		g.Audit(a.Time, record.Audit{Action: a.Action, Who: a.Who, By: "web", From: a.From, Detail: a.Detail})
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 	"fieldferry/bus/can"
 	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/modbus"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/payload/native"
 )
 
 // ID is the last frame of one arbitration id, for people and programs.
@@ -147,7 +147,7 @@ func (v *Values) Table() []Value {
 		p := &points[i]
 		table[i] = Value{Device: p.Device, Name: p.Name, Unit: p.Unit, Type: p.Type, Error: p.Error, At: p.Good.UTC(), Every: p.Interval.Seconds(), Value: json.RawMessage("null")}
 		if !p.Good.IsZero() {
-			table[i].Value = payload.AppendValue(nil, &p.Value)
+			table[i].Value = native.AppendValue(nil, &p.Value)
 		} else {
 			table[i].At = time.Time{}
 		}

@@ -17,7 +17,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/ledger"
 )
 
 func TestMain(m *testing.M) {
@@ -93,7 +93,7 @@ type witness struct {
 	client  mqtt.Client
 	mu      sync.Mutex
 	ended   bool
-	ledger  payload.Ledger
+	ledger  ledger.Ledger
 	bad     error
 	changed chan struct{}
 }
@@ -120,7 +120,7 @@ func subscribe(t *testing.T, c *cluster) *witness {
 }
 
 func (w *witness) take(data []byte) {
-	m, err := payload.Parse(data)
+	m, err := ledger.Parse(data)
 	w.mu.Lock()
 	if err != nil { // status, meta, the end mark
 		w.ended = w.ended || string(data) == endMark
@@ -151,13 +151,13 @@ func (w *witness) end(t *testing.T) {
 }
 
 // engine is the stream of the frames; each test has one session.
-func (w *witness) engine() payload.Stream {
+func (w *witness) engine() ledger.Stream {
 	for _, s := range w.ledger.Streams() {
 		if s.Source == "engine" {
 			return s
 		}
 	}
-	return payload.Stream{}
+	return ledger.Stream{}
 }
 
 // last is the highest number that came.
@@ -168,7 +168,7 @@ func (w *witness) last() uint64 {
 }
 
 // gaps are the numbers missing below the highest one.
-func (w *witness) gaps() []payload.Gap {
+func (w *witness) gaps() []ledger.Gap {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.ledger.Gaps(true)

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/ledger"
 )
 
 const (
@@ -197,8 +197,8 @@ func (b *bench) nothingPending() {
 // account checks every message against what the site must yield.
 type account struct {
 	t        *testing.T
-	ledger   payload.Ledger
-	times    map[payload.Stream]time.Time
+	ledger   ledger.Ledger
+	times    map[ledger.Stream]time.Time
 	sessions []uint64        // that were seen, in order
 	lanes    map[lane]uint64 // the last number of each
 	ended    bool            // the end mark has come
@@ -209,7 +209,7 @@ type account struct {
 
 // lane is live data or the backlog of a stream: within it there is an order.
 type lane struct {
-	payload.Stream
+	ledger.Stream
 	late bool
 }
 
@@ -217,7 +217,7 @@ type lane struct {
 const endMark = `{"v":0,"end":true}`
 
 func newAccount(t *testing.T) *account {
-	return &account{t: t, times: map[payload.Stream]time.Time{}, lanes: map[lane]uint64{}}
+	return &account{t: t, times: map[ledger.Stream]time.Time{}, lanes: map[lane]uint64{}}
 }
 
 func (a *account) String() string {
@@ -229,12 +229,12 @@ func (a *account) String() string {
 }
 
 // stream is that of the nth session: sessions are drawn, and grow.
-func (a *account) stream(nth uint64, source string) payload.Stream {
+func (a *account) stream(nth uint64, source string) ledger.Stream {
 	session := uint64(0)
 	if nth <= uint64(len(a.sessions)) {
 		session = a.sessions[nth-1]
 	}
-	return payload.Stream{Gateway: "gw-e2e", Session: session, Source: source}
+	return ledger.Stream{Gateway: "gw-e2e", Session: session, Source: source}
 }
 
 func (a *account) last(session uint64, source string) uint64 {
@@ -249,12 +249,12 @@ func (a *account) newest(session uint64, source string) time.Time {
 // its lane, and every value must be the one that was on the bus.
 func (a *account) add(data []byte) {
 	a.t.Helper()
-	m, err := payload.Parse(data)
+	m, err := ledger.Parse(data)
 	if err != nil { // status, meta, the end mark
 		a.ended = a.ended || string(data) == endMark
 		return
 	}
-	s := payload.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}
+	s := ledger.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}
 	if !slices.Contains(a.sessions, m.Session) {
 		a.sessions = append(a.sessions, m.Session)
 		slices.Sort(a.sessions)
@@ -288,7 +288,7 @@ func (a *account) add(data []byte) {
 	}
 }
 
-func (a *account) value(source string, raw json.RawMessage, e payload.Entry) {
+func (a *account) value(source string, raw json.RawMessage, e ledger.Entry) {
 	var r struct {
 		Type, ID, Data string
 		Values         map[string]float64

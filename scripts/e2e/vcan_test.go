@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/ledger"
 	"fieldferry/scripts/vm"
 )
 
@@ -24,7 +24,7 @@ type guestSite struct {
 	guest   *vm.Guest
 	log     *lockedBuffer
 	witness *subscriber
-	ledger  payload.Ledger
+	ledger  ledger.Ledger
 	probes  int             // probe frames seen
 	burst   map[uint64]bool // numbers of burst frames seen
 	losses  []string
@@ -102,7 +102,7 @@ func (s *guestSite) take() {
 	s.witness.payloads = nil
 	s.witness.mu.Unlock()
 	for _, p := range payloads {
-		m, err := payload.Parse(p)
+		m, err := ledger.Parse(p)
 		if err != nil {
 			continue
 		}
@@ -116,7 +116,7 @@ func (s *guestSite) take() {
 	}
 }
 
-func (s *guestSite) record(e payload.Entry, raw json.RawMessage) {
+func (s *guestSite) record(e ledger.Entry, raw json.RawMessage) {
 	switch e.Type {
 	case "loss":
 		s.losses = append(s.losses, string(raw))

@@ -241,7 +241,7 @@ func TestVerdict(t *testing.T) {
 		{"fieldferry/gateway/live", "fieldferry/buffer", false, "last values"},
 		{"fieldferry/gateway/live", "fieldferry/uplink", false, "last values"},
 		{"fieldferry/gateway/live", "fieldferry/gateway/config", false, "last values"},
-		{"fieldferry/gateway/payload", "fieldferry/uplink", false, "a form of a record"},
+		{"fieldferry/gateway/payload/native", "fieldferry/uplink", false, "a form of a record"},
 		{"fieldferry/gateway/statedir", "fieldferry/gateway/clock", false, "a leaf"},
 		{"fieldferry/gateway/statedir", "fieldferry/buffer", false, "a leaf"},
 		{"fieldferry/gateway/alarm", "fieldferry/gateway", false, "alarms"},

@@ -20,19 +20,24 @@ const (
 // The rooms of the gateway. The package gateway itself wires them all and
 // stands in no rule but that of the star.
 var inner = map[string]innerRoom{
-	module + "/gateway/alarm":    {[]string{"bus", "buffer/beneath", "gateway/payload", "gateway/statedir"}, "alarms are made of events and clocks, whatever bus, buffer or broker they are about"},
-	module + "/gateway/bundle":   {nil, leaf},
-	module + "/gateway/clock":    {nil, leaf},
-	module + "/gateway/command":  {[]string{"bus/...", "gateway/alarm", "gateway/live", "gateway/config", "gateway/clock", "gateway/payload", "gateway/statedir"}, "what changes devices does not know who asked, nor how the answer travels"},
-	module + "/gateway/config":   {[]string{"bus/...", "buffer", "uplink", "gateway/web"}, "the configuration is vocabulary: the validators of the leaves decide, nothing is started"},
-	module + "/gateway/control":  {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command"}, door},
-	module + "/gateway/daemon":   {[]string{"gateway", "gateway/config", "gateway/live", "gateway/payload", "gateway/statedir", "gateway/web", "bus/modbus"}, "it keeps one gateway at a time, and the page that outlives it: buffer and broker are the gateway's business"},
-	module + "/gateway/journal":  {nil, leaf},
-	module + "/gateway/live":     {[]string{"bus/...", "gateway/payload"}, "last values are made of what a bus brings: who buffers, sends or configures it is not seen"},
-	module + "/gateway/packaged": {nil, leaf},
-	module + "/gateway/payload":  {[]string{"bus/...", "gateway/clock"}, "a payload is a form of a record: who delivers it is the uplink's business"},
-	module + "/gateway/statedir": {nil, leaf},
-	module + "/gateway/web":      {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command"}, door},
+	module + "/gateway/alarm":          {[]string{"bus", "buffer/beneath", "gateway/record", "gateway/statedir"}, "alarms are made of events and clocks, whatever bus, buffer or broker they are about"},
+	module + "/gateway/bundle":         {nil, leaf},
+	module + "/gateway/clock":          {nil, leaf},
+	module + "/gateway/command":        {[]string{"bus/...", "gateway/alarm", "gateway/live", "gateway/config", "gateway/clock", "gateway/record", "gateway/statedir"}, "what changes devices does not know who asked, nor how the answer travels"},
+	module + "/gateway/config":         {[]string{"bus/...", "buffer", "uplink", "gateway/web"}, "the configuration is vocabulary: the validators of the leaves decide, nothing is started"},
+	module + "/gateway/control":        {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command"}, door},
+	module + "/gateway/daemon":         {[]string{"gateway", "gateway/config", "gateway/live", "gateway/record", "gateway/statedir", "gateway/web", "bus/modbus"}, "it keeps one gateway at a time, and the page that outlives it: buffer and broker are the gateway's business"},
+	module + "/gateway/journal":        {nil, leaf},
+	module + "/gateway/live":           {[]string{"bus/...", "gateway/payload/native"}, "last values are made of what a bus brings: who buffers, sends or configures it is not seen"},
+	module + "/gateway/ledger":         {[]string{"gateway/payload/native"}, "a consumer knows nothing but what it has received"},
+	module + "/gateway/outbox":         {[]string{"buffer", "uplink", "gateway/payload"}, "records go from the buffer to the uplink in a form it does not know: what they are about is the format's business"},
+	module + "/gateway/packaged":       {nil, leaf},
+	module + "/gateway/payload":        {[]string{"buffer"}, "it is the seam between records and their forms, and knows neither"},
+	module + "/gateway/payload/native": {[]string{"bus/...", "buffer", "gateway/clock", "gateway/payload", "gateway/record", "gateway/topic"}, "a payload is a form of a record: who delivers it is the uplink's business"},
+	module + "/gateway/record":         {[]string{"bus", "bus/can", "bus/can/dbc", "bus/modbus", "gateway/clock"}, "a body is facts: in which form they are sent is the formats' business"},
+	module + "/gateway/statedir":       {nil, leaf},
+	module + "/gateway/topic":          {nil, leaf},
+	module + "/gateway/web":            {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command"}, door},
 }
 
 // changers are the packages that change devices.

@@ -17,7 +17,8 @@ import (
 	"fieldferry/bus/can"
 	"fieldferry/gateway"
 	"fieldferry/gateway/config"
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/ledger"
+	"fieldferry/gateway/record"
 	"fieldferry/uplink/uplinktest"
 )
 
@@ -109,7 +110,7 @@ func fillBuffer(b *testing.B, dir string) {
 		for k := range 8 {
 			f.Data[k] = byte(i >> (8 * k))
 		}
-		body = payload.AppendFrame(body[:0], &f)
+		body = record.AppendFrame(body[:0], &f)
 		src.Append(at+int64(i)*1e6, body)
 		for i%10_000 == 0 && buf.Stats().MemoryBytes > 8<<20 {
 			time.Sleep(time.Millisecond)
@@ -141,11 +142,11 @@ func (c *consumer) take(data []byte) {
 	if bytes.HasSuffix(data, []byte(`"late":true}]}`)) {
 		return // quickly: a slow consumer would measure itself
 	}
-	m, err := payload.Parse(data)
+	m, err := ledger.Parse(data)
 	if err != nil || len(m.Records) == 0 {
 		return
 	}
-	var h payload.Head
+	var h ledger.Head
 	if json.Unmarshal(m.Records[0], &h) != nil {
 		return
 	}

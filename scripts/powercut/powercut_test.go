@@ -19,7 +19,7 @@ import (
 	"testing"
 	"time"
 
-	"fieldferry/gateway/payload"
+	"fieldferry/gateway/ledger"
 	"fieldferry/scripts/vm"
 	"fieldferry/scripts/vm/nbd"
 	"fieldferry/uplink/uplinktest"
@@ -43,7 +43,7 @@ type room struct {
 	rng    *rand.Rand
 
 	mu     sync.Mutex
-	ledger payload.Ledger
+	ledger ledger.Ledger
 	bad    error
 }
 
@@ -101,7 +101,7 @@ func newRoom(ctx context.Context, t *testing.T) *room {
 
 // take keeps account of what the broker has.
 func (r *room) take(_ string, data []byte) {
-	m, err := payload.Parse(data)
+	m, err := ledger.Parse(data)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err == nil {
@@ -205,7 +205,7 @@ func (r *room) last(ctx context.Context) {
 	daemon := g.Start(vm.Command{Argv: []string{"/bin/fieldferry", "run", "-c", "/fieldferry.yaml"}})
 	// The buffer gives out in order: when records of this session come, all
 	// of the earlier ones have come.
-	last := payload.Stream{Gateway: "gw", Session: info.Session + 1, Source: "engine"}
+	last := ledger.Stream{Gateway: "gw", Session: info.Session + 1, Source: "engine"}
 	for more := true; more; {
 		time.Sleep(100 * time.Millisecond)
 		r.mu.Lock()

@@ -163,7 +163,10 @@ func (d *daemon) look(events *atomic.Int64) (net.Conn, error) {
 // the gateway takes no more than it may.
 func TestManyViewers(t *testing.T) {
 	d := start(t, 5000)
-	until(t, "frames", func() bool { return d.status().Sources[0].Records > frameRate })
+	until(t, "frames", func() bool {
+		s := d.status() // without sources before the first look
+		return len(s.Sources) > 0 && s.Sources[0].Records > frameRate
+	})
 	time.Sleep(time.Second) // not a wait for something: the load without clients is measured
 	before, cpu0 := d.rss(), d.cpu()
 	time.Sleep(2 * time.Second)
