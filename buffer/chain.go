@@ -250,12 +250,12 @@ func (b *Buffer) holdings(s *segment) ([]loss, error) {
 		b.mu.Unlock()
 		return nil, nil
 	}
-	if lost, ok := s.sum.whole(); ok && len(gone.s) == 0 && !b.handed.touches(s.sum.first, s.sum.last+1) {
+	if lost, ok := s.sum.whole(); ok && gone.total == 0 && !b.handed.touches(s.sum.first, s.sum.last+1) {
 		b.mu.Unlock()
 		return lost, nil
 	}
 	last := s.sum.last
-	handed := spans{s: b.handed.within(s.sum.first, last+1, nil)}
+	handed := b.handed.part(s.sum.first, last+1)
 	b.mu.Unlock()
 
 	var t Batch
@@ -297,10 +297,8 @@ func (b *Buffer) holdings(s *segment) ([]loss, error) {
 
 // leftOut is what of [from,to) need not be looked for in a segment: what is
 // gone, and the places of losses, which stand for records that were there.
-func (b *Buffer) leftOut(from, to uint64) (p spans) {
-	for _, g := range b.gone.within(from, to, nil) {
-		p.add(g.from, g.to)
-	}
+func (b *Buffer) leftOut(from, to uint64) spans {
+	p := b.gone.part(from, to)
 	for _, l := range b.losses[b.losses.at(from):b.losses.at(to)] {
 		p.add(l.offset, l.offset+1)
 	}
@@ -418,7 +416,7 @@ func (b *Buffer) storeState() error { return b.storeStateAs(false) }
 func (b *Buffer) storeStateAs(clean bool) error {
 	b.mu.Lock()
 	st := state{session: b.session, next: b.next, losses: append([]loss(nil), b.losses...), newest: b.newest()}
-	st.gone = b.gone.within(0, b.next, nil)
+	st.gone = b.gone.within(0, b.next, nil, maxSpansState)
 	b.describeEnd(&st, clean)
 	b.stateDue = 0
 	b.mu.Unlock()

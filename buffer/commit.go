@@ -3,6 +3,7 @@ package buffer
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"syscall"
 	"time"
@@ -338,7 +339,7 @@ func (b *Buffer) encode(blocks []*block) (n, size int) {
 		k := blocks[n]
 		n++
 		b.mu.Lock()
-		b.skip = b.gone.within(k.first, k.end(), b.skip[:0])
+		b.skip = b.gone.within(k.first, k.end(), b.skip[:0], math.MaxInt)
 		b.mu.Unlock()
 		size += b.encodeBlock(k, limit)
 	}
@@ -391,8 +392,7 @@ func (b *Buffer) store() error {
 	sum.born = b.timeOfDay()
 	b.mu.Lock()
 	sum.session, sum.next = b.session, b.next
-	sum.gone = b.gone.within(0, b.next, sum.gone[:0])
-	sum.gone = sum.gone[:min(len(sum.gone), maxSpansStored)]
+	sum.gone = b.gone.within(0, b.next, sum.gone[:0], maxSpansStored)
 	b.mu.Unlock()
 	err := b.hook("commit")
 	if err == nil {

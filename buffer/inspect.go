@@ -212,7 +212,7 @@ func (t *census) finish() {
 	}
 	var missing []string
 	for k, s := range t.sources {
-		for _, h := range s.holes.s {
+		for _, h := range s.holes.all() {
 			if n := h.to - h.from - s.seen.inside(h.from, h.to); n > 0 {
 				missing = append(missing, fmt.Sprintf("%d records of %s in session %d between numbers %d and %d are neither there nor accounted for",
 					n, k.source, k.session, h.from, h.to-1))

@@ -3,9 +3,9 @@ package buffer
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -192,7 +192,7 @@ func (h *history) read(rng *rand.Rand, end func() bool) {
 		h.mu.Lock()
 		before := map[runKey]spans{}
 		for k, p := range h.told {
-			before[k] = spans{s: slices.Clone(p.s)}
+			before[k] = p.part(0, math.MaxUint64)
 		}
 		h.mu.Unlock()
 		next, err := h.b.Read(pos, &batch, 1+rng.IntN(300), 1+rng.IntN(100_000))

@@ -149,7 +149,7 @@ func (b *Buffer) thin(s *segment, safe map[string]bool) error {
 		b.mu.Lock()
 		before := b.gone.inside(from, to)
 		t := thinning{gone: b.leftOut(from, to), safe: safe}
-		t.handed = spans{s: b.handed.within(from, to, nil)}
+		t.handed = b.handed.part(from, to)
 		b.mu.Unlock()
 		fresh, err := b.copyOf(s, &t)
 		if err != nil {
@@ -174,7 +174,7 @@ func (b *Buffer) thin(s *segment, safe map[string]bool) error {
 // unused lists the offsets of a segment that have nothing any more.
 func (t *thinning) unused(from, to uint64) (list []span) {
 	at := from
-	for _, k := range append(t.used.s, span{to, to}) {
+	for _, k := range append(t.used.all(), span{to, to}) {
 		if at < k.from {
 			list = append(list, span{at, k.from})
 		}
@@ -330,10 +330,8 @@ func around(chunks []found, lists ...[]span) []span {
 		}
 	}
 	p.remove(chunks[0].head.first, chunks[len(chunks)-1].head.last+1)
-	if n := len(p.s) - maxSpansStored; n > 0 {
-		p.s = p.s[n:] // the nearest ones matter
-	}
-	return p.s
+	list := p.all()
+	return list[max(0, len(list)-maxSpansStored):] // the nearest ones matter
 }
 
 // place gives the records that move the last free offsets, and the losses of

@@ -26,7 +26,7 @@ import (
 // buffer; after a crash also as accepted less than the sync interval before
 // it. And once the broker takes everything, everything comes.
 //
-// SCHEDULES=100000 go test -run Conservation -timeout 10h ./gateway runs that
+// SCHEDULES=100000 go test -run Conservation -timeout 10h ./gateway/outbox runs that
 // many random schedules, SCHEDULES_FROM=n begins with seed n.
 func TestConservation(t *testing.T) {
 	n, from := uint64(100), uint64(0)
