@@ -323,6 +323,19 @@ func TestAskedTooEarly(t *testing.T) {
 	})
 }
 
+// A new connection that is closed before it has brought anything is not
+// replaced for the sake of the same request: it would never end.
+func TestOneConnectionForARequestThatBringsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		far := &farEnd{answer: func(_, _ int, _ modbustest.TCPRequest) []modbustest.Step {
+			return []modbustest.Step{{At: ms, Unplug: io.EOF}}
+		}}
+		if _, errs := far.over(t, 10*time.Second, LineConfig{Devices: devices(1, 0)}); len(errs) < 5 || far.dials != len(errs) {
+			t.Errorf("%d connections for %d failed starts", far.dials, len(errs))
+		}
+	})
+}
+
 // The end of a line's context ends a pause after connecting.
 func TestStopWhileConnecting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -2,6 +2,7 @@ package modbus
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -101,6 +102,97 @@ func TestRecoversFromRefusingEverything(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A register that was refused and whose next try is not answered is left
+// alone for longer, as if refused again: each try may cost a timeout.
+func TestRefusedThenSilentRegisterIsTriedRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tried []time.Time
+		b, _ := scriptedLine(t, 5*time.Minute, LineConfig{Retries: 1, Devices: devices(1, 0, 3)}, func(_ int, q []byte) []modbustest.Step {
+			switch {
+			case q[3] > 3 || q[3]+q[5] <= 3:
+				return soon(holds(q))
+			case len(tried) == 0 && q[5] == 1:
+				tried = append(tried, time.Now())
+				return soon(modbustest.Exception(q, 2))
+			case len(tried) == 0:
+				return soon(modbustest.Exception(q, 2))
+			}
+			tried = append(tried, time.Now())
+			return nil
+		})
+		if len(tried) < 3 {
+			t.Fatalf("tried at %v", tried)
+		}
+		for i := range tried[1:] {
+			if pause := tried[i+1].Sub(tried[i]); pause < firstRefused {
+				t.Errorf("try %d only %v after the one before", i+1, pause)
+			}
+		}
+		if got := b.last(t, "d1"); got["r0"] != "0" {
+			t.Errorf("%v", got)
+		}
+	})
+}
+
+// A damaged reply to the next try of a refused register is no refusal: it is
+// tried again at the next poll.
+func TestDamagedReplyIsNoRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start, damaged := time.Now(), time.Time{}
+		b, _ := scriptedLine(t, time.Minute, LineConfig{Devices: devices(1, 0, 3)}, func(_ int, q []byte) []modbustest.Step {
+			switch {
+			case q[3] > 3 || q[3]+q[5] <= 3:
+			case time.Since(start) < 10*time.Second:
+				return soon(modbustest.Exception(q, 2))
+			case damaged.IsZero():
+				damaged = time.Now()
+				p := holds(q)
+				p[len(p)-1] ^= 1
+				return soon(p)
+			}
+			return soon(holds(q))
+		})
+		for _, r := range b.readings {
+			if since := r.Time.Sub(damaged); since > 1500*ms && len(r.Failures) > 0 {
+				t.Fatalf("%v after the damaged reply: %v", since, r.Failures)
+			}
+		}
+	})
+}
+
+// A reply that does not come says nothing of the registers asked for: all are
+// read at the next poll, and together.
+func TestOneMissedReplyIsNoRefusal(t *testing.T) {
+	for _, c := range []struct {
+		registers []int
+		atOnce    byte
+	}{{[]int{0, 1, 2, 3}, 4}, {[]int{0, 200}, 1}} {
+		synctest.Test(t, func(t *testing.T) {
+			var asked []byte // registers at once, after the missed reply
+			missed := time.Time{}
+			far := &farEnd{answer: func(_, n int, q modbustest.TCPRequest) []modbustest.Step {
+				if n == 6 {
+					missed = time.Now()
+					return nil
+				}
+				if n > 6 {
+					asked = append(asked, q.PDU[4])
+				}
+				return at(5*ms, right(q))
+			}}
+			b, _ := far.over(t, 20*time.Second, LineConfig{Timeout: 300 * ms, Devices: devices(1, c.registers...)})
+			for _, r := range b.readings {
+				if since := r.Time.Sub(missed); since > 1500*ms && len(r.Failures) > 0 {
+					t.Fatalf("%v: %v after the missed reply: %v", c.registers, since, r.Failures)
+				}
+			}
+			if slices.ContainsFunc(asked, func(n byte) bool { return n != c.atOnce }) || len(asked) < 5 {
+				t.Errorf("%v: asked for %v at once", c.registers, asked)
+			}
+		})
 	}
 }
 

@@ -15,26 +15,37 @@ func TestNothingElsePaysADebt(t *testing.T) {
 		address, count uint16
 		again          bool
 	}
+	refused := func(q []byte) []byte { return modbustest.Exception(q, 2) }
 	for _, c := range []struct {
 		name   string
 		asked  []ask
-		answer func(n int, q []byte) steps
+		answer func(q []byte) []steps // to each request in turn
 	}{
-		{"a damaged late reply", []ask{{10, 1, false}, {20, 1, false}, {30, 1, false}}, func(n int, q []byte) steps {
-			return []steps{nil, {at(100*ms, damaged(right(q))), at(550*ms, right(q))}, {at(290*ms, right(q))}}[n]
+		{"a damaged late reply", []ask{{10, 1, false}, {20, 1, false}, {30, 1, false}}, func(q []byte) []steps {
+			return []steps{nil, {at(100*ms, damaged(right(q))), at(550*ms, right(q))}, {at(290*ms, right(q))}}
 		}},
-		{"one of three replies to a request sent twice", []ask{{10, 1, false}, {10, 1, true}, {20, 1, false}, {30, 1, false}}, func(n int, q []byte) steps {
+		{"one of three replies to a request sent twice", []ask{{10, 1, false}, {10, 1, true}, {20, 1, false}, {30, 1, false}}, func(q []byte) []steps {
 			twice := append(right(q), right(q)...)
-			return []steps{{at(424*ms, twice)}, {at(486*ms, right(q))}, {at(470*ms, right(q))}, {at(200*ms, right(q))}}[n]
+			return []steps{{at(424*ms, twice)}, {at(486*ms, right(q))}, {at(470*ms, right(q))}, {at(200*ms, right(q))}}
+		}},
+		// The refusal of register 10 comes while it is asked for again, when
+		// only register 20 is owed in another shape.
+		{"a late exception", []ask{{10, 4, false}, {20, 1, false}, {10, 4, true}, {30, 1, false}}, func(q []byte) []steps {
+			return []steps{{at(650*ms, refused(q))}, {at(650*ms, right(q))}, {at(360*ms, refused(q))}, {at(290*ms, right(q))}}
+		}},
+		// Register 20 is answered twice by what register 10 was refused with, as
+		// register 5 was; both its own answers are still to come.
+		{"the same refusal twice, while others are owed", []ask{{5, 1, false}, {10, 4, false}, {10, 4, true}, {20, 1, false}, {30, 1, false}, {40, 1, false}}, func(q []byte) []steps {
+			return []steps{{at(5*ms, refused(q))}, {at(680*ms, refused(q))}, {at(690*ms, refused(q))}, {at(420*ms, right(q))}, {at(250*ms, right(q))}, {at(20*ms, right(q))}, {at(20*ms, right(q))}}
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			values := 0
 			answer := func(n int, q []byte) steps {
-				if n >= len(c.asked) {
-					return nil
+				if all := c.answer(q); n < len(all) {
+					return all[n]
 				}
-				return c.answer(n, q)
+				return nil
 			}
 			onWire(t, rtu.Config{Mode: mode, Timeout: timeout}, answer, func(t *testing.T, line *rtu.Transporter, _ *modbustest.SlaveEnd) {
 				for _, a := range c.asked {

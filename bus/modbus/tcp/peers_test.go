@@ -214,18 +214,24 @@ func TestTransactionIDs(t *testing.T) {
 	})
 }
 
-// A far end that floods the line with what nobody asked for is given up.
+// A far end that floods the line with what nobody asked for is given up,
+// whether that comes in a pause that is kept or was there before.
 func TestFlood(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPeer(t, rtu.Config{Turnaround: 10 * ms}, tcp.Options{}, func(_ int, q modbustest.TCPRequest) []modbustest.Step {
-			return soon(right(q), bytes.Repeat(right(q), 20_000))
+	for _, turnaround := range []time.Duration{0, 10 * ms} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPeer(t, rtu.Config{Turnaround: turnaround}, tcp.Options{}, func(_ int, q modbustest.TCPRequest) []modbustest.Step {
+				return soon(right(q), bytes.Repeat(right(q), 20_000))
+			})
+			if err := p.read(t, 1, 5); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(5 * ms)
+			if err := p.read(t, 1, 5); !errors.As(err, new(*rtu.PortLostError)) {
+				t.Errorf("turnaround %v: %v", turnaround, err)
+			}
+			p.port.Close()
 		})
-		_ = p.read(t, 1, 5)
-		if err := p.read(t, 1, 5); !errors.As(err, new(*rtu.PortLostError)) {
-			t.Errorf("%v", err)
-		}
-		p.port.Close()
-	})
+	}
 }
 
 // The turnaround is kept between a reply, or a timeout, and the next request.
