@@ -15,6 +15,7 @@ func TestNothingElsePaysADebt(t *testing.T) {
 		address, count uint16
 		again          bool
 	}
+	changed := func(q []byte) []byte { return modbustest.Reply(q, 0x7777) } // the register counts
 	refused := func(q []byte) []byte { return modbustest.Exception(q, 2) }
 	for _, c := range []struct {
 		name   string
@@ -36,7 +37,16 @@ func TestNothingElsePaysADebt(t *testing.T) {
 		// Register 20 is answered twice by what register 10 was refused with, as
 		// register 5 was; both its own answers are still to come.
 		{"the same refusal twice, while others are owed", []ask{{5, 1, false}, {10, 4, false}, {10, 4, true}, {20, 1, false}, {30, 1, false}, {40, 1, false}}, func(q []byte) []steps {
-			return []steps{{at(5*ms, refused(q))}, {at(680*ms, refused(q))}, {at(690*ms, refused(q))}, {at(420*ms, right(q))}, {at(250*ms, right(q))}, {at(20*ms, right(q))}, {at(20*ms, right(q))}}
+			return []steps{{at(5*ms, refused(q))}, {at(680*ms, refused(q))}, {at(690*ms, refused(q))}, {at(420*ms, right(q))}, {at(250*ms, changed(q))}, {at(200*ms, right(q))}, {at(20*ms, right(q))}}
+		}},
+		// The same of a unit that has been late: what it owed of register 10 seems
+		// paid by the reply to register 50, which it did not answer in order.
+		{"the same refusal twice, of a unit that has been late", []ask{{5, 1, false}, {1, 2, false}, {10, 4, false}, {10, 4, true}, {50, 3, false}, {20, 1, false}, {30, 1, false}, {40, 1, false}}, func(q []byte) []steps {
+			return []steps{{at(5*ms, refused(q))}, {at(310*ms, right(q))}, {at(710*ms, refused(q))}, {at(700*ms, refused(q))}, {at(5*ms, right(q))}, {at(500*ms, right(q))}, {at(250*ms, right(q))}, {at(200*ms, right(q))}, {at(20*ms, right(q))}}
+		}},
+		// The same where the line repeats frames: register 5's refusal comes four times.
+		{"the same refusal twice, on a line that repeats", []ask{{5, 1, false}, {1, 2, false}, {20, 1, false}, {30, 1, false}, {40, 1, false}}, func(q []byte) []steps {
+			return []steps{{at(5*ms, refused(q))}, {at(10*ms, refused(q)), at(30*ms, right(q))}, {at(10*ms, refused(q)), at(290*ms, right(q))}, {at(10*ms, refused(q)), at(260*ms, changed(q))}, {at(290*ms, right(q))}, {at(20*ms, right(q))}}
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
