@@ -23,7 +23,7 @@ const (
 	stateSize     = 2 * stateSlot
 	maxStateSlot  = 64 << 20
 	stateMagic    = "FFst"
-	stateVersion  = 2  // 1 had no journal
+	stateVersion  = 3  // 1 had no journal, 2 no typed records: an older gateway could not read what it finds
 	stateFixed    = 24 // magic, version, length, CRC32C, generation
 	maxSpansState = 1024
 	minLossBytes  = 7  // what a loss takes in the state at least

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"path/filepath"
 	"slices"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/record"
+	"fieldferry/gateway/statedir"
 )
 
 const (
@@ -37,7 +37,7 @@ func (g *Gateway) alarmConfig() alarm.Config {
 		},
 		Known:   g.known,
 		Changed: func() { g.uplink.Announce(g.online) },
-		Path:    filepath.Join(g.cfg.Buffer.Dir, "alarms"),
+		Files:   ownFiles{statedir.In(g.cfg.Buffer.Dir), g.cfg.Buffer.Dir},
 		Durable: g.cfg.Buffer.SyncInterval,
 		Log:     g.log.With("part", "alarms"),
 	}

@@ -5,23 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
-	"os"
-	"path/filepath"
+	"io/fs"
 	"sort"
 	"time"
-
-	"fieldferry/buffer/beneath"
 )
 
 // The file is one line with a magic word, a version and the CRC-32 (IEEE) of
 // the rest, which is a JSON list of alarms. It is written anew when the list
 // has changed, never in place.
 const (
-	header  = "fieldferry-alarms 1 %08x\n"
-	maxFile = 4 << 20
-	maxID   = 1 << 53 // every reader of JSON takes it exactly
-	badEnd  = ".bad"
+	fileName = "alarms"
+	header   = "fieldferry-alarms 1 %08x\n"
+	maxID    = 1 << 53 // every reader of JSON takes it exactly
+	badEnd   = ".bad"
 )
 
 // How often it is written: a change of a small list once a second at most, and
@@ -67,7 +63,7 @@ func (f *file) cleared(a Alarm, now time.Duration) {
 // it is not, or a write is under way.
 func (s *Set) save(now time.Duration) time.Duration {
 	f := &s.file
-	if f.due == 0 || f.writing != nil || s.next == 0 || s.cfg.Path == "" {
+	if f.due == 0 || f.writing != nil || s.next == 0 || s.cfg.Files == nil {
 		return 0
 	}
 	if at := max(f.due, f.next); at > now {
@@ -84,18 +80,21 @@ func (s *Set) save(now time.Duration) time.Duration {
 		f.due = f.gone[0].at + f.keep
 	}
 	f.writing = make(chan struct{})
-	go s.write(s.cfg.Path, list)
+	go s.write(s.cfg.Files, list)
 	return 0
 }
 
 // write writes the file, beside everything else: the disk may stall.
-func (s *Set) write(path string, list []Alarm) {
-	n, err := writeFile(path, list)
+func (s *Set) write(files Files, list []Alarm) {
+	b, err := encode(list)
+	if err == nil {
+		err = files.Write(fileName, b)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := &s.file
 	now := s.now()
-	f.next = now + max(writePause, time.Duration(n)*time.Second/writeRate)
+	f.next = now + max(writePause, time.Duration(len(b))*time.Second/writeRate)
 	if err != nil {
 		if !f.failed {
 			s.log.Error("the list of raised alarms cannot be stored; after a restart some may be raised again under new ids", "error", err)
@@ -108,76 +107,47 @@ func (s *Set) write(path string, list []Alarm) {
 	s.wake()
 }
 
-// writeFile puts list in the place of the file and returns its size.
-func writeFile(path string, list []Alarm) (int, error) {
+// Files keep what outlives the process. A file is replaced whole or not at all,
+// and is on disk when Write has returned; an error of Read for a missing one wraps
+// [fs.ErrNotExist].
+type Files interface {
+	Read(name string) ([]byte, error)
+	Write(name string, data []byte) error
+}
+
+// encode is the content of the file.
+func encode(list []Alarm) ([]byte, error) {
 	for i := range list { // the table has these
 		list[i].Severity, list[i].Title, list[i].Flapping, list[i].Unseen = "", "", false, false
 	}
 	body, err := json.Marshal(list)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	body = append(fmt.Appendf(nil, header, crc32.ChecksumIEEE(body)), body...)
-	tmp := path + ".tmp"
-	f, err := beneath.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return 0, err
-	}
-	_, err = f.Write(body)
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(tmp, path)
-	}
-	if err != nil {
-		return 0, err
-	}
-	return len(body), syncDir(filepath.Dir(path))
+	return append(fmt.Appendf(nil, header, crc32.ChecksumIEEE(body)), body...), nil
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
-// readFile returns the list, or nothing if there is none. What is no such
-// file, or a damaged one, is put aside.
-func readFile(path string) ([]Alarm, error) {
-	if path == "" {
+// readFile returns the list, or nothing if there is none. A copy of what is not
+// such a file, or of a damaged one, is put aside.
+func readFile(files Files) ([]Alarm, error) {
+	if files == nil {
 		return nil, nil
 	}
-	list, err := parseFile(path)
-	if err == nil || errors.Is(err, os.ErrNotExist) {
-		return list, nil
+	b, err := files.Read(fileName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	return nil, errors.Join(err, os.Rename(path, path+badEnd))
+	if err != nil {
+		return nil, err
+	}
+	list, err := parse(b)
+	if err != nil {
+		return nil, errors.Join(err, files.Write(fileName+badEnd, b))
+	}
+	return list, nil
 }
 
 var errForm = errors.New("it is damaged, or no list of alarms of this version")
-
-func parseFile(path string) ([]Alarm, error) {
-	info, err := os.Lstat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return nil, errForm
-	}
-	f, err := beneath.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxFile))
-	if err != nil {
-		return nil, err
-	}
-	return parse(b)
-}
 
 // parse takes the content of a file apart. The ids come falling.
 func parse(b []byte) ([]Alarm, error) {

@@ -125,7 +125,7 @@ func (m *model) some() {
 // after which a note is on disk.
 func (m *model) crash() {
 	m.l.mu.Lock()
-	m.l.cfg.Path = ""
+	m.l.cfg.Files = nil
 	notes := m.l.notes
 	m.l.mu.Unlock()
 	m.l.stop()
@@ -170,7 +170,7 @@ func (m *model) settled() {
 			m.t.Fatalf("%v: raised %v, holds %v", k, is, m.holds[k])
 		}
 	}
-	stored, err := readFile(m.l.cfg.Path)
+	stored, err := readFile(m.l.cfg.Files)
 	if err != nil || len(stored) != len(raised) {
 		m.t.Fatalf("stored: %v %v, raised %v", stored, err, raised)
 	}

@@ -20,9 +20,9 @@ const (
 // note is Started in the stream of source, with detail and the ids of the
 // alarms that go on. Begin is called once.
 func (s *Set) Begin(session uint64, source string, detail map[string]any) {
-	list, err := readFile(s.cfg.Path)
+	list, err := readFile(s.cfg.Files)
 	if err != nil {
-		s.log.Error("the list of raised alarms was lost; what still holds is raised again under new ids", "file", s.cfg.Path, "error", err)
+		s.log.Error("the list of raised alarms was lost; what still holds is raised again under new ids", "file", fileName, "error", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

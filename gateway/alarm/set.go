@@ -23,8 +23,8 @@ type Config struct {
 	// Changed is called from Run, at most every five seconds, when the alarms
 	// raised now have changed; may be nil.
 	Changed func()
-	// Path is the file of what has to outlive the process.
-	Path string
+	// Files keep what has to outlive the process; nil: nothing does.
+	Files Files
 	// Durable is after how long a note is on disk.
 	Durable time.Duration
 	Log     *slog.Logger // nil discards

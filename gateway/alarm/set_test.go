@@ -15,6 +15,7 @@ import (
 
 	"fieldferry/bus"
 	"fieldferry/gateway/record"
+	"fieldferry/gateway/statedir"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -50,7 +51,7 @@ func (n note) String() string {
 func begin(t *testing.T, dir string, session uint64, change func(*Config)) *life {
 	l := &life{t: t}
 	cfg := Config{
-		Path: filepath.Join(dir, "alarms"), Durable: time.Second,
+		Files: statedir.In(dir), Durable: time.Second,
 		Emit: func(source string, e *record.Event) { l.notes = append(l.notes, note{*e, source, time.Now()}) },
 	}
 	if change != nil {
@@ -218,7 +219,7 @@ func TestFileIsWrittenAtMostOnceASecond(t *testing.T) {
 				l.say("s", bus.SlaveOffline, fmt.Sprint(i), bus.Cleared)
 			}
 			pass(25 * time.Millisecond)
-			if info, err := os.Stat(filepath.Join(dir, "alarms")); err == nil {
+			if info, err := os.Stat(filepath.Join(statedir.In(dir).Path(), fileName)); err == nil {
 				if s := fmt.Sprint(info.Sys()); s != last {
 					writes, last = writes+1, s
 				}
@@ -371,28 +372,27 @@ func TestReportsBeforeTheSession(t *testing.T) {
 }
 
 func TestDamagedFileIsSetAside(t *testing.T) {
-	good := func(dir string) string {
-		_, err := writeFile(filepath.Join(dir, "alarms"), []Alarm{{ID: 4194306, Code: bus.PortLost, Source: "s"}})
+	good := func() string {
+		b, err := encode([]Alarm{{ID: 4194306, Code: bus.PortLost, Source: "s"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, _ := os.ReadFile(filepath.Join(dir, "alarms"))
 		return string(b)
 	}
 	for name, damage := range map[string]func(string) string{
-		"torn":     func(s string) string { return s[:len(s)-3] },
-		"empty":    func(string) string { return "" },
-		"bit":      func(s string) string { return strings.Replace(s, "port", "pork", 1) },
-		"foreign":  func(string) string { return "# a list of alarms\n" },
-		"later":    func(s string) string { return strings.Replace(s, "alarms 1", "alarms 2", 1) },
-		"longer":   func(s string) string { return s + "\n" },
-		"too much": func(s string) string { return s + strings.Repeat(" ", maxFile) },
+		"torn":    func(s string) string { return s[:len(s)-3] },
+		"empty":   func(string) string { return "" },
+		"bit":     func(s string) string { return strings.Replace(s, "port", "pork", 1) },
+		"foreign": func(string) string { return "# a list of alarms\n" },
+		"later":   func(s string) string { return strings.Replace(s, "alarms 1", "alarms 2", 1) },
+		"longer":  func(s string) string { return s + "\n" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				dir := t.TempDir()
-				path := filepath.Join(dir, "alarms")
-				if err := os.WriteFile(path, []byte(damage(good(dir))), 0o600); err != nil {
+				files := statedir.In(dir)
+				bad := damage(good())
+				if err := files.Write(fileName, []byte(bad)); err != nil {
 					t.Fatal(err)
 				}
 				l := begin(t, dir, 2, nil)
@@ -402,22 +402,22 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 				l.raise(bus.PortLost)
 				l.want("port_lost raised 8388610") // another id
 				l.stop()
-				if _, err := os.Stat(path + badEnd); err != nil {
-					t.Error(err)
+				if aside, err := files.Read(fileName + badEnd); err != nil || string(aside) != bad {
+					t.Errorf("put aside: %q, %v", aside, err)
 				}
-				if list, err := readFile(path); err != nil || len(list) != 1 {
+				if list, err := readFile(files); err != nil || len(list) != 1 {
 					t.Errorf("%v %v", list, err)
 				}
 			})
 		})
 	}
 	t.Run("directory", func(t *testing.T) {
-		dir := t.TempDir()
-		if err := os.Mkdir(filepath.Join(dir, "alarms"), 0o700); err != nil {
+		files := statedir.In(t.TempDir())
+		if err := os.MkdirAll(filepath.Join(files.Path(), fileName), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := readFile(filepath.Join(dir, "alarms")); err == nil {
-			t.Error("a directory is no list")
+		if _, err := readFile(files); err == nil {
+			t.Error("a directory passes for a list")
 		}
 	})
 }
@@ -426,8 +426,8 @@ func TestDamagedFileIsSetAside(t *testing.T) {
 func TestFileCannotBeWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		blocked := filepath.Join(dir, "alarms.tmp")
-		if err := os.Mkdir(blocked, 0o700); err != nil {
+		blocked := filepath.Join(dir, statedir.Name) // a file where the directory has to be
+		if err := os.WriteFile(blocked, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		l := begin(t, dir, 1, nil)
@@ -438,7 +438,7 @@ func TestFileCannotBeWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 		pass(retryPause)
-		if list, err := readFile(filepath.Join(dir, "alarms")); err != nil || len(list) != 1 {
+		if list, err := readFile(statedir.In(dir)); err != nil || len(list) != 1 {
 			t.Errorf("%v %v", list, err)
 		}
 		l.stop()
@@ -447,11 +447,10 @@ func TestFileCannotBeWritten(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("fieldferry-alarms 1 00000000\n[]"))
-	dir := f.TempDir()
-	if _, err := writeFile(filepath.Join(dir, "a"), []Alarm{{ID: 5, Code: "x", Source: "s", Subject: "é\n", Since: time.Unix(1, 2).UTC()}}); err != nil {
+	b, err := encode([]Alarm{{ID: 5, Code: "x", Source: "s", Subject: "é\n", Since: time.Unix(1, 2).UTC()}})
+	if err != nil {
 		f.Fatal(err)
 	}
-	b, _ := os.ReadFile(filepath.Join(dir, "a"))
 	f.Add(b)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		list, err := parse(b)
