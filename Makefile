@@ -66,11 +66,11 @@ lint: ## gofmt, go vet, staticcheck, govulncheck, shellcheck
 
 # Inlining pays on the path of a record and in the arithmetic of a TLS handshake;
 # elsewhere it would add 800 kB to the binary (docs/decisions/binary-size.md).
-HOT := runtime/... internal/... sync/... strconv unicode/utf8 encoding/binary bufio io math/bits hash/... \
+HOT := runtime/... internal/... sync/... strconv unicode/utf8 encoding/binary math/bits hash/... \
   $(addprefix crypto/internal/,constanttime $(addprefix fips140/,aes/... alias bigmod edwards25519/field mlkem nistec/fiat sha256 sha3 sha512 subtle) fips140deps/byteorder) \
-  golang.org/x/sys/... github.com/klauspost/... go.etcd.io/... \
+  github.com/klauspost/... go.etcd.io/... \
   fieldferry/buffer fieldferry/bus/can fieldferry/bus/can/dbc \
-  $(addprefix fieldferry/gateway,/outbox /record /payload/native) fieldferry/gateway
+  $(addprefix fieldferry/gateway/,outbox payload/native record source)
 SMALL := -gcflags=all=-l $(foreach p,$(HOT),-gcflags=$(p)=)
 
 # NAME:GOARCH:GOARM:PAGE of each binary, and where they go. PAGE is the largest

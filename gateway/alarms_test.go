@@ -19,8 +19,10 @@ import (
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/config"
+	"fieldferry/gateway/live"
 	"fieldferry/gateway/outbox"
 	"fieldferry/gateway/payload/native"
+	"fieldferry/gateway/source"
 	"fieldferry/uplink"
 )
 
@@ -267,7 +269,7 @@ func TestLossesThatDoNotReport(t *testing.T) {
 					frames uint64
 					st     buffer.Stats
 				)
-				b.sources[0].lost = func() uint64 { return frames }
+				b.sources[0].Source = &posing{Source: b.sources[0].Source, lost: &frames}
 				b.h = b.newHealth()
 				n := count(&st, &frames)
 				look := func(d time.Duration) {
@@ -413,10 +415,11 @@ modbus:
 		ctx, stop := context.WithTimeout(context.Background(), 1500*time.Millisecond)
 		go func() { _ = b.sources[0].run(ctx) }()
 		b.pass(time.Second)
-		b.sources[1].feed.Reading(&modbus.Reading{Time: time.Now(), Device: "meter"}) // could not be asked
-		b.sources[1].feed.Reading(&modbus.Reading{Time: time.Now(), Device: "meter", Answered: true, Failures: []modbus.Failure{{Name: "x", Err: "exception 2"}}})
+		line := b.sources[1].Source.(*source.Modbus).Handler(b.sources[1].feed)
+		line.Reading(&modbus.Reading{Time: time.Now(), Device: "meter"}) // could not be asked
+		line.Reading(&modbus.Reading{Time: time.Now(), Device: "meter", Answered: true, Failures: []modbus.Failure{{Name: "x", Err: "exception 2"}}})
 		b.pass(time.Second)
-		b.sources[1].fine = func(code string) bool { return fineModbus(code, modbus.Stats{Polls: 1}, 0) }
+		b.sources[1].Source = &posing{Source: b.sources[1].Source, fine: bus.PortLost}
 		b.pass(time.Second)
 		stop()
 		synctest.Wait()
@@ -425,37 +428,28 @@ modbus:
 	})
 }
 
-func TestWhatIsFine(t *testing.T) {
-	all := []string{bus.LinkDown, bus.BusOff, bus.ErrorPassive, bus.ErrorWarning}
-	for _, c := range []struct {
-		st   can.Stats
-		fine int // so many of them
-	}{
-		{can.Stats{Up: false, State: "error-active"}, 0}, {can.Stats{Up: true, State: "bus-off"}, 1}, {can.Stats{Up: true, State: "stopped"}, 1},
-		{can.Stats{Up: true, State: "error-passive"}, 2}, {can.Stats{Up: true, State: "error-warning"}, 3},
-		{can.Stats{Up: true, State: "error-active"}, 4}, {can.Stats{Up: true}, 4},
-	} {
-		for i, code := range all {
-			if got := fineCAN(code, c.st); got != (i < c.fine) {
-				t.Errorf("%s with %s, up %v: %v", code, c.st.State, c.st.Up, got)
-			}
-		}
+// posing is a source that says something else of itself.
+type posing struct {
+	Source
+	run  func() error
+	lost *uint64
+	fine string
+}
+
+func (p *posing) Run(ctx context.Context, to source.Sink) error {
+	if p.run != nil {
+		return p.run()
 	}
-	for _, c := range []struct {
-		st            modbus.Stats
-		ran           time.Duration
-		port, overrun bool
-	}{
-		{modbus.Stats{}, time.Hour, false, false}, {modbus.Stats{Polls: 1, PortLost: true}, time.Hour, false, false},
-		{modbus.Stats{Polls: 1000}, time.Minute, true, false}, {modbus.Stats{Polls: 1000, Overruns: 60}, time.Hour, true, false},
-		{modbus.Stats{Polls: 1000, Overruns: 40}, time.Hour, true, true},
-	} {
-		port, overrun := fineModbus(bus.PortLost, c.st, c.ran), fineModbus(bus.PollOverrun, c.st, c.ran)
-		if port != c.port || overrun != c.overrun || fineModbus(bus.SlaveOffline, c.st, c.ran) {
-			t.Errorf("%+v after %v: port %v, overrun %v", c.st, c.ran, port, overrun)
-		}
+	return p.Source.Run(ctx, to)
+}
+
+func (p *posing) Look(l *live.Source) {
+	if p.Source.Look(l); p.lost != nil {
+		l.Lost = *p.lost
 	}
 }
+
+func (p *posing) Fine(code string) bool { return code == p.fine }
 
 // The status message names the worst alarms, as many as fit, and counts all.
 func TestStatusIsBounded(t *testing.T) {

@@ -58,11 +58,11 @@ func TestSourceThatHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	hung, left := make(chan struct{}), make(chan struct{})
-	g.sources[0].run = func(context.Context) error {
+	g.sources[0].Source = &posing{Source: g.sources[0].Source, run: func() error {
 		<-hung
 		close(left)
 		return nil
-	}
+	}}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- g.Run(ctx) }()
@@ -73,7 +73,7 @@ func TestSourceThatHangs(t *testing.T) {
 	if err := <-ended; err == nil {
 		t.Error("nobody is told that something hangs")
 	}
-	g.sources[0].feed.Lost(1) // too late, and no harm
+	g.sources[0].feed.Lose(1) // too late, and no harm
 	close(hung)
 	<-left
 }

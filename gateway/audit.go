@@ -6,6 +6,7 @@ import (
 
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/record"
+	"fieldferry/gateway/source"
 )
 
 // auditRate is how many audit records a second are told; further ones are
@@ -45,7 +46,7 @@ func (g *Gateway) Audit(now time.Time, a record.Audit) {
 	}
 	a.More = more
 	t := now.UnixNano()
-	g.buffer.Source(selfSource).Append(t, record.AppendAudit(begin(nil, g.clock.Read(), t), &a))
+	g.buffer.Source(selfSource).Append(t, record.AppendAudit(source.Begin(nil, g.clock.Read(), t), &a))
 }
 
 // WebFault reports why the page cannot be served, nil that it is. It may be

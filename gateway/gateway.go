@@ -19,12 +19,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	"fieldferry/buffer"
-	"fieldferry/bus/can"
 	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/alarm"
@@ -34,6 +32,7 @@ import (
 	"fieldferry/gateway/live"
 	"fieldferry/gateway/outbox"
 	"fieldferry/gateway/payload/native"
+	"fieldferry/gateway/source"
 	"fieldferry/gateway/statedir"
 	"fieldferry/gateway/topic"
 	"fieldferry/uplink"
@@ -79,26 +78,13 @@ type Gateway struct {
 	look    *live.Look
 	auditor auditor
 	self    *feed // the gateway's own stream
-	sources []*source
+	sources []*stream
 	lines   map[string]*modbus.Line // by source name
 	started time.Time
 	root    string // of the retained messages' topics
 	denials denials
 	foreign chan foreign // a status message that is not ours
 	parts   published
-}
-
-// source is one bus, ready to run.
-type source struct {
-	name string
-	kind string // "can" or "modbus"
-	feed *feed
-	run  func(context.Context) error
-	meta func() any                // what the meta message says of it
-	has  func(subject string) bool // a device of it that alarms are about
-	fine func(code string) bool    // a condition is known not to hold
-	lost func() uint64             // frames dropped before they were read; nil: it has none
-	look func(*live.Source)        // adds what it says of itself to a snapshot
 }
 
 // Open opens the buffer and prepares every source; nothing runs yet. The
@@ -168,26 +154,31 @@ func (g *Gateway) newFeed(name string) *feed {
 }
 
 func (g *Gateway) addCAN(c *config.CAN) error {
-	b, err := can.New(c.Bus, g.log.With("source", c.Name))
-	if err != nil {
-		return fmt.Errorf("can %s: %w", c.Name, err)
-	}
-	f := g.newFeed(c.Name)
-	f.decode(c.DBC, c.DecodedOnly)
-	played, err := can.ParseInterface(c.Bus.Interface)
-	f.foreignTime = err == nil && played.LogTime
-	g.sources = append(g.sources, &source{
-		name: c.Name, kind: "can", feed: f, meta: func() any { return metaOfCAN(c, b.Stats()) },
-		run:  func(ctx context.Context) error { return b.Run(ctx, f) },
-		has:  func(string) bool { return false },
-		fine: func(code string) bool { return fineCAN(code, b.Stats()) },
-		lost: func() uint64 { return b.Stats().Lost },
-		look: func(s *live.Source) { lookAtCAN(s, &c.Bus, b.Stats()) },
-	})
+	var points *live.Frames
 	if g.opts.Live {
-		f.frames = &live.Frames{}
-		g.look.Buses[c.Name] = live.Bus{Frames: f.frames, DB: c.DBC}
+		points = &live.Frames{}
+		g.look.Buses[c.Name] = live.Bus{Frames: points, DB: c.DBC}
 	}
+	s, err := source.NewCAN(c, points, g.log.With("source", c.Name))
+	if err != nil {
+		return err
+	}
+	g.sources = append(g.sources, &stream{s, g.newFeed(c.Name)})
+	return nil
+}
+
+func (g *Gateway) addModbus(c *modbus.LineConfig) error {
+	s, err := source.NewModbus(c, g.log.With("source", c.Name))
+	if err != nil {
+		return err
+	}
+	g.lines[c.Name] = s.Line()
+	if g.opts.Live {
+		line := live.NewLine(c, s.Line().Exchanges)
+		s.Note(line.Values)
+		g.look.Lines[c.Name] = line
+	}
+	g.sources = append(g.sources, &stream{s, g.newFeed(c.Name)})
 	return nil
 }
 
@@ -206,30 +197,6 @@ func (g *Gateway) decodings() map[string]*native.Decoding {
 	return m
 }
 
-func (g *Gateway) addModbus(c *modbus.LineConfig) error {
-	l, err := modbus.NewLine(*c, g.log.With("source", c.Name))
-	if err != nil {
-		return fmt.Errorf("modbus %s: %w", c.Name, err)
-	}
-	f := g.newFeed(c.Name)
-	g.lines[c.Name] = l
-	g.sources = append(g.sources, &source{
-		name: c.Name, kind: "modbus", feed: f, meta: func() any { return metaOfModbus(c) },
-		run: func(ctx context.Context) error { return l.Run(ctx, f) },
-		has: func(device string) bool {
-			return slices.ContainsFunc(c.Devices, func(d modbus.Device) bool { return d.Name == device })
-		},
-		fine: func(code string) bool { return fineModbus(code, l.Stats(), time.Since(g.started)) },
-		look: func(s *live.Source) { lookAtModbus(s, c, l) },
-	})
-	if g.opts.Live {
-		line := live.NewLine(c, l.Exchanges)
-		f.values = line.Values
-		g.look.Lines[c.Name] = line
-	}
-	return nil
-}
-
 // Run runs until ctx ends, then stops in order: first the sources, then, if
 // the broker takes what is left within a second, the uplink, and last the
 // buffer, which puts the rest on disk. It closes the gateway and returns an
@@ -244,7 +211,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 
 	var sources sync.WaitGroup
 	for _, s := range g.sources {
-		sources.Go(func() { supervise(ctx, g.log.With("source", s.name), s.run) })
+		sources.Go(func() { supervise(ctx, g.log.With("source", s.Name()), s.run) })
 	}
 	health := g.newHealth()
 	health.look(time.Now())
@@ -347,7 +314,9 @@ type SourceStats struct {
 func (g *Gateway) Stats() Stats {
 	st := Stats{Buffer: g.buffer.Stats(), Uplink: g.uplink.Stats(), Alarms: g.alarms.Raised(), Counts: g.alarms.Counts()}
 	for _, s := range g.sources {
-		st.Sources = append(st.Sources, SourceStats{s.name, s.kind, s.feed.src.Last()})
+		var look live.Source
+		s.Look(&look)
+		st.Sources = append(st.Sources, SourceStats{s.Name(), look.Kind, s.feed.src.Last()})
 	}
 	st.Sources = append(st.Sources, SourceStats{g.self.name, "gateway", g.self.src.Last()})
 	return st

@@ -2,16 +2,13 @@ package gateway
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"fieldferry/buffer"
 	"fieldferry/bus"
-	"fieldferry/bus/can"
-	"fieldferry/bus/can/link"
-	"fieldferry/bus/modbus"
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/record"
+	"fieldferry/gateway/source"
 	"fieldferry/gateway/statedir"
 )
 
@@ -29,11 +26,11 @@ const (
 func (g *Gateway) alarmConfig() alarm.Config {
 	return alarm.Config{
 		Conditions: g.opts.conditions,
-		Emit: func(source string, e *record.Event) {
+		Emit: func(from string, e *record.Event) {
 			e.Since = g.trusted(e.Since)
-			g.note(source, e)
+			g.note(from, e)
 			t := e.Time.UnixNano()
-			g.buffer.Source(source).Append(t, record.AppendEvent(begin(nil, g.clock.Read(), t), e))
+			g.buffer.Source(from).Append(t, record.AppendEvent(source.Begin(nil, g.clock.Read(), t), e))
 		},
 		Known:   g.known,
 		Changed: func() { g.uplink.Announce(g.online) },
@@ -53,13 +50,13 @@ func (g *Gateway) trusted(t time.Time) time.Time {
 }
 
 // known says whether the configuration has a source, and a device of it.
-func (g *Gateway) known(source, subject string) bool {
-	if source == selfSource {
+func (g *Gateway) known(name, subject string) bool {
+	if name == selfSource {
 		return subject == ""
 	}
 	for _, s := range g.sources {
-		if s.name == source {
-			return subject == "" || s.has(subject)
+		if s.Name() == name {
+			return subject == "" || s.Has(subject)
 		}
 	}
 	return false
@@ -98,9 +95,7 @@ func (g *Gateway) newHealth() *health {
 		}
 	}
 	for _, s := range g.sources {
-		if s.lost != nil {
-			h.losses = append(h.losses, &losses{feed: s.feed, code: alarm.RxOverflow, count: func(*buffer.Stats) uint64 { return s.lost() }})
-		}
+		h.losses = append(h.losses, &losses{feed: s.feed, code: alarm.RxOverflow, count: func(*buffer.Stats) uint64 { return s.lost() }})
 	}
 	return h
 }
@@ -180,42 +175,9 @@ func (l *losses) look(st *buffer.Stats, now time.Time) {
 func (h *health) doubts() {
 	for _, a := range h.g.alarms.Raised() {
 		for _, s := range h.g.sources {
-			if a.Unseen && s.name == a.Source && s.fine(a.Code) {
+			if a.Unseen && s.Name() == a.Source && s.Fine(a.Code) {
 				s.feed.Event(bus.Event{Time: time.Now(), Code: a.Code, Subject: a.Subject, State: bus.Cleared})
 			}
 		}
 	}
-}
-
-// canConditions are those of a controller, the gravest first.
-var canConditions = [...]string{bus.LinkDown, bus.BusOff, bus.ErrorPassive, bus.ErrorWarning}
-
-// fineCAN says whether the bus is known to be free of a condition. Where
-// nobody tells the controller's state, a link that is up has to do.
-func fineCAN(code string, st can.Stats) bool {
-	fine := len(canConditions)
-	switch st.State {
-	case link.BusOff.String(), link.Stopped.String(), link.Sleeping.String():
-		fine = 1
-	case link.ErrorPassive.String():
-		fine = 2
-	case link.ErrorWarning.String():
-		fine = 3
-	}
-	return st.Up && slices.Contains(canConditions[:fine], code)
-}
-
-// paceTime is after how long a line that is overloaded has said so.
-const paceTime = 2 * time.Minute
-
-// fineModbus says whether a line that runs for so long is known to be free of
-// a condition. A line that is overloaded raises that itself.
-func fineModbus(code string, st modbus.Stats, ran time.Duration) bool {
-	switch code {
-	case bus.PortLost:
-		return st.Polls > 0 && !st.PortLost
-	case bus.PollOverrun:
-		return st.Polls > 0 && !st.PortLost && ran > paceTime && st.Overruns < st.Polls/20
-	}
-	return false
 }

@@ -7,6 +7,7 @@ import (
 
 	"fieldferry/gateway/live"
 	"fieldferry/gateway/record"
+	"fieldferry/gateway/source"
 )
 
 // healthRecord is what a source says of itself in its own stream. Counters count
@@ -66,7 +67,7 @@ func (g *Gateway) appendHealth(s *live.Snapshot, now time.Time) {
 			continue
 		}
 		t := now.UnixNano()
-		body := record.AppendHealth(begin(nil, g.clock.Read(), t), text[1:len(text)-1])
+		body := record.AppendHealth(source.Begin(nil, g.clock.Read(), t), text[1:len(text)-1])
 		g.buffer.Source(src.Name).Append(t, body)
 	}
 }

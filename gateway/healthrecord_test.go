@@ -9,6 +9,7 @@ import (
 	"fieldferry/buffer"
 	"fieldferry/bus/can"
 	"fieldferry/gateway/payload/native"
+	"fieldferry/gateway/source"
 )
 
 // Each source says how it fares once an interval, in its own numbered stream.
@@ -17,7 +18,7 @@ func TestHealthRecords(t *testing.T) {
 		b.cfg.Gateway.HealthInterval = time.Minute
 		var o observer
 		for range 3 {
-			b.sources[0].feed.Frames([]can.Frame{{ID: 1, Len: 1, Time: time.Now().UnixNano()}})
+			b.sources[0].Source.(*source.CAN).Handler(b.sources[0].feed).Frames([]can.Frame{{ID: 1, Len: 1, Time: time.Now().UnixNano()}})
 			b.look.Publish(o.picture(b.Gateway, time.Now()))
 			b.appendHealth(b.look.Snapshot(), time.Now())
 			b.pass(time.Minute)

@@ -4,14 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	"fieldferry/buffer"
-	"fieldferry/bus/can"
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/live"
@@ -119,98 +115,27 @@ func (o *observer) picture(g *Gateway, now time.Time) *live.Snapshot {
 		s.Counts = append(s.Counts, live.AlarmCount{Code: c.Code, Raised: c.Active, Times: c.Raised})
 	}
 	for _, src := range g.sources {
-		s.Sources = append(s.Sources, o.source(src, now))
+		s.Sources = append(s.Sources, o.source(src.feed, src.Look, now))
 	}
-	s.Sources = append(s.Sources, o.source(&source{name: selfSource, kind: "gateway", feed: g.self}, now))
+	s.Sources = append(s.Sources, o.source(g.self, func(l *live.Source) { l.Kind = "gateway" }, now))
 	return s
 }
 
-func (o *observer) source(src *source, now time.Time) live.Source {
-	s := live.Source{Name: src.name, Kind: src.kind, Records: src.feed.src.Last(), State: live.Receives, Word: "receives", Age: -1}
+func (o *observer) source(f *feed, look func(*live.Source), now time.Time) live.Source {
+	s := live.Source{Name: f.name, Records: f.src.Last(), State: live.Receives, Word: "receives", Age: -1}
 	if o.last == nil {
 		o.last = map[string]seen{}
 	}
-	before := o.last[src.name]
+	before := o.last[f.name]
 	if s.Records != before.records {
 		before = seen{s.Records, now}
-		o.last[src.name] = before
+		o.last[f.name] = before
 	}
 	if !before.at.IsZero() {
 		s.Last, s.Age = before.at.UTC(), now.Sub(before.at).Seconds()
 	}
-	if src.look != nil {
-		src.look(&s)
-	}
+	look(&s)
 	return s
-}
-
-// silentTime is after how long a bus that is up and brings nothing is silent.
-const silentTime = 10.0
-
-// lookAtCAN adds what a CAN source says of itself.
-func lookAtCAN(s *live.Source, c *can.Config, st can.Stats) {
-	s.Where, s.Lost = c.Interface, st.Lost
-	s.CAN = &live.CAN{
-		Up: st.Up, Controller: st.State, Bitrate: st.Bitrate, Load: st.Load, FrameRate: st.Rate, Frames: st.Frames,
-		Suppressed: st.Suppressed, Dropped: st.Lost, Malformed: st.Malformed, ErrorCount: st.ErrorFrames,
-		Errors: maps.Clone(st.Errors), Restarts: st.Restarts,
-	}
-	if st.CountersKnown {
-		s.CAN.TxErrors, s.CAN.RxErrors = &st.TxErrors, &st.RxErrors
-	}
-	switch {
-	case !st.Up:
-		s.State, s.Word = live.Down, "the interface is down"
-	case st.State == "bus-off":
-		s.State, s.Word = live.Down, "the controller is bus-off"
-	case st.Rate == 0 && (s.Age < 0 || s.Age > silentTime):
-		s.State, s.Word = live.Silent, "no frame"
-		if s.Age >= 0 {
-			s.Word += " for " + live.Span(s.Age)
-		}
-	}
-}
-
-// lookAtModbus adds what a Modbus source says of itself.
-func lookAtModbus(s *live.Source, c *modbus.LineConfig, l *modbus.Line) {
-	st := l.Stats()
-	s.Where = c.Port
-	s.Modbus = &live.Modbus{
-		PortLost: st.PortLost, Busy: -1, Requests: st.Requests, Timeouts: st.Timeouts, CRC: st.CRCErrors,
-		Stale: st.LateReplies, Stray: st.StrayBytes, Overruns: st.Overruns, Units: []live.Unit{},
-	}
-	for _, u := range l.Units() {
-		s.Modbus.Units = append(s.Modbus.Units, unitOf(&u))
-	}
-	s.Modbus.InUse = l.Busy().Seconds()
-	devices := len(c.Devices)
-	switch {
-	case st.PortLost:
-		s.State, s.Word = live.Down, "the port is lost"
-	case devices > 0 && st.Offline == devices:
-		s.State, s.Word = live.Down, "no device answers"
-	case st.Offline > 0:
-		s.State, s.Word = live.Partial, fmt.Sprintf("%d of %d devices answer", devices-st.Offline, devices)
-	}
-}
-
-func unitOf(u *modbus.UnitStats) live.Unit {
-	out := live.Unit{Name: u.Name, ID: u.ID, Offline: u.Offline, Requests: u.Requests, Answered: u.Answered,
-		Timeouts: u.Timeouts, CRC: u.CRC, P50: -1, P95: -1}
-	if u.Offline {
-		out.Since, out.NextProbe = u.Since.UTC(), u.NextProbe.UTC()
-	}
-	for code, n := range u.Exceptions {
-		if out.Exceptions == nil {
-			out.Exceptions = map[string]uint64{}
-		}
-		out.Exceptions[strconv.Itoa(int(code))] = n
-	}
-	if p50, ok := u.Quantile(0.5); ok {
-		p95, _ := u.Quantile(0.95)
-		out.P50, out.P95 = p50.Seconds()*1000, p95.Seconds()*1000
-	}
-	return out
 }
 
 func pictureOfBuffer(st *buffer.Stats) live.Buffer {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"fieldferry/gateway/alarm"
+	"fieldferry/gateway/source"
 	"fieldferry/gateway/topic"
 	"fieldferry/uplink"
 )
@@ -23,9 +24,9 @@ type metaPart struct {
 	Part    int    `json:"part"` // from 1 on
 	Parts   int    `json:"parts"`
 
-	Messages []messageMeta `json:"messages,omitempty"`
-	Devices  []deviceMeta  `json:"devices,omitempty"`
-	Alarms   []alarmMeta   `json:"alarms,omitempty"`
+	Messages []source.Message `json:"messages,omitempty"`
+	Devices  []source.Device  `json:"devices,omitempty"`
+	Alarms   []alarmMeta      `json:"alarms,omitempty"`
 }
 
 // room is how many bytes a retained message may have, given what the broker
@@ -64,21 +65,17 @@ func (g *Gateway) splitMeta(m *meta, most int) []uplink.Retained {
 	var parts []uplink.Retained
 	omitted := 0
 	for i, s := range m.Sources {
-		switch s := s.(type) {
-		case *canMeta:
-			list, n := g.partsOf(s.Source, most, func(room int) ([]metaPart, int) {
-				return partsOf(s.Messages, messageMeta.items, messageMeta.with, room, func(p *metaPart, l []messageMeta) { p.Messages = l })
-			})
-			s.Messages, s.Omitted, s.Parts = nil, n, len(list)
-			parts, omitted = append(parts, list...), omitted+n
-		case modbusMeta:
-			list, n := g.partsOf(s.Source, most, func(room int) ([]metaPart, int) {
-				return partsOf(s.Devices, deviceMeta.items, deviceMeta.with, room, func(p *metaPart, l []deviceMeta) { p.Devices = l })
-			})
-			s.Devices, s.Omitted, s.Parts = []deviceMeta{}, n, len(list)
-			m.Sources[i] = s
-			parts, omitted = append(parts, list...), omitted+n
+		list, n := g.partsOf(s.Source, most, func(room int) ([]metaPart, int) {
+			parts, n := partsOf(s.Messages, signalsOf, withSignals, room, func(p *metaPart, l []source.Message) { p.Messages = l })
+			more, m := partsOf(s.Devices, valuesOf, withValues, room, func(p *metaPart, l []source.Device) { p.Devices = l })
+			return append(parts, more...), n + m
+		})
+		s.Messages, s.Omitted, s.Parts = nil, n, len(list)
+		if s.Devices != nil {
+			s.Devices = []source.Device{}
 		}
+		m.Sources[i] = s
+		parts, omitted = append(parts, list...), omitted+n
 	}
 	list, n := g.partsOf(selfSource, most, func(room int) ([]metaPart, int) {
 		return partsOf([]alarmsMeta{m.Alarms}, alarmsMeta.items, alarmsMeta.with, room, func(p *metaPart, l []alarmsMeta) { p.Alarms = l[0] })
@@ -108,14 +105,14 @@ func tooSmall(most int) string {
 }
 
 // partsOf makes the messages of a source.
-func (g *Gateway) partsOf(source string, most int, split func(room int) ([]metaPart, int)) ([]uplink.Retained, int) {
-	first := g.root + "/meta/" + topic.Level(source)
+func (g *Gateway) partsOf(name string, most int, split func(room int) ([]metaPart, int)) ([]uplink.Retained, int) {
+	first := g.root + "/meta/" + topic.Level(name)
 	const digits = 6 // of a part's number, in the topic and twice in the payload
-	head := metaPart{V: 1, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session, Source: source}
+	head := metaPart{V: 1, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session, Source: name}
 	list, omitted := split(g.room(first, most) - sizeOf(head) - len(`,"messages":[]`) - 3*digits)
 	out := make([]uplink.Retained, len(list))
 	for i, p := range list {
-		p.V, p.Gateway, p.Session, p.Source, p.Part, p.Parts = head.V, head.Gateway, head.Session, source, i+1, len(list)
+		p.V, p.Gateway, p.Session, p.Source, p.Part, p.Parts = head.V, head.Gateway, head.Session, name, i+1, len(list)
 		at := first
 		if i > 0 {
 			at = fmt.Sprintf("%s/%d", first, i+1)
@@ -192,16 +189,16 @@ func sizeOf(v any) int {
 	return len(b)
 }
 
-func (m messageMeta) items() []signalMeta { return m.Signals }
+func signalsOf(m source.Message) []source.Signal { return m.Signals }
 
-func (m messageMeta) with(s []signalMeta) messageMeta {
+func withSignals(m source.Message, s []source.Signal) source.Message {
 	m.Signals = s
 	return m
 }
 
-func (d deviceMeta) items() []valueMeta { return d.Values }
+func valuesOf(d source.Device) []source.Value { return d.Values }
 
-func (d deviceMeta) with(v []valueMeta) deviceMeta {
+func withValues(d source.Device, v []source.Value) source.Device {
 	d.Values = v
 	return d
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -16,6 +17,7 @@ import (
 	"fieldferry/gateway/clock/clocktest"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/ledger"
+	"fieldferry/gateway/source"
 	"fieldferry/uplink/uplinktest"
 )
 
@@ -186,40 +188,42 @@ func TestTheClockBecomesGood(t *testing.T) {
 	m := clocktest.New(wrong, false)
 	s := newSite(t, "replay:"+log+"?time=log&speed=max", uplinktest.Transport{})
 	s.link.Cut()
-	frame := func(f *feed) {
-		m.Pass(time.Second)
-		f.Frames([]can.Frame{{Time: m.Time().UnixNano(), ID: 0x42, Len: 1}})
+	engine := func() can.Handler { return handler(t, s.gateway) }
+	meter, err := source.NewModbus(&modbus.LineConfig{Name: "engine", Port: "/dev/ttyS9", Devices: []modbus.Device{}}, nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	reading := func(f *feed) {
+	frame := func() {
 		m.Pass(time.Second)
-		f.Reading(&modbus.Reading{Time: m.Time(), Device: "meter"})
+		engine().Frames([]can.Frame{{Time: m.Time().UnixNano(), ID: 0x42, Len: 1}})
+	}
+	reading := func() {
+		m.Pass(time.Second)
+		meter.Handler(s.gateway.newFeed("engine")).Reading(&modbus.Reading{Time: m.Time(), Device: "meter"})
 	}
 
 	s.open(Options{Machine: m})
 	s.run()
-	f := s.gateway.newFeed("engine")
-	frame(f) // of the boot before
+	frame() // of the boot before
 	s.stop()
 
 	m.Reboot(wrong)
 	s.open(Options{Machine: m})
 	s.run()
-	f = s.gateway.newFeed("engine")
-	frame(f)
-	reading(f)
+	frame()
+	reading()
 	s.stop()
 
 	m.Pass(10 * time.Second)
 	s.open(Options{Machine: m})
 	s.run()
-	f = s.gateway.newFeed("engine")
-	frame(f)
+	frame()
 	m.Pass(10 * time.Second)
 	stale := can.Frame{Time: m.Time().UnixNano(), ID: 0x43, Len: 1} // in the socket while the clock is set
 	m.SetSynced(right)
-	f.Frames([]can.Frame{stale})
-	frame(f)
-	reading(f)
+	engine().Frames([]can.Frame{stale})
+	frame()
+	reading()
 	s.link.Restore()
 
 	want := []struct {
@@ -260,6 +264,16 @@ func TestTheClockBecomesGood(t *testing.T) {
 	s.stop()
 }
 
+// handler takes frames into the stream "engine" of a gateway.
+func handler(t *testing.T, g *Gateway) can.Handler {
+	t.Helper()
+	c, err := source.NewCAN(&config.CAN{Bus: can.Config{Interface: "sim:ramp"}, Name: "engine"}, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Handler(g.newFeed("engine"))
+}
+
 // With clock: trusted nothing is marked although the kernel knows of no
 // synchronisation.
 func TestATrustedClock(t *testing.T) {
@@ -268,8 +282,7 @@ func TestATrustedClock(t *testing.T) {
 	s.config = "gateway: {id: gw, clock: trusted}\n" + s.config[len("gateway: {id: gw}\n"):]
 	s.open(Options{Machine: m})
 	s.run()
-	f := s.gateway.newFeed("engine")
-	f.Frames([]can.Frame{{Time: m.Time().UnixNano(), ID: 1}})
+	handler(t, s.gateway).Frames([]can.Frame{{Time: m.Time().UnixNano(), ID: 1}})
 	if got := s.wait("the frame", "engine", func(a []arrival) bool { return len(a) > 0 }); got[0].Clock != "" {
 		t.Errorf("%+v", got[0])
 	}

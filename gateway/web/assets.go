@@ -16,7 +16,8 @@ import (
 )
 
 // The page: plain modules, style and one library for charts, without a build
-// step. They are kept as they are and compressed once, when first asked for.
+// step. They are kept as they are and compressed once, when first asked for; the
+// library, which nobody edits, is kept compressed.
 //
 //go:embed static
 var static embed.FS
@@ -35,6 +36,10 @@ var assets = sync.OnceValue(func() map[string]*asset {
 			return err
 		}
 		b, err := static.ReadFile(name)
+		if packed, ok := strings.CutSuffix(name, ".gz"); ok && err == nil {
+			name = packed
+			b, err = unpack(b)
+		}
 		if err != nil {
 			return err
 		}
@@ -48,6 +53,14 @@ var assets = sync.OnceValue(func() map[string]*asset {
 	})
 	return list
 })
+
+func unpack(b []byte) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(z)
+}
 
 // asset is GET of a file of the page. Every other path below / is the page.
 func (s *Server) asset(w http.ResponseWriter, r *http.Request) {

@@ -35,6 +35,7 @@ var inner = map[string]innerRoom{
 	module + "/gateway/payload":        {[]string{"buffer"}, "it is the seam between records and their forms, and knows neither"},
 	module + "/gateway/payload/native": {[]string{"bus/...", "buffer", "gateway/clock", "gateway/payload", "gateway/record", "gateway/topic"}, "a payload is a form of a record: who delivers it is the uplink's business"},
 	module + "/gateway/record":         {[]string{"bus", "bus/can", "bus/can/dbc", "bus/modbus", "gateway/clock"}, "a body is facts: in which form they are sent is the formats' business"},
+	module + "/gateway/source":         {[]string{"bus/...", "gateway/clock", "gateway/config", "gateway/live", "gateway/record"}, "a source makes records of what a bus brings: who keeps and who sends them is not seen"},
 	module + "/gateway/statedir":       {nil, leaf},
 	module + "/gateway/topic":          {nil, leaf},
 	module + "/gateway/web":            {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command"}, door},

@@ -1,0 +1,84 @@
+package source
+
+import (
+	"encoding/json"
+	"testing"
+
+	"fieldferry/bus"
+	"fieldferry/bus/can"
+	"fieldferry/bus/can/dbc"
+	"fieldferry/gateway/clock"
+	"fieldferry/gateway/config"
+)
+
+// TestLossEndsTransfers: what follows frames that were lost before they were
+// read is not joined with what was before them.
+func TestLossEndsTransfers(t *testing.T) {
+	frame := func(id uint32, data ...byte) can.Frame {
+		f := can.Frame{Time: 1e18, ID: id, Flags: can.Extended, Len: 8}
+		copy(f.Data[:], data)
+		return f
+	}
+	announced, first, second := frame(0x1CECFF00, 32, 14, 0, 2, 255, 0xFE, 0xFE), frame(0x1CEBFF00, 1, 1), frame(0x1CEBFF00, 2, 2)
+	for name, c := range map[string]struct {
+		between func(can.Handler)
+		joined  uint64
+	}{
+		"nothing": {func(can.Handler) {}, 1},
+		"lost":    {func(h can.Handler) { h.Lost(3) }, 0},
+		"gap":     {func(h can.Handler) { h.(can.GapHandler).Gap() }, 0},
+	} {
+		s := &CAN{cfg: &config.CAN{}, transport: &dbc.Transport{}}
+		h := s.Handler(&sink{})
+		h.Frames([]can.Frame{announced, first})
+		c.between(h)
+		h.Frames([]can.Frame{second})
+		if st := s.transport.Stats(); st.Complete != c.joined {
+			t.Errorf("%s: %+v", name, st)
+		}
+	}
+	(&CAN{}).Handler(nil).(can.GapHandler).Gap() // without a DBC file
+}
+
+// sink takes bodies and forgets them.
+type sink struct {
+	appended, lost int
+	events         []bus.Event
+	doubtful       bool
+}
+
+func (s *sink) Clock() clock.Reading { return clock.New(clock.Config{Trusted: true}).Read() }
+func (s *sink) Append(int64, []byte) { s.appended++ }
+func (s *sink) Lose(n uint64)        { s.lost += int(n) }
+func (s *sink) Event(e bus.Event)    { s.events = append(s.events, e) }
+func (s *sink) Doubtful() bool       { return s.doubtful }
+
+// The bus's goroutine allocates nothing per frame.
+func TestFramesDoNotAllocate(t *testing.T) {
+	h := (&CAN{cfg: &config.CAN{}}).Handler(&sink{})
+	batch := make([]can.Frame, 64)
+	few := testing.AllocsPerRun(100, func() { h.Frames(batch[:1]) })
+	if many := testing.AllocsPerRun(100, func() { h.Frames(batch) }); many > few {
+		t.Errorf("%v allocations for 64 frames, %v for one", many, few)
+	}
+}
+
+// TestMetaOfSignals: units and limits of every signal, and none where the file
+// gives none that can be used.
+func TestMetaOfSignals(t *testing.T) {
+	file, _ := dbc.Parse("m.dbc", []byte(`BO_ 1 M: 8 N
+ SG_ Both : 0|8@1+ (1,-40) [-40|210] "degC" N
+ SG_ Zero : 8|8@1+ (1,0) [0|250] "" N
+ SG_ None : 16|8@1+ (1,0) [0|0] "V" N
+ SG_ Faulty : 24|8@1+ (1,0) [x|y] "A" N
+ SG_ Swapped : 32|8@1+ (1,0) [9|1] "" N
+ SG_ Endless : 40|8@1+ (1,0) [0|inf] "" N
+`), dbc.Options{})
+	db, _ := dbc.NewDatabase(dbc.MatchAuto, file)
+	got, err := json.Marshal(messages(db))
+	want := `[{"name":"M","id":"001","signals":[{"name":"Both","unit":"degC","min":-40,"max":210},{"name":"Zero","min":0,"max":250},` +
+		`{"name":"None","unit":"V"},{"name":"Faulty","unit":"A"},{"name":"Swapped"},{"name":"Endless","min":0}]}]`
+	if err != nil || string(got) != want {
+		t.Errorf("%v\ngot  %s\nwant %s", err, got, want)
+	}
+}
