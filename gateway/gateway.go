@@ -81,10 +81,12 @@ type Gateway struct {
 	sources []*stream
 	lines   map[string]*modbus.Line // by source name
 	started time.Time
-	root    string // of the retained messages' topics
-	denials denials
+	root    string       // of the retained messages' topics
 	foreign chan foreign // a status message that is not ours
-	parts   published
+
+	denials  topicAlarm // topics that the broker does not take
+	unproved topicAlarm // topics of which that is not known
+	parts    published
 }
 
 // Open opens the buffer and prepares every source; nothing runs yet. The
@@ -94,6 +96,7 @@ func Open(cfg *config.Config, opts Options) (*Gateway, error) {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	g := &Gateway{cfg: cfg, opts: opts, log: opts.Log, lines: map[string]*modbus.Line{}, started: time.Now(), look: newLook(opts.Live), foreign: make(chan foreign, 1)}
+	g.denials, g.unproved = newTopicAlarm(alarm.UplinkDenied, maxDenied), newTopicAlarm(alarm.UplinkUnproved, maxUnproved)
 	g.clock = clock.New(ClockConfig(cfg, opts))
 	store := cfg.Buffer
 	store.Clock = g.clock.Wall

@@ -1,14 +1,12 @@
 package gateway
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
-	"fieldferry/bus"
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/live"
@@ -56,53 +54,23 @@ func (g *Gateway) rejected(r outbox.Rejection) {
 	})
 }
 
-// maxDenied is how many topics have an alarm of their own; the alarm account
-// remembers every subject.
-const maxDenied = 64
-
-// furtherTopics is the subject of the alarm for all others.
-const furtherTopics = "further topics"
-
-// denials are the topics that the broker does not take, by alarm. It belongs
-// to the goroutine of the uplink.
-type denials struct {
-	subjects map[string]bool // that have had an alarm
-	further  map[string]bool // denied now, under the common alarm
-}
-
-func (d *denials) subject(topic string) string {
-	if d.subjects == nil {
-		d.subjects, d.further = map[string]bool{}, map[string]bool{}
-	}
-	if topic != "" && (d.subjects[topic] || len(d.subjects) < maxDenied) {
-		d.subjects[topic] = true
-		return topic
-	}
-	return furtherTopics
-}
-
 // denied tells of a topic that the broker does not take: what goes there waits.
-func (g *Gateway) denied(topic, reason string) {
-	subject := g.denials.subject(topic)
-	if subject == furtherTopics {
-		g.denials.further[topic] = true
-	}
-	g.self.Event(bus.Event{Time: time.Now(), Code: alarm.UplinkDenied, Subject: subject, State: bus.Raised,
-		Detail: map[string]any{"topic": cmp.Or(topic, furtherTopics), "reason": reason}})
-}
+func (g *Gateway) denied(topic, reason string) { g.self.Event(g.denials.raised(topic, reason)) }
 
 // allowed says that the broker takes a topic again.
 func (g *Gateway) allowed(topic string) {
-	if !g.denials.subjects[topic] && !g.denials.further[topic] {
-		return
+	if e, is := g.denials.cleared(topic); is {
+		g.self.Event(e)
 	}
-	subject := g.denials.subject(topic)
-	if subject == furtherTopics {
-		if delete(g.denials.further, topic); len(g.denials.further) > 0 {
-			return
-		}
+}
+
+// Unproved implements [uplink.Observer].
+func (g *Gateway) Unproved(topic, reason string) {
+	if reason != "" {
+		g.self.Event(g.unproved.raised(topic, reason))
+	} else if e, is := g.unproved.cleared(topic); is {
+		g.self.Event(e)
 	}
-	g.self.Event(bus.Event{Time: time.Now(), Code: alarm.UplinkDenied, Subject: subject, State: bus.Cleared})
 }
 
 // How much of what is wrong with a configuration the alarm tells; the log has
@@ -212,9 +180,11 @@ func connection(u *config.Uplink) uplink.Config {
 
 		Protocol:    protocols[u.Protocol],
 		Compress:    compressions[u.Compress],
-		Verify:      u.VerifyPublish,
+		Verify:      u.VerifyPublish == config.VerifyStatus || u.VerifyPublish == config.VerifyTopics,
 		MaxRate:     int(u.MaxRate),
 		MaxMessages: u.MaxMessages,
+
+		VerifyTopics: u.VerifyPublish == config.VerifyTopics,
 	}
 }
 

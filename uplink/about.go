@@ -81,15 +81,13 @@ func (s *session) tellOfItself(ctx context.Context) (births []Retained, err erro
 		if ok, err := s.await(ctx.Done(), nil); !ok {
 			return births, err
 		}
-		var back <-chan error
+		p := packet{topic: r.Topic, payload: r.Payload, retained: true}
 		if len(births) == 1 && s.u.cfg.Verify {
-			back = s.pub.confirm(packet{topic: r.Topic, payload: r.Payload, retained: true})
-		}
-		s.send(Message{Topic: r.Topic, Payload: r.Payload}, true, false)
-		if back != nil {
-			if err := s.confirmed(ctx, back); err != nil {
+			if ok, err := s.sayConfirmed(ctx, r, p); !ok {
 				return births, err
 			}
+		} else if ok, err := s.sayProved(ctx, r, p); !ok {
+			return births, err
 		}
 		for s.u.about.careful && s.count > 0 {
 			if ok, err := s.waitSettled(ctx); !ok {
@@ -98,6 +96,31 @@ func (s *session) tellOfItself(ctx context.Context) (births []Retained, err erro
 		}
 	}
 	return births, nil
+}
+
+// sayConfirmed publishes the first birth and waits for it to be let through.
+func (s *session) sayConfirmed(ctx context.Context, r Retained, p packet) (bool, error) {
+	back := s.pub.confirm(p)
+	if back == nil {
+		s.say(r, nil)
+		return true, nil
+	}
+	s.slot = false
+	if ok, err := s.await(ctx.Done(), nil); !ok {
+		return false, err
+	}
+	s.say(r, nil)
+	err := s.confirmed(ctx, back)
+	return err == nil, err
+}
+
+// sayProved publishes another one.
+func (s *session) sayProved(ctx context.Context, r Retained, p packet) (bool, error) {
+	pr, ok, err := s.prove(ctx, p)
+	if ok {
+		s.say(r, pr)
+	}
+	return ok, err
 }
 
 // mostAbout is how large a message of the client about itself may be; 0: any.
@@ -112,7 +135,7 @@ func (s *session) mostAbout() int {
 // announce publishes news.
 func (s *session) announce(news func(most int) Retained) {
 	if r := news(s.mostAbout()); r.Topic != "" && !s.u.about.isMuted(r.Topic, s.u.now()) {
-		s.send(Message{Topic: r.Topic, Payload: r.Payload}, true, false)
+		s.say(r, nil)
 	}
 }
 

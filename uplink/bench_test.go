@@ -85,8 +85,11 @@ func (p *freePublisher) stalled() bool                 { return false }
 func (p *freePublisher) err() error                    { return nil }
 func (p *freePublisher) close(bool)                    {}
 
-func (p *freePublisher) limits() limits              { return limits{} }
-func (p *freePublisher) confirm(packet) <-chan error { return nil }
+func (p *freePublisher) limits() limits                   { return limits{} }
+func (p *freePublisher) confirm(packet) <-chan error      { return nil }
+func (p *freePublisher) prove(packet, func(error)) *proof { return nil }
+
+func (p *freePublisher) subscribe(*Subscription, func(error)) token { return &answer{} }
 
 func (p *freePublisher) publish(packet) token {
 	p.slots <- struct{}{}
@@ -94,6 +97,13 @@ func (p *freePublisher) publish(packet) token {
 }
 
 type alwaysAcked struct{}
+
+// settledAtOnce is closed.
+var settledAtOnce = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
 
 func (alwaysAcked) Done() <-chan struct{} { return settledAtOnce }
 func (alwaysAcked) Error() error          { return nil }

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 
 	"github.com/klauspost/compress/zstd"
@@ -45,9 +46,12 @@ type encoder struct {
 
 // encode makes the packet of a message of the queue.
 func (u *Uplink) encode(m Message) packet {
-	p := packet{topic: m.Topic, payload: m.Payload}
+	p := packet{topic: m.Topic, payload: m.Payload, retained: m.Retain, once: m.Once, properties: m.Properties}
 	if u.cfg.Protocol == Protocol5 {
 		p.contentType = contentType
+		if m.Properties != nil {
+			p.contentType = cmp.Or(m.Properties.ContentType, contentType)
+		}
 	}
 	if u.cfg.Compress == CompressNone {
 		return p

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,10 +22,11 @@ func TestPublisherConformance(t *testing.T) {
 	t.Parallel()
 	publishers := map[string]newPublisherFunc{
 		"mqtt 5": func(cfg *Config, s Server, t timing) publisher {
-			return newPaho5Publisher(cfg, s, newDialer(t, time.Minute), t)
+			cfg.Protocol = Protocol5
+			return newConnection(cfg, s, newDialer(t, time.Minute), t, newReceiver(nil))
 		},
 		"mqtt 3.1.1": func(cfg *Config, s Server, t timing) publisher {
-			return newPahoPublisher(cfg, s, newDialer(t, time.Minute), t)
+			return newConnection(cfg, s, newDialer(t, time.Minute), t, newReceiver(nil))
 		},
 	}
 	ca := newCA(t)
@@ -62,6 +64,8 @@ func (s *publisherSuite) run(t *testing.T) {
 	t.Run("connect says why", s.connectSaysWhy)
 	t.Run("connect ends with its context", s.connectEnds)
 	t.Run("close is polite or not", s.closes)
+	t.Run("receives, and answers afterwards", s.receives)
+	t.Run("subscriptions have their own answers", s.subscribes)
 	t.Run("close does not wait for a dead connection", s.closesDead)
 }
 
@@ -75,19 +79,22 @@ func (s *publisherSuite) broker(t *testing.T, faults ...uplinktest.Fault) *uplin
 	return b
 }
 
-func (s *publisherSuite) publisher(t *testing.T, b *uplinktest.FaultBroker, tm timing) publisher {
+func (s *publisherSuite) publisher(t *testing.T, b *uplinktest.FaultBroker, tm timing, subs ...Subscription) publisher {
 	t.Helper()
 	srv, err := ParseServer(s.scheme + "://" + b.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := &Config{ClientID: "suite", KeepAlive: 30 * time.Second, TLS: s.tls}
+	cfg := &Config{ClientID: "suite", KeepAlive: 30 * time.Second, TLS: s.tls, Subscriptions: subs}
+	for i := range subs {
+		subs[i].MaxBytes = DefaultReceived
+	}
 	return s.newPublisher(cfg, srv, tm)
 }
 
-func (s *publisherSuite) connected(t *testing.T, b *uplinktest.FaultBroker) publisher {
+func (s *publisherSuite) connected(t *testing.T, b *uplinktest.FaultBroker, subs ...Subscription) publisher {
 	t.Helper()
-	p := s.publisher(t, b, fast())
+	p := s.publisher(t, b, fast(), subs...)
 	if err := p.connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -264,6 +271,59 @@ func (s *publisherSuite) closes(t *testing.T) {
 	waitFor(t, b, "it was closed", func(_ []uplinktest.Received, _, open int) bool { return open == 0 })
 	if b.Disconnects() != 1 {
 		t.Error("DISCONNECT was sent by an impolite close")
+	}
+}
+
+func (s *publisherSuite) receives(t *testing.T) {
+	b := s.broker(t)
+	h := newHandler(make(chan struct{}))
+	p := s.connected(t, b, h.to("a/+"))
+	c := p.(*connection)
+	ctx, cancel := context.WithCancel(t.Context())
+	var handling sync.WaitGroup
+	handling.Go(func() { c.receiver.run(ctx) })
+	defer handling.Wait()
+	defer cancel()
+	<-p.ready()
+	granted := make(chan error, 1)
+	p.subscribe(&c.cfg.Subscriptions[0], func(err error) { granted <- err })
+	if err := <-granted; err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint16(20) {
+		send(t, b, uplinktest.Sent{ID: i + 1, Topic: "a/b", Payload: strings.Repeat("x", 1000*int(i)), QoS: 1, Dup: i%2 == 1})
+	}
+	h.waitFor(t, 1)
+	if err := settled(t, publish(t, p, "meanwhile", false)); err != nil {
+		t.Fatal(err)
+	}
+	if a := b.Answers(); len(a) > 0 {
+		t.Errorf("answered too early: %v", a)
+	}
+	close(h.gate)
+	for i, a := range waitAnswers(t, b, 20) {
+		if int(a.ID) != i+1 {
+			t.Errorf("answer %d is for %d", i, a.ID)
+		}
+	}
+	for i, m := range h.messages() {
+		if m.Topic != "a/b" || len(m.Payload) != 1000*i || m.Dup != (i%2 == 1) {
+			t.Errorf("message %d: %d bytes to %s, dup %v", i, len(m.Payload), m.Topic, m.Dup)
+		}
+	}
+}
+
+func (s *publisherSuite) subscribes(t *testing.T) {
+	b := s.broker(t, uplinktest.Fault{RefuseFilters: "no"})
+	yes, no := newHandler(nil).to("yes"), newHandler(nil).to("no")
+	p := s.connected(t, b, yes, no)
+	answers := make(chan error, 1)
+	for _, sub := range []*Subscription{&yes, &no} {
+		<-p.ready()
+		p.subscribe(sub, func(err error) { answers <- err })
+		if err := <-answers; (err == nil) != (sub == &yes) {
+			t.Errorf("%s: %v", sub.Filter, err)
+		}
 	}
 }
 

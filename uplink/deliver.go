@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -57,9 +58,14 @@ func (s *session) deliver(ctx context.Context, fits bool) error {
 			return err
 		}
 	}
+	s.wantAll()
 	for {
 		if ok, err := s.await(ctx.Done(), nil); !ok {
 			return err
+		}
+		if len(s.wants) > 0 {
+			s.subscribe()
+			continue
 		}
 		if news := s.u.news.Swap(nil); news != nil {
 			s.announce(*news)
@@ -87,7 +93,12 @@ func (s *session) one(ctx context.Context) (Message, error) {
 		s.reject(m, Verdict{Reason: ReasonTooLarge.String(), Final: true})
 		return m, nil
 	}
-	s.send(m, false, true)
+	p := s.u.encode(m)
+	pr, ok, err := s.prove(ctx, p)
+	if !ok {
+		return m, cmp.Or(err, errWanted)
+	}
+	s.publish(m, p, pr, true)
 	return m, nil
 }
 
@@ -141,7 +152,7 @@ func (s *session) try(ctx context.Context, control time.Duration, births []Retai
 		if ok, err := s.await(ctx.Done(), nil); !ok {
 			return false, err
 		}
-		s.send(Message{Topic: r.Topic, Payload: r.Payload}, true, false)
+		s.say(r, nil)
 	}
 	for s.count > 0 {
 		if ok, err := s.waitSettled(ctx); !ok {

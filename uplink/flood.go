@@ -11,6 +11,7 @@ import (
 const (
 	floodBurst  = 5 << 20  // bytes that may come at once, or before each answer to a message
 	floodRate   = 64 << 10 // bytes a second
+	floodWanted = 1 << 20  // the same where something was subscribed to
 	floodPacket = 256      // what a packet of no use costs beside its bytes
 	floodFrame  = 4 << 10  // a ping or pong of WebSocket, which is answered
 )
@@ -20,10 +21,11 @@ type allowance struct {
 	now  func() time.Time
 	left int
 	at   time.Time
+	rate float64 // bytes a second
 }
 
 func newAllowance(now func() time.Time) *allowance {
-	return &allowance{now: now, left: floodBurst, at: now()}
+	return &allowance{now: now, left: floodBurst, at: now(), rate: floodRate}
 }
 
 // spend takes account of bytes that came, or of work that they make.
@@ -33,12 +35,12 @@ func (a *allowance) spend(n int) error {
 	}
 	if n > a.left {
 		now := a.now()
-		more := min(now.Sub(a.at).Seconds()*floodRate, floodBurst)
-		a.at, a.left = now, min(a.left+int(more), floodBurst)
+		more := min(now.Sub(a.at).Seconds()*a.rate, floodBurst)
+		a.at, a.left = now, max(a.left, min(a.left+int(more), floodBurst))
 	}
 	if a.left -= min(n, floodBurst+1); a.left < 0 {
 		a.left = 0
-		return reasonError(ReasonFlood, fmt.Errorf("more than %d KiB a second beside the answers to messages", floodRate>>10))
+		return reasonError(ReasonFlood, fmt.Errorf("more than %d KiB a second beside the answers to messages", int(a.rate)>>10))
 	}
 	return nil
 }
@@ -47,6 +49,13 @@ func (a *allowance) spend(n int) error {
 // messages, so that what comes before each is bounded.
 func (a *allowance) earn() {
 	if a != nil {
-		a.left = floodBurst
+		a.left = max(a.left, floodBurst)
+	}
+}
+
+// grant is called for bytes that come because they were sent from here.
+func (a *allowance) grant(n int) {
+	if a != nil {
+		a.left += n
 	}
 }

@@ -196,10 +196,12 @@ func (q *testQueue) counts() (acked, most, rewinds int) {
 // events is an Observer that keeps what it was told.
 type events struct {
 	ch       chan event
+	news     chan struct{} // Unproved was called
 	accepted atomic.Int32
 
 	mu        sync.Mutex
 	announced map[string]string
+	unproved  map[string]string
 }
 
 type event struct {
@@ -208,7 +210,7 @@ type event struct {
 	err       error
 }
 
-func newEvents() *events { return &events{ch: make(chan event, 10000)} }
+func newEvents() *events { return &events{ch: make(chan event, 10000), news: make(chan struct{}, 1)} }
 
 func (e *events) Connected(server string) { e.put(event{server: server, connected: true}) }
 
@@ -221,6 +223,42 @@ func (e *events) Announced(topic, reason string) {
 		e.announced = map[string]string{}
 	}
 	e.announced[topic] = reason
+}
+
+func (e *events) Unproved(topic, reason string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.unproved == nil {
+		e.unproved = map[string]string{}
+	}
+	e.unproved[topic] = reason
+	signal(e.news)
+}
+
+// why is what was last said of a topic.
+func (e *events) why(topic string) string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.unproved[topic]
+}
+
+// waitUnproved waits until cond holds of what was said of topics.
+func (e *events) waitUnproved(t testing.TB, cond func(map[string]string) bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		e.mu.Lock()
+		ok, state := cond(e.unproved), fmt.Sprint(e.unproved)
+		e.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-e.news:
+		case <-deadline:
+			t.Fatalf("waited in vain for news of topics: %s", state)
+		}
+	}
 }
 
 // said is what was last said of a message about the client itself.

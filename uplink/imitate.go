@@ -75,13 +75,16 @@ func (p *imitated) connect(context.Context) error {
 	return err
 }
 
-func (p *imitated) limits() limits              { return p.max }
-func (p *imitated) ready() <-chan struct{}      { return p.slots }
-func (p *imitated) confirm(packet) <-chan error { return nil }
-func (p *imitated) stalled() bool               { return false }
-func (p *imitated) lost() <-chan struct{}       { return p.ended }
-func (p *imitated) err() error                  { return reasonError(ReasonLost, errors.New("imitated")) }
-func (p *imitated) end()                        { p.once.Do(func() { close(p.ended) }) }
+func (p *imitated) limits() limits                   { return p.max }
+func (p *imitated) ready() <-chan struct{}           { return p.slots }
+func (p *imitated) confirm(packet) <-chan error      { return nil }
+func (p *imitated) prove(packet, func(error)) *proof { return nil }
+
+func (p *imitated) subscribe(*Subscription, func(error)) token { return &answer{} }
+func (p *imitated) stalled() bool                              { return false }
+func (p *imitated) lost() <-chan struct{}                      { return p.ended }
+func (p *imitated) err() error                                 { return reasonError(ReasonLost, errors.New("imitated")) }
+func (p *imitated) end()                                       { p.once.Do(func() { close(p.ended) }) }
 func (p *imitated) over() bool {
 	select {
 	case <-p.ended:
@@ -94,7 +97,7 @@ func (p *imitated) over() bool {
 }
 
 func (p *imitated) publish(m packet) token {
-	t := &token5{done: make(chan struct{})}
+	t := &answer{done: make(chan struct{})}
 	p.slots <- struct{}{}
 	if p.over() {
 		return t

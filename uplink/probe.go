@@ -16,6 +16,7 @@ func Probe(ctx context.Context, cfg Config) ([]error, error) {
 	id := make([]byte, 6)
 	_, _ = rand.Read(id) // never fails
 	// MQTT 3.1.1, 3.1.3.1: every broker takes 23 letters and digits.
+	cfg.Subscriptions = nil
 	cfg.ClientID, cfg.Will = "fieldferrycheck"+hex.EncodeToString(id)[:8], nil
 	servers, err := cfg.normalize()
 	if err != nil {

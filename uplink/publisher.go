@@ -24,8 +24,16 @@ type publisher interface {
 	publish(m packet) token
 	// confirm makes the broker show that it lets m, published next, through
 	// to subscribers: the channel gets nil when it does, or why that cannot be
-	// found out. A nil channel means that the acknowledgement says it.
+	// found out. A nil channel means that the acknowledgement says it. Else it
+	// has taken a permission.
 	confirm(m packet) <-chan error
+	// prove finds out the same once m, published next, was acknowledged, and
+	// calls done from another goroutine, or never if the connection ends first.
+	// Nil means that the acknowledgement says it. Else it has taken a permission.
+	prove(m packet, done func(error)) *proof
+	// subscribe asks for messages, and calls done from another goroutine with the
+	// broker's answer, unless the connection ends before. It needs a permission.
+	subscribe(s *Subscription, done func(error)) token
 	// stalled says that the network answers nothing of what was sent, not
 	// even below MQTT. It may be called from any goroutine.
 	stalled() bool
@@ -40,12 +48,24 @@ type publisher interface {
 	close(polite bool)
 }
 
-// packet is one PUBLISH with QoS 1.
+// overhead is what a PUBLISH has beside topic and payload: fixed header 5,
+// topic length 2, packet id 2, property length 4, and the content type.
+const overhead = 13 + 3 + 64
+
+// packet is one PUBLISH.
 type packet struct {
 	topic       string
 	payload     []byte
 	contentType string // MQTT 5 only; may be empty
 	retained    bool
+	once        bool // QoS 0
+	properties  *Properties
+}
+
+// proof is a question whether a message gets through.
+type proof struct {
+	asked token      // the subscription
+	sent  chan token // takes the fate of the message once it was published
 }
 
 // limits are what a broker announced; 0 means that it said nothing.
@@ -67,6 +87,7 @@ type timing struct {
 	connect   time.Duration // from the name lookup to CONNACK
 	write     time.Duration // for the connection to take one byte
 	confirm   time.Duration // for the first birth to be let through
+	prove     time.Duration // from one proof of a topic to the next
 	farewell  time.Duration // for what is in flight and the goodbye at a clean end
 	look      time.Duration // how often a connection is looked at that acknowledges nothing
 	stable    time.Duration // a connection that lived so long was a good one
@@ -84,10 +105,6 @@ type timing struct {
 const (
 	// closeTimeout bounds the end of a connection that takes no bytes.
 	closeTimeout = 500 * time.Millisecond
-	// handover bounds paho's Publish. By the permissions it never has to
-	// wait for the network, only for another goroutine; but a Publish during
-	// which paho itself gives the connection up sits this out.
-	handover = time.Second
 )
 
 func defaultTiming() timing {
@@ -95,6 +112,7 @@ func defaultTiming() timing {
 		connect:   20 * time.Second,
 		write:     10 * time.Second,
 		confirm:   20 * time.Second,
+		prove:     10 * time.Minute,
 		farewell:  1200 * time.Millisecond,
 		look:      time.Second,
 		stable:    time.Minute,

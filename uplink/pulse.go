@@ -12,7 +12,7 @@ import (
 // message that takes longer than that. As long as the other end takes bytes,
 // the link lives, and whether the broker does is for the ack timeout to say.
 type pulse struct {
-	guard     *guard
+	conn      *connection
 	keepAlive time.Duration
 	taken     func() uint64 // bytes that the other end has taken; may be nil
 	dead      func()
@@ -51,7 +51,7 @@ func (p *pulse) run(ctx context.Context) {
 // look is one look. It returns false when the connection is dead.
 func (p *pulse) look(now time.Time) bool {
 	quiet := p.keepAlive * patient / looks
-	heard, said := p.guard.heard.at(p.guard.born), p.guard.said.at(p.guard.born)
+	heard, said := p.conn.heard.at(p.conn.born), p.conn.said.at(p.conn.born)
 	if p.taken != nil {
 		if n := p.taken(); n > p.progress {
 			p.progress, p.moved = n, now
@@ -81,7 +81,7 @@ func (p *pulse) ping() {
 	}
 	go func() {
 		defer p.pinging.Store(false)
-		_, _ = p.guard.Write([]byte{typePingreq << 4, 0}) // a failure ends the connection by the guard
+		_ = p.conn.write([]byte{typePingreq << 4, 0}) // a failure ends the connection
 	}()
 }
 

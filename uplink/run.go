@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,6 +45,9 @@ type Uplink struct {
 	report    reporter
 	suspect   suspect
 	about     about
+	proofs    proofs
+	unwelcome rest // subscriptions
+	receiver  *receiver
 	pace      pace
 	zip       encoder
 
@@ -81,9 +85,10 @@ func New(cfg Config, q Queue, obs Observer, log *slog.Logger) (*Uplink, error) {
 		time: defaultTiming(), now: time.Now, random: rand.Float64,
 	}
 	u.since = u.now()
-	u.pace = newPace(&cfg)
+	u.pace, u.proofs = newPace(&cfg), newProofs()
 	u.contested.told = cfg.Protocol == Protocol5
-	u.report.log = log
+	u.report.log, u.report.refusedFilters = log, map[string]bool{}
+	u.receiver = newReceiver(u.Reconnect)
 	u.connect, u.reachable, u.answers = u.newPublisher, u.reach, u.touch
 	u.watch = u.watchNetwork
 	u.again, u.soon, u.networkUp = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
@@ -121,6 +126,13 @@ func (c *Config) normalize() ([]Server, error) {
 		bad("unknown protocol %d", c.Protocol)
 	}
 	c.checkTimes(bad)
+	if len(c.Subscriptions) > MaxSubscriptions {
+		bad("more than %d subscriptions", MaxSubscriptions)
+	}
+	c.Subscriptions = slices.Clone(c.Subscriptions)
+	for i := range c.Subscriptions {
+		c.Subscriptions[i].check(bad)
+	}
 	if c.InFlight == 0 {
 		c.InFlight = DefaultInFlight
 	}
@@ -181,6 +193,7 @@ type nobody struct{}
 func (nobody) Connected(string)           {}
 func (nobody) Accepted(string)            {}
 func (nobody) Announced(string, string)   {}
+func (nobody) Unproved(string, string)    {}
 func (nobody) Disconnected(string, error) {}
 
 func (u *Uplink) dialer() *dialer {
@@ -191,11 +204,7 @@ func (u *Uplink) dialer() *dialer {
 }
 
 func (u *Uplink) newPublisher(s Server) publisher {
-	d := *u.dialer()
-	if u.cfg.Protocol == Protocol5 {
-		return newPaho5Publisher(&u.cfg, s, d, u.time)
-	}
-	return newPahoPublisher(&u.cfg, s, d, u.time)
+	return newConnection(&u.cfg, s, *u.dialer(), u.time, u.receiver)
 }
 
 var errRunning = errors.New("uplink: Run is already running")
@@ -212,6 +221,9 @@ func (u *Uplink) Run(ctx context.Context) error {
 	var network sync.WaitGroup
 	watching, stop := context.WithCancel(ctx)
 	network.Go(func() { u.watch(watching) })
+	if len(u.cfg.Subscriptions) > 0 {
+		network.Go(func() { u.receiver.run(watching) })
+	}
 	defer network.Wait()
 	defer stop()
 	var b backoff

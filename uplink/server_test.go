@@ -103,18 +103,57 @@ func FuzzParseServer(f *testing.F) {
 }
 
 func TestValidateTopic(t *testing.T) {
-	for _, s := range []string{"a", "fieldferry/gw-01/engine", "a b/ü/日本", "a/$b", strings.Repeat("x", 65535)} {
+	for _, s := range []string{"a", "fieldferry/gw-01/engine", "a b/ü/日本", "a/$b", "/a", "a/", "a//b", "/", "$aws/things/x/jobs/get", strings.Repeat("x", 65535)} {
 		if err := ValidateTopic(s); err != nil {
 			t.Errorf("ValidateTopic(%.20q) = %v", s, err)
 		}
 	}
 	for s, want := range map[string]error{
 		"": errTopicEmpty, "a/+": errTopicWildcard, "a#": errTopicWildcard, "a\x00": errTopicControl, "a\nb": errTopicControl,
-		"/a": errTopicLevel, "a/": errTopicLevel, "a//b": errTopicLevel, "/": errTopicLevel, "$SYS/x": errTopicDollar,
 		"a\xff": errTopicUTF8, "a\uFFFF": errTopicControl, strings.Repeat("x", 65536): errTopicLong,
 	} {
 		if err := ValidateTopic(s); err != want { //nolint:errorlint // they are not wrapped
 			t.Errorf("ValidateTopic(%.20q) = %v, want %v", s, err, want)
+		}
+	}
+}
+
+func TestValidateFilter(t *testing.T) {
+	for _, s := range []string{"a", "+", "#", "a/+/b", "a/#", "+/+", "/#", "$share/group/a/#", "a//+"} {
+		if err := ValidateFilter(s); err != nil {
+			t.Errorf("ValidateFilter(%q) = %v", s, err)
+		}
+	}
+	for s, want := range map[string]error{
+		"": errTopicEmpty, "a#": errFilterHash, "#/a": errFilterHash, "a/b+": errFilterPlus, "+a/b": errFilterPlus, "a\x00/#": errTopicControl,
+	} {
+		if err := ValidateFilter(s); err != want { //nolint:errorlint // they are not wrapped
+			t.Errorf("ValidateFilter(%q) = %v, want %v", s, err, want)
+		}
+	}
+}
+
+func TestMatches(t *testing.T) { // the examples of MQTT 3.1.1, 4.7
+	for filter, of := range map[string]struct{ yes, no []string }{
+		"sport/tennis/player1/#": {[]string{"sport/tennis/player1", "sport/tennis/player1/ranking", "sport/tennis/player1/score/wimbledon"}, []string{"sport/tennis/player12"}},
+		"sport/tennis/+":         {[]string{"sport/tennis/player1", "sport/tennis/"}, []string{"sport/tennis/player1/ranking", "sport/tennis"}},
+		"sport/+":                {[]string{"sport/"}, []string{"sport"}},
+		"+/+":                    {[]string{"/finance"}, []string{"finance", "$SYS/x"}},
+		"/+":                     {[]string{"/finance"}, []string{"finance"}},
+		"+":                      {[]string{"a"}, []string{"/a", "a/", "$a"}},
+		"#":                      {[]string{"a/b/c", "/"}, []string{"$SYS/x"}},
+		"$SYS/#":                 {[]string{"$SYS/x", "$SYS"}, []string{"a"}},
+		"a":                      {[]string{"a"}, []string{"A", "a/b", ""}},
+	} {
+		for _, topic := range of.yes {
+			if !matches(filter, topic) {
+				t.Errorf("%q does not match %q", filter, topic)
+			}
+		}
+		for _, topic := range of.no {
+			if matches(filter, topic) {
+				t.Errorf("%q matches %q", filter, topic)
+			}
 		}
 	}
 }

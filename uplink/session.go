@@ -46,7 +46,18 @@ type session struct {
 	quit    chan struct{}
 	done    chan struct{} // watch has ended
 
+	proving  map[string]*proving // by topic
+	examined topics              // that were proved on this connection
+	answered bool                // a subscription for a proof was
+	pending  atomic.Int32        // of told, how many run has not done
+
+	wants  []*Subscription  // to subscribe to
+	asked  map[string]token // subscriptions of this connection, by filter
+	again  []*time.Timer
+	accept bool // one was answered
+
 	mu      sync.Mutex
+	told    []func()
 	refused map[uint64]Verdict // by position among the settled: not taken, and why
 	wake    *wakeContext       // the context of the Next under way or to come
 	inUse   bool               // Next is under way
@@ -76,6 +87,10 @@ func newSession(u *Uplink, pub publisher, server string) *session {
 		done:    make(chan struct{}),
 		refused: make(map[uint64]Verdict),
 		topics:  make(topics),
+
+		proving:  make(map[string]*proving),
+		examined: make(topics),
+		asked:    make(map[string]token),
 	}
 }
 
@@ -93,9 +108,14 @@ func (s *session) run(ctx context.Context) error {
 	<-s.done
 	s.collect()
 	s.u.inFlight.Store(0)
+	for _, t := range s.again {
+		t.Stop()
+	}
 	if err != nil {
 		e := asError(s.server, err)
 		s.judge(e)
+		s.judgeCutProofs(e)
+		s.judgeSubscriptions(e)
 		err = e
 	}
 	s.u.queue.Rewind()
@@ -165,7 +185,7 @@ func (s *session) next(ctx context.Context) (Message, error) {
 	s.mu.Unlock()
 	// What came before inUse was set would wake nobody.
 	m, err := Message{}, errWanted
-	if s.settled.Load() == s.taken && (s.trial != noTrial || s.u.news.Load() == nil) && ctx.Err() == nil && !s.hasFailed() {
+	if s.settled.Load() == s.taken && s.pending.Load() == 0 && (s.trial != noTrial || s.u.news.Load() == nil) && ctx.Err() == nil && !s.hasFailed() {
 		m, err = s.u.queue.Next(w)
 	}
 	s.mu.Lock()
@@ -195,24 +215,34 @@ func (s *session) rouse() {
 	s.mu.Unlock()
 }
 
-// send publishes m; await has returned true before.
-func (s *session) send(m Message, retained, queue bool) {
+// say publishes what is not of the queue; await has returned true before.
+func (s *session) say(r Retained, pr *proof) {
+	m := Message{Topic: r.Topic, Payload: r.Payload}
+	s.publish(m, packet{topic: r.Topic, payload: r.Payload, retained: true}, pr, false)
+}
+
+// publish sends p, which carries m.
+func (s *session) publish(m Message, p packet, pr *proof, queue bool) {
 	s.slot = false
-	p := packet{topic: m.Topic, payload: m.Payload, retained: retained}
 	if queue {
 		s.u.sent.Add(1)
-		p = s.u.encode(m)
 	}
 	m.Size = len(p.topic) + len(p.payload) + perMessage
 	s.ring[(s.head+s.count)%len(s.ring)] = flight{msg: m, queue: queue, at: s.u.now()}
 	s.count++
 	s.u.inFlight.Store(int64(s.count))
 	s.u.pace.took(p.topic, p.payload)
-	s.tokens <- s.pub.publish(p)
+	t := s.pub.publish(p)
+	if pr != nil {
+		pr.sent <- t
+		s.proving[p.topic].message = t
+	}
+	s.tokens <- t
 }
 
 // collect takes what is settled out of the window and reports it.
 func (s *session) collect() {
+	s.doLater()
 	for settled := s.settled.Load(); s.taken < settled; s.taken++ {
 		f := s.ring[s.head]
 		s.ring[s.head] = flight{}
@@ -288,7 +318,7 @@ func (s *session) farewell() {
 			if ok, _ := s.await(nil, limit.C); !ok {
 				return
 			}
-			s.send(Message{Topic: r.Topic, Payload: r.Payload}, true, false)
+			s.say(r, nil)
 		}
 	}
 	for s.collect(); s.count > 0; s.collect() {

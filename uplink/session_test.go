@@ -65,8 +65,13 @@ func (p *fakePublisher) confirm(packet) <-chan error {
 	if p.confirmed == nil {
 		return nil
 	}
+	p.slots <- struct{}{}
 	return p.confirmed
 }
+
+func (p *fakePublisher) prove(packet, func(error)) *proof { return nil }
+
+func (p *fakePublisher) subscribe(*Subscription, func(error)) token { return &answer{} }
 
 func (p *fakePublisher) publish(m packet) token {
 	p.mu.Lock()

@@ -17,6 +17,9 @@ type Stats struct {
 	InFlight    int       // messages waiting for their PUBACK, births included
 	BytesUp     uint64    // bytes written to connections, TLS included, TCP and IP not
 	BytesDown   uint64
+	Received    uint64 // messages handled by a subscription
+	Unwanted    uint64 // messages that came and nobody had subscribed to
+	Dropped     uint64 // messages that were too large, or too many for their handler
 	Connects    uint64 // connections that a broker accepted, and passed the check of Config.Verify
 	Failures    uint64 // attempts and connections that ended with an error
 	LastError   string // the last of them, without secrets; empty: none yet
@@ -38,6 +41,9 @@ func (u *Uplink) Stats() Stats {
 		InFlight:    int(u.inFlight.Load()),
 		BytesUp:     u.up.Load(),
 		BytesDown:   u.down.Load(),
+		Received:    u.receiver.received.Load(),
+		Unwanted:    u.receiver.unwanted.Load(),
+		Dropped:     u.receiver.dropped.Load(),
 		Connects:    u.connects.Load(),
 		Failures:    u.failures.Load(),
 		LastError:   u.lastError,
@@ -92,6 +98,8 @@ type reporter struct {
 	count uint64           // failures since then
 	first time.Time
 	blind bool // unverified was reported
+
+	refusedFilters map[string]bool // reported since it was last granted
 
 	refusals map[string]*refusals // by topic; the empty one counts for all others
 }

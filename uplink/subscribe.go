@@ -6,11 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"net/url"
+	"sync"
 	"time"
-
-	mqtt "github.com/eclipse/paho.mqtt.golang"
 )
 
 // SubscribeConfig says what to listen to, and where.
@@ -58,38 +55,41 @@ func Subscribe(ctx context.Context, cfg SubscribeConfig, handle func(topic strin
 	return nil
 }
 
+// maxWatched is the longest message that is looked at.
+const maxWatched = 64 << 20
+
 // subscribeOnce is one connection. It returns why it ended.
 func subscribeOnce(ctx context.Context, cfg SubscribeConfig, server Server, handle func(string, []byte, bool)) error {
 	t := defaultTiming()
-	p := newPahoPublisher(&Config{
+	r := newReceiver(nil)
+	r.patient = true
+	c := newConnection(&Config{
 		ClientID:  fmt.Sprintf("watch-%016x", rand.Uint64()),
 		Username:  cfg.Username,
 		Password:  cfg.Password,
 		TLS:       cfg.TLS,
 		KeepAlive: DefaultKeepAlive,
-	}, server, newDialer(t, t.write), t)
-	o, err := p.options(ctx)
-	if err != nil {
+		Subscriptions: []Subscription{{Filter: cfg.Topic, MaxBytes: maxWatched,
+			Handle: func(_ context.Context, m Received) { handle(m.Topic, m.Payload, m.Retained) }}},
+	}, server, newDialer(t, t.write), t, r)
+	if err := c.connect(ctx); err != nil {
 		return err
 	}
-	dialCtx, cancel := context.WithTimeout(ctx, t.connect)
-	defer cancel()
-	// Without the guard: it is made for publishers, and refuses a broker that
-	// sends messages.
-	o.SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
-		conn, _, err := p.dialer.dial(dialCtx, server, cfg.TLS)
-		return conn, err
-	})
-	client := mqtt.NewClient(o)
-	defer client.Disconnect(uint(closeTimeout.Milliseconds()))
-	if err := wait(ctx, client.Connect()); err != nil {
-		return err
+	var handling sync.WaitGroup
+	handling.Go(func() { r.run(ctx) })
+	defer handling.Wait()
+	defer r.finish()
+	defer c.close(true)
+	<-c.ready() // there is one at once
+	sub := c.ask(cfg.Topic, 1)
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-c.lost():
+		return c.err()
+	case <-sub.done:
 	}
-	sub := client.Subscribe(cfg.Topic, 1, func(_ mqtt.Client, m mqtt.Message) { handle(m.Topic(), m.Payload(), m.Retained()) })
-	if err := wait(ctx, sub); err != nil {
-		return fmt.Errorf("subscribe to %s: %w", cfg.Topic, err)
-	}
-	if t, ok := sub.(*mqtt.SubscribeToken); ok && t.Result()[cfg.Topic] > 2 { // MQTT 3.1.1, 3.9.3
+	if sub.code > 2 { // MQTT 3.1.1, 3.9.3
 		return fmt.Errorf("subscribe to %s: the broker refuses it", cfg.Topic)
 	}
 	if cfg.Connected != nil {
@@ -98,16 +98,7 @@ func subscribeOnce(ctx context.Context, cfg SubscribeConfig, server Server, hand
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-p.lost():
+	case <-c.lost():
 		return errors.New("the connection was lost")
-	}
-}
-
-func wait(ctx context.Context, t mqtt.Token) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-t.Done():
-		return t.Error()
 	}
 }

@@ -15,14 +15,15 @@ var (
 	errTopicUTF8     = errors.New("topic is not valid UTF-8")
 	errTopicWildcard = errors.New("topic contains + or #, which only subscriptions may")
 	errTopicControl  = errors.New("topic contains a control character")
-	errTopicLevel    = errors.New("topic has an empty level: it begins or ends with a slash, or has two in a row")
-	errTopicDollar   = errors.New("topic begins with $, which is the broker's own")
+	errFilterHash    = errors.New("filter has a # that is not its last level")
+	errFilterPlus    = errors.New("filter has a + that is not a whole level")
 )
 
 // ValidateTopic says whether s can be published to: not empty, at most 65535
-// bytes of UTF-8, without + # NUL and other control characters, without empty
-// levels, not beginning with $ (MQTT 3.1.1, 1.5.3 and 4.7). Brokers close the
-// connection on most of these, and would again after each reconnect.
+// bytes of UTF-8, without + # NUL and other control characters (MQTT 3.1.1,
+// 1.5.3 and 4.7). Brokers close the connection on most of these, and would again
+// after each reconnect. Empty levels are legal, and so is a $ at the begin:
+// clouds have such topics.
 func ValidateTopic(s string) error {
 	switch {
 	case s == "":
@@ -35,12 +36,27 @@ func ValidateTopic(s string) error {
 		return errTopicWildcard
 	case strings.ContainsFunc(s, notInTopic):
 		return errTopicControl
-	case s[0] == '/' || s[len(s)-1] == '/' || strings.Contains(s, "//"):
-		return errTopicLevel
-	case s[0] == '$':
-		return errTopicDollar
 	}
 	return nil
+}
+
+// ValidateFilter says whether s can be subscribed to (MQTT 3.1.1, 4.7.1).
+func ValidateFilter(s string) error {
+	levels := strings.Split(s, "/")
+	for i, level := range levels {
+		switch {
+		case level == "#" && i == len(levels)-1, level == "+":
+			levels[i] = "x"
+		case strings.Contains(level, "#"):
+			return errFilterHash
+		case strings.Contains(level, "+"):
+			return errFilterPlus
+		}
+	}
+	if s == "" {
+		return errTopicEmpty
+	}
+	return ValidateTopic(strings.Join(levels, "/"))
 }
 
 // notInTopic is true for control characters and for the two code points that

@@ -22,13 +22,16 @@ import (
 	"time"
 )
 
-// Message is one PUBLISH, QoS 1, not retained. The payload must not be
+// Message is one PUBLISH, with QoS 1 unless Once is set. The payload must not be
 // changed until the message was acknowledged or never again.
 type Message struct {
-	Topic   string // must pass ValidateTopic: a broker answers others by closing the connection
-	Payload []byte
-	Token   uint64 // the queue's own name for the message
-	Size    int    // in Queue.Acked: bytes it took on the line, headers included
+	Topic      string // must pass ValidateTopic: a broker answers others by closing the connection
+	Payload    []byte
+	Retain     bool        // the broker keeps it for later subscribers
+	Once       bool        // QoS 0: acknowledged as soon as it is written
+	Properties *Properties // MQTT 5 only; may be nil. No text may have more than 65535 bytes
+	Token      uint64      // the queue's own name for the message
+	Size       int         // in Queue.Acked: bytes it took on the line, headers included
 }
 
 // Queue is where the uplink takes messages from. All methods are called from
@@ -82,6 +85,10 @@ type Observer interface {
 	// Announced says that the broker has taken a message of Birth or Announce,
 	// or, with a reason, that it does not.
 	Announced(topic, reason string)
+	// Unproved says of a topic, with a reason, that the broker has not shown that
+	// it lets messages to it through, see Config.VerifyTopics; without one, that
+	// it has now. The empty topic stands for all others.
+	Unproved(topic, reason string)
 	// Disconnected says why there is no connection (any longer); it is
 	// called after every failed attempt and every loss, and with a nil err
 	// after a clean end. An err that is not nil is an *[Error].
@@ -129,11 +136,18 @@ type Config struct {
 	// the message has to come back to a subscription for its topic. One of
 	// MQTT 5 says of each message whether it takes it, and nothing is done.
 	Verify bool
+	// VerifyTopics makes the broker of MQTT 3.1.1 send the first message to each
+	// topic back as well, once a connection and at most every ten minutes. It
+	// holds nothing up: a topic where that does not happen is reported, and sent
+	// to all the same.
+	VerifyTopics bool
 	// Seen gets what arrives at the topic of the first of Birth after that has
 	// come back, as Verify of MQTT 3.1.1 is subscribed there: messages of others,
 	// and our own. It must not block, nor keep the payload. It may be nil.
 	Seen func(payload []byte)
-	Will *Retained // last will, retained
+	// Subscriptions are made on each connection, once it is known to work.
+	Subscriptions []Subscription
+	Will          *Retained // last will, retained
 	// Birth gives what is published retained after every connect, before the
 	// queue: messages of at most so many bytes of topic and payload together,
 	// 0 for no limit. What cannot be made so small it leaves out.

@@ -12,6 +12,7 @@ const (
 	Started         = "started" // the first note of every life of the gateway
 	UplinkDown      = "uplink_down"
 	UplinkDenied    = "uplink_denied"
+	UplinkUnproved  = "uplink_unproved"
 	DiskFault       = "disk_fault"
 	BufferHigh      = "buffer_high"
 	BufferEvicting  = "buffer_evicting"
@@ -83,6 +84,9 @@ var Table = []Condition{
 	{Code: UplinkDenied, Severity: Error, Title: "The broker does not let the gateway publish",
 		Text: "The connection works, but the broker does not take what is sent; with a topic as subject only what goes there waits in the buffer, else everything does.",
 		Help: "Follow the reason: grant the gateway's user write on the topic, and read on its status topic, or raise the broker's limits."},
+	{Code: UplinkUnproved, Severity: Warning, Title: "A topic is not proved to get through",
+		Text: "Seen only under MQTT 3.1.1 with verify_publish: topics. The broker acknowledged the first message to the topic in the subject and did not send it back, or cannot be asked; the detail has the reason. Everything is sent all the same, and may be thrown away by an access rule of the broker. Cleared when a later message came back; it is tried again every ten minutes.",
+		Help: "Grant the gateway's user write on the topic, and read, without which the broker shows nothing; or compare what a consumer gets. Under protocol \"5\" the broker says it by itself."},
 	{Code: StatusContested, Severity: Warning, Title: "Another gateway uses this one's status topic",
 		Text: "Again and again somebody else publishes at the gateway's status topic, and is answered by its own status. Seen only under MQTT 3.1.1 with verify_publish. The detail has the state and session of the other message.",
 		Help: "Give every gateway an id of its own (gateway.id, or a topic with another root), and look at who may write to the topic."},

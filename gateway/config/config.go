@@ -68,13 +68,24 @@ type Uplink struct {
 	Format       string // "json"
 	Compress     string // "none", "gzip" or "zstd"
 	Protocol     string // "3.1.1" or "5"
-	// VerifyPublish makes sure at every connect that the broker lets the
-	// gateway publish; default: on, but with a preset that has no use for it.
-	VerifyPublish bool
+	// VerifyPublish says what is made sure of at every connect; default: the
+	// status, but with a preset that has no use for it nothing.
+	VerifyPublish Verification
 	MaxRate       int64 // bytes a second; 0: no limit
 	MaxMessages   int   // messages a second; 0: no limit
 	Backlog       Backlog
 }
+
+// Verification is how far it is made sure that the broker lets the gateway
+// publish, in the words of the file.
+type Verification string
+
+// The verifications.
+const (
+	VerifyNothing Verification = "false"
+	VerifyStatus  Verification = "true"   // the status message has to come back
+	VerifyTopics  Verification = "topics" // and every topic that does not send its first message back is named
+)
 
 // Backlog says how what an outage has left is sent beside live data.
 type Backlog struct {

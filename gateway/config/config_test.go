@@ -135,7 +135,7 @@ func TestFull(t *testing.T) {
 			TLS:       &TLS{ServerName: "broker.example", MinVersion: 0x0303, ALPN: []string{"mqtt"}},
 			KeepAlive: 30 * time.Second, AckTimeout: time.Minute, Topic: "fieldferry/{gateway}/{source}",
 			Batch:    Batch{MaxRecords: 100, MaxDelay: 200 * time.Millisecond, MaxBytes: 64 << 10},
-			InFlight: 100, Format: "json", Compress: "zstd", Protocol: "5", MaxRate: 64 << 10, MaxMessages: 50,
+			InFlight: 100, Format: "json", Compress: "zstd", Protocol: "5", VerifyPublish: VerifyTopics, MaxRate: 64 << 10, MaxMessages: 50,
 			Backlog: Backlog{Share: 0.3, MaxRate: 16 << 10, Order: "newest_first"},
 		},
 	}
@@ -154,7 +154,7 @@ func TestDefaults(t *testing.T) {
 			Servers: []string{"mqtt://localhost"}, ClientID: "gw-host",
 			KeepAlive: 30 * time.Second, AckTimeout: time.Minute, Topic: "fieldferry/{gateway}/{source}",
 			Batch:    Batch{MaxRecords: 100, MaxDelay: 200 * time.Millisecond, MaxBytes: 64 << 10},
-			InFlight: 100, Format: "json", Compress: "none", Protocol: "3.1.1", VerifyPublish: true,
+			InFlight: 100, Format: "json", Compress: "none", Protocol: "3.1.1", VerifyPublish: VerifyStatus,
 			Backlog: Backlog{Share: 0.5, Order: "oldest_first"},
 		},
 	}

@@ -36,7 +36,7 @@ func (l *loader) uplink(v value, gateway Gateway) Uplink {
 		Compress: f.at("compress").choice("none", "gzip", "zstd"),
 		Protocol: f.at("protocol").choice("3.1.1", "5"),
 
-		VerifyPublish: f.at("verify_publish").boolean(!p.tells),
+		VerifyPublish: f.at("verify_publish").verification(!p.tells),
 		MaxRate:       f.at("max_rate").rate(64, 1<<30),
 		MaxMessages:   int(f.at("max_messages").integer(1, 1_000_000, 0)),
 	}
@@ -56,6 +56,30 @@ func (l *loader) uplink(v value, gateway Gateway) Uplink {
 	u.Headers = l.headers(f.at("headers"), u.Servers)
 	u.Proxy = l.proxy(f.at("proxy"))
 	return u
+}
+
+// verification returns what verify_publish says, and if nothing does, what is usual.
+func (v value) verification(usual bool) Verification {
+	def := VerifyNothing
+	if usual {
+		def = VerifyStatus
+	}
+	if !v.is(scalar) {
+		return def
+	}
+	text := v.n.text
+	if text != string(VerifyTopics) { // which may be quoted, as any word
+		var ok bool
+		if text, ok = v.plain("true, false or topics", "true"); !ok {
+			return def
+		}
+	}
+	switch word := Verification(text); word {
+	case VerifyNothing, VerifyStatus, VerifyTopics:
+		return word
+	}
+	v.fail(shown(text)+" is not known", "write true, false or topics")
+	return def
 }
 
 func (l *loader) batch(v value, b *Batch) {

@@ -2,6 +2,7 @@ package uplinktest
 
 import (
 	"context"
+	"errors"
 	"sync"
 )
 
@@ -45,7 +46,11 @@ type Fault struct {
 	// then throws away, and refuses subscriptions.
 	Swallow          bool
 	RefuseSubscribe  bool
-	IgnoreSubscribes bool // no SUBACK either
+	IgnoreSubscribes bool   // no SUBACK either
+	SwallowTopics    string // like Swallow, of topics with this text
+	CutSubscribes    string // cut the connection at a subscription with this text
+	RefuseFilters    string // refuse subscriptions with this text
+	RefuseCode       byte   // by this code; 0 means 0x80
 
 	// MQTT 5 only.
 	Reason          byte   // not 0: PUBACK with this code
@@ -71,6 +76,29 @@ type Received struct {
 	Acked   bool // a PUBACK was sent, or at least begun to be sent, that says the message was taken
 
 	ContentType string // MQTT 5
+	Properties  string // MQTT 5: response, correlation, expiry and user properties
+}
+
+// Sent is a PUBLISH that a [FaultBroker] sends.
+type Sent struct {
+	ID      uint16
+	Topic   string
+	Payload string
+	QoS     byte
+	Dup     bool
+	Retain  bool
+
+	// MQTT 5 only.
+	ResponseTopic, Correlation, ContentType string
+	Expiry                                  uint32
+	User                                    [][2]string
+}
+
+// Answer is a PUBACK that a [FaultBroker] has read.
+type Answer struct {
+	Conn int // connection, from 0
+	ID   uint16
+	Code byte // MQTT 5
 }
 
 // Connect is a CONNECT that a [FaultBroker] has read.
@@ -105,6 +133,12 @@ type FaultBroker struct {
 	broken      []string
 	maxUnacked  int
 	disconnects int
+
+	asked         []string // topics of SUBSCRIBE
+	options       map[string]byte
+	answers       []Answer
+	newest        *faultConn
+	maxSubscribed int
 }
 
 // held is a PUBACK that waits for Release.
@@ -176,6 +210,69 @@ func (b *FaultBroker) MaxUnacked() int {
 	defer b.mu.Unlock()
 	return b.maxUnacked
 }
+
+// Subscribed are the topics of every SUBSCRIBE, and how many there were at
+// most at a time on one connection.
+func (b *FaultBroker) Subscribed() (topics []string, most int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]string(nil), b.asked...), b.maxSubscribed
+}
+
+// Options are the subscription options that a filter was last asked for with.
+func (b *FaultBroker) Options(filter string) byte {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.options[filter]
+}
+
+// Answers are the PUBACKs that came.
+func (b *FaultBroker) Answers() []Answer {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]Answer(nil), b.answers...)
+}
+
+// WaitAnswers waits until n PUBACKs came.
+func (b *FaultBroker) WaitAnswers(ctx context.Context, n int) error {
+	for {
+		b.mu.Lock()
+		ok, changed := len(b.answers) >= n, b.changed
+		b.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Send sends a message on the newest connection, whatever it has subscribed to.
+func (b *FaultBroker) Send(m Sent) error {
+	b.mu.Lock()
+	c := b.newest
+	b.mu.Unlock()
+	if c == nil {
+		return errNoConnection
+	}
+	c.Lock()
+	defer c.Unlock()
+	return c.forward(c, m)
+}
+
+// Cut ends the newest connection without a word.
+func (b *FaultBroker) Cut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.newest != nil {
+		_ = b.newest.Close()
+	}
+}
+
+var errNoConnection = errors.New("uplinktest: no connection")
 
 // Acked says whether a PUBACK was sent for a message with that payload.
 func (b *FaultBroker) Acked(payload string) bool {

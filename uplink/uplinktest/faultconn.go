@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,12 +17,20 @@ type faultConn struct {
 	net.Conn
 	wire
 	sync.Mutex // paho.golang locks a connection for the parts of a packet
+	wmu        sync.Mutex
 	number     int
 	fault      Fault
 	r          *bufio.Reader
 	seen       int    // PUBLISH packets
 	group      []held // of AckReversed
 	subs       []string
+}
+
+// Write writes; a WebSocket takes one writer at a time.
+func (c *faultConn) Write(p []byte) (int, error) {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	return c.Conn.Write(p)
 }
 
 func (b *FaultBroker) serve(conn net.Conn) {
@@ -44,6 +53,9 @@ func (b *FaultBroker) serve(conn net.Conn) {
 		b.mu.Unlock()
 	}()
 	if b.accept(c) {
+		b.mu.Lock()
+		b.newest = c
+		b.mu.Unlock()
 		for b.step(c) {
 		}
 	}
@@ -97,6 +109,13 @@ func (b *FaultBroker) step(c *faultConn) bool {
 		return b.publish(c, p)
 	case subscribe:
 		return b.subscribe(c, p)
+	case puback:
+		b.mu.Lock()
+		b.answers = append(b.answers, Answer{c.number, p.id, p.code})
+		b.change()
+		b.mu.Unlock()
+	case unsubscribe:
+		return b.unsubscribe(c, p)
 	case ping:
 		return c.fault.IgnorePings || c.pingresp(c) == nil
 	case goodbye:
@@ -110,23 +129,43 @@ func (b *FaultBroker) step(c *faultConn) bool {
 }
 
 func (b *FaultBroker) subscribe(c *faultConn, p subscribe) bool {
-	code := byte(0)
+	code := p.options & 3
+	b.mu.Lock()
+	b.asked = append(b.asked, p.topic)
+	if b.options == nil {
+		b.options = map[string]byte{}
+	}
+	b.options[p.topic] = p.options
+	b.change()
+	b.mu.Unlock()
 	switch {
 	case c.fault.IgnoreSubscribes:
 		return true
-	case c.fault.RefuseSubscribe:
-		code = 0x80
+	case c.fault.CutSubscribes != "" && strings.Contains(p.topic, c.fault.CutSubscribes):
+		return false
+	case c.fault.RefuseSubscribe, c.fault.RefuseFilters != "" && strings.Contains(p.topic, c.fault.RefuseFilters):
+		if code = c.fault.RefuseCode; code == 0 {
+			code = 0x80
+		}
 	default:
 		c.subs = append(c.subs, p.topic)
+		b.mu.Lock()
+		b.maxSubscribed = max(b.maxSubscribed, len(c.subs))
+		b.mu.Unlock()
 	}
 	return c.suback(c, p.id, code) == nil
+}
+
+func (b *FaultBroker) unsubscribe(c *faultConn, p unsubscribe) bool {
+	c.subs = slices.DeleteFunc(c.subs, func(s string) bool { return s == p.topic })
+	return c.fault.IgnoreSubscribes || c.unsuback(c, p.id) == nil
 }
 
 // echo sends a message back to its sender if that has subscribed to it.
 func (c *faultConn) echo(p publish) bool {
 	for _, s := range c.subs {
-		if s == p.Topic && !c.fault.Swallow {
-			return c.forward(c, p.Topic, p.Payload) == nil
+		if s == p.Topic && !c.fault.Swallow && (c.fault.SwallowTopics == "" || !strings.Contains(p.Topic, c.fault.SwallowTopics)) {
+			return c.forward(c, Sent{Topic: p.Topic, Payload: p.Payload}) == nil
 		}
 	}
 	return true

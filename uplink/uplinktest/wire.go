@@ -2,9 +2,11 @@ package uplinktest
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	packets5 "github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.mqtt.golang/packets"
@@ -19,8 +21,9 @@ type wire interface {
 	connack(w io.Writer, f *Fault) error
 	puback(w io.Writer, id uint16, code byte) error
 	suback(w io.Writer, id uint16, code byte) error
+	unsuback(w io.Writer, id uint16) error
 	pingresp(w io.Writer) error
-	forward(w io.Writer, topic, payload string) error // QoS 0
+	forward(w io.Writer, m Sent) error
 	// disconnect does nothing where a broker has no DISCONNECT.
 	disconnect(w io.Writer, code byte) error
 }
@@ -31,6 +34,17 @@ type publish struct {
 }
 
 type subscribe struct {
+	id      uint16
+	topic   string
+	options byte // MQTT 5, 3.8.3.1; under 3.1.1 the QoS
+}
+
+type puback struct {
+	id   uint16
+	code byte
+}
+
+type unsubscribe struct {
 	id    uint16
 	topic string
 }
@@ -94,7 +108,11 @@ func (wire3) read(r io.Reader) (any, error) {
 		if len(p.Topics) != 1 {
 			return nil, fmt.Errorf("uplinktest: SUBSCRIBE with %d topics", len(p.Topics))
 		}
-		return subscribe{p.MessageID, p.Topics[0]}, nil
+		return subscribe{p.MessageID, p.Topics[0], p.Qoss[0]}, nil
+	case *packets.PubackPacket:
+		return puback{id: p.MessageID}, nil
+	case *packets.UnsubscribePacket:
+		return unsubscribe{p.MessageID, p.Topics[0]}, nil
 	case *packets.PingreqPacket:
 		return ping{}, nil
 	case *packets.DisconnectPacket:
@@ -121,14 +139,25 @@ func (wire3) suback(w io.Writer, id uint16, code byte) error {
 	return p.Write(w)
 }
 
+func (wire3) unsuback(w io.Writer, id uint16) error {
+	p := packets.NewControlPacket(packets.Unsuback).(*packets.UnsubackPacket)
+	p.MessageID = id
+	return p.Write(w)
+}
+
 func (wire3) pingresp(w io.Writer) error {
 	return packets.NewControlPacket(packets.Pingresp).Write(w)
 }
 
-func (wire3) forward(w io.Writer, topic, payload string) error {
+func (wire3) forward(w io.Writer, m Sent) error {
 	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
-	p.TopicName, p.Payload = topic, []byte(payload)
-	return p.Write(w)
+	p.TopicName, p.Payload, p.MessageID, p.Qos, p.Dup, p.Retain = m.Topic, []byte(m.Payload), m.ID, m.QoS, m.Dup, m.Retain
+	var b bytes.Buffer
+	if err := p.Write(&b); err != nil {
+		return err
+	}
+	_, err := w.Write(b.Bytes())
+	return err
 }
 
 func (wire3) disconnect(io.Writer, byte) error { return nil }
@@ -173,18 +202,45 @@ func (wire5) read(r io.Reader) (any, error) {
 	switch p := packet.Content.(type) {
 	case *packets5.Publish:
 		return publish{Received{ID: p.PacketID, Topic: p.Topic, Payload: string(p.Payload), Retain: p.Retain,
-			Dup: p.Duplicate, QoS: p.QoS, ContentType: p.Properties.ContentType}, count.n}, nil
+			Dup: p.Duplicate, QoS: p.QoS, ContentType: p.Properties.ContentType, Properties: properties(p.Properties)}, count.n}, nil
 	case *packets5.Subscribe:
 		if len(p.Subscriptions) != 1 {
 			return nil, fmt.Errorf("uplinktest: SUBSCRIBE with %d topics", len(p.Subscriptions))
 		}
-		return subscribe{p.PacketID, p.Subscriptions[0].Topic}, nil
+		o := p.Subscriptions[0]
+		options := o.QoS | o.RetainHandling<<4
+		if o.RetainAsPublished {
+			options |= 1 << 3
+		}
+		return subscribe{p.PacketID, o.Topic, options}, nil
+	case *packets5.Puback:
+		return puback{p.PacketID, p.ReasonCode}, nil
+	case *packets5.Unsubscribe:
+		return unsubscribe{p.PacketID, p.Topics[0]}, nil
 	case *packets5.Pingreq:
 		return ping{}, nil
 	case *packets5.Disconnect:
 		return goodbye{}, nil
 	}
 	return packet, nil
+}
+
+// properties are those of a message in a form that can be compared.
+func properties(p *packets5.Properties) string {
+	var b strings.Builder
+	if p.ResponseTopic != "" {
+		fmt.Fprintf(&b, "response=%s ", p.ResponseTopic)
+	}
+	if len(p.CorrelationData) > 0 {
+		fmt.Fprintf(&b, "correlation=%s ", p.CorrelationData)
+	}
+	if p.MessageExpiry != nil {
+		fmt.Fprintf(&b, "expiry=%d ", *p.MessageExpiry)
+	}
+	for _, u := range p.User {
+		fmt.Fprintf(&b, "%s=%s ", u.Key, u.Value)
+	}
+	return strings.TrimSpace(b.String())
 }
 
 func (wire5) connack(w io.Writer, f *Fault) error {
@@ -224,14 +280,31 @@ func (wire5) suback(w io.Writer, id uint16, code byte) error {
 	return err
 }
 
+func (wire5) unsuback(w io.Writer, id uint16) error {
+	p := packets5.Unsuback{PacketID: id, Reasons: []byte{0}, Properties: &packets5.Properties{}}
+	_, err := p.WriteTo(w)
+	return err
+}
+
 func (wire5) pingresp(w io.Writer) error {
 	_, err := packets5.NewControlPacket(packets5.PINGRESP).WriteTo(w)
 	return err
 }
 
-func (wire5) forward(w io.Writer, topic, payload string) error {
-	p := packets5.Publish{Topic: topic, Payload: []byte(payload), Properties: &packets5.Properties{}}
-	_, err := p.WriteTo(w)
+func (wire5) forward(w io.Writer, m Sent) error {
+	p := packets5.Publish{Topic: m.Topic, Payload: []byte(m.Payload), PacketID: m.ID, QoS: m.QoS, Duplicate: m.Dup, Retain: m.Retain,
+		Properties: &packets5.Properties{ResponseTopic: m.ResponseTopic, CorrelationData: []byte(m.Correlation), ContentType: m.ContentType}}
+	if m.Expiry > 0 {
+		p.Properties.MessageExpiry = &m.Expiry
+	}
+	for _, u := range m.User {
+		p.Properties.User = append(p.Properties.User, packets5.User{Key: u[0], Value: u[1]})
+	}
+	var b bytes.Buffer
+	if _, err := p.WriteTo(&b); err != nil {
+		return err
+	}
+	_, err := w.Write(b.Bytes())
 	return err
 }
 
