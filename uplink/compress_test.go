@@ -60,7 +60,7 @@ func TestExpandIsBounded(t *testing.T) {
 		if out, err := Expand(bomb); err == nil || len(out) > maxExpanded+1 {
 			t.Errorf("%v: %d bytes, %v", c, len(out), err)
 		}
-		if _, err := Expand(bomb[:len(bomb)/2]); err == nil || errors.Is(err, errExpanded) {
+		if _, err := Expand(bomb[:len(bomb)/2]); err == nil || errors.Is(err, ErrExpanded) {
 			t.Errorf("%v: half a payload: %v", c, err)
 		}
 	}

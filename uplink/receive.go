@@ -32,6 +32,8 @@ type Subscription struct {
 	// reason, that it has not; then it is asked again every ten minutes. Calls
 	// come from the goroutine of Run and must not block. It may be nil.
 	Granted func(reason string)
+
+	tooLarge func(topic string, size int) // told of what is thrown away, by the reader; may be nil
 }
 
 // Received is a message from the broker. All of it is the receiver's to keep.
@@ -368,6 +370,9 @@ func (c *connection) wanted(first byte, length, left int) error {
 		i.code = codeNobody
 		c.receiver.unwanted.Add(1)
 	case left > i.sub.MaxBytes+maxAnswer || !c.v5 && left > i.sub.MaxBytes:
+		if i.sub.tooLarge != nil {
+			i.sub.tooLarge(i.msg.Topic, left)
+		}
 		i.sub, i.code = nil, codeTooLarge
 		c.receiver.dropped.Add(1)
 	default:
@@ -375,6 +380,10 @@ func (c *connection) wanted(first byte, length, left int) error {
 	}
 	if qos == 1 {
 		c.offer(&i)
+	}
+	if c.receiver.patient { // whoever only looks has nothing that a flood could keep waiting
+		_, err := c.r.Discard(left)
+		return err
 	}
 	return c.discard(length, left)
 }

@@ -18,6 +18,9 @@ type SubscribeConfig struct {
 	Password func() (string, error)      // asked at every connect; nil: none
 	TLS      func() (*tls.Config, error) // asked at every connect; nil: system roots
 
+	MaxMessage int                          // the longest payload that is handed over; 0: [DefaultMaxMessage]
+	TooLarge   func(topic string, size int) // told of each that is longer, and skipped; never beside handle; may be nil
+
 	Connected    func()      // called after every subscription the broker accepted; may be nil
 	Disconnected func(error) // called after every failed attempt and every loss; may be nil
 }
@@ -38,6 +41,23 @@ func Subscribe(ctx context.Context, cfg SubscribeConfig, handle func(topic strin
 	if cfg.Topic == "" {
 		return errors.New("the topic filter is empty; use # for everything")
 	}
+	if cfg.MaxMessage == 0 {
+		cfg.MaxMessage = DefaultMaxMessage
+	}
+	var one sync.Mutex // messages are handled beside the reader, which skips
+	take, toLarge := handle, cfg.TooLarge
+	handle = func(topic string, payload []byte, retained bool) {
+		one.Lock()
+		defer one.Unlock()
+		take(topic, payload, retained)
+	}
+	cfg.TooLarge = func(topic string, size int) {
+		one.Lock()
+		defer one.Unlock()
+		if toLarge != nil {
+			toLarge(topic, size)
+		}
+	}
 	report := func(err error) {
 		if cfg.Disconnected != nil && ctx.Err() == nil {
 			cfg.Disconnected(err)
@@ -55,8 +75,8 @@ func Subscribe(ctx context.Context, cfg SubscribeConfig, handle func(topic strin
 	return nil
 }
 
-// maxWatched is the longest message that is looked at.
-const maxWatched = 64 << 20
+// DefaultMaxMessage is much more than a gateway sends unless it is told to.
+const DefaultMaxMessage = 4 << 20
 
 // subscribeOnce is one connection. It returns why it ended.
 func subscribeOnce(ctx context.Context, cfg SubscribeConfig, server Server, handle func(string, []byte, bool)) error {
@@ -69,7 +89,7 @@ func subscribeOnce(ctx context.Context, cfg SubscribeConfig, server Server, hand
 		Password:  cfg.Password,
 		TLS:       cfg.TLS,
 		KeepAlive: DefaultKeepAlive,
-		Subscriptions: []Subscription{{Filter: cfg.Topic, MaxBytes: maxWatched,
+		Subscriptions: []Subscription{{Filter: cfg.Topic, MaxBytes: cfg.MaxMessage, tooLarge: cfg.TooLarge,
 			Handle: func(_ context.Context, m Received) { handle(m.Topic, m.Payload, m.Retained) }}},
 	}, server, newDialer(t, t.write), t, r)
 	if err := c.connect(ctx); err != nil {

@@ -82,3 +82,44 @@ func await[T any](t *testing.T, c <-chan T, what string) (v T) {
 	}
 	return v
 }
+
+// A message that is too large is named and skipped, and costs memory or the
+// connection to nobody: those behind it arrive.
+func TestSubscribeSkipsWhatIsTooLarge(t *testing.T) {
+	broker, err := uplinktest.NewBroker(uplinktest.BrokerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = broker.Close() })
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	got, connected, ended := make(chan string, 100), make(chan struct{}, 10), make(chan error, 1)
+	go func() {
+		ended <- uplink.Subscribe(ctx, uplink.SubscribeConfig{
+			Server:       "mqtt://" + broker.Addr(),
+			Topic:        "a/+",
+			MaxMessage:   1000,
+			TooLarge:     func(topic string, size int) { got <- fmt.Sprintf("%s: %v", topic, size > 10_000) },
+			Connected:    func() { connected <- struct{}{} },
+			Disconnected: func(err error) { t.Error(err) },
+		}, func(_ string, payload []byte, _ bool) { got <- string(payload) })
+	}()
+	await(t, connected, "the subscription")
+	for range 50 { // more than a broker has in flight
+		for _, m := range []struct {
+			payload []byte
+			want    string
+		}{{make([]byte, 10_000), "a/b: true"}, {[]byte("small"), "small"}} {
+			if err := broker.Publish("a/b", m.payload); err != nil {
+				t.Fatal(err)
+			}
+			if is := await(t, got, m.want); is != m.want {
+				t.Fatalf("got %q, want %q", is, m.want)
+			}
+		}
+	}
+	cancel()
+	if err := await(t, ended, "the end"); err != nil {
+		t.Error(err)
+	}
+}

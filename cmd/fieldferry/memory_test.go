@@ -150,6 +150,7 @@ func TestMemory(t *testing.T) {
 		}
 		t.Logf("%v: %d KiB", args, n)
 	}
+	t.Run("watch", watchInLittleMemory)
 	t.Run("reload", func(t *testing.T) { reloadInLittleMemory(t, good, config(good)) })
 }
 

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -18,6 +21,7 @@ type watchOptions struct {
 	server, topic, username, passwordFile string
 	duration                              time.Duration
 	records                               uint64
+	maxMessage                            int
 	asJSON, quiet, fromOne                bool
 }
 
@@ -31,9 +35,14 @@ account of the sequence numbers. It reports gaps, duplicates and losses, and
 ends with "records N gaps G duplicates D": G counts the sequence numbers that
 neither came nor are accounted for by a loss record. After an outage live
 records come before the backlog, which then fills the gap: until it has, watch
-says how many records are missing yet. A session that ended badly (power,
+says how many records are still missing. A session that ended badly (power,
 kill -9) is named with its last known numbers: what was taken behind them
-within sync_interval may be missing, and no loss record can tell.`,
+within sync_interval may be missing, and no loss record can tell.
+
+Messages that are larger than --max-message are skipped and counted. The account
+takes a bounded amount of memory, however many gateways there are and whatever
+they send: past 4096 streams, or 16384 gaps in one stream, watch says that the
+account is no longer exact, and what was left out.`,
 		Example: `  fieldferry watch --server mqtt://broker:1883
   fieldferry watch --server mqtts://broker:8883 --topic 'fieldferry/gw-01/#' --for 1m --json`,
 		Args: cobra.NoArgs,
@@ -46,6 +55,7 @@ within sync_interval may be missing, and no loss record can tell.`,
 	f.StringVar(&o.passwordFile, "password-file", "", "`FILE` with the password")
 	f.DurationVar(&o.duration, "for", 0, "end after this time, as 30s; default: until Ctrl-C")
 	f.Uint64Var(&o.records, "records", 0, "end after this many records")
+	f.IntVar(&o.maxMessage, "max-message", uplink.DefaultMaxMessage, "skip messages of more than this many `BYTES`, before and after decompression")
 	f.BoolVar(&o.fromOne, "from-start", false, "sequence numbers before the first one seen are gaps too")
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON object a record, and the summary as JSON")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print the summary only")
@@ -56,7 +66,13 @@ func (a *app) watch(ctx context.Context, o watchOptions) error {
 	if o.server == "" {
 		return usageError("--server is missing; give the broker, as in --server mqtt://localhost:1883")
 	}
-	cfg := uplink.SubscribeConfig{Server: o.server, Topic: o.topic, Username: o.username}
+	if o.maxMessage < minWatched || o.maxMessage > maxWatched {
+		return usageError("--max-message %d is not between %d and %d", o.maxMessage, minWatched, maxWatched)
+	}
+	old := debug.SetMemoryLimit(-1)
+	debug.SetMemoryLimit(min(old, watchMemory))
+	defer debug.SetMemoryLimit(old)
+	cfg := uplink.SubscribeConfig{Server: o.server, Topic: o.topic, Username: o.username, MaxMessage: o.maxMessage}
 	if o.passwordFile != "" {
 		cfg.Password = func() (string, error) { return readPassword(o.passwordFile) }
 	}
@@ -70,14 +86,25 @@ func (a *app) watch(ctx context.Context, o watchOptions) error {
 	w := &watcher{out: a.stdout, err: a.stderr, opts: o, done: cancel}
 	cfg.Connected = func() { fmt.Fprintf(a.stderr, "watching %s on %s\n", o.topic, o.server) }
 	cfg.Disconnected = func(err error) { fmt.Fprintf(a.stderr, "no connection: %v; trying again\n", err) }
+	cfg.TooLarge = w.tooLarge
 	if err := uplink.Subscribe(ctx, cfg, w.message); err != nil {
 		return usageError("--server or --topic: %w", err)
 	}
 	return w.summary()
 }
 
-// watcher prints records and keeps the account. Its methods are called from
-// one goroutine.
+// What --max-message may be. A gateway sends at most 16 MiB.
+const (
+	minWatched = 1 << 10
+	maxWatched = 16<<20 + 1<<16
+)
+
+// watchMemory is where the collector works harder: a few messages of the largest
+// size are much garbage on a machine with 128 MB.
+const watchMemory = 72 << 20
+
+// watcher prints records and keeps the account. Its methods are not called at
+// the same time.
 type watcher struct {
 	out, err io.Writer
 	opts     watchOptions
@@ -87,6 +114,9 @@ type watcher struct {
 	latency  latency
 	catching bool      // something is missing that may come late
 	told     time.Time // when that was said
+	skipped  uint64    // messages that were too large
+	inexact  bool      // it was said that the account is
+	says     complaints
 }
 
 // catchUpInterval is how often watch says how much is missing yet.
@@ -99,7 +129,7 @@ func (w *watcher) catchUp(late bool, now time.Time) {
 	}
 	missing := w.ledger.Missing(w.opts.fromOne) - w.ledger.Closed
 	if missing > 0 {
-		fmt.Fprintf(w.err, "catching up: %d records are missing yet\n", missing)
+		fmt.Fprintf(w.err, "catching up: %d records are still missing\n", missing)
 	} else if w.catching {
 		fmt.Fprintln(w.err, "caught up: nothing is missing")
 	}
@@ -133,16 +163,11 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 		return
 	}
 	now := time.Now()
-	data, err := uplink.Expand(data)
+	m, err := w.parse(topic, data)
 	if err != nil {
-		fmt.Fprintf(w.err, "%s: %v\n", printable(topic), err)
-		return
+		w.complain("unreadable", now, "%s: %v", clipped(topic), err)
 	}
-	m, err := ledger.Parse(data)
-	if err != nil {
-		if !strings.HasSuffix(topic, "/status") && !strings.HasSuffix(topic, "/meta") {
-			fmt.Fprintf(w.err, "%s: %v\n", printable(topic), err)
-		}
+	if m == nil {
 		return
 	}
 	stream := ledger.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}
@@ -150,7 +175,7 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 	shared := w.ledger.Shared
 	entries, err := w.ledger.Add(m)
 	if w.ledger.Shared > shared {
-		fmt.Fprintf(w.err, "%s session %d is used twice: a copy of the buffer is at work, and numbers name two records\n", printable(m.Gateway), m.Session)
+		w.complain("shared", now, "%s session %d is used twice: a copy of the buffer is at work, and numbers name two records", m.Gateway, m.Session)
 	}
 	late := false
 	for i, e := range entries {
@@ -158,16 +183,42 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 		w.record(m, m.Records[i], e, now)
 	}
 	if err != nil {
-		fmt.Fprintf(w.err, "%s: %v\n", printable(topic), err)
+		w.complain("unreadable", now, "%s: %v", clipped(topic), err)
 	}
 	if last > 0 && m.Seq > last+1 && !w.ledger.Seen(stream, m.Seq-1) {
-		fmt.Fprintf(w.err, "%s session %d: %d to %d have not come yet\n", printable(m.Source), m.Session, last+1, m.Seq-1)
+		w.complain("gap", now, "%s session %d: %d to %d have not come yet", m.Source, m.Session, last+1, m.Seq-1)
+	}
+	if !w.inexact && !w.ledger.Exact() {
+		w.inexact = true
+		fmt.Fprintf(w.err, "the account is no longer exact: there are more streams or gaps than it keeps; the summary says what was left out\n")
 	}
 	w.catchUp(late, now)
 	if w.opts.records > 0 && w.ledger.Records >= w.opts.records {
 		w.ended = true
 		w.done()
 	}
+}
+
+// parse reads a message; nil: it has no records.
+func (w *watcher) parse(topic string, data []byte) (*ledger.Message, error) {
+	data, err := uplink.ExpandWithin(data, cmp.Or(w.opts.maxMessage, uplink.DefaultMaxMessage))
+	if errors.Is(err, uplink.ErrExpanded) {
+		w.skipped++
+	}
+	if err != nil {
+		return nil, err
+	}
+	m, err := ledger.Parse(data)
+	if err != nil && (strings.HasSuffix(topic, "/status") || strings.HasSuffix(topic, "/meta")) {
+		return nil, nil
+	}
+	return m, err
+}
+
+// tooLarge is told of a message that was skipped.
+func (w *watcher) tooLarge(topic string, size int) {
+	w.skipped++
+	w.complain("large", time.Now(), "%s: skipped a message of %d bytes; --max-message is %d. Its records count as missing", clipped(topic), size, w.opts.maxMessage)
 }
 
 // record prints one record.
@@ -196,66 +247,35 @@ func (w *watcher) record(m *ledger.Message, raw json.RawMessage, e ledger.Entry,
 		mark = "  (again)"
 	}
 	if e.Clock != "" {
-		mark += "  (clock " + printable(e.Clock) + ")"
+		mark += "  (clock " + printable(clipped(e.Clock)) + ")"
 	}
 	fmt.Fprintf(w.out, "%s  %-12s %3d/%-8d %s%s\n", e.Time.Local().Format("15:04:05.000"), printable(m.Source), m.Session, e.Seq, describe(raw, e), mark)
 }
 
-// describe is a record in a few words.
-func describe(raw json.RawMessage, e ledger.Entry) string {
-	if e.Type == "event" { // its id is a number
-		var ev struct {
-			Event, State, Subject string
-			Detail                json.RawMessage
-		}
-		_ = json.Unmarshal(raw, &ev)
-		return printable(strings.TrimSpace(fmt.Sprintf("event %s %s %s %s", ev.Event, ev.State, ev.Subject, ev.Detail)))
-	}
-	var r struct {
-		ID, Data, Device, Name string
-		RTR                    bool
-		Values, Signals        json.RawMessage
-		Errors                 map[string]string
-	}
-	_ = json.Unmarshal(raw, &r)
-	switch e.Type {
-	case "can":
-		if r.RTR {
-			return printable(r.ID) + "#R"
-		}
-		if r.Name != "" {
-			return printable(fmt.Sprintf("%s %s", r.Name, r.Signals))
-		}
-		return printable(r.ID + "#" + r.Data)
-	case "modbus":
-		s := fmt.Sprintf("%s %s", r.Device, r.Values)
-		if len(r.Errors) > 0 {
-			s += fmt.Sprintf(" errors: %d", len(r.Errors))
-		}
-		return printable(s)
-	case "loss":
-		return printable(fmt.Sprintf("loss of %d to %d (%d records): %s", e.From, e.To, e.Count, e.Reason))
-	default:
-		return printable(string(raw))
-	}
-}
-
 func (w *watcher) summary() error {
+	w.says.flush(w.err)
 	l := &w.ledger
 	missing := l.Missing(w.opts.fromOne)
 	if w.opts.asJSON {
 		return json.NewEncoder(w.out).Encode(map[string]any{
 			"records": l.Records, "gaps": missing, "duplicates": l.Duplicates, "lost": l.Lost,
 			"unclean": len(l.Tails()), "shared": l.Shared,
+			"exact": l.Exact() && w.skipped == 0, "skipped_messages": w.skipped,
+			"closed": l.Closed, "untracked": l.Untracked, "forgotten": l.Forgotten,
 			"latency_mean_ms": w.latency.mean().Milliseconds(), "latency_max_ms": w.latency.max.Milliseconds(),
 		})
 	}
-	for _, g := range l.Gaps(w.opts.fromOne) {
+	gaps := l.Gaps(w.opts.fromOne)
+	for _, g := range gaps[:min(len(gaps), maxListed)] {
 		fmt.Fprintf(w.out, "gap: %s session %d: %d to %d\n", printable(g.Source), g.Session, g.From, g.To)
+	}
+	if more := len(gaps) - maxListed; more > 0 {
+		fmt.Fprintf(w.out, "and %d more gaps\n", more)
 	}
 	for _, x := range l.Tails() {
 		fmt.Fprintf(w.out, "bad end: %s session %d: what was taken within sync_interval behind %d may be missing\n", printable(x.Source), x.Session, x.Last)
 	}
+	w.bounds()
 	if l.Shared > 0 {
 		fmt.Fprintf(w.out, "sessions used twice: %d\n", l.Shared)
 	}
@@ -267,4 +287,24 @@ func (w *watcher) summary() error {
 	}
 	fmt.Fprintf(w.out, "records %d gaps %d duplicates %d\n", l.Records, missing, l.Duplicates)
 	return nil
+}
+
+// maxListed is how many gaps the summary lists.
+const maxListed = 1000
+
+// bounds says what the account has left out.
+func (w *watcher) bounds() {
+	for _, x := range []struct {
+		n    uint64
+		text string
+	}{
+		{w.skipped, "messages were larger than --max-message and skipped; their records count as missing, if anything behind them came"},
+		{w.ledger.Closed, "numbers of old gaps were given up: they count as missing, and as duplicates if they came later"},
+		{w.ledger.Untracked, "records came from streams past the first 4096, of which no account is kept"},
+		{w.ledger.Forgotten, "facts on how sessions ended were left out"},
+	} {
+		if x.n > 0 {
+			fmt.Fprintf(w.out, "no longer exact: %d %s\n", x.n, x.text)
+		}
+	}
 }

@@ -47,11 +47,11 @@ func TestWatchWhileABacklogCatchesUp(t *testing.T) {
 		say(false, 1121, 1130)
 		want := []string{
 			"engine session 1: 11 to 1010 have not come yet",
-			"catching up: 900 records are missing yet",
-			"catching up: 700 records are missing yet",
-			"catching up: 500 records are missing yet",
-			"catching up: 300 records are missing yet",
-			"catching up: 100 records are missing yet",
+			"catching up: 900 records are still missing",
+			"catching up: 700 records are still missing",
+			"catching up: 500 records are still missing",
+			"catching up: 300 records are still missing",
+			"catching up: 100 records are still missing",
 			"caught up: nothing is missing",
 		}
 		if got := strings.TrimSpace(errs.String()); got != strings.Join(want, "\n") {

@@ -5,48 +5,9 @@ package ledger
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
-	"fieldferry/gateway/payload/native"
 	"fmt"
 	"slices"
-	"time"
 )
-
-// Message is an envelope as a consumer reads it.
-type Message struct {
-	V       int               `json:"v"`
-	Gateway string            `json:"gateway"`
-	Session uint64            `json:"session"`
-	Source  string            `json:"source"`
-	Seq     uint64            `json:"seq"`
-	Count   int               `json:"count"`
-	Records []json.RawMessage `json:"records"`
-}
-
-// Head is what every record says of itself.
-type Head struct {
-	Seq    uint64    `json:"seq"`
-	Time   time.Time `json:"ts"`
-	Type   string    `json:"type"`
-	Clock  string    `json:"clock"` // "corrected", "unsynced", or empty: Time was right from the start
-	From   uint64    `json:"from"`  // loss records only
-	To     uint64    `json:"to"`
-	Count  uint64    `json:"count"`
-	Reason string    `json:"reason"`
-	Late   bool      `json:"late"` // of the backlog: live records may have overtaken it
-}
-
-// Parse reads an envelope and refuses what is not one.
-func Parse(data []byte) (*Message, error) {
-	var m Message
-	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, fmt.Errorf("not a fieldferry message: %w", err)
-	}
-	if m.V != native.Version || m.Source == "" {
-		return nil, errors.New("not a fieldferry message: no version or no source")
-	}
-	return &m, nil
-}
 
 // Stream names one numbering: within it each sequence number occurs once.
 type Stream struct {
@@ -68,23 +29,34 @@ type account struct{ seen []span }
 // safe for concurrent use.
 //
 // Memory grows with the number of streams and of holes, not of records, and
-// has a bound: of a stream with more than 16384 holes the oldest ones are
-// closed, and their numbers are missing for ever. Of more than 4096 streams
-// no account is kept: [Ledger.Add] returns an error.
+// has a bound of about 10 MB, whatever comes. Past it the account is no longer
+// exact, and says so: see [Ledger.Exact].
 type Ledger struct {
 	Records    uint64 // records that came, without repetitions and losses
 	Duplicates uint64 // records that came again
 	Lost       uint64 // sequence numbers a loss record accounts for
-	Closed     uint64 // sequence numbers in holes that were closed
+	Closed     uint64 // sequence numbers in holes that were closed: missing for ever, and duplicates should they come
+	Untracked  uint64 // records of streams of which no account is kept
+	Forgotten  uint64 // facts on the ends of sessions that were not kept
 	Shared     uint64 // sessions that two lives of a gateway have used: their numbers name two records
 	accounts   map[Stream]*account
+	spans      int // of all accounts
 	lives      map[session]*life
+	stores     int // numbers kept in all lives
 }
 
+// The bounds of the account. A stream with more holes than it may have, or that
+// with the most when there are too many in all, loses the older half of them.
 const (
-	maxHoles   = 16384
+	maxHoles   = 16384   // of a stream
+	maxSpans   = 1 << 18 // of all streams
 	maxStreams = 4096
+	maxStores  = 16384 // last numbers that events "started" name
 )
+
+// Exact reports whether the account knows of everything that was added. It does
+// not after a bound was passed.
+func (l *Ledger) Exact() bool { return l.Closed == 0 && l.Untracked == 0 && l.Forgotten == 0 }
 
 // Entry is what one call of [Ledger.Add] found of a record.
 type Entry struct {
@@ -92,40 +64,77 @@ type Entry struct {
 	Duplicate bool
 }
 
-// Add takes a message and returns what is new in it, record by record.
+// Add takes a message and returns what is new in it, record by record. Of
+// streams past the bound nothing is known, and no entries are returned.
 func (l *Ledger) Add(m *Message) ([]Entry, error) {
-	entries := make([]Entry, 0, len(m.Records))
 	a := l.account(Stream{m.Gateway, m.Session, m.Source})
 	if a == nil {
-		return nil, fmt.Errorf("more than %d streams; no account is kept of %s of %s", maxStreams, m.Source, m.Gateway)
+		l.Untracked += uint64(len(m.Records))
+		return nil, nil
 	}
+	before := len(a.seen)
+	defer func() {
+		l.spans += len(a.seen) - before
+		l.shrink(a)
+	}()
+	entries := make([]Entry, 0, len(m.Records))
 	for _, raw := range m.Records {
-		var e Entry
-		if err := json.Unmarshal(raw, &e.Head); err != nil {
-			return entries, fmt.Errorf("record of %s: %w", m.Source, err)
-		}
-		if e.Type == "loss" {
-			if e.From == 0 || e.To < e.From {
-				return entries, fmt.Errorf("loss record of %s: from %d to %d is no range", m.Source, e.From, e.To)
-			}
-			l.Lost += a.add(span{e.From, e.To})
-		} else {
-			e.Duplicate = a.add(span{e.Seq, e.Seq}) == 0
-			if e.Duplicate {
-				l.Duplicates++
-			} else {
-				l.Records++
-			}
-		}
-		if e.Type == "event" {
-			l.start(m, raw)
+		e, err := l.add(a, m, raw)
+		if err != nil {
+			return entries, err
 		}
 		entries = append(entries, e)
 	}
-	if len(a.seen) > maxHoles {
-		l.Closed += a.close()
-	}
 	return entries, nil
+}
+
+// add takes one record into the account of its stream.
+func (l *Ledger) add(a *account, m *Message, raw json.RawMessage) (Entry, error) {
+	var e Entry
+	if err := json.Unmarshal(raw, &e.Head); err != nil {
+		return e, fmt.Errorf("record of %s: %w", m.Source, err)
+	}
+	if e.Type == "loss" {
+		if e.From == 0 || e.To < e.From || e.To > maxSeq {
+			return e, fmt.Errorf("loss record of %s: from %d to %d is not a range", m.Source, e.From, e.To)
+		}
+		l.Lost += a.add(span{e.From, e.To})
+		return e, nil
+	}
+	if e.Seq == 0 || e.Seq > maxSeq {
+		return e, fmt.Errorf("record of %s: %d is not a sequence number", m.Source, e.Seq)
+	}
+	if e.Duplicate = a.add(span{e.Seq, e.Seq}) == 0; e.Duplicate {
+		l.Duplicates++
+	} else {
+		l.Records++
+	}
+	if e.Type == "event" {
+		l.start(m, raw)
+	}
+	return e, nil
+}
+
+// shrink closes holes until the account, which has just grown, and all of them
+// together are within their bounds.
+func (l *Ledger) shrink(a *account) {
+	for len(a.seen) > maxHoles {
+		l.close(a)
+	}
+	for l.spans > maxSpans {
+		for _, other := range l.accounts {
+			if len(other.seen) > len(a.seen) {
+				a = other
+			}
+		}
+		l.close(a)
+	}
+}
+
+func (l *Ledger) close(a *account) {
+	before := len(a.seen)
+	l.Closed += a.close()
+	l.spans += len(a.seen) - before
 }
 
 func (l *Ledger) account(s Stream) *account {
@@ -172,7 +181,7 @@ func (a *account) close() (n uint64) {
 		n += a.seen[i+1].from - a.seen[i].to - 1
 	}
 	a.seen[half].from = a.seen[0].from
-	a.seen = slices.Delete(a.seen, 0, half)
+	a.seen = slices.Clone(a.seen[half:]) // not only shorter: the memory is wanted back
 	return n
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"fieldferry/gateway/payload/native"
@@ -149,9 +150,68 @@ func TestLedgerIsBounded(t *testing.T) {
 		t.Errorf("%d records, %d missing, %d duplicates; want %d, %d, 0", l.Records, l.Missing(true), l.Duplicates, n, n-1)
 	}
 	for i := range maxStreams + 10 {
-		m := message(t, uint64(i+2), 1)
-		if _, err := l.Add(m); (err != nil) != (i+2 > maxStreams) {
-			t.Fatalf("stream %d: %v", i+2, err)
+		if _, err := l.Add(message(t, uint64(i+2), 1, 2)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if l.Untracked != 11*2 || len(l.Streams()) != maxStreams || l.Exact() {
+		t.Errorf("%d records of streams past the bound, want %d; %d streams", l.Untracked, 11*2, len(l.Streams()))
+	}
+}
+
+// All streams together have a bound too, and those that behave keep their holes.
+func TestLedgerIsBoundedInAll(t *testing.T) {
+	var l Ledger
+	hole := func(stream, n int) {
+		t.Helper()
+		m := &Message{V: 1, Gateway: "g", Session: uint64(stream), Source: "s"}
+		for i := range n {
+			m.Records = append(m.Records, fmt.Appendf(nil, `{"seq":%d,"type":"can"}`, 2*i+1))
+		}
+		if _, err := l.Add(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hole(1, 100)
+	for i := range maxSpans/10_000 + 5 {
+		hole(i+2, 10_000)
+	}
+	spans, small := 0, 0
+	for s, a := range l.accounts {
+		spans += len(a.seen)
+		if s.Session == 1 {
+			small = len(a.seen)
+		}
+	}
+	if spans != l.spans || spans > maxSpans || small != 100 || l.Exact() {
+		t.Errorf("%d spans, counted %d, at most %d; %d of a stream that had 100", spans, l.spans, maxSpans, small)
+	}
+}
+
+func TestLedgerRefusesWhatNoGatewaySends(t *testing.T) {
+	for name, text := range map[string]string{
+		"records without end": `{"v":1,"source":"s","records":[1` + strings.Repeat(",1", maxRecords) + `]}`,
+		"a name without end":  `{"v":1,"source":"` + strings.Repeat("s", maxName+1) + `"}`,
+	} {
+		if _, err := Parse([]byte(text)); err == nil || len(err.Error()) > 200 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	var l Ledger
+	for _, text := range []string{`{"seq":0,"type":"can"}`, `{"type":"can"}`, `{"seq":9007199254740993,"type":"can"}`, `{"type":"loss","from":1,"to":18446744073709551615}`} {
+		if _, err := l.Add(&Message{V: 1, Source: "s", Records: Records{[]byte(text)}}); err == nil || l.Missing(true) != 0 {
+			t.Errorf("%s: %v, %d missing", text, err, l.Missing(true))
+		}
+	}
+}
+
+func TestElements(t *testing.T) {
+	for text, want := range map[string]int{
+		"": 0, "null": 0, "[]": 0, "[ ]": 0, "{}": 0, "[1]": 1, "[[]]": 1, `[""]`: 1, "[{}]": 1, `["]",","]`: 2, `["\"]","\\"]`: 2,
+		`{"a":[1,2,3],"b":{"c":1,"d":2}}`: 2, "[1,[2,3],4]": 3,
+	} {
+		if n := Elements([]byte(text)); n != want {
+			t.Errorf("%s: %d, want %d", text, n, want)
 		}
 	}
 }

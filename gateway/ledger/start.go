@@ -39,8 +39,19 @@ type ending struct {
 	Stored   map[string]uint64 `json:"stored"`
 }
 
+// maxStart is how long an event may be to be looked at: a gateway names at most
+// 500 last numbers.
+const maxStart = 512 << 10
+
+// maxLife bounds the id of a life; a gateway's has 16 characters.
+const maxLife = 64
+
 // start takes an event of a gateway; only that of its start matters.
 func (l *Ledger) start(m *Message, raw json.RawMessage) {
+	if len(raw) > maxStart {
+		l.Forgotten++
+		return
+	}
 	var e struct {
 		Event  string  `json:"event"`
 		Detail started `json:"detail"`
@@ -48,7 +59,7 @@ func (l *Ledger) start(m *Message, raw json.RawMessage) {
 	if json.Unmarshal(raw, &e) != nil || e.Event != "started" {
 		return
 	}
-	if x := l.life(session{m.Gateway, m.Session}); x != nil && e.Detail.Life != "" {
+	if x := l.life(session{m.Gateway, m.Session}); x != nil && e.Detail.Life != "" && len(e.Detail.Life) <= maxLife {
 		if x.id != "" && x.id != e.Detail.Life && !x.shared {
 			x.shared = true
 			l.Shared++
@@ -56,17 +67,35 @@ func (l *Ledger) start(m *Message, raw json.RawMessage) {
 		x.id = e.Detail.Life
 	}
 	for _, end := range append(e.Detail.Earlier, e.Detail.ending) {
+		if end.Previous == "" {
+			continue
+		}
 		x := l.life(session{m.Gateway, end.Session})
-		if x == nil || end.Previous == "" {
+		if x == nil {
 			continue
 		}
 		x.ended, x.unclean = true, end.Previous != "clean"
-		if x.stored == nil {
-			x.stored = map[string]uint64{}
+		l.store(x, end.Stored)
+	}
+}
+
+// store keeps the last numbers of a session.
+func (l *Ledger) store(x *life, stored map[string]uint64) {
+	if x.stored == nil {
+		x.stored = map[string]uint64{}
+	}
+	for source, n := range stored {
+		known, has := x.stored[source]
+		switch {
+		case n == 0: // nothing of it
+			continue
+		case n > maxSeq, len(source) > maxName, !has && l.stores >= maxStores:
+			l.Forgotten++
+			continue
+		case !has:
+			l.stores++
 		}
-		for source, n := range end.Stored { // a copy of a buffer knows less
-			x.stored[source] = max(x.stored[source], n)
-		}
+		x.stored[source] = max(known, n) // a copy of a buffer knows less
 	}
 }
 
@@ -76,7 +105,11 @@ func (l *Ledger) life(s session) *life {
 		l.lives = map[session]*life{}
 	}
 	x := l.lives[s]
-	if x == nil && len(l.lives) < maxStreams {
+	if x == nil {
+		if len(l.lives) >= maxStreams {
+			l.Forgotten++
+			return nil
+		}
 		x = &life{}
 		l.lives[s] = x
 	}

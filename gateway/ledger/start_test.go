@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
 	"fieldferry/gateway/payload/native"
@@ -90,5 +91,26 @@ func TestLedgerTakesSessionsInAnyOrder(t *testing.T) {
 	}
 	if l.Shared != 1 {
 		t.Errorf("%d shared, want 1", l.Shared)
+	}
+}
+
+// However many sessions and sources the starts name, memory has a bound.
+func TestLedgerForgetsPastItsBound(t *testing.T) {
+	var l Ledger
+	for i := range uint64(maxStreams + 10) {
+		detail := fmt.Sprintf(`{"life":%q,"previous":"unclean","previous_session":%d,"stored":{"a":1,"b":2,"c":3,"d":4,"e":5}}`, strings.Repeat("x", 1000), 1_000_000+i)
+		if _, err := l.Add(starts(i+1, detail)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stores := 0
+	for _, x := range l.lives {
+		stores += len(x.stored)
+		if len(x.id) > maxLife {
+			t.Fatalf("an id of %d bytes is kept", len(x.id))
+		}
+	}
+	if len(l.lives) > maxStreams || stores != l.stores || stores > maxStores || l.Forgotten == 0 || l.Exact() {
+		t.Errorf("%d lives, %d numbers, counted %d; %d forgotten", len(l.lives), stores, l.stores, l.Forgotten)
 	}
 }
