@@ -114,6 +114,13 @@ vm-test: ## SocketCAN under user-mode-linux, an ARMv7 kernel and QEMU's CAN cont
 cluster-test: ## nodes of a NATS cluster are killed under load (downloads nats-server)
 	cd scripts/cluster && go vet ./... && go test -count=1 -v ./...
 
+# The unit and the package where only a running systemd shows how they work. A
+# Debian is made once (a minute, 70 MB), and two boots take minutes.
+.PHONY: systemd-test
+systemd-test: ## the package under a booted systemd: reload, kill, broken files, stop (takes root; makes a Debian)
+	scripts/deps systemd
+	SYSTEMD_GUEST=1 go test -count=1 -v -timeout 30m ./scripts/systemd
+
 # A module of its own: what drives the browser is no dependency of fieldferry. It
 # takes more than a minute where cores are few, which is too long for make test.
 .PHONY: browser-test

@@ -120,7 +120,7 @@ func bufferReport(r *buffer.Report) bufferJSON {
 }
 
 func (a *app) printBuffer(r *buffer.Report) {
-	fmt.Fprintf(a.stdout, "%s: session %d, %s in %s, %s pending\n", r.Dir, r.Session, bytesText(r.Bytes),
+	fmt.Fprintf(a.stdout, "%s: session %d, %s in %s, %s pending\n", printable(r.Dir), r.Session, bytesText(r.Bytes),
 		counted(uint64(len(r.Segments)), "segment"), counted(r.Pending, "record"))
 	if r.InUse {
 		fmt.Fprintf(a.stdout, "in use by process %d; what is only in its memory is not shown\n", r.PID)
@@ -138,7 +138,7 @@ func (a *app) printBuffer(r *buffer.Report) {
 	if len(r.Segments) > 0 {
 		fmt.Fprintln(w, "\nsegment\tsize\trecords\tpending\t")
 		for _, s := range r.Segments {
-			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\n", s.File, bytesText(s.Bytes), s.Records, s.Pending, s.Damage)
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\n", printable(s.File), bytesText(s.Bytes), s.Records, s.Pending, printable(s.Damage))
 		}
 	}
 	w.Flush()
@@ -147,10 +147,10 @@ func (a *app) printBuffer(r *buffer.Report) {
 
 func (a *app) printDamage(r *buffer.Report) {
 	for _, d := range r.Damage {
-		fmt.Fprintf(a.stderr, "damage: %s\n", d)
+		a.warn("damage: %v", d)
 	}
 	for _, f := range r.Foreign {
-		fmt.Fprintf(a.stderr, "not the buffer's: %s\n", printable(f))
+		a.warn("not the buffer's: %s", f)
 	}
 	if len(r.Damage) > 0 {
 		fmt.Fprintln(a.stderr, "the daemon repairs this when it starts, as does fieldferry buffer compact; what cannot be saved is told by loss records")
@@ -200,7 +200,7 @@ func (a *app) bufferVerify(path string, asJSON bool) error {
 		verdict = fmt.Sprintf("%d damaged or missing", n)
 	}
 	fmt.Fprintf(a.stdout, "%s: %s in %s, %s, %d of them pending, %d accounted for as lost: %s\n",
-		r.Dir, bytesText(r.Bytes), counted(uint64(len(r.Segments)), "segment"), counted(r.Records, "record"), r.Pending, lost, verdict)
+		printable(r.Dir), bytesText(r.Bytes), counted(uint64(len(r.Segments)), "segment"), counted(r.Records, "record"), r.Pending, lost, verdict)
 	return damaged(&r)
 }
 

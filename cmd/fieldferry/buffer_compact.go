@@ -45,12 +45,12 @@ func (a *app) bufferCompact(dir string, dropBad, asJSON bool) error {
 		}{c.BytesBefore, c.BytesAfter, c.SegmentsBefore, c.SegmentsAfter, c.Lost, append([]string{}, c.Removed...)})
 	}
 	for _, name := range c.Removed {
-		fmt.Fprintf(a.stdout, "removed %s\n", name)
+		fmt.Fprintf(a.stdout, "removed %s\n", printable(name))
 	}
 	if c.Lost > 0 {
 		fmt.Fprintf(a.stdout, "%s could not be saved: loss records say which\n", counted(c.Lost, "record"))
 	}
-	fmt.Fprintf(a.stdout, "%s: %s in %s, before %s in %d\n", dir,
+	fmt.Fprintf(a.stdout, "%s: %s in %s, before %s in %d\n", printable(dir),
 		bytesText(c.BytesAfter), counted(uint64(c.SegmentsAfter), "segment"), bytesText(c.BytesBefore), c.SegmentsBefore)
 	return nil
 }

@@ -81,7 +81,7 @@ func (a *app) bundle(ctx context.Context, o bundleOptions) (err error) {
 	}
 	if failed != nil {
 		for line := range strings.SplitSeq(failed.Error(), "\n") {
-			fmt.Fprintf(a.stderr, "not in the bundle: %s\n", line)
+			a.warn("not in the bundle: %s", line)
 		}
 		return &exitError{code: exitFailed}
 	}
@@ -128,7 +128,7 @@ func (a *app) commonParts(o configOptions, cfg *config.Config, problems []config
 		}},
 		{Name: "system.txt", Write: writeSystem},
 		{Name: "config.yaml", Write: func(_ context.Context, w io.Writer) error {
-			text, err := os.ReadFile(o.path)
+			text, err := config.ReadFile(o.path)
 			if err != nil {
 				return err
 			}

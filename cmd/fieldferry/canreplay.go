@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -73,17 +72,12 @@ func (a *app) canReplay(ctx context.Context, args []string, o canReplayOptions) 
 	began := time.Now()
 	faults := 0
 	done, err := send.Play(ctx, send.Log{
-		Open: func() (io.ReadCloser, error) {
-			if args[0] == "-" {
-				return io.NopCloser(os.Stdin), nil
-			}
-			return os.Open(args[0])
-		},
+		Open:  func() (io.ReadCloser, error) { return a.input(ctx, args[0]), nil },
 		Speed: speed, Rounds: rounds, To: r.find,
 		Bad: func(err error) {
 			const named = 3
 			if faults++; faults <= named {
-				fmt.Fprintf(a.stderr, "%s: %v\n", args[0], err)
+				a.warn("%s: %v", args[0], err)
 			}
 		},
 	})

@@ -151,7 +151,7 @@ func (a *app) check(ctx context.Context, opts checkOptions) error {
 		return found.err()
 	}
 	for _, p := range append(slices.Clone(found.problems), found.live...) {
-		fmt.Fprintln(a.stderr, p)
+		a.warn("%v", p)
 	}
 	if err := found.err(); err != nil || opts.quiet {
 		return err
@@ -172,7 +172,7 @@ func (a *app) check(ctx context.Context, opts checkOptions) error {
 	if n == 1 {
 		sources = "source"
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s: ok, %d %s%s\n", opts.path, n, sources, warnings)
+	_, err = fmt.Fprintf(a.stdout, "%s: ok, %d %s%s\n", printable(opts.path), n, sources, warnings)
 	return err
 }
 
@@ -191,7 +191,7 @@ func (a *app) printPlan(line *modbus.LineConfig) {
 	if serial {
 		mode = fmt.Sprintf(", %d baud, %d%c%d", line.BaudRate, line.DataBits, line.Parity, line.StopBits)
 	}
-	fmt.Fprintf(a.stdout, "line %s: %s%s\n", line.Name, line.Port, mode)
+	fmt.Fprintf(a.stdout, "line %s: %s%s\n", printable(line.Name), printable(line.Port), mode)
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	wire := func(text string) string { // a column for serial lines
 		if serial {
@@ -201,7 +201,7 @@ func (a *app) printPlan(line *modbus.LineConfig) {
 	}
 	fmt.Fprintf(w, "  device\tunit\tregisters\taddress\tcount\tevery\tbytes\t%svalues\n", wire("on the wire"))
 	for _, r := range plan.Requests {
-		fmt.Fprintf(w, "  %s\t%d\t%v\t%d\t%d\t%s\t%d\t%s%s\n", r.Device, r.UnitID, r.Table, r.Address, r.Count,
+		fmt.Fprintf(w, "  %s\t%d\t%v\t%d\t%d\t%s\t%d\t%s%s\n", printable(r.Device), r.UnitID, r.Table, r.Address, r.Count,
 			config.DurationText(r.Interval), r.Bytes, wire(fmt.Sprintf("%.1f ms", ms(r.Wire))), shorten(r.Registers, 4))
 	}
 	w.Flush()

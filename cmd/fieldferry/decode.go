@@ -1,9 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"fieldferry/bus/can"
@@ -37,12 +37,12 @@ What is wrong in a DBC file is reported and left out; --strict refuses the file.
 		Example: `  fieldferry decode --dbc engine.dbc drive.log
   candump -L can0 | fieldferry decode --dbc engine.dbc --dbc body.dbc`,
 		Args: cobra.MaximumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(c *cobra.Command, args []string) error {
 			log := "-"
 			if len(args) == 1 {
 				log = args[0]
 			}
-			return a.decode(o, log)
+			return a.decode(c.Context(), o, log)
 		},
 	}
 	f := c.Flags()
@@ -53,7 +53,7 @@ What is wrong in a DBC file is reported and left out; --strict refuses the file.
 	return c
 }
 
-func (a *app) decode(o decodeOptions, log string) error {
+func (a *app) decode(ctx context.Context, o decodeOptions, log string) error {
 	if len(o.files) == 0 {
 		return usageError("--dbc is missing; name the file that describes the frames")
 	}
@@ -70,26 +70,19 @@ func (a *app) decode(o decodeOptions, log string) error {
 			return usageError("--keep-reserved %q is not a message or MESSAGE.SIGNAL of the DBC files", name)
 		}
 	}
-	in := a.stdin
-	if log != "-" {
-		f, err := os.Open(log)
-		if err != nil {
-			return fmt.Errorf("read the log: %w", err)
-		}
-		defer f.Close()
-		in = f
-	}
+	in := a.input(ctx, log)
+	defer in.Close()
 	d := dbc.NewDecoder(db)
 	var malformed malformedLines
 	d.Malformed = malformed.note
 	d.Part = func(m *dbc.Message) {
-		fmt.Fprintf(a.stderr, "%s: message %s (PGN %04X) is longer than a frame but arrives as single frames: they keep their data and are not decoded\n",
-			log, printable(m.Name), dbc.PGN(m.ID))
+		a.warn("%s: message %s (PGN %04X) is longer than a frame but arrives as single frames: they keep their data and are not decoded",
+			log, m.Name, dbc.PGN(m.ID))
 	}
 	err = d.Decode(in, a.stdout)
 	malformed.report(a.stderr, log)
 	if n := d.Stats().Untimed; n > 0 {
-		fmt.Fprintf(a.stderr, "%s: the times of the log are missing, all the same or go back: J1939 messages (%d) were joined by the order of their packets alone\n", log, n)
+		a.warn("%s: the times of the log are missing, all the same or go back: J1939 messages (%d) were joined by the order of their packets alone", log, n)
 	}
 	return err
 }
@@ -129,7 +122,7 @@ func (a *app) loadDBC(paths []string, match dbc.Match, strict bool) (*dbc.Databa
 			return nil, usageError("read the DBC file: %w", err)
 		}
 		for _, d := range diagnostics {
-			fmt.Fprintln(a.stderr, d)
+			a.warn("%v", d)
 		}
 		if dbc.Err(diagnostics, strict) != nil {
 			return nil, usageError("the DBC file %s is refused for the reasons above", path)
@@ -138,7 +131,7 @@ func (a *app) loadDBC(paths []string, match dbc.Match, strict bool) (*dbc.Databa
 	}
 	db, conflicts := dbc.NewDatabase(match, files...)
 	for _, d := range conflicts {
-		fmt.Fprintln(a.stderr, d)
+		a.warn("%v", d)
 	}
 	return db, nil
 }
@@ -158,9 +151,9 @@ func (m *malformedLines) note(e *can.LineError) {
 
 func (m *malformedLines) report(w io.Writer, log string) {
 	for _, e := range m.first {
-		fmt.Fprintf(w, "%s: %s\n", log, e)
+		fmt.Fprintf(w, "%s: %s\n", printable(log), printable(e))
 	}
 	if rest := m.n - len(m.first); rest > 0 {
-		fmt.Fprintf(w, "%s: %d more lines hold no frame\n", log, rest)
+		fmt.Fprintf(w, "%s: %d more lines hold no frame\n", printable(log), rest)
 	}
 }

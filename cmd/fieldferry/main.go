@@ -93,7 +93,7 @@ func (a *app) main(ctx context.Context, args []string) int {
 			return code
 		}
 	}
-	fmt.Fprintf(a.stderr, "fieldferry: %v\n", err)
+	fmt.Fprintf(a.stderr, "fieldferry: %s\n", errorText(err))
 	if !a.entered {
 		fmt.Fprintln(a.stderr, "Run 'fieldferry --help' for the verbs and 'fieldferry VERB --help' for their flags.")
 	}

@@ -186,7 +186,8 @@ func (a *app) printJSON(v any) error {
 	return e.Encode(v)
 }
 
-// warn tells the person something beside the output.
+// warn tells the person something beside the output: one line, whatever stands
+// in what it is about.
 func (a *app) warn(format string, args ...any) {
-	fmt.Fprintf(a.stderr, format+"\n", args...)
+	fmt.Fprintln(a.stderr, printable(fmt.Sprintf(format, args...)))
 }

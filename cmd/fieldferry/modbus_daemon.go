@@ -33,7 +33,7 @@ func (a *app) findLine(o configOptions, name string) (d daemonLine, port string,
 	cfg, problems := a.loadQuietly(o)
 	if cfg == nil {
 		for _, p := range problems {
-			fmt.Fprintln(a.stderr, p)
+			a.warn("%v", p)
 		}
 		return d, "", &exitError{code: exitUsage}
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -133,7 +132,7 @@ func (a *app) daemonOptions(opts runOptions, log *slog.Logger, logs *live.Logs) 
 		Reload:  func() { notify(reloading()) },
 		Ping:    dog.ping,
 		Sparing: thriftily,
-		Print:   func(p config.Problem) { fmt.Fprintln(a.stderr, p) },
+		Print:   func(p config.Problem) { a.warn("%v", p) },
 		Bundle: func(ctx context.Context, w io.Writer, v web.View, o web.BundleOptions) error {
 			cfg, problems := a.loadQuietly(opts.configOptions)
 			parts := append(a.commonParts(opts.configOptions, cfg, problems), liveParts(v, logs, o.Data)...)

@@ -88,11 +88,11 @@ func (a *app) status(ctx context.Context, o statusOptions) error {
 		case err != nil && !o.watch:
 			return noStatus(path, err)
 		case err != nil:
-			fmt.Fprintln(a.stderr, noStatus(path, err))
+			a.warn("%v", noStatus(path, err))
 		case reply.Error != "" && !o.watch:
 			return errors.New(reply.Error)
 		case reply.Error != "":
-			fmt.Fprintln(a.stderr, reply.Error)
+			a.warn("%s", reply.Error)
 		default:
 			if err := a.printStatus(reply.Status, o); err != nil {
 				return err
@@ -119,7 +119,7 @@ func (a *app) statusSocket(o *statusOptions) (string, error) {
 	cfg, problems := a.loadQuietly(o.config)
 	if cfg == nil {
 		for _, p := range problems {
-			fmt.Fprintln(a.stderr, p)
+			a.warn("%v", p)
 		}
 		return "", &exitError{code: exitUsage}
 	}

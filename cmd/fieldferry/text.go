@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"unicode/utf8"
 
@@ -55,6 +56,40 @@ func printable(s string) string {
 		}
 	}
 	return s
+}
+
+// errorText is an error for people. Errors that were joined stand on lines of
+// their own; within one, a line feed came from outside, as in the name of a
+// file, and must not forge a line.
+func errorText(err error) string {
+	const edge = "\x00" // in no name of a file
+	text := strings.ReplaceAll(err.Error(), edge, "\ufffd")
+	var walk func(error)
+	walk = func(err error) {
+		switch e := err.(type) {
+		case interface{ Unwrap() []error }:
+			parts := make([]string, 0, len(e.Unwrap()))
+			for _, part := range e.Unwrap() {
+				parts = append(parts, part.Error())
+			}
+			if joined := strings.Join(parts, "\n"); joined == err.Error() { // of errors.Join
+				text = strings.Replace(text, joined, strings.Join(parts, edge), 1)
+			}
+			for _, part := range e.Unwrap() {
+				walk(part)
+			}
+		case interface{ Unwrap() error }:
+			if inner := e.Unwrap(); inner != nil {
+				walk(inner)
+			}
+		}
+	}
+	walk(err)
+	lines := strings.Split(text, edge)
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }
 
 // appendPrintable appends text with harmful characters as \uXXXX and bytes that

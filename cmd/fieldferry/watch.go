@@ -84,8 +84,8 @@ func (a *app) watch(ctx context.Context, o watchOptions) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w := &watcher{out: a.stdout, err: a.stderr, opts: o, done: cancel}
-	cfg.Connected = func() { fmt.Fprintf(a.stderr, "watching %s on %s\n", o.topic, o.server) }
-	cfg.Disconnected = func(err error) { fmt.Fprintf(a.stderr, "no connection: %v; trying again\n", err) }
+	cfg.Connected = func() { a.warn("watching %s on %s", o.topic, o.server) }
+	cfg.Disconnected = func(err error) { a.warn("no connection: %v; trying again", err) }
 	cfg.TooLarge = w.tooLarge
 	if err := uplink.Subscribe(ctx, cfg, w.message); err != nil {
 		return usageError("--server or --topic: %w", err)

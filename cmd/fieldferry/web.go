@@ -34,7 +34,7 @@ func (a *app) webFiles(o configOptions) (statedir.Dir, error) {
 	cfg, problems := a.loadQuietly(o)
 	if cfg == nil {
 		for _, p := range problems {
-			fmt.Fprintln(a.stderr, p)
+			a.warn("%v", p)
 		}
 		return statedir.Dir{}, &exitError{code: exitUsage}
 	}

@@ -243,7 +243,16 @@ func readPEM(path string) ([]byte, fs.FileInfo, error) {
 	return bytes.ReplaceAll(data, bom, nil), info, err
 }
 
-// readPair returns a client certificate with its key.
+// ReadPair returns a certificate with its key, of PEM files as people make them.
+func ReadPair(certPath, keyPath string) (tls.Certificate, error) {
+	pair, _, _, bad := readPair(certPath, keyPath)
+	if bad != nil {
+		return tls.Certificate{}, bad
+	}
+	return pair, nil
+}
+
+// readPair returns a certificate with its key.
 func readPair(certPath, keyPath string) (tls.Certificate, []*x509.Certificate, fs.FileInfo, *pemError) {
 	fail := func(key, what, fix string) (tls.Certificate, []*x509.Certificate, fs.FileInfo, *pemError) {
 		return tls.Certificate{}, nil, nil, &pemError{key, what, fix}

@@ -132,6 +132,9 @@ func TestTLSFiles(t *testing.T) {
 		if want == "" && got != "" || !strings.HasPrefix(got, want) {
 			t.Errorf("%s\ngot  %s\nwant %s", tls, got, want)
 		}
+		if strings.HasPrefix(tls, "cert:") && strings.Contains(tls, "key:") && !strings.Contains(tls, "alpn") {
+			pageReadsThemToo(t, p, tls, strings.ReplaceAll(want, "uplink.tls", "web.tls"))
+		}
 		if cfg == nil {
 			continue
 		}
@@ -146,6 +149,25 @@ func TestTLSFiles(t *testing.T) {
 		if withCA := strings.Contains(tls, "ca:"); withCA != (c.RootCAs != nil) {
 			t.Errorf("%s: roots %v", tls, c.RootCAs)
 		}
+	}
+}
+
+// pageReadsThemToo: what is good or bad for the uplink is so for the page.
+func pageReadsThemToo(t *testing.T, p pki, tls, want string) {
+	t.Helper()
+	opts := surroundings()
+	opts.Now = p.now
+	text := "can: [{interface: can0}]\nuplink: {servers: [mqtts://h]}\nweb:\n  tls: {" + tls + "}\n"
+	cfg, problems := Parse(filepath.Join(p.dir, "f.yaml"), []byte(text), opts)
+	got := strings.TrimPrefix(strings.ReplaceAll(lines(problems), p.dir, "DIR"), "DIR/f.yaml:")
+	if want == "" && got != "" || !strings.HasPrefix(got, want) {
+		t.Errorf("%s of the page\ngot  %s\nwant %s", tls, got, want)
+	}
+	if cfg == nil {
+		return
+	}
+	if pair, err := ReadPair(cfg.Web.CertFile, cfg.Web.KeyFile); err != nil || len(pair.Certificate) == 0 {
+		t.Errorf("%s of the page: %v", tls, err)
 	}
 }
 

@@ -16,8 +16,8 @@ func (l *loader) web(v value) web.Config {
 	metrics := f.at("metrics").fields("open", "signals")
 	c := web.Config{
 		Listen:     f.at("listen").text(web.DefaultListen),
-		CertFile:   tls.at("cert").readable("the certificate"),
-		KeyFile:    tls.at("key").readable("the key"),
+		CertFile:   tls.at("cert").file(""),
+		KeyFile:    tls.at("key").file(""),
 		Insecure:   f.at("insecure").boolean(false),
 		MaxClients: int(f.at("max_clients").integer(0, 1<<30, web.DefaultClients)),
 		Metrics:    web.Metrics{OpenOnLoopback: metrics.at("open").choice("no", "loopback") == "loopback"},
@@ -35,22 +35,25 @@ func (l *loader) web(v value) web.Config {
 		}
 		at.fail(p.What, p.Fix)
 	}
+	l.webPair(tls, c.CertFile, c.KeyFile)
 	if c.Insecure {
 		f.at("insecure").warn("passwords and sessions cross the network in the clear", "remove the key, and the page is served by TLS")
 	}
 	return c
 }
 
-// readable returns the name of a file that can be read, and reports one that
-// cannot.
-func (v value) readable(what string) string {
-	path := v.file("")
-	if path == "" {
-		return ""
+// webPair looks at the certificate of the page as at that of the uplink.
+func (l *loader) webPair(f fields, cert, key string) {
+	f.at("cert").names(cert, FileSecret)
+	f.at("key").names(key, FileSecret)
+	if cert == "" || key == "" {
+		return
 	}
-	v.names(path, FileSecret)
-	if wrong, fix := regularTrouble(what, path); wrong != "" {
-		v.fail(wrong, fix)
+	_, certs, keyInfo, bad := readPair(cert, key)
+	if bad != nil {
+		f.at(bad.key).pemProblem(bad)
+		return
 	}
-	return path
+	f.at("cert").warnExpired(certs)
+	f.at("key").warnPublic(keyInfo)
 }

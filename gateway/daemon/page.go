@@ -154,7 +154,7 @@ func (p *page) follow(g *gateway.Gateway, c *config.Config, log *slog.Logger) {
 	server := web.New(cfg, web.Options{
 		Log: log.With("part", "web"), Files: statedir.In(dir), View: &p.looking, Reader: &p.looking,
 		Configs: p, Logs: p.d.opts.Logs, Bundle: p.bundle,
-		Audit: p.looking.audit, Fault: p.looking.fault,
+		Audit: p.looking.audit, Fault: p.looking.fault, ReadPair: config.ReadPair,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

@@ -35,7 +35,7 @@ func (s *Server) tlsConfig() (*tls.Config, error) {
 	var cert tls.Certificate
 	var err error
 	if s.cfg.CertFile != "" {
-		cert, err = tls.LoadX509KeyPair(s.cfg.CertFile, s.cfg.KeyFile)
+		cert, err = s.opts.ReadPair(s.cfg.CertFile, s.cfg.KeyFile)
 	} else {
 		cert, err = ownCertificate(s.opts.Files)
 	}

@@ -22,6 +22,7 @@ package web
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -115,16 +116,17 @@ func (c *Config) encrypted() bool {
 
 // Options are what a server takes besides its configuration.
 type Options struct {
-	Log     *slog.Logger
-	Files   Files                                                 // where accounts and the key of TLS are kept
-	View    View                                                  // what there is to see
-	Reader  Reader                                                // reads registers by hand; nil: nobody can
-	Configs Configs                                               // shows and checks the configuration; nil: nobody can see it
-	Logs    *live.Logs                                            // nil: nobody can see the log
-	Bundle  func(context.Context, io.Writer, BundleOptions) error // writes a support bundle; nil: there is none
-	Audit   func(Audit)                                           // told of logins, refusals and changes; must not block; nil: nobody
-	Open    bool                                                  // no login for what only reads: the demonstration, on loopback
-	Fault   func(error)                                           // told when the server cannot listen, and nil when it can again; may be nil
+	Log      *slog.Logger
+	Files    Files                                                 // where accounts and the key of TLS are kept
+	View     View                                                  // what there is to see
+	Reader   Reader                                                // reads registers by hand; nil: nobody can
+	Configs  Configs                                               // shows and checks the configuration; nil: nobody can see it
+	Logs     *live.Logs                                            // nil: nobody can see the log
+	Bundle   func(context.Context, io.Writer, BundleOptions) error // writes a support bundle; nil: there is none
+	Audit    func(Audit)                                           // told of logins, refusals and changes; must not block; nil: nobody
+	Open     bool                                                  // no login for what only reads: the demonstration, on loopback
+	ReadPair func(cert, key string) (tls.Certificate, error)       // reads Config's CertFile and KeyFile; needed with them
+	Fault    func(error)                                           // told when the server cannot listen, and nil when it can again; may be nil
 }
 
 // Reader reads registers through the running gateway, for commissioning.

@@ -174,6 +174,12 @@ func (w *witness) gaps() []ledger.Gap {
 	return w.ledger.Gaps(true)
 }
 
+func (w *witness) streams() []ledger.Stream {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ledger.Streams()
+}
+
 func (w *witness) until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	limit := time.NewTimer(patience)
@@ -210,6 +216,12 @@ func (d *daemon) Write(p []byte) (int, error) {
 
 func startDaemon(t *testing.T, urls []string) *daemon {
 	t.Helper()
+	return startDaemonWith(t, urls, "")
+}
+
+// startDaemonWith starts one with further buses.
+func startDaemonWith(t *testing.T, urls []string, buses string) *daemon {
+	t.Helper()
 	dir := t.TempDir()
 	d := &daemon{bin: filepath.Join(dir, "fieldferry"), buffer: filepath.Join(dir, "buffer"), exited: make(chan struct{})}
 	build := exec.Command("go", "build", "-trimpath", "-o", d.bin, "./cmd/fieldferry")
@@ -221,11 +233,11 @@ func startDaemon(t *testing.T, urls []string) *daemon {
 	text := fmt.Sprintf(`gateway: {id: gw}
 can:
   - {interface: "sim:ramp?rate=%d", name: engine}
-buffer: {path: %q}
+%sbuffer: {path: %q}
 uplink:
   servers: ["%s"]
   topic: "site/{gateway}/{source}"
-`, rate, d.buffer, strings.Join(urls, `", "`))
+`, rate, buses, d.buffer, strings.Join(urls, `", "`))
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -248,9 +260,32 @@ uplink:
 
 // said is a line of the daemon's log.
 type said struct {
-	Time   time.Time `json:"time"`
-	Msg    string    `json:"msg"`
-	Server string    `json:"server"`
+	Time    time.Time `json:"time"`
+	Msg     string    `json:"msg"`
+	Server  string    `json:"server"`
+	Topic   string    `json:"topic"`
+	Subject string    `json:"subject"`
+}
+
+// until waits for a line of the log.
+func (d *daemon) until(t *testing.T, what string, ok func(said) bool) {
+	t.Helper()
+	for limit := time.Now().Add(patience); time.Now().Before(limit); time.Sleep(10 * time.Millisecond) {
+		if slices.ContainsFunc(d.lines(), ok) {
+			return
+		}
+	}
+	t.Fatal("the daemon did not say: " + what)
+}
+
+// count is how often the daemon said something.
+func (d *daemon) count(msg string) (n int) {
+	for _, s := range d.lines() {
+		if s.Msg == msg {
+			n++
+		}
+	}
+	return n
 }
 
 func (d *daemon) lines() []said {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -131,7 +132,8 @@ func (o Options) withDefaults() Options {
 // what is wrong with the content is in the diagnostics, as of [Parse]. No more
 // than the largest size allowed is read.
 func ParseFile(path string, o Options) (*File, []Diagnostic, error) {
-	f, err := os.Open(path)
+	// O_NONBLOCK: opening a pipe nobody writes to would wait for ever.
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 	if err != nil {
 		return nil, nil, fmt.Errorf("dbc: %w", err)
 	}
