@@ -102,7 +102,7 @@ func bootPhase(ctx context.Context, t *testing.T, disk, phase string) string {
 	dir := t.TempDir()
 	begin := time.Now()
 	cmd := exec.CommandContext(ctx, kernel, "mem=384M", "ubd0="+disk, "root=/dev/ubda", "rw", "quiet", "panic=-1",
-		"con=null", "con0=null,fd:1", "uml_dir="+dir, "systemd.show_status=0", "phase="+phase)
+		"con=null", "con0=null,fd:1", "uml_dir="+dir, "console=tty0", "systemd.show_status=0", "phase="+phase)
 	path := filepath.Join(dir, "console")
 	console, err := os.Create(path)
 	if err != nil {
