@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -12,17 +13,17 @@ import (
 	"testing"
 
 	"fieldferry/uplink"
-
-	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // publisher is a broker with one subscriber, to which it sends what it likes.
 type publisher struct{ w *bufio.Writer }
 
 func (p *publisher) send(payload []byte) {
-	m := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
-	m.TopicName, m.Payload = "fieldferry/t", payload
-	_ = m.Write(p.w) // the subscriber may have had enough
+	const topic = "\x00\x0cfieldferry/t"
+	head := binary.AppendUvarint([]byte{0x30}, uint64(len(topic)+len(payload))) // PUBLISH, QoS 0
+	for _, part := range [][]byte{head, []byte(topic), payload} {
+		_, _ = p.w.Write(part) // the subscriber may have had enough
+	}
 }
 
 // publishTo has a broker send to the first client that subscribes.
@@ -41,18 +42,24 @@ func publishTo(t *testing.T, send func(*publisher)) (server string) {
 			return
 		}
 		defer conn.Close()
-		for {
-			p, err := packets.ReadPacket(conn)
+		for r := bufio.NewReader(conn); ; {
+			kind, err := r.ReadByte()
 			if err != nil {
 				return
 			}
-			switch p := p.(type) {
-			case *packets.ConnectPacket:
-				_ = packets.NewControlPacket(packets.Connack).Write(conn)
-			case *packets.SubscribePacket:
-				ack := packets.NewControlPacket(packets.Suback).(*packets.SubackPacket)
-				ack.MessageID, ack.ReturnCodes = p.MessageID, []byte{1}
-				_ = ack.Write(conn)
+			length, err := binary.ReadUvarint(r)
+			if err != nil {
+				return
+			}
+			body := make([]byte, length)
+			if _, err := io.ReadFull(r, body); err != nil {
+				return
+			}
+			switch kind >> 4 {
+			case 1: // CONNECT
+				_, _ = conn.Write([]byte{0x20, 2, 0, 0})
+			case 8: // SUBSCRIBE
+				_, _ = conn.Write([]byte{0x90, 3, body[0], body[1], 1})
 				w := &publisher{bufio.NewWriterSize(conn, 1<<20)}
 				send(w)
 				_ = w.w.Flush()
