@@ -99,7 +99,7 @@ func TestSubscribeSkipsWhatIsTooLarge(t *testing.T) {
 			Server:       "mqtt://" + broker.Addr(),
 			Topic:        "a/+",
 			MaxMessage:   1000,
-			TooLarge:     func(topic string, size int) { got <- fmt.Sprintf("%s: %v", topic, size > 10_000) },
+			TooLarge:     func(topic string, size int) { got <- fmt.Sprintf("%s: %v", topic, size == 10_000) },
 			Connected:    func() { connected <- struct{}{} },
 			Disconnected: func(err error) { t.Error(err) },
 		}, func(_ string, payload []byte, _ bool) { got <- string(payload) })
