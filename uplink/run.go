@@ -421,7 +421,7 @@ func (u *Uplink) beside(ctx context.Context, leave func(), k int) {
 		case <-ctx.Done():
 			return
 		case <-u.again:
-			u.log.Info("uplink connects anew")
+			u.log.Info("uplink connects again")
 			leave()
 			return
 		case <-look:

@@ -33,9 +33,9 @@ var (
 	errServerEmpty    = &ServerError{"is empty", serverExample}
 	errServerScheme   = &ServerError{"has none of the schemes mqtt, mqtts, ws and wss", serverExample}
 	errServerHost     = &ServerError{"names no host", serverExample}
-	errServerHostName = &ServerError{"has a host that is no host name", serverExample}
+	errServerHostName = &ServerError{"has a host that is not a host name", serverExample}
 	errServerIPv6     = &ServerError{"has an IPv6 address that is none, or not in brackets", "write such as mqtt://[2001:db8::1]:1883"}
-	errServerPort     = &ServerError{"has a port that is no number from 1 to 65535", "the usual ones are 1883, and 8883 for mqtts"}
+	errServerPort     = &ServerError{"has a port that is not a number from 1 to 65535", "the usual ones are 1883, and 8883 for mqtts"}
 	errServerPath     = &ServerError{"has something after the port", "remove it; only ws and wss have a path"}
 	errServerURLPath  = &ServerError{"has a path that cannot be read", "write such as wss://broker.example/mqtt"}
 	errServerUser     = &ServerError{"has a user or password that cannot be read", "percent-encode special characters"}

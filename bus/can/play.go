@@ -208,7 +208,7 @@ func (t *logTrack) fault(bad *LineError) {
 	t.faults++
 	t.b.count.malformed.Add(1)
 	if t.faults <= named {
-		t.b.log.Warn("a line of the log is no frame and is passed over", "line", bad.Line, "error", bad.Err)
+		t.b.log.Warn("a line of the log is not a frame and is passed over", "line", bad.Line, "error", bad.Err)
 	}
 }
 

@@ -104,7 +104,7 @@ func checkDeviceName(s string) error {
 	what := ""
 	switch {
 	case s == "" || s == "." || s == "..":
-		what = "is no interface name"
+		what = "is not an interface name"
 	case s == AnyInterface:
 		return &SyntaxError{s, "means all CAN interfaces to candump; here it is one interface", "name one, such as can0; each further one is a source of its own"}
 	case len(s) > MaxInterfaceName:
@@ -157,7 +157,7 @@ func parseSim(rest string) (Source, error) {
 		src.Rate = DefaultRampRate
 		fix = fmt.Sprintf("the option is rate=N, from 1 to %d frames a second", MaxRampRate)
 	default:
-		return src, &SyntaxError{name, "is no simulation", "write sim:" + SimEngine + " or sim:" + SimRamp}
+		return src, &SyntaxError{name, "is not a simulation", "write sim:" + SimEngine + " or sim:" + SimRamp}
 	}
 	return src, eachOption(opts, fix, func(key, value string, _ bool) bool {
 		var err error
@@ -180,7 +180,7 @@ func eachOption(opts, fix string, set func(key, value string, bare bool) (ok boo
 		}
 		seen[key] = true
 		if !set(key, value, !ok) {
-			return &SyntaxError{opt, "is no option, or its value is none", fix}
+			return &SyntaxError{opt, "is not an option, or its value is not one of it", fix}
 		}
 	}
 	return nil

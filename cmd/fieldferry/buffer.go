@@ -153,7 +153,7 @@ func (a *app) printDamage(r *buffer.Report) {
 		a.warn("not the buffer's: %s", f)
 	}
 	if len(r.Damage) > 0 {
-		fmt.Fprintln(a.stderr, "the daemon repairs this when it starts, as does fieldferry buffer compact; what cannot be saved is told by loss records")
+		fmt.Fprintln(a.stderr, "the daemon repairs this when it starts, as does fieldferry buffer compact; what cannot be saved is reported by loss records")
 	}
 }
 

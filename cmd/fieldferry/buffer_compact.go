@@ -16,7 +16,7 @@ func (a *app) newBufferCompactCommand() *cobra.Command {
 		Short: "Repair a buffer and free the room of what is acknowledged",
 		Long: `compact repairs what is damaged in the buffer of a stopped daemon, as the
 daemon does when it starts, and accounts for what is lost by loss records. Then
-it writes the segments anew without what is acknowledged and joins small ones.
+it writes the segments again without what is acknowledged and joins small ones.
 No record is evicted, and power may fail at any time. It begins a session.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return a.bufferCompact(args[0], dropBad, asJSON) },

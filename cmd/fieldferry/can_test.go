@@ -52,7 +52,7 @@ func TestCANUsage(t *testing.T) {
 		{"can dump sim:engine --log --dbc x.dbc", exitUsage, "choose one"},
 		{"can dump sim:engine --dbc nosuch.dbc", exitUsage, "read the DBC file"},
 		{"can dump sim:engine --dbc demo.dbc --match x", exitUsage, "--match"},
-		{"can dump sim:nothing", exitUsage, "is no simulation"},
+		{"can dump sim:nothing", exitUsage, "is not a simulation"},
 		{"can dump can0,123", exitUsage, `"123" has no mask`},
 		{"can dump can0 --filter #x", exitUsage, `"#x" has no mask`},
 		{"can dump replay:nosuch.log", exitFailed, "no such file"},

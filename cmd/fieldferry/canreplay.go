@@ -81,7 +81,7 @@ func (a *app) canReplay(ctx context.Context, args []string, o canReplayOptions) 
 			}
 		},
 	})
-	fmt.Fprintf(a.stderr, "sent %d frames in %.1f s, skipped %d, %d lines were no frames\n",
+	fmt.Fprintf(a.stderr, "sent %d frames in %.1f s, skipped %d, %d lines were not frames\n",
 		done.Sent, time.Since(began).Seconds(), done.Skipped, done.Bad)
 	return err
 }

@@ -19,7 +19,7 @@ func (a *app) newCANUpCommand() *cobra.Command {
 	var o canUpOptions
 	c := &cobra.Command{
 		Use:   "up INTERFACE",
-		Short: "Set a CAN link up, listen-only unless told otherwise",
+		Short: "Set a CAN link up, listen-only unless asked otherwise",
 		Long: `up sets bit rate and modes of a CAN controller and brings the interface up. If
 it is up with other settings it goes down first: a frame on the bus meanwhile is
 not received. Without --bitrate the interface comes up as it is set, or, if it is

@@ -91,7 +91,7 @@ func parseWords(args []string) ([]uint16, error) {
 	for i, arg := range args {
 		n, err := strconv.ParseUint(arg, 0, 16)
 		if err != nil {
-			return nil, usageError("%q is no word: write 0 to 65535, or 0x0000 to 0xFFFF", arg)
+			return nil, usageError("%q is not a word: write 0 to 65535, or 0x0000 to 0xFFFF", arg)
 		}
 		words[i] = uint16(n)
 	}

@@ -88,13 +88,13 @@ func TestModbusSimulate(t *testing.T) {
 
 func TestModbusSimulateRefuses(t *testing.T) {
 	for yaml, want := range map[string]string{
-		"":                      "this is no register map",
+		"":                      "this is not a register map",
 		"units: [{unit_id: 1}]": "registers: is missing",
 		"units: [{unit_id: 1, registers: []}, {unit_id: 1, registers: []}]":                           "has this id too",
 		"units: [{unit_id: 1, registers: [{address: 0, value: 70000}]}]":                              "70000 is out of the range of uint16",
 		"units: [{unit_id: 1, registers: [{address: 0, values: [1], value: 2}]}]":                     "does not go with values",
 		"units: [{unit_id: 1, registers: [{address: 65535, values: [1, 2]}]}]":                        "reach past the last address",
-		"units: [{unit_id: 1, registers: [], faults: {silent: 150%}}]":                                "is no share",
+		"units: [{unit_id: 1, registers: [], faults: {silent: 150%}}]":                                "is not a share",
 		"units: [{unit_id: 1, registers: [{address: 0, moves: jump}]}]":                               `"jump" is not known`,
 		"units: [{unit_id: 1, regsters: []}]":                                                         "did you mean registers?",
 		"units: [{unit_id: 1, registers: [{address: 0, type: string, length: 4, value: A, bit: 1}]}]": "has no bit to choose",

@@ -117,7 +117,7 @@ func (a *app) daemonOptions(opts runOptions, log *slog.Logger, logs *live.Logs) 
 	version := readVersion()
 	notify := func(state string) {
 		if err := a.notifySystemd(state); err != nil {
-			log.Warn("systemd could not be told", "state", state, "error", err)
+			log.Warn("systemd could not be notified", "state", state, "error", err)
 		}
 	}
 	dog := &watchdog{half: a.watchdogTime() / 2, notify: notify}

@@ -233,7 +233,7 @@ func TestReload(t *testing.T) {
 		t.Errorf("ready %d times, want 2", n)
 	}
 	want := []string{
-		"1 started event", "1 config_rejected raised 2 f.yaml:6:38: modbus[0].devices[0].unit_id: 300 is no unit id; write the device's unit id, 1 to 247", "1 config_rejected cleared",
+		"1 started event", "1 config_rejected raised 2 f.yaml:6:38: modbus[0].devices[0].unit_id: 300 is not a unit id; write the device's unit id, 1 to 247", "1 config_rejected cleared",
 		"1 config_rejected raised 1 f.yaml:1:1: nothing configured: the file is empty or holds only comments; begin with gateway:, can: or modbus:, and uplink:",
 		"2 started event", "2 config_rejected cleared",
 	}

@@ -37,7 +37,7 @@ neither came nor are accounted for by a loss record. After an outage live
 records come before the backlog, which then fills the gap: until it has, watch
 says how many records are still missing. A session that ended badly (power,
 kill -9) is named with its last known numbers: what was taken behind them
-within sync_interval may be missing, and no loss record can tell.
+within sync_interval may be missing, and no loss record can say so.
 
 Messages that are larger than --max-message are skipped and counted. The account
 takes a bounded amount of memory, however many gateways there are and whatever

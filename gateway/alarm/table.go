@@ -32,7 +32,7 @@ const (
 // docs/ALARMS.md follow it.
 var Table = []Condition{
 	{Code: Started, Severity: Info, Momentary: true, Title: "The gateway has started",
-		Text: "The detail has the version, and as alarms the ids of those that were raised before and go on: any other alarm has ended. previous (clean or unclean) says how previous_session, the session before it in the same buffer, has ended, and stored the last number of each source that was on disk, a lower bound: what was acknowledged sooner never had to be. earlier lists older ones that may not have been reported. After unclean, up to sync_interval of records behind the larger of stored and what was received may be missing without a loss record. Without previous the buffer is new. life is different in every start.",
+		Text: "The detail has the version, and as alarms the ids of those that were raised before and continue: any other alarm has ended. previous (clean or unclean) says how previous_session, the session before it in the same buffer, has ended, and stored the last number of each source that was on disk, a lower bound: what was acknowledged sooner never had to be. earlier lists older ones that may not have been reported. After unclean, up to sync_interval of records behind the larger of stored and what was received may be missing without a loss record. Without previous the buffer is new. life is different in every start.",
 		Help: "Nothing. Many of them in a row: look at the journal for why it restarts."},
 
 	{Code: bus.LinkDown, Severity: Error, Title: "CAN interface down",
@@ -64,7 +64,7 @@ var Table = []Condition{
 
 	{Code: DiskFault, Severity: Critical, Title: "Disk does not take records",
 		Text: "Records wait in memory; what is not delivered before memory is full or power fails is lost.",
-		Help: "Check that the disk is mounted, writable, not full and healthy (journalctl -k). After an error of the file system unmount it, run fsck, mount it again; fieldferry goes on by itself. If the device stays busy or the service still sees the old mount: systemctl stop fieldferry, mount, systemctl start fieldferry."},
+		Help: "Check that the disk is mounted, writable, not full and healthy (journalctl -k). After an error of the file system unmount it, run fsck, mount it again; fieldferry continues by itself. If the device stays busy or the service still sees the old mount: systemctl stop fieldferry, mount, systemctl start fieldferry."},
 	{Code: BufferHigh, Severity: Warning, Title: "Buffer fills up",
 		Text: "More than 80 % of max_size, or of what the disk can hold if that is less, is in use; cleared below 70 %. When it is full, records are lost by the overflow policy.",
 		Help: "Restore the uplink; raise max_size if outages are longer than the buffer is made for."},
@@ -79,7 +79,7 @@ var Table = []Condition{
 		Help: "Look at the buffer with fieldferry buffer verify; replace a worn card."},
 
 	{Code: UplinkDown, Severity: Error, After: 5 * time.Second, Title: "No connection to the broker", HiddenBy: []string{UplinkDenied},
-		Text: "Records wait in the buffer; the detail has the reason. Shorter interruptions are not told.",
+		Text: "Records wait in the buffer; the detail has the reason. Shorter interruptions are not reported.",
 		Help: "Follow the reason: network, name, certificate, user and password, or another client with the same client_id."},
 	{Code: UplinkDenied, Severity: Error, Title: "The broker does not let the gateway publish",
 		Text: "The connection works, but the broker does not take what is sent; with a topic as subject only what goes there waits in the buffer, else everything does.",

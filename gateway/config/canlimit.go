@@ -90,9 +90,9 @@ func (v value) signalBands(messages []*dbc.Message) map[string]dbc.Band {
 				fix = "did you mean " + near + "?"
 			}
 			if len(messages) == 1 {
-				report("is no signal of "+messages[0].Name, fix)
+				report("is not a signal of "+messages[0].Name, fix)
 			} else {
-				report("is no signal of the DBC files", fix)
+				report("is not a signal of the DBC files", fix)
 			}
 			continue
 		}

@@ -195,7 +195,7 @@ func (n messageNames) find(text string) (m messageKey, what, fix string) {
 		return m, "", ""
 	}
 	if n.db == nil {
-		return m, "is no arbitration id", idFix + "; a name needs dbc"
+		return m, "is not an arbitration id", idFix + "; a name needs dbc"
 	}
 	var names []string
 	var short []*dbc.Message
@@ -216,7 +216,7 @@ func (n messageNames) find(text string) (m messageKey, what, fix string) {
 		return m, "", ""
 	}
 	if near := nearestName(text, names); near != "" {
-		return m, "is no message of the DBC files", "did you mean " + near + "?"
+		return m, "is not a message of the DBC files", "did you mean " + near + "?"
 	}
-	return m, "is no message of the DBC files, nor an arbitration id", idFix
+	return m, "is not a message of the DBC files, nor an arbitration id", idFix
 }

@@ -126,7 +126,7 @@ func (g *guard) key(t *token.Token) bool {
 		return true
 	}
 	if g.open[n-1].keys++; g.open[n-1].keys > maxWidth {
-		return g.fail(t, fmt.Sprintf("more than %d keys in one map", maxWidth), "this is no configuration of fieldferry")
+		return g.fail(t, fmt.Sprintf("more than %d keys in one map", maxWidth), "this is not a configuration of fieldferry")
 	}
 	return true
 }
@@ -149,5 +149,5 @@ func (g *guard) depth(t *token.Token) bool {
 }
 
 func (g *guard) tooDeep(t *token.Token) bool {
-	return g.fail(t, fmt.Sprintf("nested deeper than %d levels", maxDepth), "this is no configuration of fieldferry")
+	return g.fail(t, fmt.Sprintf("nested deeper than %d levels", maxDepth), "this is not a configuration of fieldferry")
 }

@@ -127,7 +127,7 @@ func (v value) byteOrder(def modbus.ByteOrder) modbus.ByteOrder {
 	if _, err := modbus.ParseByteOrder(strings.ToUpper(v.n.text)); err == nil {
 		fix = "write " + strings.ToUpper(v.n.text)
 	}
-	v.fail(shown(v.n.text)+" is no byte order", fix)
+	v.fail(shown(v.n.text)+" is not a byte order", fix)
 	return def
 }
 
@@ -236,7 +236,7 @@ func (v value) unitID(tcp bool) uint8 {
 		v.warn(fmt.Sprintf("%d is a reserved unit id", n), "make sure that the device has it; most have 1 to 247")
 		return uint8(n)
 	default:
-		v.fail(fmt.Sprintf("%d is no unit id", n), fix)
+		v.fail(fmt.Sprintf("%d is not a unit id", n), fix)
 	}
 	return 0
 }

@@ -206,7 +206,7 @@ func (v value) modicon(register value, table modbus.Table, tableOK bool) (modbus
 		rest, err = strconv.Atoi(text[1:])
 	}
 	if rest == 0 || rest > 65536 || err != nil {
-		v.fail(shown(text)+" is no modicon address", "write five or six digits such as 40001 or 400001, or address_format: wire")
+		v.fail(shown(text)+" is not a modicon address", "write five or six digits such as 40001 or 400001, or address_format: wire")
 		return table, 0, false
 	}
 	for _, row := range tables {

@@ -75,7 +75,7 @@ func (p *placed) setBits(v value) {
 	top := 16*p.width - 1
 	m := aBitRange.FindStringSubmatch(v.n.text)
 	if m == nil {
-		v.fail(shown(v.n.text)+" is no range of bits", "write the lowest and the highest bit, such as 4-7")
+		v.fail(shown(v.n.text)+" is not a range of bits", "write the lowest and the highest bit, such as 4-7")
 		return
 	}
 	low, _ := strconv.Atoi(m[1])

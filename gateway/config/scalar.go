@@ -129,7 +129,7 @@ func (v value) share(low, high, def float64) float64 {
 	}
 	share := n.number(def*unit) / unit
 	if share < low || share > high {
-		v.fail(v.n.text+" is no share that makes sense here", fmt.Sprintf("write %g%% to %g%%", low*100, high*100))
+		v.fail(v.n.text+" is not a share that makes sense here", fmt.Sprintf("write %g%% to %g%%", low*100, high*100))
 		return def
 	}
 	return share
@@ -214,7 +214,7 @@ func (v value) duration(s span, def time.Duration) time.Duration {
 	case d > s.high:
 		v.fail(fmt.Sprintf("%s is longer than %s", text, DurationText(s.high)), such)
 	case s.step > 0 && d%s.step != 0:
-		v.fail(fmt.Sprintf("%s is no multiple of %s", text, DurationText(s.step)), such)
+		v.fail(fmt.Sprintf("%s is not a multiple of %s", text, DurationText(s.step)), such)
 	default:
 		return d
 	}

@@ -60,7 +60,7 @@ func (v value) serialPort() string {
 		return ""
 	case strings.Contains(text, "://"):
 		if _, err := modbus.ParseEndpoint(text); err != nil {
-			v.fail(shown(text)+" is no port", "write a serial device such as /dev/ttyS1, tcp://HOST:502 or rtu+tcp://HOST:PORT")
+			v.fail(shown(text)+" is not a port", "write a serial device such as /dev/ttyS1, tcp://HOST:502 or rtu+tcp://HOST:PORT")
 			return ""
 		}
 		return text

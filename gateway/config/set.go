@@ -89,7 +89,7 @@ func (l *loader) step(at *node, part, path string) (*node, bool) {
 		at.items = append(at.items, &node{set: true})
 		return at.items[index], true
 	case at.kind == list:
-		l.report(place{}, true, printable(path), fmt.Sprintf("%s is no item of a list of %d", printable(part), len(at.items)), "count items from 0", false)
+		l.report(place{}, true, printable(path), fmt.Sprintf("%s is not an item of a list of %d", printable(part), len(at.items)), "count items from 0", false)
 		return nil, false
 	case at.kind == object:
 		return at.key(part), true

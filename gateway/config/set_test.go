@@ -53,7 +53,7 @@ func TestBadOverrides(t *testing.T) {
 		"nonsense":                        "--set: nonsense is not path=value; write such as uplink.servers.0=mqtt://localhost",
 		"=x":                              `--set: "" is not path=value; write such as uplink.servers.0=mqtt://localhost`,
 		"gateway.name=x":                  "--set: gateway.name: unknown key; the keys here are id",
-		"uplink.servers.9=mqtt://x":       "--set: uplink.servers.9: 9 is no item of a list of 3; count items from 0",
+		"uplink.servers.9=mqtt://x":       "--set: uplink.servers.9: 9 is not an item of a list of 3; count items from 0",
 		"gateway.id.x=1":                  "--set: gateway.id.x: there is no x below a single value; correct the path",
 		"modbus.0.devices.0.unit_id=0":    "--set: modbus[0].devices[0].unit_id: 0 is the broadcast address, which nobody answers; write the device's unit id, 1 to 247",
 		"buffer.sync_interval=5":          `--set: buffer.sync_interval: "5" has no unit; write ms, s, m or h after the number, such as 1s`,

@@ -71,7 +71,7 @@ func LoadSimulation(path string, opts Options) (*Simulation, []Problem) {
 
 func (l *loader) simulation(root value) *Simulation {
 	if root.n.kind != object {
-		l.failAt(place{1, 1}, "", "this is no register map", "write units: [{unit_id: 1, registers: [{register: holding, address: 0, value: 1}]}]")
+		l.failAt(place{1, 1}, "", "this is not a register map", "write units: [{unit_id: 1, registers: [{register: holding, address: 0, value: 1}]}]")
 		return nil
 	}
 	s := &Simulation{}

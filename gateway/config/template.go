@@ -100,7 +100,7 @@ func (l *loader) template(name string) (t *template, found bool) {
 		if root := sub.parse(text); root != nil {
 			v := value{sub, "", root, true}
 			if root.kind != object {
-				sub.failAt(place{1, 1}, "", "this is no template", "write description:, source: and registers:")
+				sub.failAt(place{1, 1}, "", "this is not a template", "write description:, source: and registers:")
 			} else {
 				t.root = v.fields(templateKeys...)
 				t.Description, t.Source = t.root.at("description").label(""), t.root.at("source").label("")

@@ -125,7 +125,7 @@ func (d *Daemon) reread() *change {
 	case cfg != nil && d.now.site != "" && sum(cfg.Text()) == d.now.site:
 		d.log.Info("the file is the one that another configuration was put in the place of; change it to use it again", "config", path, "by", d.now.by)
 	case cfg == nil:
-		d.log.Error("the new configuration was not taken, the old one goes on", "config", path, "problems", len(wrong))
+		d.log.Error("the new configuration was rejected; keeping the current one", "config", path, "problems", len(wrong))
 		d.gateway.ConfigRejected(wrong)
 	case cfg.Same(d.now.cfg):
 		d.log.Info("the configuration is the same", "config", path)
@@ -167,7 +167,7 @@ func (d *Daemon) replace(next *change) error {
 	if next.back != nil {
 		return err
 	}
-	d.log.Error("the new configuration cannot be used, the old one goes on", "error", err)
+	d.log.Error("the new configuration cannot be used; keeping the current one", "error", err)
 	if err := d.open(old); err != nil {
 		return err
 	}

@@ -101,7 +101,7 @@ func (s *Snapshot) failing() string {
 	case len(bad) == 0:
 		return ""
 	case len(all) == 1:
-		return "What is read is delivered; " + bad[0] + "."
+		return "Everything that is read is delivered; " + bad[0] + "."
 	}
 	return fmt.Sprintf("%d of %d sources are read without trouble; %s.", len(all)-len(bad), len(all), strings.Join(bad, "; "))
 }

@@ -115,7 +115,7 @@ func (p *Process) Done() <-chan struct{} { return p.done }
 func (p *Process) Signal(ctx context.Context, sig os.Signal) error {
 	n, ok := sig.(syscall.Signal)
 	if !ok {
-		return fmt.Errorf("%v is no signal of Linux", sig)
+		return fmt.Errorf("%v is not a signal of Linux", sig)
 	}
 	return p.guest.order(ctx, wire.Request{Op: wire.Signal, Target: p.id, Signal: int(n)})
 }

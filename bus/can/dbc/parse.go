@@ -278,7 +278,7 @@ func (p *parser) id(what string) (messageKey, bool) {
 	u, ok := parseUint(w)
 	const fix = "ids are decimal numbers, plus 2147483648 if extended"
 	if !ok {
-		return messageKey{}, p.fail(fix, "%s: %.40q is no message id", what, toUTF8(w[:min(len(w), 40)]))
+		return messageKey{}, p.fail(fix, "%s: %.40q is not a message id", what, toUTF8(w[:min(len(w), 40)]))
 	}
 	if u > math.MaxUint32 {
 		return messageKey{}, p.fail(fix, "%s: id %d has more than 32 bits", what, u)

@@ -284,10 +284,10 @@ func (p *parser) checkSignal(m *rawMessage, s *rawSignal) bool {
 	case s.Length == 0:
 		return bad("", "it has no bits")
 	case notFinite(s.Factor) || notFinite(s.Offset):
-		return bad("", "factor or offset is no number")
+		return bad("", "factor or offset is not a number")
 	}
 	if s.Length > 64 {
-		p.add(s.pos, Warning, "", "signal %s.%s: %d bits are no number: it is left out", m.Symbol, s.Symbol, s.Length)
+		p.add(s.pos, Warning, "", "signal %s.%s: %d bits are not a number: it is left out", m.Symbol, s.Symbol, s.Length)
 		return false
 	}
 	if s.lastBit() >= 8*min(m.Size, maxMessageSize) {

@@ -97,7 +97,7 @@ func (p *parser) labelList(what string) (labels []tableLabel, ok bool) {
 		}
 		raw, ok := parseInt(w)
 		if !ok {
-			return labels, p.fail("", "%s: %.40q is no integer: the rest of the list is left out", what, toUTF8(w[:min(len(w), 40)]))
+			return labels, p.fail("", "%s: %.40q is not an integer: the rest of the list is left out", what, toUTF8(w[:min(len(w), 40)]))
 		}
 		p.pos += len(w)
 		text, ok := p.text()
@@ -262,7 +262,7 @@ func (p *parser) applyType(r *reference, m *rawMessage, s *rawSignal) {
 	case r.number == 2 && s.Length == 64:
 		s.Type = Float64
 	default:
-		p.add(r.pos, Error, "type 1 needs 32 bits, type 2 needs 64", "signal %s.%s: %d bits of type %d are no number: it is left out",
+		p.add(r.pos, Error, "type 1 needs 32 bits, type 2 needs 64", "signal %s.%s: %d bits of type %d are not a number: it is left out",
 			m.Symbol, s.Symbol, s.Length, r.number)
 		s.bad = true
 	}

@@ -142,7 +142,7 @@ func ParseItem(s string, unit byte) (Item, error) {
 	if u, after, ok := strings.Cut(s, "/"); ok {
 		n, err := strconv.ParseUint(u, 0, 8)
 		if err != nil {
-			return item, fmt.Errorf("%q: unit %q is no number from 0 to 255", s, u)
+			return item, fmt.Errorf("%q: unit %q is not a number from 0 to 255", s, u)
 		}
 		item.Unit, rest = byte(n), after
 	}
@@ -160,7 +160,7 @@ func ParseItem(s string, unit byte) (Item, error) {
 	item.Table = table
 	address, err := strconv.ParseUint(parts[1], 0, 16)
 	if err != nil {
-		return item, fmt.Errorf("%q: address %q is no number from 0 to 65535", s, parts[1])
+		return item, fmt.Errorf("%q: address %q is not a number from 0 to 65535", s, parts[1])
 	}
 	item.Address = uint16(address)
 	if len(parts) == 2 {
@@ -168,7 +168,7 @@ func ParseItem(s string, unit byte) (Item, error) {
 	}
 	count, err := strconv.ParseUint(parts[2], 0, 16)
 	if err != nil || count == 0 {
-		return item, fmt.Errorf("%q: count %q is no number from 1 to %d", s, parts[2], item.most())
+		return item, fmt.Errorf("%q: count %q is not a number from 1 to %d", s, parts[2], item.most())
 	}
 	item.Count = int(count)
 	return item, item.check(s)

@@ -107,7 +107,7 @@ func Encode(text string, typ modbus.Type, order modbus.ByteOrder) ([]uint16, err
 
 func encode(text string, typ modbus.Type) (raw uint64, err error) {
 	size := 16 * typ.Registers()
-	bad := func(err error) error { return fmt.Errorf("%q is no %v: %w", text, typ, errors.Unwrap(err)) }
+	bad := func(err error) error { return fmt.Errorf("%q is not a valid %v: %w", text, typ, errors.Unwrap(err)) }
 	switch typ {
 	case modbus.Bool:
 		switch text {
@@ -116,7 +116,7 @@ func encode(text string, typ modbus.Type) (raw uint64, err error) {
 		case "0", "false", "off":
 			return 0, nil
 		}
-		return 0, fmt.Errorf("%q is no bool: write 0 or 1", text)
+		return 0, fmt.Errorf("%q is not a bool: write 0 or 1", text)
 	case modbus.Uint16, modbus.Uint32, modbus.Uint64:
 		if raw, err = strconv.ParseUint(text, 0, size); err != nil {
 			return 0, bad(err)

@@ -309,16 +309,16 @@ func (r *Reader) describe() string {
 	case r.tainted:
 		return "another master asks the same unit"
 	case len(h) < 4:
-		return fmt.Sprintf("%d bytes that are no frame", r.seen)
+		return fmt.Sprintf("%d bytes that are not a frame", r.seen)
 	case h[0] != unit && h[1]&^exceptionBit <= WriteRegisters && h[1] != 0:
 		return fmt.Sprintf("unit %d answered instead of unit %d", h[0], unit)
 	case h[0] != unit:
-		return fmt.Sprintf("%d bytes that are no frame", r.seen)
+		return fmt.Sprintf("%d bytes that are not a frame", r.seen)
 	case h[1]&^exceptionBit != function:
 		return fmt.Sprintf("function %d instead of function %d", h[1], function)
 	case h[1] == function:
 		return fmt.Sprintf("%d bytes of data instead of %d", h[2], r.count)
 	default:
-		return fmt.Sprintf("%d bytes that are no frame", r.seen)
+		return fmt.Sprintf("%d bytes that are not a frame", r.seen)
 	}
 }
