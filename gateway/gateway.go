@@ -82,6 +82,7 @@ type Gateway struct {
 	lines   map[string]*modbus.Line // by source name
 	started time.Time
 	root    string       // of the retained messages' topics
+	certs   certificates
 	foreign chan foreign // a status message that is not ours
 
 	denials  topicAlarm // topics that the broker does not take

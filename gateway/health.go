@@ -33,7 +33,7 @@ func (g *Gateway) alarmConfig() alarm.Config {
 			g.buffer.Source(from).Append(t, record.AppendEvent(source.Begin(nil, g.clock.Read(), t), e))
 		},
 		Known:   g.known,
-		Changed: func() { g.uplink.Announce(g.online) },
+		Changed: func() { g.uplink.Announce(g.announceStatus) },
 		Files:   ownFiles{statedir.In(g.cfg.Buffer.Dir), g.cfg.Buffer.Dir},
 		Durable: g.cfg.Buffer.SyncInterval,
 		Log:     g.log.With("part", "alarms"),
@@ -52,7 +52,7 @@ func (g *Gateway) trusted(t time.Time) time.Time {
 // known says whether the configuration has a source, and a device of it.
 func (g *Gateway) known(name, subject string) bool {
 	if name == selfSource {
-		return subject == ""
+		return subject == "" || aboutCertificate(subject)
 	}
 	for _, s := range g.sources {
 		if s.Name() == name {
@@ -128,6 +128,9 @@ func (h *health) look(now time.Time) {
 	h.filling(&st)
 	for _, l := range h.losses {
 		l.look(&st, now)
+	}
+	if g.clock.Read().Why() == "" {
+		g.lookAtCertificates(now)
 	}
 	if g.alarms.Doubtful() {
 		h.doubts()

@@ -11,6 +11,7 @@ import (
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/live"
+	"fieldferry/gateway/outbox"
 	"fieldferry/gateway/record"
 )
 
@@ -105,7 +106,7 @@ func (o *observer) picture(g *Gateway, now time.Time) *live.Snapshot {
 		Buffer: pictureOfBuffer(&st.Buffer), Alarms: g.raised(),
 		Process: process(), Config: g.opts.Config,
 	}
-	s.Uplink = g.pictureOfUplink(&st, s.Alarms)
+	s.Uplink = g.pictureOfUplink(&st, s.Alarms, now)
 	if why := g.clock.Read().Why(); why == "" {
 		s.Clock.Trusted = true
 	} else {
@@ -151,7 +152,7 @@ func pictureOfBuffer(st *buffer.Stats) live.Buffer {
 	return b
 }
 
-func (g *Gateway) pictureOfUplink(st *Stats, alarms []live.Alarm) live.Uplink {
+func (g *Gateway) pictureOfUplink(st *Stats, alarms []live.Alarm, now time.Time) live.Uplink {
 	u := st.Uplink
 	out := live.Uplink{
 		Connected: u.Connected, Server: u.Server, Since: u.Since.UTC(), Protocol: g.cfg.Uplink.Protocol,
@@ -162,9 +163,11 @@ func (g *Gateway) pictureOfUplink(st *Stats, alarms []live.Alarm) live.Uplink {
 	if u.LastError != "" {
 		out.Error, out.Reason, out.ErrorAt = u.LastError, u.LastReason.String(), u.LastErrorAt.UTC()
 	}
-	if u.Connected {
-		out.Backlog = min(g.outbox.Left(), st.Buffer.Pending)
+	out.Backlog = min(g.outbox.Left(), st.Buffer.Pending)
+	if !u.Connected && now.Sub(u.Since) > outbox.Hiccup {
+		out.Backlog = st.Buffer.Pending // all that waits then goes as a backlog
 	}
+	out.Peer, out.Own = g.certs.picture(brokerCertificate, now), g.certs.picture(ownCertificate, now)
 	return out
 }
 

@@ -134,6 +134,15 @@ func (g *Gateway) online(most int) uplink.Retained {
 	}
 }
 
+// announceStatus is online, remembered for those who look.
+func (g *Gateway) announceStatus(most int) uplink.Retained {
+	r := g.online(most)
+	if r.Topic != "" {
+		g.look.Says.Again(live.NewMessage(r.Topic, r.Payload, time.Now()))
+	}
+	return r
+}
+
 func (g *Gateway) status(state string) status {
 	return status{V: native.Version, State: state, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session,
 		Version: g.opts.Version, Started: g.startedAt(), Alarms: []alarm.Alarm{}}
@@ -151,7 +160,13 @@ func (g *Gateway) uplinkConfig() uplink.Config {
 	offline := func() uplink.Retained { return g.retained(g.root+"/status", g.status("offline")) }
 	will := offline()
 	cfg.Will = &will
-	cfg.Birth = g.births
+	g.look.Says.Leave(live.NewMessage(will.Topic, will.Payload, time.Now()))
+	cfg.TLS = g.seeTLS(g.cfg.Uplink.TLSConfig)
+	cfg.Birth = func(most int) []uplink.Retained {
+		list := g.births(most)
+		g.look.Says.Born(messages(list, time.Now()))
+		return list
+	}
 	cfg.Seen = g.statusSeen
 	cfg.Goodbye = func() []uplink.Retained { return []uplink.Retained{offline()} }
 	return cfg

@@ -25,6 +25,8 @@ const (
 	ClockStep       = "clock_step"
 	WebUnavailable  = "web_unavailable"
 	StatusContested = "status_contested"
+	// CertificateExpires is about a certificate near its end, or beyond.
+	CertificateExpires = "certificate_expires"
 )
 
 // Table has every condition that any part of fieldferry reports. To add one is
@@ -103,6 +105,9 @@ var Table = []Condition{
 	{Code: WebUnavailable, Severity: Warning, Title: "The page cannot be served",
 		Text: "The address of web.listen cannot be used, or its certificate cannot; the gateway works, and the server tries again every five seconds. The detail has the error.",
 		Help: "Choose a free port and an address of this machine; check the files of web.tls."},
+	{Code: CertificateExpires, Severity: Warning, Title: "Certificate ends soon",
+		Text: "A certificate in use ends within three weeks, or within a quarter of its life if it lives less than twelve weeks, or has ended: the broker's (subject broker), the gateway's own (uplink.tls.cert) or that of the page (web.tls.cert). Then connections are refused. The detail has when it ends. Cleared when one that lasts longer is in use; while the clock is not trusted nothing is said.",
+		Help: "Renew it. A new client certificate is used as soon as its file is replaced; the broker's is seen at the next connect, that of the page at the next reload."},
 	{Code: ClockStep, Severity: Info, Momentary: true, Title: "The clock was set",
 		Text: "The detail has from, to, and by how many seconds. Records are in the order of seq, not of ts.",
 		Help: "Nothing, after a start. Again and again: two services set the clock, or it runs badly."},

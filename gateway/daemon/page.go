@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
@@ -23,6 +24,8 @@ import (
 type looking struct {
 	now     atomic.Pointer[live.Look]
 	gateway atomic.Pointer[gateway.Gateway]
+
+	certificate atomic.Pointer[x509.Certificate] // of the page
 }
 
 // nothing is what there is to see before the first gateway.
@@ -58,6 +61,9 @@ func (l *looking) LastNotes() []live.Note { return l.look().LastNotes() }
 // LastDisconnects implements [web.View].
 func (l *looking) LastDisconnects() []live.Disconnect { return l.look().LastDisconnects() }
 
+// LastAnnounced implements [web.View].
+func (l *looking) LastAnnounced() live.Announced { return l.look().LastAnnounced() }
+
 // ReadLine implements [web.Reader].
 func (l *looking) ReadLine(ctx context.Context, line string, q web.Query) ([]uint16, error) {
 	g := l.gateway.Load()
@@ -90,6 +96,14 @@ func (l *looking) audit(a web.Audit) {
 func (l *looking) fault(err error) {
 	if g := l.gateway.Load(); g != nil {
 		g.WebFault(err)
+	}
+}
+
+// shows reports which certificate the page shows.
+func (l *looking) shows(cert *x509.Certificate) {
+	l.certificate.Store(cert)
+	if g := l.gateway.Load(); g != nil {
+		g.WebCertificate(cert)
 	}
 }
 
@@ -143,6 +157,7 @@ func (p *page) follow(g *gateway.Gateway, c *config.Config, log *slog.Logger) {
 	p.running.Store(&running{sum(c.Text()), time.Now().UTC()})
 	p.looking.now.Store(g.Look())
 	p.looking.gateway.Store(g)
+	g.WebCertificate(p.looking.certificate.Load())
 	cfg, dir := c.Web, c.Buffer.Dir
 	if p.stop != nil && (!reflect.DeepEqual(p.cfg, cfg) || p.dir != dir) {
 		p.end()
@@ -154,7 +169,7 @@ func (p *page) follow(g *gateway.Gateway, c *config.Config, log *slog.Logger) {
 	server := web.New(cfg, web.Options{
 		Log: log.With("part", "web"), Files: statedir.In(dir), View: &p.looking, Reader: &p.looking,
 		Configs: p, Logs: p.d.opts.Logs, Bundle: p.bundle,
-		Audit: p.looking.audit, Fault: p.looking.fault, ReadPair: config.ReadPair,
+		Audit: p.looking.audit, Fault: p.looking.fault, Shows: p.looking.shows, ReadPair: config.ReadPair,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -166,6 +181,7 @@ func (p *page) follow(g *gateway.Gateway, c *config.Config, log *slog.Logger) {
 func (p *page) end() {
 	if p.stop != nil {
 		p.stop()
+		p.looking.shows(nil)
 		p.stop = nil
 	}
 }

@@ -116,7 +116,7 @@ func (s *Snapshot) estimate() {
 		in += s.Sources[i].Rate
 	}
 	s.Uplink.DoneIn = -1
-	if gain := s.Uplink.Rate - in; s.Uplink.Backlog > 0 && gain > 0 {
+	if gain := s.Uplink.Rate - in; s.Uplink.Connected && s.Uplink.Backlog > 0 && gain > 0 {
 		s.Uplink.DoneIn = float64(s.Uplink.Backlog) / gain
 	}
 }
@@ -130,6 +130,7 @@ type Look struct {
 
 	Notes       Ring[Note]       // alarms raised and cleared, and what happened
 	Disconnects Ring[Disconnect] // connections to the broker that ended, and attempts that failed
+	Says        Sayings          // what the gateway says of itself to the broker
 }
 
 // Bus returns what can be looked at of a CAN source.
@@ -143,6 +144,9 @@ func (l *Look) LastNotes() []Note { return l.Notes.All() }
 
 // LastDisconnects returns the newest ends of connections, oldest first, at most 20.
 func (l *Look) LastDisconnects() []Disconnect { return l.Disconnects.All() }
+
+// LastAnnounced returns what the gateway has last said of itself to the broker.
+func (l *Look) LastAnnounced() Announced { return l.Says.All() }
 
 // Course returns the last hour of a figure, or its last day, and when it began.
 // It has no steps if there is no such figure.

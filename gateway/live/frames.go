@@ -13,8 +13,6 @@ const (
 	// MaxIDs is how many arbitration ids of a bus have a row. Frames of further
 	// ids are counted together: a bus that is flooded with ids costs no memory.
 	MaxIDs = 2048
-	// rollBytes is about half of what the newest frames of a bus may take.
-	rollBytes = 512 << 10
 	// periodWindow is over how long the periods of an id are taken, twice: the
 	// window that runs, and the one before it.
 	periodWindow = 10
@@ -28,6 +26,7 @@ type Frames struct {
 	index   idIndex
 	rows    []row
 	others  uint64 // frames of ids without a row
+	noted   uint64 // all frames
 	seconds int
 	roll    roll
 }
@@ -37,6 +36,7 @@ type row struct {
 	frame can.Frame
 	count uint64
 	diff  [2]uint64 // bytes that changed, a bit each: in this second, in the last
+	delta int64     // between the last two, in nanoseconds
 	now   periods
 	past  periods
 }
@@ -53,6 +53,7 @@ type periods struct {
 func (f *Frames) Note(batch []can.Frame) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.noted += uint64(len(batch))
 	for i := range batch {
 		frame := &batch[i]
 		f.roll.add(frame)
@@ -77,8 +78,9 @@ func (f *Frames) admit(frame *can.Frame) {
 
 func (r *row) note(f *can.Frame) {
 	r.count++
-	if d := f.Time - r.frame.Time; d >= 0 {
-		r.now.note(d)
+	r.delta = f.Time - r.frame.Time
+	if r.delta >= 0 {
+		r.now.note(r.delta)
 	}
 	if changed := changes(&r.frame, f); changed != 0 {
 		r.diff[0] |= changed
@@ -143,7 +145,8 @@ func (f *Frames) IDs() int {
 type Row struct {
 	Frame   can.Frame
 	Count   uint64
-	Changed uint64 // bytes that changed within the last two seconds, a bit each
+	Changed uint64        // bytes that changed within the last two seconds, a bit each
+	Delta   time.Duration // between the last two; 0: not known
 	Min     time.Duration
 	Mean    time.Duration // between neighbours, of the last ten to twenty seconds; 0: not known
 	Max     time.Duration
@@ -156,7 +159,7 @@ func (f *Frames) Rows(dst []Row) (rows []Row, others uint64) {
 	defer f.mu.Unlock()
 	for i := range f.rows {
 		r := &f.rows[i]
-		out := Row{Frame: r.frame, Count: r.count, Changed: r.diff[0] | r.diff[1]}
+		out := Row{Frame: r.frame, Count: r.count, Changed: r.diff[0] | r.diff[1], Delta: time.Duration(max(r.delta, 0))}
 		p := r.now
 		if r.past.n > 0 {
 			if p.n == 0 {
@@ -171,18 +174,6 @@ func (f *Frames) Rows(dst []Row) (rows []Row, others uint64) {
 		dst = append(dst, out)
 	}
 	return dst, f.others
-}
-
-// Newest calls yield with the newest frames, oldest first, until it returns
-// false. How far back they reach depends on the load of the bus. The frame is
-// valid only during the call.
-func (f *Frames) Newest(yield func(*can.Frame) bool) {
-	f.mu.Lock()
-	old, young := append([]byte(nil), f.roll.old...), append([]byte(nil), f.roll.young...)
-	f.mu.Unlock()
-	if unroll(old, yield) {
-		unroll(young, yield)
-	}
 }
 
 // idIndex finds the row of an arbitration id: an array for the standard ids, a
@@ -218,36 +209,4 @@ func (x *idIndex) put(id uint32, extended bool, row int) {
 		return
 	}
 	x.standard[id&can.MaxID] = uint16(row)
-}
-
-// roll holds the newest frames in two buffers: the young one is written, and
-// when it is full the old one is forgotten.
-type roll struct{ old, young []byte }
-
-const rollHead = 8 + 4 + 1 + 1 // time, id, flags, length
-
-func (r *roll) add(f *can.Frame) {
-	data := f.Payload()
-	if len(r.young)+rollHead+len(data) > rollBytes {
-		r.old, r.young = r.young, r.old[:0]
-	}
-	b := binary.LittleEndian.AppendUint64(r.young, uint64(f.Time))
-	b = binary.LittleEndian.AppendUint32(b, f.ID)
-	b = append(b, byte(f.Flags), f.Len)
-	r.young = append(b, data...)
-}
-
-func unroll(b []byte, yield func(*can.Frame) bool) bool {
-	for len(b) >= rollHead {
-		f := can.Frame{Time: int64(binary.LittleEndian.Uint64(b)), ID: binary.LittleEndian.Uint32(b[8:]), Flags: can.Flags(b[12]), Len: b[13]}
-		n := 0
-		if f.Flags&can.Remote == 0 {
-			n = copy(f.Data[:min(int(f.Len), can.MaxDataLen)], b[rollHead:])
-		}
-		if !yield(&f) {
-			return false
-		}
-		b = b[rollHead+n:]
-	}
-	return true
 }

@@ -175,8 +175,11 @@ type Uplink struct {
 	Error     string    `json:"last_error,omitempty"`
 	Reason    string    `json:"last_reason,omitempty"`
 	ErrorAt   time.Time `json:"last_error_at,omitzero"`
-	Backlog   uint64    `json:"backlog"`   // records an outage has left
+	Backlog   uint64    `json:"backlog"`   // records an outage has left, or leaves as long as it lasts
 	DoneIn    float64   `json:"done_in_s"` // until the backlog is gone, in seconds; -1: not known
+
+	Peer *Certificate `json:"peer,omitempty"` // that the broker showed last; none: no TLS
+	Own  *Certificate `json:"own,omitempty"`  // that the gateway showed last
 }
 
 // Alarm is one that is raised, with what to do about it.

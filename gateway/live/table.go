@@ -4,13 +4,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"fieldferry/bus/can"
 	"fieldferry/bus/can/dbc"
-	"fieldferry/bus/modbus"
-	"fieldferry/gateway/payload/native"
 )
 
 // ID is the last frame of one arbitration id, for people and programs.
@@ -26,6 +25,7 @@ type ID struct {
 	Min      float64   `json:"min_ms"` // between neighbours; 0: not known
 	Mean     float64   `json:"mean_ms"`
 	Max      float64   `json:"max_ms"`
+	Delta    float64   `json:"delta_ms"` // between the last two; 0: not known
 	Last     time.Time `json:"last"`
 	Describe bool      `json:"described,omitempty"` // a DBC file says what its signals are
 }
@@ -64,7 +64,7 @@ func (b Bus) row(r *Row) ID {
 	out := ID{
 		ID: FormatID(f), Len: int(f.Len), Data: strings.ToUpper(hex.EncodeToString(f.Payload())),
 		Remote: f.Flags&can.Remote != 0, FD: f.Flags&can.FD != 0,
-		Count: r.Count, Min: ms(r.Min), Mean: ms(r.Mean), Max: ms(r.Max), Last: time.Unix(0, f.Time).UTC(),
+		Count: r.Count, Min: ms(r.Min), Mean: ms(r.Mean), Max: ms(r.Max), Delta: ms(r.Delta), Last: time.Unix(0, f.Time).UTC(),
 	}
 	for i := range int(min(f.Len, can.MaxDataLen)) {
 		if r.Changed>>i&1 != 0 {
@@ -127,34 +127,6 @@ func FormatID(f *can.Frame) string {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// Value is the last value of one register, for people and programs.
-type Value struct {
-	Device string          `json:"device"`
-	Name   string          `json:"name"`
-	Value  json.RawMessage `json:"value"` // as in a record; null if it was never read
-	Unit   string          `json:"unit,omitempty"`
-	Type   string          `json:"type"`
-	Error  string          `json:"error,omitempty"` // why the last reading failed
-	At     time.Time       `json:"at,omitzero"`     // of the value; zero: never read
-	Every  float64         `json:"every_s"`
-}
-
-// Table returns every register with its last value.
-func (v *Values) Table() []Value {
-	points := v.Points()
-	table := make([]Value, len(points))
-	for i := range points {
-		p := &points[i]
-		table[i] = Value{Device: p.Device, Name: p.Name, Unit: p.Unit, Type: p.Type, Error: p.Error, At: p.Good.UTC(), Every: p.Interval.Seconds(), Value: json.RawMessage("null")}
-		if !p.Good.IsZero() {
-			table[i].Value = native.AppendValue(nil, &p.Value)
-		} else {
-			table[i].At = time.Time{}
-		}
-	}
-	return table
-}
-
 // Signal finds the newest frame that carries a signal and returns its value. It
 // returns false if no frame does, or if the value is not a number.
 func (b Bus) Signal(name string) (value float64, at time.Time, ok bool) {
@@ -172,6 +144,61 @@ func (b Bus) Signal(name string) (value float64, at time.Time, ok bool) {
 		}
 	}
 	return value, at, ok
+}
+
+// maxPoints bounds the signals of a bus that are listed together.
+const maxPoints = 2000
+
+// Points returns the last value of every signal of the frames seen so far, in the
+// order in which their ids came, at most 2000. One that the last frame of its
+// message does not carry, as it is multiplexed, has an error in place of a value.
+func (b Bus) Points() []Value {
+	list := []Value{}
+	rows, _ := b.Frames.Rows(nil)
+	for i := range rows {
+		m := b.message(&rows[i].Frame)
+		if m == nil {
+			continue
+		}
+		if list = b.points(list, m, &rows[i]); len(list) >= maxPoints {
+			return list[:maxPoints]
+		}
+	}
+	return list
+}
+
+func (b Bus) points(list []Value, m *dbc.Message, r *Row) []Value {
+	at, begin := time.Unix(0, r.Frame.Time).UTC(), len(list)
+	for i := range m.Signals {
+		s := &m.Signals[i]
+		list = append(list, Value{Device: m.Name, Name: s.Name, Unit: s.Unit, Every: r.Mean.Seconds(), At: at, Error: notCarried, Value: json.RawMessage("null")})
+	}
+	for _, v := range m.Decode(r.Frame.Payload(), nil) {
+		n := slices.IndexFunc(m.Signals, func(s dbc.Signal) bool { return s.Name == v.Signal.Name })
+		if n < 0 {
+			continue
+		}
+		p := &list[begin+n]
+		if p.Error = v.Missing(); p.Error == "" {
+			p.Value, p.Out = v.AppendJSON(nil), v.OutOfRange()
+			if label, ok := v.Label(); ok {
+				p.Value, _ = json.Marshal(map[string]any{"value": json.RawMessage(p.Value), "label": label})
+			}
+		}
+	}
+	return list
+}
+
+const notCarried = "not in the last frame"
+
+// Lines calls yield with the frames from the number from on, at most the newest
+// most of them, as candump writes them but without the name of the bus, and
+// returns the number that the next frame will have. See [Frames.Since].
+func (b Bus) Lines(from uint64, most int, yield func(line string)) (next uint64) {
+	return b.Frames.Since(from, most, func(f *can.Frame) {
+		line := fmt.Appendf(nil, "%d.%06d ", f.Time/1e9, f.Time%1e9/1000)
+		yield(string(f.Append(line)))
+	})
 }
 
 // Log calls yield with the newest frames from since on, oldest first, as lines of
@@ -193,67 +220,4 @@ func (b Bus) Log(name string, since time.Time, yield func(line []byte) bool) {
 		line = append(f.Append(line), '\n')
 		return yield(line)
 	})
-}
-
-// Line is what can be looked at of a Modbus source.
-type Line struct {
-	*Values
-	Plan Plan
-	Wire func() []modbus.Exchange // the last exchanges, oldest first
-}
-
-// Plan is how a line is polled.
-type Plan struct {
-	Port     string    `json:"port"`
-	Serial   bool      `json:"serial"` // the time on the wire is known
-	Rate     float64   `json:"requests_per_s"`
-	Load     float64   `json:"load"` // share of the line's time before any device has taken time to answer
-	Requests []Request `json:"requests"`
-	Warnings []string  `json:"warnings"`
-}
-
-// Request is one request of a plan.
-type Request struct {
-	Device   string   `json:"device"`
-	Unit     uint8    `json:"unit"`
-	Register string   `json:"register"`
-	Address  uint16   `json:"address"`
-	Count    int      `json:"count"`
-	Every    float64  `json:"every_s"`
-	Bytes    int      `json:"bytes"`
-	Wire     float64  `json:"wire_ms"` // 0: not known
-	Values   []string `json:"values"`
-}
-
-// NewLine prepares what can be looked at of a line.
-func NewLine(c *modbus.LineConfig, wire func() []modbus.Exchange) Line {
-	report := modbus.Plan(*c)
-	endpoint, _ := modbus.ParseEndpoint(c.Port)
-	p := Plan{Port: c.Port, Serial: endpoint.Framing == modbus.Serial, Rate: report.RequestsPerSecond, Load: report.Load,
-		Requests: []Request{}, Warnings: append([]string{}, report.Warnings...)}
-	for _, r := range report.Requests {
-		p.Requests = append(p.Requests, Request{Device: r.Device, Unit: r.UnitID, Register: r.Table.String(), Address: r.Address, Count: r.Count,
-			Every: r.Interval.Seconds(), Bytes: r.Bytes, Wire: r.Wire.Seconds() * 1000, Values: r.Registers})
-	}
-	return Line{Values: NewValues(c), Plan: p, Wire: wire}
-}
-
-// Exchange is one request on a line and what came of it, in upper-case hex.
-type Exchange struct {
-	At      time.Time `json:"at"`
-	Unit    uint8     `json:"unit"`
-	Request string    `json:"request"`
-	Reply   string    `json:"reply,omitempty"`
-	Error   string    `json:"error,omitempty"`
-	Took    float64   `json:"took_ms"`
-}
-
-// Exchanges returns the last exchanges on the line, oldest first.
-func (l Line) Exchanges() []Exchange {
-	list := []Exchange{}
-	for _, e := range l.Wire() {
-		list = append(list, Exchange{At: e.At.UTC(), Unit: e.Unit, Error: e.Err, Took: ms(e.Took),
-			Request: strings.ToUpper(hex.EncodeToString(e.Request)), Reply: strings.ToUpper(hex.EncodeToString(e.Reply))})
-	}
-	return list
 }

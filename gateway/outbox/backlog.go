@@ -6,9 +6,9 @@ import (
 )
 
 const (
-	// hiccup is how long nothing may get through before what has gathered is
+	// Hiccup is how long nothing may get through before what has gathered is
 	// a backlog.
-	hiccup = 2 * time.Second
+	Hiccup = 2 * time.Second
 	// headStart is how long the backlog goes alone and live data waits. A
 	// short outage is over in it, and everything has come in order.
 	headStart = time.Second
@@ -54,7 +54,7 @@ func (q *Outbox) place(now time.Time) {
 		return // nothing can be read either
 	}
 	q.placed = true
-	if !q.got && now.Sub(q.away) > hiccup {
+	if !q.got && now.Sub(q.away) > Hiccup {
 		q.boundary = end
 	}
 	first := q.store.First()

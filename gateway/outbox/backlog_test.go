@@ -183,7 +183,7 @@ func TestNewestFirst(t *testing.T) {
 // gathered while it was away for long is late, and so is what an earlier
 // session has left.
 func TestWhatIsLate(t *testing.T) {
-	for away, late := range map[time.Duration]bool{hiccup / 2: false, 2 * hiccup: true} {
+	for away, late := range map[time.Duration]bool{Hiccup / 2: false, 2 * Hiccup: true} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSteady(0, 100, "a")
 			l := newLine(t, s, Backlog{})

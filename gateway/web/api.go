@@ -21,12 +21,13 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 
 // values is GET /api/v1/sources/{source}/values.
 func (s *Server) values(w http.ResponseWriter, r *http.Request) {
-	line, ok := s.opts.View.Line(r.PathValue("source"))
-	if !ok {
-		unknown(w, "Modbus line", r.PathValue("source"))
+	source := r.PathValue("source")
+	_, line := s.opts.View.Line(source)
+	if _, bus := s.opts.View.Bus(source); !line && !bus {
+		unknown(w, "source", source)
 		return
 	}
-	writeJSON(w, map[string]any{"values": line.Table()})
+	writeJSON(w, map[string]any{"values": pointRows(s.opts.View, source)})
 }
 
 // frames is GET /api/v1/can/{source}/frames.
@@ -38,6 +39,16 @@ func (s *Server) frames(w http.ResponseWriter, r *http.Request) {
 	}
 	table, others := bus.Table()
 	writeJSON(w, map[string]any{"frames": table, "others": others})
+}
+
+// rolls is GET /api/v1/can/{source}/roll: the newest 500 frames.
+func (s *Server) rolls(w http.ResponseWriter, r *http.Request) {
+	source := r.PathValue("source")
+	if _, ok := s.opts.View.Bus(source); !ok {
+		unknown(w, "CAN bus", source)
+		return
+	}
+	writeJSON(w, (&rollFeed{view: s.opts.View, source: source}).since(1))
 }
 
 // signals is GET /api/v1/can/{source}/frames/{id}.

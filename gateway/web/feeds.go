@@ -26,6 +26,8 @@ type View interface {
 	// alarms, and to the connection to the broker.
 	LastNotes() []live.Note
 	LastDisconnects() []live.Disconnect
+	// LastAnnounced returns what the gateway has last said of itself to the broker.
+	LastAnnounced() live.Announced
 }
 
 // openFeed returns the feed of a topic, nil if there is no such topic.
@@ -44,6 +46,10 @@ func openFeed(v View, topic string) Feed {
 		if _, ok := v.Bus(source); ok {
 			return &rowsFeed[live.ID]{get: func() []live.ID { return canRows(v, source) }, same: sameID}
 		}
+	case "roll":
+		if _, ok := v.Bus(source); ok {
+			return &rollFeed{view: v, source: source}
+		}
 	case "signals":
 		source, id, _ := strings.Cut(source, ":")
 		if _, ok := v.Bus(source); ok {
@@ -51,7 +57,10 @@ func openFeed(v View, topic string) Feed {
 		}
 	case "values":
 		if _, ok := v.Line(source); ok {
-			return &rowsFeed[live.Value]{get: func() []live.Value { return lineRows(v, source) }, same: sameValue}
+			return &rowsFeed[live.Value]{get: func() []live.Value { return pointRows(v, source) }, same: sameValue}
+		}
+		if _, ok := v.Bus(source); ok {
+			return &rowsFeed[live.Value]{get: func() []live.Value { return pointRows(v, source) }, same: sameSignal}
 		}
 	}
 	return nil
@@ -104,6 +113,8 @@ func (f *rowsFeed[T]) Next() []byte {
 	for i := range rows {
 		if i >= len(f.last) || !f.same(&rows[i], &f.last[i]) {
 			changed[i] = &rows[i]
+		} else {
+			rows[i] = f.last[i] // what the clients have
 		}
 	}
 	whole := len(rows) < len(f.last) // another configuration
@@ -134,12 +145,15 @@ func canRows(v View, source string) []live.ID {
 	return table
 }
 
-func lineRows(v View, source string) []live.Value {
-	l, ok := v.Line(source)
-	if !ok {
-		return []live.Value{}
+// pointRows are the last values of a source of either kind.
+func pointRows(v View, source string) []live.Value {
+	if l, ok := v.Line(source); ok {
+		return l.Table()
 	}
-	return l.Table()
+	if b, ok := v.Bus(source); ok {
+		return b.Points()
+	}
+	return []live.Value{}
 }
 
 func exchangesOf(v View, source string) any {
@@ -175,6 +189,14 @@ func signalsOf(v View, source, id string) *idSignals {
 		return nil
 	}
 	return &idSignals{row, signals}
+}
+
+// sameSignal is sameValue for a signal, whose frame comes up to a thousand times
+// a second: its age alone is no news for a while.
+func sameSignal(a, b *live.Value) bool {
+	const news = 2 * time.Second
+	age := a.At.Sub(b.At)
+	return age.Abs() < news && a.Error == b.Error && a.Out == b.Out && bytes.Equal(a.Value, b.Value) && a.Name == b.Name && a.Device == b.Device
 }
 
 func sameID(a, b *live.ID) bool { return a.Count == b.Count && slices.Equal(a.Changed, b.Changed) }

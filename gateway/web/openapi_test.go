@@ -3,6 +3,7 @@ package web
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -17,7 +18,8 @@ import (
 	"fieldferry/gateway/live"
 )
 
-const openapiFile = "static/openapi.json"
+// The file people read, and what of it is in the binary.
+const openapiFile, openapiPacked = "openapi.json", "static/openapi.json.gz"
 
 // described is what the OpenAPI file says of a route beside what the table of
 // routes does.
@@ -60,7 +62,7 @@ var descriptions = map[string]described{
 	"GET /api/v1/sources": {summary: "The sources", reply: struct {
 		Sources []live.Source `json:"sources"`
 	}{}},
-	"GET /api/v1/sources/{source}/values": {summary: "The last value of each register of a Modbus line", reply: struct {
+	"GET /api/v1/sources/{source}/values": {summary: "The last value of each register of a Modbus line, or of each signal of a CAN bus", reply: struct {
 		Values []live.Value `json:"values"`
 	}{}},
 	"GET /api/v1/can/{source}/frames": {summary: "The last frame of each arbitration id", reply: struct {
@@ -68,6 +70,7 @@ var descriptions = map[string]described{
 		Others uint64    `json:"others"`
 	}{}},
 	"GET /api/v1/can/{source}/frames/{id}": {summary: "The last frame of one id, decoded", reply: idSignals{}},
+	"GET /api/v1/can/{source}/roll":        {summary: "The newest 500 frames of a bus, oldest first", reply: rolled{}},
 	"GET /api/v1/can/{source}/log":         {summary: "The frames of the last ten seconds as candump -l writes them", other: "text/plain"},
 	"GET /api/v1/history": {summary: "The course of figures over an hour or a day; a gap is null", query: "figure,span", reply: struct {
 		Figures []string `json:"figures"`
@@ -81,6 +84,7 @@ var descriptions = map[string]described{
 	"GET /api/v1/uplink": {summary: "The connection to the broker", reply: struct {
 		Uplink      live.Uplink       `json:"uplink"`
 		Disconnects []live.Disconnect `json:"disconnects"`
+		live.Announced
 	}{}},
 	"GET /api/v1/modbus/{line}/plan":  {summary: "How a line is polled", reply: live.Plan{}},
 	"GET /api/v1/modbus/{line}/units": {summary: "What each unit of a line answers", reply: live.Modbus{}},
@@ -100,6 +104,8 @@ var descriptions = map[string]described{
 		Lines []live.LogLine `json:"lines"`
 	}{}},
 	"POST /api/v1/bundle": {summary: "The support bundle", body: BundleOptions{}, other: "application/gzip"},
+	"GET /api/v1/mark":    {summary: "The last mark that was put into the log", reply: Mark{}},
+	"POST /api/v1/mark":   {summary: "Put a mark into the log and the audit: state is start, stop or note", body: struct{ State, Note string }{}, reply: Mark{}},
 }
 
 type identity struct {
@@ -261,13 +267,16 @@ func TestOpenAPI(t *testing.T) {
 	b := newBench(t, Config{})
 	want := openapi(t, b.table())
 	if *update {
-		if err := os.WriteFile(openapiFile, want, 0o644); err != nil {
+		if err := errors.Join(os.WriteFile(openapiFile, want, 0o644), os.WriteFile(openapiPacked, pack(want), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	got, err := os.ReadFile(openapiFile)
 	if err != nil || !bytes.Equal(got, want) {
 		t.Errorf("%s is not what the routes and types say; run go test ./gateway/web -run OpenAPI -update (%v)", openapiFile, err)
+	}
+	if served := assets()["/openapi.json"]; !*update && (served == nil || !bytes.Equal(served.plain, want)) {
+		t.Errorf("%s is not %s; run go test ./gateway/web -run OpenAPI -update", openapiPacked, openapiFile)
 	}
 	if len(descriptions) != len(b.table()) {
 		t.Errorf("%d routes, %d descriptions", len(b.table()), len(descriptions))

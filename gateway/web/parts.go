@@ -38,7 +38,11 @@ func (s *Server) buffer(w http.ResponseWriter, _ *http.Request) {
 // uplink is GET /api/v1/uplink.
 func (s *Server) uplink(w http.ResponseWriter, _ *http.Request) {
 	if snap := s.snapshot(w); snap != nil {
-		writeJSON(w, map[string]any{"uplink": snap.Uplink, "disconnects": s.opts.View.LastDisconnects()})
+		writeJSON(w, struct {
+			Uplink      live.Uplink       `json:"uplink"`
+			Disconnects []live.Disconnect `json:"disconnects"`
+			live.Announced
+		}{snap.Uplink, s.opts.View.LastDisconnects(), s.opts.View.LastAnnounced()})
 	}
 }
 

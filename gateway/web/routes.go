@@ -30,6 +30,7 @@ func (s *Server) table() []route {
 		{"GET /api/v1/sources/{source}/values", Read, s.values},
 		{"GET /api/v1/can/{source}/frames", Read, s.frames},
 		{"GET /api/v1/can/{source}/frames/{id}", Read, s.signals},
+		{"GET /api/v1/can/{source}/roll", Read, s.rolls},
 		{"GET /api/v1/history", Read, s.history},
 		{"GET /api/v1/sources", Read, s.sources},
 		{"GET /api/v1/alarms", Read, s.alarms},
@@ -47,6 +48,8 @@ func (s *Server) table() []route {
 		{"POST /api/v1/config/check", Operate, s.checkConfig},
 		{"GET /api/v1/logs", Read, s.logs},
 		{"POST /api/v1/bundle", Admin, s.bundle},
+		{"GET /api/v1/mark", Read, s.lastMark},
+		{"POST /api/v1/mark", Operate, s.mark},
 	}
 }
 

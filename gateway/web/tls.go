@@ -46,6 +46,18 @@ func (s *Server) tlsConfig() (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}, nil
 }
 
+// shown is the certificate of a configuration, nil if there is none.
+func shown(c *tls.Config) *x509.Certificate {
+	if c == nil {
+		return nil
+	}
+	cert, err := x509.ParseCertificate(c.Certificates[0].Certificate[0])
+	if err != nil { // it was loaded as a pair, which parses it
+		return nil
+	}
+	return cert
+}
+
 // fingerprint is how browsers show it.
 func fingerprint(der []byte) string {
 	sum := sha256.Sum256(der)

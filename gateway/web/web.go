@@ -23,6 +23,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -127,6 +128,7 @@ type Options struct {
 	Open     bool                                                  // no login for what only reads: the demonstration, on loopback
 	ReadPair func(cert, key string) (tls.Certificate, error)       // reads Config's CertFile and KeyFile; needed with them
 	Fault    func(error)                                           // told when the server cannot listen, and nil when it can again; may be nil
+	Shows    func(*x509.Certificate)                               // told which certificate the server shows, nil: none; may be nil
 }
 
 // Reader reads registers through the running gateway, for commissioning.
@@ -163,6 +165,7 @@ type Server struct {
 	setup    setup
 	hub      *hub
 	scans    scans
+	marks    marks
 	handler  http.Handler
 	bound    chan net.Addr // gets the address once; tests and the demonstration wait for it
 }
@@ -245,6 +248,9 @@ func (s *Server) serve(ctx context.Context) error {
 	}
 	if s.opts.Fault != nil {
 		s.opts.Fault(nil)
+	}
+	if s.opts.Shows != nil {
+		s.opts.Shows(shown(tlsConfig))
 	}
 	s.greet(listener.Addr())
 	select {

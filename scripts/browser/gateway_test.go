@@ -25,7 +25,7 @@ import (
 const (
 	user     = "anna"
 	password = "a long password"
-	patience = 20 * time.Second
+	patience = 40 * time.Second
 	hostile  = "<img src=x onerror=1>"
 )
 

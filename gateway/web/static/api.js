@@ -24,9 +24,22 @@ export const post = async (path, body) => {
 export const postText = async (path, text) => (await call('POST', path, text, 'text/plain')).json();
 export const del = (path) => call('DELETE', path);
 
+// copy puts a text where it can be pasted from, or offers it as a file where the browser does not let it: without TLS, from another machine.
+export async function copy(text, name) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return 'copied';
+  } catch {
+    offer(new Blob([text], { type: 'application/json' }), name);
+    return 'saved as ' + name;
+  }
+}
+
 // save offers a reply as a file.
 export async function save(method, path, name, body) {
-  const blob = await (await call(method, path, body && JSON.stringify(body))).blob();
+  offer(await (await call(method, path, body && JSON.stringify(body))).blob(), name);
+}
+function offer(blob, name) {
   const a = document.createElement('a');
   a.href = URL.createObjectURL(blob);
   a.download = name;

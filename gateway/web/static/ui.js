@@ -8,7 +8,7 @@ export function h(tag, props, ...kids) {
     if (v == null || v === false) continue;
     if (k === 'class') e.className = v;
     else if (k === 'css') Object.assign(e.style, v);
-    else if (k.startsWith('on')) e.addEventListener(k.slice(2), v);
+    else if (k.startsWith('on')) on(e, k.slice(2), v);
     else e.setAttribute(k, v === true ? '' : v);
   }
   add(e, kids);
@@ -16,6 +16,38 @@ export function h(tag, props, ...kids) {
 }
 function add(e, kids) {
   for (const k of kids.flat(9)) if (k != null && k !== false) e.append(k instanceof Node ? k : String(k));
+}
+// on keeps a handler beside its element, so that put can exchange it.
+function on(e, type, run) {
+  e.handlers = { ...e.handlers, [type]: run };
+  e.addEventListener(type, (ev) => e.handlers[type].call(e, ev));
+}
+
+// put shows kids in a box in place of what is there, and changes only what differs: focus, scrolling and a selection stay.
+export function put(box, ...kids) {
+  const next = box.cloneNode(false);
+  add(next, kids);
+  match(box, next);
+}
+function match(a, b) {
+  const fresh = [...b.childNodes];
+  while (a.childNodes.length > fresh.length) a.lastChild.remove();
+  fresh.forEach((y, i) => {
+    const x = a.childNodes[i];
+    if (!x) a.append(y); else if (x !== y && !become(x, y)) x.replaceWith(y);
+  });
+}
+// become makes a node like another one, if they are of one kind.
+function become(x, y) {
+  if (x.nodeName !== y.nodeName) return false;
+  if (x.nodeType !== Node.ELEMENT_NODE) { if (x.data !== y.data) x.data = y.data; return true; }
+  if (Object.keys(x.handlers || {}).join() !== Object.keys(y.handlers || {}).join() || /^(INPUT|TEXTAREA|SELECT|DETAILS|FIGURE)$/.test(x.nodeName)) return false;
+  x.handlers = y.handlers;
+  for (const t of [...x.attributes]) if (t.name !== 'style' && !y.hasAttribute(t.name)) x.removeAttribute(t.name);
+  for (const t of y.attributes) if (t.name !== 'style' && x.getAttribute(t.name) !== t.value) x.setAttribute(t.name, t.value);
+  if (x.style && x.style.cssText !== y.style.cssText) x.style.cssText = y.style.cssText;
+  match(x, y);
+  return true;
 }
 function svg(box, ...paths) {
   const s = document.createElementNS(SVG, 'svg');
@@ -90,6 +122,15 @@ export function empty(kind, word, text, ...btn) {
 export function skeleton(cols, n) {
   const w = [72, 120, 40, 96, 56, 64, 48, 80];
   return table(cols, Array.from({ length: n }, (_, i) => cols.map((c, j) => h('span', { class: 'sk', css: { width: w[(i + j * 3) % 8] + 'px' } }))), 'loading');
+}
+// Trail keeps the last values of one thing, for a small line beside it.
+export class Trail {
+  constructor(most = 60) { this.most = most; this.list = []; }
+  add(v) {
+    this.list.push(typeof v === 'number' && Number.isFinite(v) ? v : null);
+    if (this.list.length > this.most) this.list.shift();
+  }
+  draw() { const v = this.list.filter((x) => x != null); return v.length > 1 ? spark(v) : ''; }
 }
 export function spark(v) {
   const lo = Math.min(...v), hi = Math.max(...v), k = hi > lo ? 14 / (hi - lo) : 0;

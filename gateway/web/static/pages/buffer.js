@@ -1,4 +1,4 @@
-import { h, st, sec, head, lede, table, fig, figs, bar, bytes, int, q, rate, cnt, span, seg, chart } from '../ui.js';
+import { h, put, st, sec, head, lede, table, fig, figs, bar, bytes, int, q, rate, cnt, span, seg, chart } from '../ui.js';
 import { courses } from './parts.js';
 
 export default function (ctx) {
@@ -22,7 +22,7 @@ export default function (ctx) {
     snapshot(s) {
       const f = s.buffer, u = s.uplink, incoming = s.sources.reduce((n, x) => n + x.rate, 0);
       most = u.backlog ? Math.max(most, u.backlog) : 0;
-      top.replaceChildren(
+      put(top, 
         lede(f.full_in_s > 0 && !u.connected ? ['Without the uplink the buffer is full in about ', h('b', {}, span(f.full_in_s)), '.'] : f.lasts_s > 0 ? ['At this rate the buffer lasts about ', h('b', {}, span(f.lasts_s)), ' without the uplink.'] : 'Records wait here until the broker has acknowledged them.',
           f.lost ? [' ', h('b', {}, int(f.lost)), ' records were lost in this session, and are accounted for.'] : ' Nothing was lost in this session.'),
         figs(
@@ -32,12 +32,12 @@ export default function (ctx) {
           fig('Lost', int(f.lost), '', 'in this session'),
           fig('Disk', f.fault ? st('err', 'Takes no records') : st('ok', 'Takes records'), '', f.fault || bytes(f.disk_written_bytes)[0] + ' ' + bytes(f.disk_written_bytes)[1].textContent + ' written', true),
         ));
-      const live = Math.max(0, f.records - u.backlog);
-      lanes.replaceChildren(table([['Lane'], ['State'], ['Waiting', 'n'], ['Sends', 'n'], ['Done in', 'n']], [
-        ['Live', u.connected ? st('ok', 'follows') : st('err', 'no uplink'), q(int(live), 'records'), rate(u.connected ? Math.min(u.rate, incoming) : 0), '–'],
-        ['Backlog', u.backlog ? st('info', 'of an outage, marked late') : st('off', 'none'), q(int(u.backlog), 'records'), rate(u.backlog ? Math.max(0, u.rate - incoming) : 0), u.done_in_s >= 0 ? span(u.done_in_s) : '–'],
-      ], 'Lanes'), u.backlog > 0 && most > 0 ? h('div', { class: 'prog' }, h('span', { class: 'muted' }, 'Backlog sent'), bar(1 - u.backlog / most), h('span', {}, q((100 * (1 - u.backlog / most)).toFixed(0), '%'))) : '');
-      losses.replaceChildren(table([['Reason'], ['Records', 'n'], ['Means', 'fill wr']], Object.entries(f.lost_by).map(([k, n]) => [k, cnt(n), means[k] || '']), 'Losses by reason'));
+      const live = Math.max(0, f.records - u.backlog), out = !u.connected;
+      put(lanes, table([['Lane'], ['State'], ['Waiting', 'n'], ['Sends', 'n'], ['Done in', 'n']], [
+        ['Live', out ? st('off', u.backlog ? 'joins the backlog, no uplink' : 'no uplink') : u.denied ? st('err', 'refused by the broker') : st('ok', 'follows'), q(int(live), 'records'), rate(out ? 0 : Math.min(u.rate, incoming)), '–'],
+        ['Backlog', !u.backlog ? st('off', 'none') : out ? st('err', 'waits for the uplink, will be marked late') : st('info', 'of an outage, marked late'), q(int(u.backlog), 'records'), rate(u.backlog && !out ? Math.max(0, u.rate - incoming) : 0), u.done_in_s >= 0 ? span(u.done_in_s) : '–'],
+      ], 'Lanes'), !out && u.backlog > 0 && most > 0 ? h('div', { class: 'prog' }, h('span', { class: 'muted' }, 'Backlog sent'), bar(1 - u.backlog / most), h('span', {}, q((100 * (1 - u.backlog / most)).toFixed(0), '%'))) : '');
+      put(losses, table([['Reason'], ['Records', 'n'], ['Means', 'fill wr']], Object.entries(f.lost_by).map(([k, n]) => [k, cnt(n), means[k] || '']), 'Losses by reason'));
     },
   };
 }

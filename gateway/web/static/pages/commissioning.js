@@ -1,4 +1,4 @@
-import { h, st, b, sec, head, lede, msg, table, bar, q, seg, empty } from '../ui.js';
+import { h, put, st, b, sec, head, lede, msg, table, bar, q, seg, empty } from '../ui.js';
 import { get, post, del } from '../api.js';
 
 const orders = ['ABCD', 'CDAB', 'BADC', 'DCBA'];
@@ -42,7 +42,7 @@ export default function (ctx) {
     progress.replaceChildren(j.running ? [msg('info', 'The scan goes between the polls of ' + line + ', which slow down while it runs, since ' + new Date(j.began).toLocaleTimeString('en-GB') + '. They recover by themselves.'),
       h('div', { class: 'prog' }, h('span', { class: 'muted nw' }, st('wait', `Asking unit ${j.unit} of ${j.to}`)), bar((j.unit - j.from + 1) / (j.to - j.from + 1)), b('Abort', { class: 'bad', onclick: () => del(`modbus/${encodeURIComponent(line)}/scan`).then(look) }))].reduce((d, x) => (d.append(x), d), h('div', {}))
       : h('p', { class: 'note' }, st(j.aborted ? 'off' : 'ok', j.aborted ? 'aborted' : 'done'), ` Units ${j.from} to ${j.unit} were asked.`));
-    found.replaceChildren(j.found.length === 0 ? h('p', { class: 'note' }, 'Nobody has answered yet.') : table([['Unit', 'n'], ['Answer'], ['Took', 'n fill']], j.found.map((f) => [f.unit, st(f.answer === 'answers' ? 'ok' : 'warn', f.answer), q(f.took_ms.toFixed(0), 'ms')]), 'Found units'));
+    put(found, j.found.length === 0 ? h('p', { class: 'note' }, 'Nobody has answered yet.') : table([['Unit', 'n'], ['Answer'], ['Took', 'n fill']], j.found.map((f) => [f.unit, st(f.answer === 'answers' ? 'ok' : 'warn', f.answer), q(f.took_ms.toFixed(0), 'ms')]), 'Found units'));
     watching = j.running;
   }
   ctx.every(1000, () => watching && look());

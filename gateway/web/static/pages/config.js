@@ -11,9 +11,9 @@ export default function (ctx) {
       lede(c.path, '. ', h('b', {}, 'Read ' + day(c.read)), '. Passwords and keys are never shown.'),
       ...problems.map((p) => msg(p.warning ? 'warn' : 'err', [`Line ${p.line}, column ${p.column}: `, p.key && h('span', { class: 'mono' }, p.key), ' ', p.what, p.fix ? '; ' + p.fix : ''])),
       problems.length === 0 ? h('p', { class: 'note' }, st('ok', 'check finds nothing wrong')) : h('p', { class: 'note' }, `${errors.length} errors, ${warnings} warnings. A file with an error is not taken; the gateway keeps what it has.`),
-      sec('File', null, h('div', { class: 'ed', tabindex: 0, role: 'region', 'aria-label': 'Configuration file' },
+      sec('File', null, h('div', { class: 'ed' },
         h('ol', { 'aria-hidden': 'true' }, lines.map((_, i) => h('li', { class: at.has(i + 1) ? 'e' : '' }, at.has(i + 1) && shape(at.get(i + 1).warning ? 'warn' : 'err'), i + 1))),
-        h('pre', { class: 'yaml' }, lines.map((l, i) => h('div', { class: at.has(i + 1) ? (at.get(i + 1).warning ? 'w' : 'e') : null }, l || ' '))))));
+        h('pre', { class: 'yaml', tabindex: 0, role: 'region', 'aria-label': 'Configuration file' }, lines.map((l, i) => h('div', { class: at.has(i + 1) ? (at.get(i + 1).warning ? 'w' : 'e') : null }, l || ' '))))));
   }
   const draft = h('textarea', { spellcheck: 'false', autocapitalize: 'off', rows: 10, class: 'm', 'aria-label': 'A configuration to check', placeholder: 'Paste a configuration here to check it. Nothing is changed.' });
   const result = h('div', {});

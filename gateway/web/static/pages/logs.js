@@ -1,4 +1,4 @@
-import { h, st, b, sec, head, table, seg, empty, hm } from '../ui.js';
+import { h, put, st, b, sec, head, table, seg, empty, hm } from '../ui.js';
 import { get } from '../api.js';
 
 const kinds = { DEBUG: 'off', INFO: 'info', WARN: 'warn', ERROR: 'err' };
@@ -11,7 +11,7 @@ export default function (ctx) {
   const fits = (l) => (least === 'All' || l.level.startsWith('WARN') || l.level.startsWith('ERROR')) && l.text.toLowerCase().includes(word);
   function show() {
     const fit = list.filter(fits).slice(-500).reverse();
-    body.replaceChildren(fit.length === 0 ? empty('off', 'No line fits', '') : table([['Time'], ['Level'], ['Text', 'fill wr']],
+    put(body, fit.length === 0 ? empty('off', 'No line fits', '') : table([['Time'], ['Level'], ['Text', 'fill wr']],
       fit.map((l) => [h('span', { class: 'muted' }, hm(Date.parse(l.time) / 1000, true)), st(kinds[l.level.slice(0, 5).replace(/[+-].*/, '')] || 'crit', l.level.toLowerCase()), h('span', { class: 'mono' }, l.text)]), 'Log, newest first'));
   }
   ctx.every(2000, async () => {
@@ -21,7 +21,7 @@ export default function (ctx) {
       if (!lines.length && list.length) return;
       if (lines.length) { last = lines.at(-1).seq; list = list.concat(lines).slice(-most); }
       show();
-    } catch (e) { body.replaceChildren(empty('err', 'The log could not be read', e.message)); }
+    } catch (e) { put(body, empty('err', 'The log could not be read', e.message)); }
   });
   const stop = b('Stop following', { onclick: () => { follow = !follow; stop.textContent = follow ? 'Stop following' : 'Follow'; } });
   return { view: [head('Logs'), sec('Newest first', 'At most 2,000 lines since the start; 500 are shown', h('div', { class: 'tools' }, seg('Level', ['All', 'Warnings and errors'], 'All', (t) => { least = t; show(); }), search, stop), body)] };

@@ -1,4 +1,4 @@
-import { h, st, b, sec, head, lede, table, fig, figs, bar, int, q, cnt, seg, chart, empty, span } from '../ui.js';
+import { h, put, st, b, sec, head, lede, table, fig, figs, bar, int, q, cnt, seg, chart, empty, span } from '../ui.js';
 import { courses } from './parts.js';
 import { get } from '../api.js';
 
@@ -36,7 +36,7 @@ export default function (ctx) {
   function show() {
     if (paused) return;
     const list = exchanges.filter((e) => !faults || e.error).slice().reverse();
-    wire.replaceChildren(list.length === 0 ? empty('off', faults ? 'No fault among the last 50' : 'Nothing was asked yet', '') : table(
+    put(wire, list.length === 0 ? empty('off', faults ? 'No fault among the last 50' : 'Nothing was asked yet', '') : table(
       [['Time'], ['Unit', 'n'], ['Result'], ['Took', 'n'], ['Request', 'data p3'], ['Reply', 'data fill wr']],
       list.map((e) => [h('span', { class: 'muted' }, time(e.at)), e.unit, e.error ? st(/exception/.test(e.error) ? 'warn' : 'err', e.error) : st('ok', 'ok'), q(e.took_ms.toFixed(e.took_ms < 10 ? 1 : 0), 'ms'), hex(e.request), e.reply ? hex(e.reply, true) : dash()]), 'Last exchanges'));
   }
@@ -54,7 +54,7 @@ export default function (ctx) {
       const up = m.units.filter((u) => !u.offline).length, now = Date.parse(s.taken);
       const asked = m.units.reduce((n, u) => n + u.requests, 0), got = m.units.reduce((n, u) => n + u.answered, 0);
       const p50 = m.units.filter((u) => u.rtt_p50_ms >= 0).map((u) => u.rtt_p50_ms);
-      top.replaceChildren(
+      put(top, 
         lede(x.where, '. ', silent.length ? [h('b', {}, silent.map((u) => u.name).slice(0, 3).join(', ') + (silent.length === 1 ? ' does' : ' do') + ' not answer'), ': ' + why(silent[0]) + '.'] : 'Polls wait for the line, never for the uplink.'),
         figs(
           fig('Line', st(m.port_lost ? 'err' : up === m.units.length ? 'ok' : up ? 'warn' : 'err', m.port_lost ? 'Port lost' : `${up} of ${m.units.length} units answer`), '', m.units.filter((u) => u.offline).map((u) => u.name).join(', ') + (up < m.units.length ? ' offline' : ' '), true),
@@ -63,7 +63,7 @@ export default function (ctx) {
           fig('Answered', asked ? (100 * got / asked).toFixed(1) : '–', asked ? '%' : '', 'since the start'),
           fig('Reply time', p50.length ? Math.max(...p50).toFixed(0) : '–', p50.length ? 'ms' : '', 'median of the slowest unit'),
         ));
-      units.replaceChildren(m.units.length === 0 ? h('p', { class: 'note' }, 'The line has no device.') : table(
+      put(units, m.units.length === 0 ? h('p', { class: 'note' }, 'The line has no device.') : table(
         [['Unit'], ['Id', 'n'], ['State'], ['Answered', 'n p3'], ['Timeouts', 'n'], ['CRC', 'n'], ['Exceptions', 'n'], ['Median', 'n p3'], ['95 %', 'n p3'], ['Asked again', 'n']],
         m.units.map((u) => [h('b', {}, u.name), u.unit, u.offline ? st('err', 'offline for ' + span((now - Date.parse(u.since)) / 1000)) : u.answered ? st(u.exceptions ? 'warn' : 'ok', u.exceptions ? 'answers, with exceptions' : 'answers') : st('wait', 'not asked yet'),
           int(u.answered), cnt(u.timeouts), cnt(u.crc_errors), u.exceptions ? Object.entries(u.exceptions).map(([c, n]) => `${String(c).padStart(2, '0')} × ${int(n)}`).join(', ') : cnt(0),

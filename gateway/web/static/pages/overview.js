@@ -1,4 +1,4 @@
-import { h, st, int, q, age, fig, figs, table, sec, head, kv, chart, bytes, span, rate, cnt, clock, day } from '../ui.js';
+import { h, put, st, int, q, age, fig, figs, table, sec, head, kv, chart, bytes, span, rate, cnt, clock, day } from '../ui.js';
 import { alarm, sourceState, courses, stateOf } from './parts.js';
 
 export default function (ctx) {
@@ -12,7 +12,7 @@ export default function (ctx) {
     snapshot(s) {
       const buses = s.sources.filter((x) => x.kind !== 'gateway');
       const incoming = s.sources.reduce((n, x) => n + x.rate, 0), fine = buses.filter((x) => x.state === 'receives').length;
-      top.replaceChildren(
+      put(top, 
         h('div', { class: 'state' }, st(stateOf(s)[0], s.sentence)),
         figs(
           fig('Records in', ...split(rate(incoming)), `${fine} of ${buses.length} sources deliver`),
@@ -22,12 +22,12 @@ export default function (ctx) {
           fig('Uplink', s.uplink.connected ? st('ok', 'Connected') : st('err', 'Not connected'), '', s.uplink.since ? 'since ' + clock(s.uplink.since) : '', true),
           fig('Clock', s.clock.trusted ? st('ok', 'Trusted') : st('warn', 'Not trusted'), '', s.clock.trusted ? 'synchronised' : (s.clock.why || '').replaceAll('_', ' '), true),
         ));
-      list.replaceChildren(buses.length === 0 ? h('p', { class: 'note' }, 'The configuration has no source.') : table(
+      put(list, buses.length === 0 ? h('p', { class: 'note' }, 'The configuration has no source.') : table(
         [['Source'], ['State'], ['Last record', 'n'], ['Records', 'n', 'per second'], ['Since start', 'n p3'], ['Lost', 'n']],
         buses.map((x) => Object.assign([h('a', { href: `#/${x.kind === 'can' ? 'can' : 'modbus'}?source=` + encodeURIComponent(x.name) }, x.name), sourceState(x), age(x.age_s), rate(x.rate), int(x.records), cnt(x.lost)],
           { cls: ['receives', 'partial'].includes(x.state) ? '' : 'old' })), 'Sources'));
-      alarms.replaceChildren(s.alarms.length === 0 ? h('p', { class: 'note' }, 'No alarm is raised.') : h('ul', { class: 'al' }, s.alarms.slice(0, 8).map((a) => alarm(a, s.taken))));
-      gateway.replaceChildren(kv([
+      put(alarms, s.alarms.length === 0 ? h('p', { class: 'note' }, 'No alarm is raised.') : h('ul', { class: 'al' }, s.alarms.slice(0, 8).map((a) => alarm(a, s.taken))));
+      put(gateway, kv([
         ['Version', s.version], ['Running', span((Date.parse(s.taken) - Date.parse(s.started)) / 1000)], ['Memory', bytes(s.process.memory_bytes)],
         ['Processor', q(s.process.cpu_percent.toFixed(1), '%')], ['Written to disk', bytes(s.buffer.disk_written_bytes)],
         ['Session', String(s.session)], ['Configuration', s.config.note || (s.config.read ? 'of ' + day(s.config.read) : '')],

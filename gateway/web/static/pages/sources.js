@@ -1,6 +1,6 @@
-import { h, st, sec, head, table, tr, age, rate, int, empty } from '../ui.js';
+import { h, put, st, b, sec, head, table, tr, age, rate, int, empty, Trail } from '../ui.js';
 import { sourceState } from './parts.js';
-import { Rows } from '../api.js';
+import { Rows, copy } from '../api.js';
 
 // text is a value as a person reads it.
 export function text(v) {
@@ -8,44 +8,68 @@ export function text(v) {
   if (typeof v === 'object') return v.label ? `${v.value} ${v.label}` : v.flags ? (v.flags.join(', ') || String(v.value)) : String(v.value);
   return typeof v === 'number' ? v.toLocaleString('en-GB', { maximumFractionDigits: 6 }) : String(v);
 }
+// number is the value as a number, for a line.
+const number = (v) => (v != null && typeof v === 'object' ? v.value : v);
 
-const cols = [['Value'], ['', 'n'], ['Quality'], ['Age', 'n'], ['Type', 'p3 fill']];
+const cols = [['Name'], ['Value', 'n'], ['Last minute', 'p3'], ['Quality'], ['Age', 'n'], ['Rate', 'n p3'], ['Type', 'p3 fill']];
+const most = 200; // rows of a source on the page; the search finds the others
+const busiest = 14; // sources that are followed
 
 export default function (ctx) {
   const top = h('div', {}), lines = h('div', {});
-  const search = h('input', { placeholder: 'Search a value', 'aria-label': 'Search values', oninput: () => shown.forEach((f) => f()) });
-  const shown = new Map(), kept = new Map();
-  const lineNames = ctx.snapshot.sources.filter((s) => s.kind === 'modbus').map((s) => s.name).slice(0, 12);
+  const kept = new Map(); // source -> {rows, show, trails}
+  const all = ctx.snapshot.sources.filter((s) => s.kind !== 'gateway').map((s) => s.name).slice(0, busiest);
   const now = () => (ctx.snapshot ? Date.parse(ctx.snapshot.taken) : Date.now());
-  function row(v) {
+  const search = h('input', { placeholder: 'Search a value', 'aria-label': 'Search values', oninput: () => kept.forEach((k) => k.show()) });
+  const said = h('span', { role: 'status', class: 'muted' });
+  const fits = (v) => (v.device + ' ' + v.name).toLowerCase().includes(search.value.toLowerCase());
+  const json = b('Copy as JSON', { onclick: async () => {
+    const list = {};
+    for (const [name, k] of kept) list[name] = k.rows.list.filter(fits);
+    said.textContent = await copy(JSON.stringify(list, null, 1), 'values.json');
+  } });
+  const key = (v) => v.device + ' / ' + v.name;
+  function row(v, trail) {
     const old = v.at && (now() - Date.parse(v.at)) / 1000 > Math.max(3 * v.every_s, 5);
-    return tr(cols, [v.device + ' / ' + v.name, [h('b', {}, text(v.value)), v.unit && h('span', { class: 'u' }, v.unit)],
-      v.error ? st('err', v.error) : !v.at ? st('wait', 'not read yet') : old ? st('stale', 'old') : st('ok', 'good'), age(v.at ? Math.max(0, (now() - Date.parse(v.at)) / 1000) : -1), v.type], old || v.error ? 'old' : '');
+    return tr(cols, [key(v), [h('b', {}, text(v.value)), v.value != null && v.unit && h('span', { class: 'u' }, v.unit)], trail ? trail.draw() : '',
+      v.error ? st(v.type ? 'err' : 'stale', v.error) : !v.at ? st('wait', 'not read yet') : old ? st('stale', 'old') : v.out_of_range ? st('warn', 'beyond its limits') : st('ok', 'good'),
+      age(v.at ? Math.max(0, (now() - Date.parse(v.at)) / 1000) : -1), v.every_s > 0 ? rate(1 / v.every_s) : '', v.type || 'signal'], old || v.error ? 'old' : '');
   }
+  // once a second each value leaves a point of its line
+  ctx.every(1000, () => {
+    for (const k of kept.values()) {
+      for (const v of k.rows.list.slice(0, 10 * most)) {
+        let t = k.trails.get(key(v));
+        if (!t) { t = new Trail(); k.trails.set(key(v), t); }
+        t.add(v.error ? null : number(v.value));
+      }
+      k.show();
+    }
+  });
   return {
-    view: [head('Sources'), top, sec('Values', 'The last value of each register', h('div', { class: 'tools' }, search), lines)],
-    topics: Object.fromEntries(lineNames.map((n) => ['values:' + n, (d) => take(n, d)])),
+    view: [head('Sources'), top, sec('Values', 'The last value of each register and signal', h('div', { class: 'tools' }, search, json, said), lines)],
+    topics: Object.fromEntries(all.map((n) => ['values:' + n, (d) => take(n, d)])),
     snapshot(s) {
       const buses = s.sources.filter((x) => x.kind !== 'gateway');
-      top.replaceChildren(buses.length === 0 ? empty('off', 'No source is configured', 'Sources are listed under can: and modbus: in the configuration.')
+      put(top, buses.length === 0 ? empty('off', 'No source is configured', 'Sources are listed under can: and modbus: in the configuration.')
         : table([['Source'], ['Kind'], ['Where', 'p3'], ['State'], ['Rate', 'n'], ['Last record', 'n'], ['Records', 'n p3']],
           buses.map((x) => [h('a', { href: `#/${x.kind === 'can' ? 'can' : 'modbus'}?source=` + encodeURIComponent(x.name) }, x.name), x.kind === 'can' ? 'CAN' : 'Modbus', x.where, sourceState(x), rate(x.rate), age(x.age_s), int(x.records)]), 'Sources'));
-      if (!lineNames.length && !lines.firstChild) lines.append(h('p', { class: 'note' }, 'There is no Modbus line. The CAN page shows the signals of each frame.'));
     },
   };
-  function take(line, data) {
-    let r = kept.get(line);
-    if (!r) {
+  function take(source, data) {
+    let k = kept.get(source);
+    if (!k) {
       const body = h('div', {});
       lines.append(body);
-      const show = (list) => {
-        const word = search.value.toLowerCase();
-        body.replaceChildren(h('h3', { class: 'muted' }, line), h('div', { class: 'vals' }, table(cols, list.filter((v) => (v.device + ' ' + v.name).toLowerCase().includes(word)).map(row), 'Values of ' + line)));
-      };
-      r = new Rows(show);
-      kept.set(line, r);
-      shown.set(line, () => show(r.list));
+      k = { rows: new Rows(() => {}), trails: new Map(), show: () => {
+        const list = k.rows.list.filter(fits), shown = list.slice(0, most);
+        put(body, h('h3', { class: 'muted' }, source), list.length === 0 ? h('p', { class: 'note' }, k.rows.list.length ? 'No value fits the search.' : 'Nothing to show: no frame that a DBC file describes has come yet.')
+          : h('div', { class: 'vals' }, table(cols, shown.map((v) => row(v, k.trails.get(key(v)))), 'Values of ' + source)),
+        list.length > most ? h('p', { class: 'note' }, `${int(most)} of ${int(list.length)} are shown; search for the others.`) : '');
+      } };
+      kept.set(source, k);
     }
-    r.take(data);
+    k.rows.take(data);
+    k.show();
   }
 }
