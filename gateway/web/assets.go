@@ -17,7 +17,7 @@ import (
 
 // The page: plain modules, style and one library for charts, without a build
 // step. They are kept as they are and compressed once, when first asked for; the
-// library, which nobody edits, is kept compressed.
+// library and the description of the API, which nobody edits, are kept compressed.
 //
 //go:embed static
 var static embed.FS
@@ -43,10 +43,12 @@ var assets = sync.OnceValue(func() map[string]*asset {
 		if err != nil {
 			return err
 		}
-		plain, packed := unpack(name, b)
-		sum := sha256.Sum256(plain)
-		name = strings.TrimSuffix(strings.TrimPrefix(name, "static"), ".gz")
-		list[name] = &asset{packed, plain, `"` + hex.EncodeToString(sum[:8]) + `"`, mime.TypeByExtension(path.Ext(name))}
+		var packed bytes.Buffer
+		z, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+		_, _ = z.Write(b)
+		_ = z.Close()
+		sum := sha256.Sum256(b)
+		list[strings.TrimPrefix(name, "static")] = &asset{packed.Bytes(), b, `"` + hex.EncodeToString(sum[:8]) + `"`, mime.TypeByExtension(path.Ext(name))}
 		return nil
 	})
 	return list
@@ -58,27 +60,6 @@ func unpack(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	return io.ReadAll(z)
-}
-
-// unpack returns a file as it is and compressed, whichever of them is kept.
-func unpack(name string, b []byte) (plain, packed []byte) {
-	if strings.HasSuffix(name, ".gz") {
-		if z, err := gzip.NewReader(bytes.NewReader(b)); err == nil {
-			if plain, err = io.ReadAll(z); err == nil {
-				return plain, b
-			}
-		}
-		return nil, b // it is a part of the program, and the tests read it
-	}
-	return b, pack(b)
-}
-
-func pack(b []byte) []byte {
-	var packed bytes.Buffer
-	z, _ := gzip.NewWriterLevel(&packed, gzip.BestCompression)
-	_, _ = z.Write(b)
-	_ = z.Close()
-	return packed.Bytes()
 }
 
 // asset is GET of a file of the page. Every other path below / is the page.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -260,6 +261,15 @@ func (s *schemas) responses(d *described, role Role) object {
 	}
 	bad := object{"description": "a problem", "content": object{"application/problem+json": object{"schema": object{"$ref": "#/components/schemas/Problem"}}}}
 	return object{fmt.Sprint(status): good, "default": bad}
+}
+
+// pack compresses a file, as which it is in the binary.
+func pack(b []byte) []byte {
+	var out bytes.Buffer
+	z, _ := gzip.NewWriterLevel(&out, gzip.BestCompression)
+	_, _ = z.Write(b)
+	_ = z.Close()
+	return out.Bytes()
 }
 
 // The file has every route, and what it says of replies is what the types say.
