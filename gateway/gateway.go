@@ -81,7 +81,7 @@ type Gateway struct {
 	sources []*stream
 	lines   map[string]*modbus.Line // by source name
 	started time.Time
-	root    string       // of the retained messages' topics
+	root    string // of the retained messages' topics
 	certs   certificates
 	foreign chan foreign // a status message that is not ours
 
