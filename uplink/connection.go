@@ -171,7 +171,7 @@ func (c *connection) accepts() (receive uint16, largest uint32) {
 
 // greet sends CONNECT and reads CONNACK.
 func (c *connection) greet(h *hello) error {
-	_, err := c.conn.Write(h.appendConnect(nil))
+	_, err := c.conn.Write(h.connect())
 	c.said.set(c.born)
 	if err != nil {
 		e := writeError(err)
@@ -268,11 +268,11 @@ func (c *connection) writeAll() {
 			}
 			switch o.asks {
 			case typeSubscribe:
-				c.buf = appendSubscribe(c.buf[:0], o.id, o.packet.topic, o.option, c.v5)
+				c.buf = subscribe(c.buf, o.id, o.packet.topic, o.option, c.v5)
 			case typeUnsubscribe:
-				c.buf = appendUnsubscribe(c.buf[:0], o.id, o.packet.topic, c.v5)
+				c.buf = unsubscribe(c.buf, o.id, o.packet.topic, c.v5)
 			default:
-				c.buf = appendPublish(c.buf[:0], &o.packet, o.id, c.v5)
+				c.buf = o.packet.publish(c.buf, o.id, c.v5)
 			}
 			err := c.write(c.buf)
 			if cap(c.buf) > maxKept {
