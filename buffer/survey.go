@@ -142,7 +142,7 @@ func (s *survey) directory() error {
 		case strings.HasSuffix(name, badSuffix):
 			r.Damage = append(r.Damage, name+" was put aside as damaged")
 		case name == alarmsName: // counts as the buffer's
-		case e.Type() == os.ModeSocket: // the daemon is asked there
+		case e.Type() == os.ModeSocket, e.IsDir(): // the daemon is asked there; others keep files of their own
 			continue
 		case name != stateName && name != lockName && name != journalName && !strings.HasSuffix(name, ".tmp"):
 			r.Foreign = append(r.Foreign, name)
