@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"fieldferry/uplink/mqtt"
 )
 
 // about is what was learned of the messages in which the client speaks of
@@ -81,7 +83,7 @@ func (s *session) tellOfItself(ctx context.Context) (births []Retained, err erro
 		if ok, err := s.await(ctx.Done(), nil); !ok {
 			return births, err
 		}
-		p := packet{topic: r.Topic, payload: r.Payload, retained: true}
+		p := mqtt.Packet{Topic: r.Topic, Payload: r.Payload, Retain: true}
 		if len(births) == 1 && s.u.cfg.Verify {
 			if ok, err := s.sayConfirmed(ctx, r, p); !ok {
 				return births, err
@@ -99,8 +101,8 @@ func (s *session) tellOfItself(ctx context.Context) (births []Retained, err erro
 }
 
 // sayConfirmed publishes the first birth and waits for it to be let through.
-func (s *session) sayConfirmed(ctx context.Context, r Retained, p packet) (bool, error) {
-	back := s.pub.confirm(p)
+func (s *session) sayConfirmed(ctx context.Context, r Retained, p mqtt.Packet) (bool, error) {
+	back := s.pub.Confirm(p)
 	if back == nil {
 		s.say(r, nil)
 		return true, nil
@@ -115,7 +117,7 @@ func (s *session) sayConfirmed(ctx context.Context, r Retained, p packet) (bool,
 }
 
 // sayProved publishes another one.
-func (s *session) sayProved(ctx context.Context, r Retained, p packet) (bool, error) {
+func (s *session) sayProved(ctx context.Context, r Retained, p mqtt.Packet) (bool, error) {
 	pr, ok, err := s.prove(ctx, p)
 	if ok {
 		s.say(r, pr)
@@ -126,8 +128,8 @@ func (s *session) sayProved(ctx context.Context, r Retained, p packet) (bool, er
 // mostAbout is how large a message of the client about itself may be; 0: any.
 func (s *session) mostAbout() int {
 	announced := 0
-	if packet := s.pub.limits().packet; packet > 0 {
-		announced = max(packet-overhead, 1)
+	if packet := s.pub.Limits().Packet; packet > 0 {
+		announced = max(packet-mqtt.Overhead, 1)
 	}
 	return s.u.about.within(announced, s.u.now())
 }
@@ -159,7 +161,7 @@ func (s *session) judgeAbout(e *Error) {
 
 // confirmed waits for a birth to come back.
 func (s *session) confirmed(ctx context.Context, back <-chan error) error {
-	limit := time.NewTimer(s.u.time.confirm)
+	limit := time.NewTimer(s.u.time.Confirm)
 	defer limit.Stop()
 	for {
 		s.collect()
@@ -176,7 +178,7 @@ func (s *session) confirmed(ctx context.Context, back <-chan error) error {
 		case <-ctx.Done():
 			return nil
 		case <-limit.C:
-			return reasonError(ReasonDenied, errNotSeen)
+			return mqtt.NewError(ReasonDenied, errNotSeen)
 		}
 	}
 }
@@ -190,7 +192,7 @@ func (s *session) unconfirmed() error {
 	s.collect()
 	var e *Error
 	if s.taken > 0 && errors.As(s.failure, &e) && e.Reason == ReasonLost {
-		return reasonError(ReasonDenied, e)
+		return mqtt.NewError(ReasonDenied, e)
 	}
 	return s.failure
 }

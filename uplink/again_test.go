@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"fieldferry/uplink/mqtt"
 )
 
 // asked is when a publisher was asked for, and for which host.
@@ -61,7 +63,7 @@ func TestReconnectAndRetry(t *testing.T) {
 					if seen.add(time.Since(began), s) == 1 {
 						p.connectFor = tt.takes
 						if tt.fails {
-							p.connectErr = reasonError(ReasonUser, nil) // at the slow pace
+							p.connectErr = mqtt.NewError(ReasonUser, nil) // at the slow pace
 						}
 					}
 					return p
@@ -126,7 +128,7 @@ func TestASilentFirstServerIsTriedOnce(t *testing.T) {
 		q.onAcked = func(Message) { came = time.Since(began) }
 		u.connect = func(s Server) publisher {
 			if s.Host == "a" {
-				return &fakePublisher{connectFor: 20 * time.Second, connectErr: reasonError(ReasonNoConnack, nil)}
+				return &fakePublisher{connectFor: 20 * time.Second, connectErr: mqtt.NewError(ReasonNoConnack, nil)}
 			}
 			return &fakePublisher{}
 		}
@@ -164,7 +166,7 @@ func TestACrashLoopIsNoTakeover(t *testing.T) {
 				obs := newEvents()
 				simulate(t, Config{Servers: tt.servers, Protocol: tt.told}, q, obs, nil, 3*time.Minute, func(n int, s Server) *fakePublisher {
 					if tt.refuses(s.Host, n) {
-						return &fakePublisher{connectErr: reasonError(ReasonConnRefused, nil)}
+						return &fakePublisher{connectErr: mqtt.NewError(ReasonConnRefused, nil)}
 					}
 					q.add(2)
 					return &fakePublisher{lostAfter: 2, lostBy: io.EOF}

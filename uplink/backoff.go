@@ -1,6 +1,10 @@
 package uplink
 
-import "time"
+import (
+	"time"
+
+	"fieldferry/uplink/mqtt"
+)
 
 // backoff is the pause between rounds.
 //
@@ -22,13 +26,13 @@ type backoff struct {
 const manyHangUps = 300
 
 func (b *backoff) next(end outcome, t *timing, random float64) time.Duration {
-	if end.contact == hungUp {
+	if end.contact == mqtt.HungUp {
 		b.hangUps++
 	} else {
 		b.hangUps = 0
 	}
-	if end.contact == unreached || end.contact == hungUp && b.hangUps <= manyHangUps {
-		return max(t.nextDial(random)-end.took, 0)
+	if end.contact == mqtt.Unreached || end.contact == mqtt.HungUp && b.hangUps <= manyHangUps {
+		return max(t.NextDial(random)-end.took, 0)
 	}
 	low, high := t.retryMin, t.retryMax
 	if end.slow {

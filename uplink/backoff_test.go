@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"fieldferry/uplink/mqtt"
 )
 
 // attempts are the times of the attempts within some time, when the given
@@ -25,8 +27,8 @@ func attempts(t *testing.T, during time.Duration, servers []string, fail func(ho
 	return at
 }
 
-func withContact(r Reason, c contact) func(string) *Error {
-	return func(string) *Error { e := reasonError(r, nil); e.contact = c; return e }
+func withContact(r Reason, c mqtt.Contact) func(string) *Error {
+	return func(string) *Error { e := mqtt.NewError(r, nil); e.Contact = c; return e }
 }
 
 // Where nobody answers, the next attempt is never far.
@@ -37,7 +39,7 @@ func TestNobodyThere(t *testing.T) {
 		ReasonConnectTimeout: 10 * time.Second, // which dials all the time
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			at := attempts(t, time.Hour, []string{"mqtt://a"}, withContact(reason, unreached))
+			at := attempts(t, time.Hour, []string{"mqtt://a"}, withContact(reason, mqtt.Unreached))
 			for i := 1; i < len(at); i++ {
 				if pause := at[i] - at[i-1]; pause > longest || pause < 500*time.Millisecond {
 					t.Fatalf("%v: attempt %d came after %v", reason, i, pause)
@@ -54,10 +56,10 @@ func TestNobodyThere(t *testing.T) {
 func TestSomebodyIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		at := attempts(t, time.Hour, []string{"mqtt://gone", "mqtt://busy"}, func(host string) *Error {
-			e := reasonError(ReasonUnavailable, nil)
+			e := mqtt.NewError(ReasonUnavailable, nil)
 			if host == "gone" {
-				e = reasonError(ReasonConnRefused, nil)
-				e.contact = unreached
+				e = mqtt.NewError(ReasonConnRefused, nil)
+				e.Contact = mqtt.Unreached
 			}
 			return e
 		})
@@ -71,7 +73,7 @@ func TestSomebodyIsThere(t *testing.T) {
 // minutes; then for a broker that wants to be left alone.
 func TestHangUps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		at := attempts(t, time.Hour, []string{"mqtt://a"}, withContact(ReasonNoConnack, hungUp))
+		at := attempts(t, time.Hour, []string{"mqtt://a"}, withContact(ReasonNoConnack, mqtt.HungUp))
 		early := 0
 		for _, d := range at {
 			if d < 4*time.Minute {

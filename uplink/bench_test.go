@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"fieldferry/uplink/mqtt"
 	"fieldferry/uplink/uplinktest"
 )
 
@@ -78,20 +79,20 @@ type freePublisher struct {
 	slots, lostCh chan struct{}
 }
 
-func (p *freePublisher) connect(context.Context) error { return nil }
-func (p *freePublisher) ready() <-chan struct{}        { return p.slots }
-func (p *freePublisher) lost() <-chan struct{}         { return p.lostCh }
-func (p *freePublisher) stalled() bool                 { return false }
-func (p *freePublisher) err() error                    { return nil }
-func (p *freePublisher) close(bool)                    {}
+func (p *freePublisher) Connect(context.Context) error { return nil }
+func (p *freePublisher) Ready() <-chan struct{}        { return p.slots }
+func (p *freePublisher) Lost() <-chan struct{}         { return p.lostCh }
+func (p *freePublisher) Stalled() bool                 { return false }
+func (p *freePublisher) Err() error                    { return nil }
+func (p *freePublisher) Close(bool)                    {}
 
-func (p *freePublisher) limits() limits                   { return limits{} }
-func (p *freePublisher) confirm(packet) <-chan error      { return nil }
-func (p *freePublisher) prove(packet, func(error)) *proof { return nil }
+func (p *freePublisher) Limits() mqtt.Limits                        { return mqtt.Limits{} }
+func (p *freePublisher) Confirm(mqtt.Packet) <-chan error           { return nil }
+func (p *freePublisher) Prove(mqtt.Packet, func(error)) *mqtt.Proof { return nil }
 
-func (p *freePublisher) subscribe(*Subscription, func(error)) token { return &answer{} }
+func (p *freePublisher) Subscribe(*Subscription, func(error)) mqtt.Token { return &imitatedToken{} }
 
-func (p *freePublisher) publish(packet) token {
+func (p *freePublisher) Publish(mqtt.Packet) mqtt.Token {
 	p.slots <- struct{}{}
 	return ackedToken
 }
@@ -108,7 +109,7 @@ var settledAtOnce = func() chan struct{} {
 func (alwaysAcked) Done() <-chan struct{} { return settledAtOnce }
 func (alwaysAcked) Error() error          { return nil }
 
-var ackedToken token = alwaysAcked{}
+var ackedToken mqtt.Token = alwaysAcked{}
 
 // pump sends n messages through a session without a network.
 func pump(tb testing.TB, n int) {

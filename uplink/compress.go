@@ -6,6 +6,8 @@ import (
 	"compress/gzip"
 
 	"github.com/klauspost/compress/zstd"
+
+	"fieldferry/uplink/mqtt"
 )
 
 // Compression is what is done to payloads.
@@ -45,12 +47,12 @@ type encoder struct {
 }
 
 // encode makes the packet of a message of the queue.
-func (u *Uplink) encode(m Message) packet {
-	p := packet{topic: m.Topic, payload: m.Payload, retained: m.Retain, once: m.Once, properties: m.Properties}
+func (u *Uplink) encode(m Message) mqtt.Packet {
+	p := mqtt.Packet{Topic: m.Topic, Payload: m.Payload, Retain: m.Retain, Once: m.Once, Properties: m.Properties}
 	if u.cfg.Protocol == Protocol5 {
-		p.contentType = contentType
+		p.ContentType = contentType
 		if m.Properties != nil {
-			p.contentType = cmp.Or(m.Properties.ContentType, contentType)
+			p.ContentType = cmp.Or(m.Properties.ContentType, contentType)
 		}
 	}
 	if u.cfg.Compress == CompressNone {
@@ -61,11 +63,11 @@ func (u *Uplink) encode(m Message) packet {
 		u.log.Error("uplink cannot compress; sending as it is", "error", err)
 		return p
 	}
-	p.payload = body
+	p.Payload = body
 	if u.cfg.Protocol == Protocol5 {
-		p.contentType += "+" + u.cfg.Compress.String()
+		p.ContentType += "+" + u.cfg.Compress.String()
 	} else {
-		p.topic += "/" + u.cfg.Compress.String()
+		p.Topic += "/" + u.cfg.Compress.String()
 	}
 	return p
 }

@@ -10,23 +10,24 @@ import (
 	"testing"
 	"time"
 
+	"fieldferry/uplink/mqtt"
 	"fieldferry/uplink/uplinktest"
 )
 
 // newPublisherFunc makes the publisher that a conformance test is about.
-type newPublisherFunc func(cfg *Config, s Server, t timing) publisher
+type newPublisherFunc func(cfg *mqtt.Config, s Server, t timing, r *mqtt.Receiver) publisher
 
 // TestPublisherConformance runs the suite for every publisher there is, over
 // every transport.
 func TestPublisherConformance(t *testing.T) {
 	t.Parallel()
 	publishers := map[string]newPublisherFunc{
-		"mqtt 5": func(cfg *Config, s Server, t timing) publisher {
+		"mqtt 5": func(cfg *mqtt.Config, s Server, t timing, r *mqtt.Receiver) publisher {
 			cfg.Protocol = Protocol5
-			return newConnection(cfg, s, newDialer(t, time.Minute), t, newReceiver(nil))
+			return mqtt.New(cfg, s, mqtt.NewDialer(t.Timing, time.Minute), t.Timing, r)
 		},
-		"mqtt 3.1.1": func(cfg *Config, s Server, t timing) publisher {
-			return newConnection(cfg, s, newDialer(t, time.Minute), t, newReceiver(nil))
+		"mqtt 3.1.1": func(cfg *mqtt.Config, s Server, t timing, r *mqtt.Receiver) publisher {
+			return mqtt.New(cfg, s, mqtt.NewDialer(t.Timing, time.Minute), t.Timing, r)
 		},
 	}
 	ca := newCA(t)
@@ -53,6 +54,7 @@ type publisherSuite struct {
 	scheme       string
 	transport    uplinktest.Transport
 	tls          func() (*tls.Config, error)
+	receiver     *mqtt.Receiver // of the next publisher
 }
 
 func (s *publisherSuite) run(t *testing.T) {
@@ -85,35 +87,35 @@ func (s *publisherSuite) publisher(t *testing.T, b *uplinktest.FaultBroker, tm t
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := &Config{ClientID: "suite", KeepAlive: 30 * time.Second, TLS: s.tls, Subscriptions: subs}
+	cfg := &mqtt.Config{ClientID: "suite", KeepAlive: 30 * time.Second, TLS: s.tls, Subscriptions: subs}
 	for i := range subs {
-		subs[i].MaxBytes = DefaultReceived
+		subs[i].MaxBytes = mqtt.DefaultReceived
 	}
-	return s.newPublisher(cfg, srv, tm)
+	return s.newPublisher(cfg, srv, tm, s.receiver)
 }
 
 func (s *publisherSuite) connected(t *testing.T, b *uplinktest.FaultBroker, subs ...Subscription) publisher {
 	t.Helper()
 	p := s.publisher(t, b, fast(), subs...)
-	if err := p.connect(t.Context()); err != nil {
+	if err := p.Connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { p.close(false) })
+	t.Cleanup(func() { p.Close(false) })
 	return p
 }
 
 // publish takes a permission and publishes.
-func publish(t *testing.T, p publisher, payload string, retained bool) token {
+func publish(t *testing.T, p publisher, payload string, retained bool) mqtt.Token {
 	t.Helper()
 	select {
-	case <-p.ready():
+	case <-p.Ready():
 	case <-time.After(patience):
 		t.Fatal("no permission to publish came")
 	}
-	return p.publish(packet{topic: "suite/topic", payload: []byte(payload), retained: retained})
+	return p.Publish(mqtt.Packet{Topic: "suite/topic", Payload: []byte(payload), Retain: retained})
 }
 
-func settled(t *testing.T, tok token) error {
+func settled(t *testing.T, tok mqtt.Token) error {
 	t.Helper()
 	select {
 	case <-tok.Done():
@@ -127,13 +129,13 @@ func settled(t *testing.T, tok token) error {
 func isLost(t *testing.T, p publisher) *Error {
 	t.Helper()
 	select {
-	case <-p.lost():
+	case <-p.Lost():
 	case <-time.After(patience):
 		t.Fatal("the loss was not noticed")
 	}
 	var e *Error
-	if !errors.As(p.err(), &e) {
-		t.Fatalf("err is %T, want *Error", p.err())
+	if !errors.As(p.Err(), &e) {
+		t.Fatalf("err is %T, want *Error", p.Err())
 	}
 	return e
 }
@@ -141,7 +143,7 @@ func isLost(t *testing.T, p publisher) *Error {
 func (s *publisherSuite) deliversInOrder(t *testing.T) {
 	b := s.broker(t)
 	p := s.connected(t, b)
-	var tokens []token
+	var tokens []mqtt.Token
 	for i := range 100 {
 		tokens = append(tokens, publish(t, p, fmt.Sprint(i), i%2 == 0))
 	}
@@ -160,16 +162,16 @@ func (s *publisherSuite) deliversInOrder(t *testing.T) {
 func (s *publisherSuite) tokenFails(t *testing.T) {
 	b := s.broker(t, uplinktest.Fault{Ack: uplinktest.AckNever, DropAfter: 2})
 	p := s.connected(t, b)
-	tokens := []token{publish(t, p, "1", false), publish(t, p, "2", false)}
+	tokens := []mqtt.Token{publish(t, p, "1", false), publish(t, p, "2", false)}
 	if e := isLost(t, p); e.Reason != ReasonLost {
 		t.Errorf("lost by %v", e)
 	}
-	p.close(false)
+	p.Close(false)
 	for i, tok := range tokens {
 		select {
 		case <-tok.Done():
 			if tok.Error() == nil {
-				t.Errorf("token %d succeeded without PUBACK", i)
+				t.Errorf("mqtt.Token %d succeeded without PUBACK", i)
 			}
 		default: // settled never, which is allowed as well
 		}
@@ -185,7 +187,7 @@ func (s *publisherSuite) tokenKeepsSuccess(t *testing.T) {
 	}
 	publish(t, p, "2", false)
 	isLost(t, p)
-	p.close(false)
+	p.Close(false)
 	if first.Error() != nil {
 		t.Errorf("the acknowledged message became %v", first.Error())
 	}
@@ -198,7 +200,7 @@ func (s *publisherSuite) onlyPuback(t *testing.T) {
 	if e := isLost(t, p); e.Reason != ReasonProtocol {
 		t.Errorf("lost by %v", e)
 	}
-	p.close(false)
+	p.Close(false)
 	select {
 	case <-tok.Done():
 		if tok.Error() == nil {
@@ -215,7 +217,7 @@ func (s *publisherSuite) permissions(t *testing.T) {
 		publish(t, p, fmt.Sprint(i), false)
 	}
 	waitFor(t, b, "all came", func(got []uplinktest.Received, _, _ int) bool { return len(got) == 50 })
-	if n := len(p.ready()); n > 16 {
+	if n := len(p.Ready()); n > 16 {
 		t.Errorf("%d permissions at once", n)
 	}
 }
@@ -227,7 +229,7 @@ func (s *publisherSuite) connectSaysWhy(t *testing.T) {
 	}
 	for code, reason := range codes {
 		b := s.broker(t, uplinktest.Fault{Refuse: code})
-		err := s.publisher(t, b, fast()).connect(t.Context())
+		err := s.publisher(t, b, fast()).Connect(t.Context())
 		var e *Error
 		if !errors.As(err, &e) || e.Reason != reason {
 			t.Errorf("refused with %d: %v, want %v", code, err, reason)
@@ -238,11 +240,11 @@ func (s *publisherSuite) connectSaysWhy(t *testing.T) {
 func (s *publisherSuite) connectEnds(t *testing.T) {
 	b := s.broker(t, uplinktest.Fault{NoConnack: true})
 	long := fast()
-	long.connect = time.Hour
+	long.Connect = time.Hour
 	p := s.publisher(t, b, long)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- p.connect(ctx) }()
+	go func() { done <- p.Connect(ctx) }()
 	waitFor(t, b, "CONNECT came", func(_ []uplinktest.Received, connects, _ int) bool { return connects == 1 })
 	cancel()
 	select {
@@ -261,13 +263,13 @@ func (s *publisherSuite) closes(t *testing.T) {
 	if err := settled(t, publish(t, p, "1", false)); err != nil {
 		t.Fatal(err)
 	}
-	p.close(true)
+	p.Close(true)
 	waitFor(t, b, "it was closed", func(_ []uplinktest.Received, _, open int) bool { return open == 0 })
 	if b.Disconnects() != 1 {
 		t.Errorf("%d DISCONNECT packets, want 1", b.Disconnects())
 	}
 	p = s.connected(t, b)
-	p.close(false)
+	p.Close(false)
 	waitFor(t, b, "it was closed", func(_ []uplinktest.Received, _, open int) bool { return open == 0 })
 	if b.Disconnects() != 1 {
 		t.Error("DISCONNECT was sent by an impolite close")
@@ -277,16 +279,17 @@ func (s *publisherSuite) closes(t *testing.T) {
 func (s *publisherSuite) receives(t *testing.T) {
 	b := s.broker(t)
 	h := newHandler(make(chan struct{}))
-	p := s.connected(t, b, h.to("a/+"))
-	c := p.(*connection)
+	sub := h.to("a/+")
+	s.receiver = mqtt.NewReceiver(nil)
+	p := s.connected(t, b, sub)
 	ctx, cancel := context.WithCancel(t.Context())
 	var handling sync.WaitGroup
-	handling.Go(func() { c.receiver.run(ctx) })
+	handling.Go(func() { s.receiver.Run(ctx) })
 	defer handling.Wait()
 	defer cancel()
-	<-p.ready()
+	<-p.Ready()
 	granted := make(chan error, 1)
-	p.subscribe(&c.cfg.Subscriptions[0], func(err error) { granted <- err })
+	p.Subscribe(&sub, func(err error) { granted <- err })
 	if err := <-granted; err != nil {
 		t.Fatal(err)
 	}
@@ -319,8 +322,8 @@ func (s *publisherSuite) subscribes(t *testing.T) {
 	p := s.connected(t, b, yes, no)
 	answers := make(chan error, 1)
 	for _, sub := range []*Subscription{&yes, &no} {
-		<-p.ready()
-		p.subscribe(sub, func(err error) { answers <- err })
+		<-p.Ready()
+		p.Subscribe(sub, func(err error) { answers <- err })
 		if err := <-answers; (err == nil) != (sub == &yes) {
 			t.Errorf("%s: %v", sub.Filter, err)
 		}
@@ -331,17 +334,17 @@ func (s *publisherSuite) closesDead(t *testing.T) {
 	for _, polite := range []bool{true, false} {
 		b := s.broker(t, uplinktest.Fault{HalfOpen: 1})
 		long := fast()
-		long.write = time.Hour
+		long.Write = time.Hour
 		p := s.publisher(t, b, long)
-		if err := p.connect(t.Context()); err != nil {
+		if err := p.Connect(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		big := strings.Repeat("x", 8<<20) // more than the kernel's buffers take
-		var last token
+		var last mqtt.Token
 		for range 2 {
 			last = publish(t, p, big, false)
 		}
-		p.close(polite) // hangs for an hour if it waits for the write
+		p.Close(polite) // hangs for an hour if it waits for the write
 		select {
 		case <-last.Done():
 			if last.Error() == nil {

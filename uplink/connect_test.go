@@ -51,7 +51,7 @@ func TestRefusals(t *testing.T) {
 			b := faultBroker(t, tt.fault)
 			e := firstError(t, Config{Servers: []string{"tcp://" + b.Addr()}}, func(u *Uplink) {
 				if tt.reason == ReasonNoConnack {
-					u.time.connect = 300 * time.Millisecond
+					u.time.Connect = 300 * time.Millisecond
 				}
 			})
 			if e.Reason != tt.reason {
@@ -76,7 +76,7 @@ func TestUnreachable(t *testing.T) {
 	t.Cleanup(func() { l.Close() })
 	silent := l.Addr().String()
 
-	short := func(u *Uplink) { u.time.connect = 300 * time.Millisecond }
+	short := func(u *Uplink) { u.time.Connect = 300 * time.Millisecond }
 	tests := []struct {
 		name, url string
 		reason    Reason
@@ -274,22 +274,6 @@ func TestUnreadableSecret(t *testing.T) {
 		TLS: func() (*tls.Config, error) { return nil, bad }}, nil)
 	if e.Reason != ReasonSecret || !errors.Is(e, bad) {
 		t.Errorf("TLS: got %v: %v", e.Reason, e)
-	}
-}
-
-func TestEveryReasonHasWords(t *testing.T) {
-	seen := make(map[string]bool)
-	for r := range Reason(len(reasons)) {
-		if reasons[r].word == "" || reasons[r].text == "" || seen[r.String()] {
-			t.Errorf("reason %d has no words of its own: %+v", r, reasons[r])
-		}
-		seen[r.String()] = true
-	}
-	if len(reasons) != int(ReasonFlood)+1 {
-		t.Errorf("%d reasons have words, there are %d", len(reasons), ReasonFlood+1)
-	}
-	if got := Reason(200).String(); got != "unknown" {
-		t.Errorf("a reason that does not exist is called %q", got)
 	}
 }
 

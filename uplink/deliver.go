@@ -5,13 +5,15 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"fieldferry/uplink/mqtt"
 )
 
 // limit is how large topic and payload of a message may be together; 0: any.
 func (s *session) limit() int {
 	limit := s.u.suspect.limit
-	if packet := s.pub.limits().packet; packet > 0 {
-		if most := max(packet-overhead, 1); limit == 0 || most < limit {
+	if packet := s.pub.Limits().Packet; packet > 0 {
+		if most := max(packet-mqtt.Overhead, 1); limit == 0 || most < limit {
 			limit = most
 		}
 	}
@@ -50,7 +52,7 @@ func (s *session) deliver(ctx context.Context, fits bool) error {
 		return err
 	}
 	if len(births) == 0 && !fits {
-		return reasonError(ReasonDenied, errNothingFits)
+		return mqtt.NewError(ReasonDenied, errNothingFits)
 	}
 	s.u.accepts(s.server, s.verified)
 	if control := s.u.suspect.control; control > 0 {
@@ -83,7 +85,7 @@ func (s *session) one(ctx context.Context) (Message, error) {
 	if err != nil {
 		return m, err
 	}
-	if packet := s.pub.limits().packet; packet > 0 && s.packedSize(m) > packet-overhead {
+	if packet := s.pub.Limits().Packet; packet > 0 && s.packedSize(m) > packet-mqtt.Overhead {
 		// It would cost the connection. Refused in order: all before it first.
 		for s.count > 0 {
 			if ok, err := s.waitSettled(ctx); !ok {
@@ -108,7 +110,7 @@ func (s *session) packedSize(m Message) int {
 		return size(m)
 	}
 	p := s.u.encode(m)
-	return len(p.topic) + len(p.payload)
+	return len(p.Topic) + len(p.Payload)
 }
 
 // waitSettled waits for something to be settled.

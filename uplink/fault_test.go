@@ -179,7 +179,7 @@ func TestHalfOpenWithFullBuffers(t *testing.T) {
 		}
 		obs := newEvents()
 		_, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, InFlight: 40}, q, obs,
-			func(u *Uplink) { u.time.write = 100 * time.Millisecond })
+			func(u *Uplink) { u.time.Write = 100 * time.Millisecond })
 		if e := obs.lost(t); e.Reason != ReasonWriteTimeout {
 			t.Errorf("lost by %v, want %v", e, ReasonWriteTimeout)
 		}
@@ -218,8 +218,8 @@ func TestStopIsPrompt(t *testing.T) {
 				b := faultBroker(t, fault)
 				q := newTestQueue(t, 30)
 				_, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, AckTimeout: time.Hour}, q, nil, func(u *Uplink) {
-					u.time.connect = time.Hour
-					u.time.write = time.Hour
+					u.time.Connect = time.Hour
+					u.time.Write = time.Hour
 					u.time.retryMin, u.time.retryMax = time.Hour, time.Hour
 				})
 				waitFor(t, b, "it connected", func(_ []uplinktest.Received, connects, _ int) bool { return connects > 0 })

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fieldferry/uplink/mqtt"
 	"fieldferry/uplink/uplinktest"
 )
 
@@ -117,7 +118,7 @@ func TestNewsOfTheNetworkEndsThePause(t *testing.T) {
 			}
 			u.connect = func(Server) publisher {
 				at = append(at, time.Since(began))
-				return &fakePublisher{connectErr: reasonError(reason, nil)}
+				return &fakePublisher{connectErr: mqtt.NewError(reason, nil)}
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute+3*time.Second)
 			defer cancel()
@@ -184,7 +185,7 @@ func TestReturnsToThePreferredServer(t *testing.T) {
 			order = append(order, s.Host)
 			p := &fakePublisher{}
 			if s.Host == "a" && !up() {
-				p.connectErr = reasonError(ReasonConnRefused, nil)
+				p.connectErr = mqtt.NewError(ReasonConnRefused, nil)
 			}
 			pubs = append(pubs, p)
 			return p
@@ -223,7 +224,7 @@ func TestReconnect(t *testing.T) {
 			defer mu.Unlock()
 			p := &fakePublisher{}
 			if len(pubs) == 0 {
-				p.connectErr = reasonError(ReasonUser, nil)
+				p.connectErr = mqtt.NewError(ReasonUser, nil)
 			}
 			pubs = append(pubs, p)
 			return p

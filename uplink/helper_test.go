@@ -309,7 +309,7 @@ func (e *events) lost(t testing.TB) *Error {
 func fast() timing {
 	d := defaultTiming()
 	d.retryMin, d.retryMax = time.Millisecond, 10*time.Millisecond
-	d.dialAgain = 20 * time.Millisecond
+	d.DialAgain = 20 * time.Millisecond
 	d.refuseMin, d.refuseMax = time.Millisecond, 10*time.Millisecond
 	return d
 }

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"sync"
 	"time"
+
+	"fieldferry/uplink/mqtt"
 )
 
 // Imitation is a broker without a network, for simulations whose time is that
@@ -48,7 +50,7 @@ func Imitate(cfg Config, q Queue, obs Observer, log *slog.Logger, b Imitation) (
 // imitated is one connection to an imitation.
 type imitated struct {
 	broker Imitation
-	max    limits
+	max    mqtt.Limits
 	slots  chan struct{}
 
 	hangUp <-chan struct{} // by the broker; nil: it does not
@@ -57,9 +59,9 @@ type imitated struct {
 	after  sync.WaitGroup
 }
 
-func (p *imitated) connect(context.Context) error {
+func (p *imitated) Connect(context.Context) error {
 	a, err := p.broker.Connect()
-	p.max = limits{inFlight: a.InFlight, packet: a.Packet}
+	p.max = mqtt.Limits{InFlight: a.InFlight, Packet: a.Packet}
 	p.slots, p.ended = make(chan struct{}, 1), make(chan struct{})
 	p.slots <- struct{}{}
 	p.hangUp = a.End
@@ -75,16 +77,16 @@ func (p *imitated) connect(context.Context) error {
 	return err
 }
 
-func (p *imitated) limits() limits                   { return p.max }
-func (p *imitated) ready() <-chan struct{}           { return p.slots }
-func (p *imitated) confirm(packet) <-chan error      { return nil }
-func (p *imitated) prove(packet, func(error)) *proof { return nil }
+func (p *imitated) Limits() mqtt.Limits                        { return p.max }
+func (p *imitated) Ready() <-chan struct{}                     { return p.slots }
+func (p *imitated) Confirm(mqtt.Packet) <-chan error           { return nil }
+func (p *imitated) Prove(mqtt.Packet, func(error)) *mqtt.Proof { return nil }
 
-func (p *imitated) subscribe(*Subscription, func(error)) token { return &answer{} }
-func (p *imitated) stalled() bool                              { return false }
-func (p *imitated) lost() <-chan struct{}                      { return p.ended }
-func (p *imitated) err() error                                 { return reasonError(ReasonLost, errors.New("imitated")) }
-func (p *imitated) end()                                       { p.once.Do(func() { close(p.ended) }) }
+func (p *imitated) Subscribe(*Subscription, func(error)) mqtt.Token { return &imitatedToken{} }
+func (p *imitated) Stalled() bool                                   { return false }
+func (p *imitated) Lost() <-chan struct{}                           { return p.ended }
+func (p *imitated) Err() error                                      { return mqtt.NewError(ReasonLost, errors.New("imitated")) }
+func (p *imitated) end()                                            { p.once.Do(func() { close(p.ended) }) }
 func (p *imitated) over() bool {
 	select {
 	case <-p.ended:
@@ -96,13 +98,13 @@ func (p *imitated) over() bool {
 	}
 }
 
-func (p *imitated) publish(m packet) token {
-	t := &answer{done: make(chan struct{})}
+func (p *imitated) Publish(m mqtt.Packet) mqtt.Token {
+	t := &imitatedToken{done: make(chan struct{})}
 	p.slots <- struct{}{}
 	if p.over() {
 		return t
 	}
-	a := p.broker.Publish(m.topic, m.payload, m.retained)
+	a := p.broker.Publish(m.Topic, m.Payload, m.Retain)
 	act := func() {
 		switch {
 		case p.over() || a.Never:
@@ -110,7 +112,7 @@ func (p *imitated) publish(m packet) token {
 			p.end()
 		default:
 			if a.Code >= 0x80 {
-				t.err = &refusal{code: a.Code}
+				t.err = &mqtt.Refusal{Code: a.Code}
 			}
 			close(t.done)
 		}
@@ -131,7 +133,16 @@ func (p *imitated) publish(m packet) token {
 	return t
 }
 
-func (p *imitated) close(bool) {
+func (p *imitated) Close(bool) {
 	p.end()
 	p.after.Wait()
 }
+
+// imitatedToken is the fate of one message.
+type imitatedToken struct {
+	done chan struct{}
+	err  error // set before done is closed
+}
+
+func (t *imitatedToken) Done() <-chan struct{} { return t.done }
+func (t *imitatedToken) Error() error          { return t.err }

@@ -48,7 +48,7 @@ func TestMosquittoACL(t *testing.T) {
 		obs := newEvents()
 		birth := func(int) []Retained { return []Retained{{Topic: "root/status", Payload: []byte("online")}} }
 		u, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + m.addr}, Birth: birth, Verify: true}, q, obs,
-			func(u *Uplink) { u.time.confirm = 500 * time.Millisecond })
+			func(u *Uplink) { u.time.Confirm = 500 * time.Millisecond })
 		if p == Protocol5 { // it says of each message whether it takes it
 			q.wait(50)
 			stop()

@@ -147,8 +147,8 @@ func TestConnackAndDisconnectCodes(t *testing.T) {
 			q := newTestQueue(t, 3)
 			_, stop := run(t, Config{Protocol: Protocol5, Servers: []string{"mqtt://" + b.Addr()}}, q, obs, nil)
 			if tt.reason != ReasonUnknown {
-				if e := obs.lost(t); e.Reason != tt.reason || e.slow() != tt.slow {
-					t.Errorf("got %v (slow %v): %v; want %v (%v)", e.Reason, e.slow(), e, tt.reason, tt.slow)
+				if e := obs.lost(t); e.Reason != tt.reason || e.Slow() != tt.slow {
+					t.Errorf("got %v (slow %v): %v; want %v (%v)", e.Reason, e.Slow(), e, tt.reason, tt.slow)
 				}
 				q.wait(3)
 			}
@@ -165,11 +165,11 @@ func TestDeniedIsFoundOut(t *testing.T) {
 	q := newTestQueue(t, 20)
 	obs := newEvents()
 	_, stop := run(t, Config{Servers: []string{"mqtt://" + b.Addr()}, Birth: births, Verify: true}, q, obs,
-		func(u *Uplink) { u.time.confirm = 200 * time.Millisecond })
+		func(u *Uplink) { u.time.Confirm = 200 * time.Millisecond })
 	for range 2 {
 		if ev := obs.next(t); ev.connected {
 			t.Error("reported as connected although nothing can be published")
-		} else if e, ok := ev.err.(*Error); !ok || e.Reason != ReasonDenied || !e.slow() { //nolint:errorlint // the contract says: is one
+		} else if e, ok := ev.err.(*Error); !ok || e.Reason != ReasonDenied || !e.Slow() { //nolint:errorlint // the contract says: is one
 			t.Errorf("got %v, want %v, tried again slowly", ev.err, ReasonDenied)
 		}
 	}
@@ -214,7 +214,7 @@ func TestABrokerWithoutSubscribeRights(t *testing.T) {
 			q := newTestQueue(t, 5)
 			obs := newEvents()
 			_, stop := run(t, Config{Servers: []string{"mqtt://" + b.Addr()}, Birth: births, Verify: true}, q, obs,
-				func(u *Uplink) { u.time.confirm = 200 * time.Millisecond })
+				func(u *Uplink) { u.time.Confirm = 200 * time.Millisecond })
 			q.wait(5)
 			stop()
 			// Neither can be checked, and each is given the benefit of the doubt.

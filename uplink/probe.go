@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	mrand "math/rand/v2"
 	"time"
+
+	"fieldferry/uplink/mqtt"
 )
 
 // Probe connects to each server as Config says, under a client id of its own,
@@ -22,15 +24,15 @@ func Probe(ctx context.Context, cfg Config) ([]error, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &Uplink{cfg: cfg, time: defaultTiming(), now: time.Now, random: mrand.Float64}
+	u := &Uplink{cfg: cfg, conn: cfg.connection(), time: defaultTiming(), now: time.Now, random: mrand.Float64}
 	results := make([]error, len(servers))
 	for i, s := range servers {
 		pub := u.newPublisher(s)
-		if err := pub.connect(ctx); err != nil {
-			results[i] = asError(s.String(), err)
+		if err := pub.Connect(ctx); err != nil {
+			results[i] = mqtt.AsError(s.String(), err)
 			continue
 		}
-		pub.close(true)
+		pub.Close(true)
 	}
 	return results, nil
 }

@@ -2,7 +2,10 @@ package uplink
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"fieldferry/uplink/mqtt"
 )
 
 // proofs is what is known of the topics that Config.VerifyTopics looks at. It
@@ -63,8 +66,8 @@ func (r *rest) strike(now time.Time) bool {
 
 // proving is a proof under way.
 type proving struct {
-	*proof
-	message token
+	*mqtt.Proof
+	message mqtt.Token
 }
 
 // wantsProof says whether a topic is to be proved now.
@@ -85,16 +88,16 @@ func (s *session) wantsProof(topic string) bool {
 
 // prove subscribes to the topic of p, if it is to be proved now. It returns
 // false when the session has ended meanwhile.
-func (s *session) prove(ctx context.Context, p packet) (*proof, bool, error) {
-	if !s.wantsProof(p.topic) {
+func (s *session) prove(ctx context.Context, p mqtt.Packet) (*mqtt.Proof, bool, error) {
+	if !s.wantsProof(p.Topic) {
 		return nil, true, nil
 	}
-	pr := s.pub.prove(p, func(why error) { s.later(func() { s.proofEnds(p.topic, why) }) })
+	pr := s.pub.Prove(p, func(why error) { s.later(func() { s.proofEnds(p.Topic, why) }) })
 	if pr == nil { // the acknowledgement says it
 		return nil, true, nil
 	}
 	s.slot = false
-	s.proving[p.topic] = &proving{proof: pr}
+	s.proving[p.Topic] = &proving{Proof: pr}
 	ok, err := s.await(ctx.Done(), nil)
 	return pr, ok, err
 }
@@ -102,7 +105,7 @@ func (s *session) prove(ctx context.Context, p packet) (*proof, bool, error) {
 // proofEnds takes account of a proof that has ended.
 func (s *session) proofEnds(topic string, why error) {
 	delete(s.proving, topic)
-	if why != errProofSilent { //nolint:errorlint // it is never wrapped
+	if why != mqtt.ErrProofSilent { //nolint:errorlint // it is never wrapped
 		s.answered = true
 		s.u.subscribed()
 	}
@@ -114,7 +117,7 @@ func (s *session) judgeProof(topic string, why error) {
 	x.next[topic] = s.u.now().Add(s.u.time.prove)
 	delete(x.cut, topic)
 	switch {
-	case why == errProofOpen: //nolint:errorlint // it is never wrapped
+	case why == mqtt.ErrProofOpen: //nolint:errorlint // it is never wrapped
 		return
 	case why == nil:
 		s.examined[topic] = true
@@ -154,7 +157,7 @@ func (s *session) judgeCutProofs(e *Error) {
 	x, now := &s.u.proofs, s.u.now()
 	for topic, p := range s.proving {
 		switch {
-		case !succeeded(p.asked):
+		case !succeeded(p.Asked):
 			x.next[topic] = now.Add(s.u.time.prove)
 		case p.message != nil && succeeded(p.message):
 			s.answered = true
@@ -171,5 +174,11 @@ func (s *session) judgeCutProofs(e *Error) {
 	}
 }
 
+var (
+	errProofCut  = errors.New("the first message was acknowledged, and the connection ended before it came back, twice in a row")
+	errProofMany = errors.New("there are more topics than are looked at")
+	errProofEnds = errors.New("connections end with the subscription that would show it")
+)
+
 // succeeded says whether a token was settled without an error.
-func succeeded(t token) bool { return isClosed(t.Done()) && t.Error() == nil }
+func succeeded(t mqtt.Token) bool { return isClosed(t.Done()) && t.Error() == nil }

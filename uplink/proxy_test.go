@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"fieldferry/uplink/mqtt"
 	"fieldferry/uplink/uplinktest"
 )
 
@@ -25,27 +26,27 @@ func TestGateReasons(t *testing.T) {
 	for status, want := range map[int]struct {
 		reason  Reason
 		slow    bool
-		contact contact
+		contact mqtt.Contact
 	}{
-		200: {ReasonNotMQTT, false, reached},
-		301: {ReasonRedirect, false, reached},
-		302: {ReasonRedirect, false, reached},
-		307: {ReasonRedirect, false, reached},
-		401: {ReasonGateLogin, true, reached},
-		403: {ReasonGateLogin, true, reached},
-		404: {ReasonNotMQTT, false, reached},
-		500: {ReasonNotMQTT, false, reached},
-		502: {ReasonGateAlone, false, hungUp},
-		503: {ReasonGateAlone, false, hungUp},
-		504: {ReasonGateAlone, false, hungUp},
+		200: {ReasonNotMQTT, false, mqtt.Reached},
+		301: {ReasonRedirect, false, mqtt.Reached},
+		302: {ReasonRedirect, false, mqtt.Reached},
+		307: {ReasonRedirect, false, mqtt.Reached},
+		401: {ReasonGateLogin, true, mqtt.Reached},
+		403: {ReasonGateLogin, true, mqtt.Reached},
+		404: {ReasonNotMQTT, false, mqtt.Reached},
+		500: {ReasonNotMQTT, false, mqtt.Reached},
+		502: {ReasonGateAlone, false, mqtt.HungUp},
+		503: {ReasonGateAlone, false, mqtt.HungUp},
+		504: {ReasonGateAlone, false, mqtt.HungUp},
 	} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
 			t.Parallel()
 			g := newGate(t, uplinktest.GateConfig{Target: "127.0.0.1:1", Status: status, Location: "https://u:" + secret + "@elsewhere/there?sig=" + secret})
 			for _, p := range []Protocol{Protocol311, Protocol5} {
 				e := firstError(t, Config{Protocol: p, Servers: []string{"ws://" + g.Addr()}}, nil)
-				if e.Reason != want.reason || e.slow() != want.slow || e.contact != want.contact || strings.Contains(e.Error(), secret) {
-					t.Errorf("%v, slow %v, contact %v: %v", e.Reason, e.slow(), e.contact, e)
+				if e.Reason != want.reason || e.Slow() != want.slow || e.Contact != want.contact || strings.Contains(e.Error(), secret) {
+					t.Errorf("%v, slow %v, contact %v: %v", e.Reason, e.Slow(), e.Contact, e)
 				}
 				if (e.Reason == ReasonRedirect) != strings.Contains(e.Error(), "https://elsewhere/there") {
 					t.Errorf("%v", e)
@@ -129,22 +130,22 @@ func TestProxyReasons(t *testing.T) {
 		proxy, server string
 		reason        Reason
 		slow          bool
-		contact       contact
+		contact       mqtt.Contact
 	}{
-		"no password":        {"http://" + login.Addr(), b.Addr(), ReasonProxyLogin, true, reached},
-		"a wrong password":   {"http://bob:s3cr3t@" + login.Addr(), b.Addr(), ReasonProxyLogin, true, reached},
-		"forbidden":          {"http://" + forbids.Addr(), b.Addr(), ReasonProxyLogin, true, reached},
-		"an odd answer":      {"http://" + odd.Addr(), b.Addr(), ReasonProxy, false, reached},
-		"no broker":          {"http://" + open.Addr(), gone.Addr(), ReasonProxy, false, hungUp},
-		"no proxy":           {"http://s3cr3t:s3cr3t@" + gone.Addr(), b.Addr(), ReasonConnRefused, false, unreached},
-		"another kind":       {"socks5://s3cr3t@" + open.Addr(), b.Addr(), ReasonProxy, false, reached},
-		"a broker, no proxy": {"http://" + b.Addr(), b.Addr(), ReasonProxy, false, hungUp},
+		"no password":        {"http://" + login.Addr(), b.Addr(), ReasonProxyLogin, true, mqtt.Reached},
+		"a wrong password":   {"http://bob:s3cr3t@" + login.Addr(), b.Addr(), ReasonProxyLogin, true, mqtt.Reached},
+		"forbidden":          {"http://" + forbids.Addr(), b.Addr(), ReasonProxyLogin, true, mqtt.Reached},
+		"an odd answer":      {"http://" + odd.Addr(), b.Addr(), ReasonProxy, false, mqtt.Reached},
+		"no broker":          {"http://" + open.Addr(), gone.Addr(), ReasonProxy, false, mqtt.HungUp},
+		"no proxy":           {"http://s3cr3t:s3cr3t@" + gone.Addr(), b.Addr(), ReasonConnRefused, false, mqtt.Unreached},
+		"another kind":       {"socks5://s3cr3t@" + open.Addr(), b.Addr(), ReasonProxy, false, mqtt.Reached},
+		"a broker, no proxy": {"http://" + b.Addr(), b.Addr(), ReasonProxy, false, mqtt.HungUp},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			e := firstError(t, Config{Servers: []string{"mqtt://" + tt.server}, Proxy: via(tt.proxy)}, nil)
-			if e.Reason != tt.reason || e.slow() != tt.slow || e.contact != tt.contact || strings.Contains(e.Error(), "s3cr3t") {
-				t.Errorf("%v, slow %v, contact %v: %v", e.Reason, e.slow(), e.contact, e)
+			if e.Reason != tt.reason || e.Slow() != tt.slow || e.Contact != tt.contact || strings.Contains(e.Error(), "s3cr3t") {
+				t.Errorf("%v, slow %v, contact %v: %v", e.Reason, e.Slow(), e.Contact, e)
 			}
 		})
 	}

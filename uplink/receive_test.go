@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"fieldferry/uplink/mqtt"
 	"fieldferry/uplink/uplinktest"
 )
 
@@ -206,24 +207,22 @@ func TestReceiveFlood(t *testing.T) {
 			}
 		}
 		q.until("all is acknowledged", func() bool { return q.acked == len(q.msgs) })
-		for u.Stats().Dropped < n-maxInbound-1 { // the last of them may be on the way
+		for u.Stats().Dropped < n-mqtt.MaxWaiting-1 { // the last of them may be on the way
 			q.add(1)
 			q.until("all is acknowledged", func() bool { return q.acked == len(q.msgs) })
 		}
-		u.receiver.mu.Lock()
-		waiting, bytes := len(u.receiver.queue), u.receiver.bytes
-		u.receiver.mu.Unlock()
-		if waiting > maxInbound || bytes > maxInboundSize {
+		waiting, bytes := u.receiver.Waiting()
+		if waiting > mqtt.MaxWaiting || bytes > mqtt.MaxWaitingBytes {
 			t.Errorf("%d messages of %d bytes wait", waiting, bytes)
 		}
-		if s := u.Stats(); s.Dropped != n-maxInbound-1 || s.Connects != 1 {
+		if s := u.Stats(); s.Dropped != n-mqtt.MaxWaiting-1 || s.Connects != 1 {
 			t.Errorf("stats: %+v", s)
 		}
 		if a := b.Answers(); len(a) > 0 {
 			t.Errorf("%d answers", len(a))
 		}
 		close(h.gate)
-		h.waitFor(t, maxInbound+1)
+		h.waitFor(t, mqtt.MaxWaiting+1)
 		// A broker never sends again what was dropped: a new connection does away with that.
 		waitFor(t, b, "it connects anew", func(_ []uplinktest.Received, connects, _ int) bool { return connects == 2 })
 	})
@@ -245,7 +244,7 @@ func TestReceiveUnwanted(t *testing.T) {
 		send(t, b, uplinktest.Sent{ID: 2, Topic: "a/b", Payload: strings.Repeat("x", 101), QoS: 1})
 		send(t, b, uplinktest.Sent{ID: 3, Topic: "a/b", Payload: strings.Repeat("x", 70_000+101), QoS: 1})
 		send(t, b, uplinktest.Sent{ID: 4, Topic: "a", Payload: strings.Repeat("x", 100), QoS: 1})
-		codes := []byte{codeNobody, codeTooLarge, codeTooLarge, 0}
+		codes := []byte{0x10, 0x83, 0x83, 0}
 		if p == Protocol311 {
 			codes = make([]byte, 4)
 		}

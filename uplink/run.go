@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"fieldferry/uplink/mqtt"
 )
 
 // The defaults and limits of a Config.
@@ -23,6 +25,7 @@ const (
 // Uplink delivers messages of one queue to one of several brokers.
 type Uplink struct {
 	cfg     Config // with the defaults filled in
+	conn    mqtt.Config
 	servers []Server
 	queue   Queue
 	obs     Observer
@@ -47,7 +50,7 @@ type Uplink struct {
 	about     about
 	proofs    proofs
 	unwelcome rest // subscriptions
-	receiver  *receiver
+	receiver  *mqtt.Receiver
 	pace      pace
 	zip       encoder
 
@@ -84,11 +87,12 @@ func New(cfg Config, q Queue, obs Observer, log *slog.Logger) (*Uplink, error) {
 		cfg: cfg, servers: servers, queue: q, obs: obs, log: log,
 		time: defaultTiming(), now: time.Now, random: rand.Float64,
 	}
+	u.conn = u.cfg.connection()
 	u.since = u.now()
 	u.pace, u.proofs = newPace(&cfg), newProofs()
 	u.contested.told = cfg.Protocol == Protocol5
 	u.report.log, u.report.refusedFilters = log, map[string]bool{}
-	u.receiver = newReceiver(u.Reconnect)
+	u.receiver = mqtt.NewReceiver(u.Reconnect)
 	u.connect, u.reachable, u.answers = u.newPublisher, u.reach, u.touch
 	u.watch = u.watchNetwork
 	u.again, u.soon, u.networkUp = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
@@ -116,22 +120,22 @@ func (c *Config) normalize() ([]Server, error) {
 	if len(servers) == 0 {
 		bad("no server")
 	}
-	if c.ClientID == "" || len(c.ClientID) > maxTopic {
-		bad("the client id must have 1 to %d bytes", maxTopic)
+	if c.ClientID == "" || len(c.ClientID) > mqtt.MaxTopic {
+		bad("the client id must have 1 to %d bytes", mqtt.MaxTopic)
 	}
-	if len(c.Username) > maxTopic {
-		bad("the user name is longer than %d bytes", maxTopic)
+	if len(c.Username) > mqtt.MaxTopic {
+		bad("the user name is longer than %d bytes", mqtt.MaxTopic)
 	}
 	if c.Protocol != Protocol311 && c.Protocol != Protocol5 {
 		bad("unknown protocol %d", c.Protocol)
 	}
 	c.checkTimes(bad)
-	if len(c.Subscriptions) > MaxSubscriptions {
-		bad("more than %d subscriptions", MaxSubscriptions)
+	if len(c.Subscriptions) > mqtt.MaxSubscriptions {
+		bad("more than %d subscriptions", mqtt.MaxSubscriptions)
 	}
 	c.Subscriptions = slices.Clone(c.Subscriptions)
 	for i := range c.Subscriptions {
-		c.Subscriptions[i].check(bad)
+		c.Subscriptions[i].Check(bad)
 	}
 	if c.InFlight == 0 {
 		c.InFlight = DefaultInFlight
@@ -143,8 +147,8 @@ func (c *Config) normalize() ([]Server, error) {
 		if err := ValidateTopic(c.Will.Topic); err != nil {
 			bad("last will: %w", err)
 		}
-		if len(c.Will.Payload) > maxTopic {
-			bad("the last will is longer than %d bytes", maxTopic) // MQTT 3.1.1, 3.1.3.3
+		if len(c.Will.Payload) > mqtt.MaxTopic {
+			bad("the last will is longer than %d bytes", mqtt.MaxTopic) // MQTT 3.1.1, 3.1.3.3
 		}
 	}
 	return servers, errors.Join(errs...)
@@ -168,23 +172,12 @@ func (c *Config) checkTimes(bad func(string, ...any)) {
 	}
 }
 
-// credentials are those for a server, read anew.
-func (c *Config) credentials(s Server) (user, password string, err error) {
-	user = c.Username
-	if user == "" && s.user != nil {
-		user = s.user.Username()
-		password, _ = s.user.Password()
+// connection is what a connection has to know.
+func (c *Config) connection() mqtt.Config {
+	return mqtt.Config{
+		Protocol: c.Protocol, ClientID: c.ClientID, Username: c.Username, Password: c.Password, TLS: c.TLS,
+		KeepAlive: c.KeepAlive, Will: c.Will, Seen: c.Seen, Subscriptions: c.Subscriptions,
 	}
-	if c.Password != nil {
-		given, err := c.Password()
-		if err != nil {
-			return "", "", err
-		}
-		if given != "" {
-			password = given
-		}
-	}
-	return user, password, nil
 }
 
 // nobody is the Observer when there is none.
@@ -196,15 +189,15 @@ func (nobody) Announced(string, string)   {}
 func (nobody) Unproved(string, string)    {}
 func (nobody) Disconnected(string, error) {}
 
-func (u *Uplink) dialer() *dialer {
-	d := newDialer(u.time, min(u.cfg.AckTimeout, 2*u.cfg.KeepAlive))
-	d.up, d.down, d.now, d.random = &u.up, &u.down, u.now, u.random
-	d.headers, d.proxy = u.cfg.Headers, u.cfg.Proxy
+func (u *Uplink) dialer() *mqtt.Dialer {
+	d := mqtt.NewDialer(u.time.Timing, min(u.cfg.AckTimeout, 2*u.cfg.KeepAlive))
+	d.Up, d.Down, d.Now, d.Random = &u.up, &u.down, u.now, u.random
+	d.Headers, d.Proxy = u.cfg.Headers, u.cfg.Proxy
 	return &d
 }
 
 func (u *Uplink) newPublisher(s Server) publisher {
-	return newConnection(&u.cfg, s, *u.dialer(), u.time, u.receiver)
+	return mqtt.New(&u.conn, s, *u.dialer(), u.time.Timing, u.receiver)
 }
 
 var errRunning = errors.New("uplink: Run is already running")
@@ -222,7 +215,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 	watching, stop := context.WithCancel(ctx)
 	network.Go(func() { u.watch(watching) })
 	if len(u.cfg.Subscriptions) > 0 {
-		network.Go(func() { u.receiver.run(watching) })
+		network.Go(func() { u.receiver.Run(watching) })
 	}
 	defer network.Wait()
 	defer stop()
@@ -308,14 +301,14 @@ type outcome struct {
 	left bool // the connection was ended from here, to make another one
 	next int  // the server to begin the next round with
 
-	contact contact       // how far the best attempt came
+	contact mqtt.Contact  // how far the best attempt came
 	took    time.Duration // the round, if contact is not reached
 }
 
 // round tries the servers in turn, beginning with start, until one accepts,
 // and then lasts as long as the session.
 func (u *Uplink) round(ctx context.Context, start int) outcome {
-	slow, contact, begin := true, unreached, u.now()
+	slow, contact, begin := true, mqtt.Unreached, u.now()
 	for i := range u.servers {
 		k := (start + i) % len(u.servers)
 		srv := u.servers[k]
@@ -325,8 +318,8 @@ func (u *Uplink) round(ctx context.Context, start int) outcome {
 			if ctx.Err() != nil {
 				return outcome{}
 			}
-			e := asError(srv.String(), err)
-			slow, contact = slow && e.slow(), min(contact, e.contact)
+			e := mqtt.AsError(srv.String(), err)
+			slow, contact = slow && e.Slow(), min(contact, e.Contact)
 			u.contested.failed(e)
 			u.disconnected(e)
 			continue
@@ -359,7 +352,7 @@ func (u *Uplink) attempt(ctx context.Context, pub publisher) error {
 			}
 		}
 	}()
-	err := pub.connect(ctx)
+	err := pub.Connect(ctx)
 	cancel()
 	<-watching
 	return err
@@ -391,13 +384,13 @@ func (u *Uplink) session(ctx context.Context, k int, pub publisher) outcome {
 		u.stopped(name)
 		return outcome{good: true, left: true}
 	}
-	e := asError(name, err)
+	e := mqtt.AsError(name, err)
 	lived := u.now().Sub(begin)
 	if u.contested.ended(e, lived, s.proved && s.trial == noTrial) {
 		e.Reason = ReasonTakenOver
 	}
 	u.disconnected(e)
-	end := outcome{slow: e.slow(), good: s.proved || lived >= u.time.stable || s.trial == inTest}
+	end := outcome{slow: e.Slow(), good: s.proved || lived >= u.time.stable || s.trial == inTest}
 	switch {
 	case s.proved && errors.Is(e, errStalled):
 		end.left, end.next = true, k // which is there
@@ -439,24 +432,18 @@ func (u *Uplink) beside(ctx context.Context, leave func(), k int) {
 // reach opens a connection up to where MQTT begins, and closes it: a CONNECT
 // would take over the session that works.
 func (u *Uplink) reach(ctx context.Context, s Server) bool {
-	ctx, cancel := context.WithTimeout(ctx, u.time.connect)
+	ctx, cancel := context.WithTimeout(ctx, u.time.Connect)
 	defer cancel()
-	_, l, err := u.dialer().dial(ctx, s, u.cfg.TLS)
-	if err != nil {
+	if err := u.dialer().Reach(ctx, s, u.cfg.TLS); err != nil {
 		u.log.Debug("a preferred server cannot be reached", "server", s.String(), "error", err)
 		return false
 	}
-	l.kill()
 	return true
 }
 
 // touch opens a connection below TLS and closes it.
 func (u *Uplink) touch(ctx context.Context, s Server) bool {
-	l, err := u.dialer().connect(ctx, s)
-	if err == nil {
-		l.kill()
-	}
-	return err == nil
+	return u.dialer().Touch(ctx, s) == nil
 }
 
 // networkSignal says that an address or a route has come.

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"fieldferry/uplink/mqtt"
 )
 
 // session is one connection after CONNACK: it takes messages from the queue,
@@ -38,10 +40,10 @@ type session struct {
 	// a connection without an answer is not asked about.
 	reach func(ctx context.Context) bool
 
-	tokens  chan token    // to watch, in order of sending; never full
-	settled atomic.Uint64 // acknowledged, all before them as well
-	signal  chan struct{} // settled has grown
-	failed  chan struct{} // closed by watch when there is no going on; then failure is set
+	tokens  chan mqtt.Token // to watch, in order of sending; never full
+	settled atomic.Uint64   // acknowledged, all before them as well
+	signal  chan struct{}   // settled has grown
+	failed  chan struct{}   // closed by watch when there is no going on; then failure is set
 	failure error
 	quit    chan struct{}
 	done    chan struct{} // watch has ended
@@ -51,8 +53,8 @@ type session struct {
 	answered bool                // a subscription for a proof was
 	pending  atomic.Int32        // of told, how many run has not done
 
-	wants  []*Subscription  // to subscribe to
-	asked  map[string]token // subscriptions of this connection, by filter
+	wants  []*Subscription       // to subscribe to
+	asked  map[string]mqtt.Token // subscriptions of this connection, by filter
 	again  []*time.Timer
 	accept bool // one was answered
 
@@ -72,7 +74,7 @@ type flight struct {
 
 func newSession(u *Uplink, pub publisher, server string) *session {
 	window := u.cfg.InFlight
-	if announced := pub.limits().inFlight; announced > 0 {
+	if announced := pub.Limits().InFlight; announced > 0 {
 		window = min(window, announced)
 	}
 	return &session{
@@ -80,7 +82,7 @@ func newSession(u *Uplink, pub publisher, server string) *session {
 		pub:     pub,
 		server:  server,
 		ring:    make([]flight, window),
-		tokens:  make(chan token, window),
+		tokens:  make(chan mqtt.Token, window),
 		signal:  make(chan struct{}, 1),
 		failed:  make(chan struct{}),
 		quit:    make(chan struct{}),
@@ -90,7 +92,7 @@ func newSession(u *Uplink, pub publisher, server string) *session {
 
 		proving:  make(map[string]*proving),
 		examined: make(topics),
-		asked:    make(map[string]token),
+		asked:    make(map[string]mqtt.Token),
 	}
 }
 
@@ -104,7 +106,7 @@ func (s *session) run(ctx context.Context) error {
 		s.farewell()
 	}
 	close(s.quit)
-	s.pub.close(err == nil)
+	s.pub.Close(err == nil)
 	<-s.done
 	s.collect()
 	s.u.inFlight.Store(0)
@@ -112,7 +114,7 @@ func (s *session) run(ctx context.Context) error {
 		t.Stop()
 	}
 	if err != nil {
-		e := asError(s.server, err)
+		e := mqtt.AsError(s.server, err)
 		s.judge(e)
 		s.judgeCutProofs(e)
 		s.judgeSubscriptions(e)
@@ -136,7 +138,7 @@ func (s *session) await(stop <-chan struct{}, limit <-chan time.Time) (bool, err
 			return false, nil
 		default:
 		}
-		ready := s.pub.ready()
+		ready := s.pub.Ready()
 		if s.slot || s.count == len(s.ring) {
 			ready = nil
 		}
@@ -216,26 +218,26 @@ func (s *session) rouse() {
 }
 
 // say publishes what is not of the queue; await has returned true before.
-func (s *session) say(r Retained, pr *proof) {
+func (s *session) say(r Retained, pr *mqtt.Proof) {
 	m := Message{Topic: r.Topic, Payload: r.Payload}
-	s.publish(m, packet{topic: r.Topic, payload: r.Payload, retained: true}, pr, false)
+	s.publish(m, mqtt.Packet{Topic: r.Topic, Payload: r.Payload, Retain: true}, pr, false)
 }
 
 // publish sends p, which carries m.
-func (s *session) publish(m Message, p packet, pr *proof, queue bool) {
+func (s *session) publish(m Message, p mqtt.Packet, pr *mqtt.Proof, queue bool) {
 	s.slot = false
 	if queue {
 		s.u.sent.Add(1)
 	}
-	m.Size = len(p.topic) + len(p.payload) + perMessage
+	m.Size = len(p.Topic) + len(p.Payload) + perMessage
 	s.ring[(s.head+s.count)%len(s.ring)] = flight{msg: m, queue: queue, at: s.u.now()}
 	s.count++
 	s.u.inFlight.Store(int64(s.count))
-	s.u.pace.took(p.topic, p.payload)
-	t := s.pub.publish(p)
+	s.u.pace.took(p.Topic, p.Payload)
+	t := s.pub.Publish(p)
 	if pr != nil {
-		pr.sent <- t
-		s.proving[p.topic].message = t
+		pr.Sent <- t
+		s.proving[p.Topic].message = t
 	}
 	s.tokens <- t
 }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"fieldferry/uplink/mqtt"
 )
 
 // fakePublisher is a publisher without a network, for what needs the time of
@@ -19,7 +21,7 @@ type fakePublisher struct {
 	connectFor time.Duration // how long connect takes
 	ackAfter   time.Duration // negative: never
 	lostAfter  int           // not 0: the connection is lost at that publish
-	announced  limits
+	announced  mqtt.Limits
 	stuck      func() bool   // nil: never stalled
 	lostBy     error         // nil: something
 	lifetime   time.Duration // not 0: the connection is lost so long after connect
@@ -43,7 +45,7 @@ type fakeToken struct {
 func (t *fakeToken) Done() <-chan struct{} { return t.done }
 func (t *fakeToken) Error() error          { return t.err }
 
-func (p *fakePublisher) connect(ctx context.Context) error {
+func (p *fakePublisher) Connect(ctx context.Context) error {
 	p.slots, p.lostCh = make(chan struct{}, 1), make(chan struct{})
 	p.slots <- struct{}{}
 	select {
@@ -57,11 +59,11 @@ func (p *fakePublisher) connect(ctx context.Context) error {
 	}
 }
 
-func (p *fakePublisher) ready() <-chan struct{} { return p.slots }
+func (p *fakePublisher) Ready() <-chan struct{} { return p.slots }
 
-func (p *fakePublisher) limits() limits { return p.announced }
+func (p *fakePublisher) Limits() mqtt.Limits { return p.announced }
 
-func (p *fakePublisher) confirm(packet) <-chan error {
+func (p *fakePublisher) Confirm(mqtt.Packet) <-chan error {
 	if p.confirmed == nil {
 		return nil
 	}
@@ -69,14 +71,14 @@ func (p *fakePublisher) confirm(packet) <-chan error {
 	return p.confirmed
 }
 
-func (p *fakePublisher) prove(packet, func(error)) *proof { return nil }
+func (p *fakePublisher) Prove(mqtt.Packet, func(error)) *mqtt.Proof { return nil }
 
-func (p *fakePublisher) subscribe(*Subscription, func(error)) token { return &answer{} }
+func (p *fakePublisher) Subscribe(*Subscription, func(error)) mqtt.Token { return &imitatedToken{} }
 
-func (p *fakePublisher) publish(m packet) token {
+func (p *fakePublisher) Publish(m mqtt.Packet) mqtt.Token {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.published = append(p.published, fmt.Sprintf("%s=%s %v", m.topic, m.payload, m.retained))
+	p.published = append(p.published, fmt.Sprintf("%s=%s %v", m.Topic, m.Payload, m.Retain))
 	t := &fakeToken{done: make(chan struct{})}
 	p.tokens = append(p.tokens, t)
 	if len(p.published) == p.lostAfter {
@@ -84,7 +86,7 @@ func (p *fakePublisher) publish(m packet) token {
 		return t
 	}
 	after := p.ackAfter
-	if m.retained && p.birthAckAfter != 0 {
+	if m.Retain && p.birthAckAfter != 0 {
 		after = p.birthAckAfter
 	}
 	switch {
@@ -97,16 +99,16 @@ func (p *fakePublisher) publish(m packet) token {
 	return t
 }
 
-func (p *fakePublisher) stalled() bool         { return p.stuck != nil && p.stuck() }
-func (p *fakePublisher) lost() <-chan struct{} { return p.lostCh }
-func (p *fakePublisher) err() error {
+func (p *fakePublisher) Stalled() bool         { return p.stuck != nil && p.stuck() }
+func (p *fakePublisher) Lost() <-chan struct{} { return p.lostCh }
+func (p *fakePublisher) Err() error {
 	if p.lostBy != nil {
-		return reasonError(ReasonLost, p.lostBy)
+		return mqtt.NewError(ReasonLost, p.lostBy)
 	}
-	return reasonError(ReasonLost, errors.New("fake"))
+	return mqtt.NewError(ReasonLost, errors.New("fake"))
 }
 
-func (p *fakePublisher) close(polite bool) {
+func (p *fakePublisher) Close(polite bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.polite, p.closed = polite, true
@@ -147,7 +149,7 @@ func TestBackoffOfABrokerThatFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var at []time.Duration
 		begin := time.Now()
-		refused := reasonError(ReasonUnavailable, nil)
+		refused := mqtt.NewError(ReasonUnavailable, nil)
 		simulate(t, Config{Servers: []string{"mqtt://a"}}, newTestQueue(t, 0), nil, nil, 10*time.Minute,
 			func(int, Server) *fakePublisher {
 				at = append(at, time.Since(begin))
@@ -172,7 +174,7 @@ func TestBackoffOfRefusedUser(t *testing.T) {
 		simulate(t, Config{Servers: []string{"mqtt://a", "mqtt://b"}}, newTestQueue(t, 0), nil, nil, 10*time.Minute,
 			func(int, Server) *fakePublisher {
 				attempts++
-				return &fakePublisher{connectErr: reasonError(ReasonUser, nil)}
+				return &fakePublisher{connectErr: mqtt.NewError(ReasonUser, nil)}
 			})
 		if attempts < 2*5 || attempts > 2*20 {
 			t.Errorf("two servers that refuse the user were asked %d times in 10 minutes", attempts)
@@ -253,14 +255,14 @@ func TestFailover(t *testing.T) {
 				order = append(order, s.Host)
 				switch attempt {
 				case 0:
-					return &fakePublisher{connectErr: reasonError(ReasonConnRefused, nil)}
+					return &fakePublisher{connectErr: mqtt.NewError(ReasonConnRefused, nil)}
 				case 1: // b works for a while
 					q.add(5)
 					return &fakePublisher{lostAfter: 5}
 				case 2: // a accepts, but brings nothing
 					return &fakePublisher{lostAfter: 1}
 				case 3:
-					return &fakePublisher{connectErr: reasonError(ReasonConnectTimeout, nil)}
+					return &fakePublisher{connectErr: mqtt.NewError(ReasonConnectTimeout, nil)}
 				}
 				return &fakePublisher{}
 			})
@@ -300,9 +302,11 @@ func TestBirthAndGoodbye(t *testing.T) {
 			Servers: []string{"mqtt://a"}, InFlight: 2, // less than there are births
 			Birth: func(int) []Retained {
 				births++
-				return []Retained{{"s/1", []byte("on")}, {"s/2", []byte("x")}, {"s/3", []byte("y")}}
+				return []Retained{{Topic: "s/1", Payload: []byte("on")}, {Topic: "s/2", Payload: []byte("x")}, {Topic: "s/3", Payload: []byte("y")}}
 			},
-			Goodbye: func() []Retained { return []Retained{{"s/1", []byte("off")}, {"s/2", nil}, {"s/3", nil}} },
+			Goodbye: func() []Retained {
+				return []Retained{{Topic: "s/1", Payload: []byte("off")}, {Topic: "s/2", Payload: nil}, {Topic: "s/3", Payload: nil}}
+			},
 		}, q, nil, nil, 10*time.Second, func(int, Server) *fakePublisher { return pub })
 		want := "s/1=on true; s/2=x true; s/3=y true; test/topic=message 0 false; test/topic=message 1 false; s/1=off true; s/2= true; s/3= true"
 		if got := pub.list(); got != want {
@@ -353,7 +357,7 @@ func TestErrorsAreLoggedOnce(t *testing.T) {
 			func(attempt int, _ Server) *fakePublisher {
 				switch {
 				case attempt < 30:
-					return &fakePublisher{connectErr: reasonError(ReasonConnRefused, nil)}
+					return &fakePublisher{connectErr: mqtt.NewError(ReasonConnRefused, nil)}
 				case attempt < 40:
 					return &fakePublisher{lostAfter: 1}
 				}

@@ -29,6 +29,7 @@ type Stats struct {
 
 // Stats may be called at any time from any goroutine.
 func (u *Uplink) Stats() Stats {
+	received, unwanted, dropped := u.receiver.Counts()
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return Stats{
@@ -41,9 +42,9 @@ func (u *Uplink) Stats() Stats {
 		InFlight:    int(u.inFlight.Load()),
 		BytesUp:     u.up.Load(),
 		BytesDown:   u.down.Load(),
-		Received:    u.receiver.received.Load(),
-		Unwanted:    u.receiver.unwanted.Load(),
-		Dropped:     u.receiver.dropped.Load(),
+		Received:    received,
+		Unwanted:    unwanted,
+		Dropped:     dropped,
 		Connects:    u.connects.Load(),
 		Failures:    u.failures.Load(),
 		LastError:   u.lastError,

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"fieldferry/uplink/mqtt"
 )
 
 // SubscribeConfig says what to listen to, and where.
@@ -80,37 +82,39 @@ const DefaultMaxMessage = 4 << 20
 
 // subscribeOnce is one connection. It returns why it ended.
 func subscribeOnce(ctx context.Context, cfg SubscribeConfig, server Server, handle func(string, []byte, bool)) error {
-	t := defaultTiming()
-	r := newReceiver(nil)
-	r.patient = true
-	c := newConnection(&Config{
+	t := mqtt.DefaultTiming()
+	r := mqtt.NewReceiver(nil)
+	r.Patient = true
+	conn := &mqtt.Config{
 		ClientID:  fmt.Sprintf("watch-%016x", rand.Uint64()),
 		Username:  cfg.Username,
 		Password:  cfg.Password,
 		TLS:       cfg.TLS,
 		KeepAlive: DefaultKeepAlive,
-		Subscriptions: []Subscription{{Filter: cfg.Topic, MaxBytes: cfg.MaxMessage, tooLarge: cfg.TooLarge,
+		Subscriptions: []Subscription{{Filter: cfg.Topic, MaxBytes: cfg.MaxMessage, TooLarge: cfg.TooLarge,
 			Handle: func(_ context.Context, m Received) { handle(m.Topic, m.Payload, m.Retained) }}},
-	}, server, newDialer(t, t.write), t, r)
-	if err := c.connect(ctx); err != nil {
+	}
+	c := mqtt.New(conn, server, mqtt.NewDialer(t, t.Write), t, r)
+	if err := c.Connect(ctx); err != nil {
 		return err
 	}
 	var handling sync.WaitGroup
-	handling.Go(func() { r.run(ctx) })
+	handling.Go(func() { r.Run(ctx) })
 	defer handling.Wait()
-	defer r.finish()
-	defer c.close(true)
-	<-c.ready() // there is one at once
-	sub := c.ask(cfg.Topic, 1)
+	defer r.Finish()
+	defer c.Close(true)
+	<-c.Ready() // there is one at once
+	granted := make(chan error, 1)
+	c.Subscribe(&conn.Subscriptions[0], func(err error) { granted <- err })
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-c.lost():
-		return c.err()
-	case <-sub.done:
-	}
-	if sub.code > 2 { // MQTT 3.1.1, 3.9.3
-		return fmt.Errorf("subscribe to %s: the broker refuses it", cfg.Topic)
+	case <-c.Lost():
+		return c.Err()
+	case err := <-granted:
+		if err != nil {
+			return fmt.Errorf("subscribe to %s: the broker refuses it: %w", cfg.Topic, err)
+		}
 	}
 	if cfg.Connected != nil {
 		cfg.Connected()
@@ -118,7 +122,7 @@ func subscribeOnce(ctx context.Context, cfg SubscribeConfig, server Server, hand
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-c.lost():
+	case <-c.Lost():
 		return errors.New("the connection was lost")
 	}
 }

@@ -3,6 +3,8 @@ package uplink
 import (
 	"errors"
 	"time"
+
+	"fieldferry/uplink/mqtt"
 )
 
 var errSubscribeEnds = errors.New("connections end with the subscription")
@@ -52,13 +54,13 @@ func (s *session) subscribe() {
 	sub := s.wants[0]
 	s.wants = s.wants[1:]
 	s.slot = false
-	s.asked[sub.Filter] = s.pub.subscribe(sub, func(why error) { s.later(func() { s.subscribed(sub, why) }) })
+	s.asked[sub.Filter] = s.pub.Subscribe(sub, func(why error) { s.later(func() { s.subscribed(sub, why) }) })
 }
 
 // subscribed takes account of what the broker says. What it does not grant is
 // asked for again later: a rule may have changed.
 func (s *session) subscribed(sub *Subscription, why error) {
-	if why != errSubscribeSilent { //nolint:errorlint // it is never wrapped
+	if why != mqtt.ErrSubscribeSilent { //nolint:errorlint // it is never wrapped
 		s.accept = true
 		s.u.unwelcome.strikes = 0
 	}

@@ -30,7 +30,7 @@ func TestTwoDevicesWithOneClientID(t *testing.T) {
 				}
 				e = obs.lost(t)
 			}
-			if !e.slow() {
+			if !e.Slow() {
 				t.Errorf("device %d goes on at full speed", i)
 			}
 		}

@@ -95,21 +95,6 @@ type Observer interface {
 	Disconnected(server string, err error)
 }
 
-// Protocol is the version of MQTT.
-type Protocol uint8
-
-// The versions.
-const (
-	Protocol311 Protocol = iota // 3.1.1
-	Protocol5                   // 5: the broker says what it thinks of a message
-)
-
-// Retained is a message a broker keeps for later subscribers.
-type Retained struct {
-	Topic   string
-	Payload []byte
-}
-
 // Config says which broker to use and how.
 type Config struct {
 	Protocol Protocol

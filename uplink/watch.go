@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"time"
+
+	"fieldferry/uplink/mqtt"
 )
 
 var errStalled = errors.New("nothing of what was sent is answered, while the server answers a new connection")
@@ -43,7 +45,7 @@ func (v *vigil) over() bool {
 		return true
 	}
 	v.timer.Reset(min(v.s.u.time.look, left))
-	if v.asked == nil && v.s.reach != nil && v.s.pub.stalled() {
+	if v.asked == nil && v.s.reach != nil && v.s.pub.Stalled() {
 		ctx, quit := context.WithCancel(context.Background())
 		asked := make(chan bool, 1)
 		v.quit()
@@ -65,9 +67,9 @@ func (s *session) watch(ctx context.Context) {
 	v := newVigil(s)
 	defer v.end()
 	ended := ctx.Done()
-	var t token // the oldest not settled
+	var t mqtt.Token // the oldest not settled
 	for {
-		var tokens chan token
+		var tokens chan mqtt.Token
 		var settled <-chan struct{}
 		var late <-chan time.Time
 		if t == nil {
@@ -80,7 +82,7 @@ func (s *session) watch(ctx context.Context) {
 			v.begin()
 		case <-settled:
 			if err := t.Error(); err != nil {
-				var r *refusal
+				var r *mqtt.Refusal
 				if !errors.As(err, &r) {
 					s.lose(t)
 					return
@@ -91,16 +93,16 @@ func (s *session) watch(ctx context.Context) {
 			s.settle()
 		case <-late:
 			if v.over() {
-				s.fail(reasonError(ReasonAckTimeout, nil))
+				s.fail(mqtt.NewError(ReasonAckTimeout, nil))
 				return
 			}
 		case there := <-v.asked:
 			v.asked = nil
-			if there && s.pub.stalled() {
-				s.fail(reasonError(ReasonKeepAlive, errStalled))
+			if there && s.pub.Stalled() {
+				s.fail(mqtt.NewError(ReasonKeepAlive, errStalled))
 				return
 			}
-		case <-s.pub.lost():
+		case <-s.pub.Lost():
 			s.lose(t)
 			return
 		case <-ended:
@@ -114,9 +116,9 @@ func (s *session) watch(ctx context.Context) {
 }
 
 // refuse notes a verdict for the message that is settled next.
-func (s *session) refuse(r *refusal) {
+func (s *session) refuse(r *mqtt.Refusal) {
 	s.mu.Lock()
-	s.refused[s.settled.Load()] = r.verdict()
+	s.refused[s.settled.Load()] = verdict(r)
 	s.mu.Unlock()
 }
 
@@ -131,15 +133,15 @@ func (s *session) settle() {
 
 // lose ends the session after its connection, which may take a moment to
 // settle the tokens and to know why.
-func (s *session) lose(t token) {
-	wait := time.NewTimer(closeTimeout)
+func (s *session) lose(t mqtt.Token) {
+	wait := time.NewTimer(mqtt.CloseTimeout)
 	defer wait.Stop()
 	var err error
 	select {
-	case <-s.pub.lost():
-		err = s.pub.err()
+	case <-s.pub.Lost():
+		err = s.pub.Err()
 	case <-wait.C:
-		err = reasonError(ReasonUnknown, t.Error()) // there is a token, or lost was closed
+		err = mqtt.NewError(ReasonUnknown, t.Error()) // there is a mqtt.Token, or lost was closed
 	case <-s.quit:
 		err = context.Canceled
 	}
@@ -148,7 +150,7 @@ func (s *session) lose(t token) {
 }
 
 // drain settles what was answered before the end: t, then the tokens.
-func (s *session) drain(t token) {
+func (s *session) drain(t mqtt.Token) {
 	for {
 		if t == nil {
 			select {
@@ -163,7 +165,7 @@ func (s *session) drain(t token) {
 			return
 		}
 		if err := t.Error(); err != nil {
-			var r *refusal
+			var r *mqtt.Refusal
 			if !errors.As(err, &r) {
 				return
 			}

@@ -42,8 +42,8 @@ var rooms = map[string]room{
 	},
 	"uplink": {
 		modules: map[string]string{
-			"github.com/eclipse/paho.mqtt.golang": "MQTT 3.1.1",
-			"github.com/eclipse/paho.golang":      "MQTT 5",
+			"github.com/eclipse/paho.mqtt.golang": "the packets of MQTT 3.1.1 that are sent",
+			"github.com/eclipse/paho.golang":      "the packets of MQTT 5 that are sent",
 			"github.com/mdlayher/netlink":         "news of the network",
 			"github.com/gorilla/websocket":        "MQTT over WebSocket",
 			"github.com/klauspost/compress":       "payloads on the wire",
@@ -251,6 +251,10 @@ func TestVerdict(t *testing.T) {
 		{"fieldferry/gateway", "fieldferry/bus/can/send", false, "changes devices"},
 		{"fieldferry/gateway/config", "fieldferry/bus/modbus/commission", false, "changes devices"},
 		{"fieldferry/bus/can", "fieldferry/bus/can/send", false, "changes devices"},
+		{"fieldferry/uplink", "fieldferry/uplink/mqtt", false, ""},
+		{"fieldferry/uplink/mqtt", "fieldferry/uplink/internal/wsconn", false, ""},
+		{"fieldferry/uplink/mqtt", "fieldferry/uplink", false, "one connection"},
+		{"fieldferry/gateway", "fieldferry/uplink/mqtt", false, "no queue"},
 	} {
 		if got := verdict(c.from, c.to, c.test); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 			t.Errorf("%s imports %s (test: %v): got %q, want %q", c.from, c.to, c.test, got, c.want)

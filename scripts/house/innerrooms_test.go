@@ -38,6 +38,7 @@ var inner = map[string]innerRoom{
 	module + "/gateway/source":         {[]string{"bus/...", "gateway/clock", "gateway/config", "gateway/live", "gateway/record"}, "a source makes records of what a bus brings: who keeps and who sends them is not seen"},
 	module + "/gateway/statedir":       {nil, leaf},
 	module + "/gateway/topic":          {nil, leaf},
+	module + "/uplink/mqtt":            {[]string{"uplink/internal/wsconn"}, "it is one connection: sessions, retries and the pace are the uplink's, and what is in a message is the gateway's"},
 	module + "/gateway/web":            {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command"}, door},
 }
 
@@ -50,6 +51,9 @@ func innerVerdict(from, to string) string {
 	fromRoom, fake := place(from)
 	if slices.Contains(changers, to) && fromRoom != "cmd" && fromRoom != "scripts" && from != module+"/gateway/command" && !fake {
 		return "it changes devices: only the verbs of a person and gateway/command may"
+	}
+	if to == module+"/uplink/mqtt" && fromRoom != "uplink" {
+		return "a connection knows no queue and no retry: use the uplink"
 	}
 	rule, ok := inner[from]
 	if !ok || allowed(strings.TrimPrefix(to, module+"/"), rule.imports) {

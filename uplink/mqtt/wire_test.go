@@ -1,4 +1,4 @@
-package uplink
+package mqtt
 
 import (
 	"bytes"
@@ -22,20 +22,20 @@ func (c bytesConn) Write(p []byte) (int, error)     { return len(p), nil }
 func (c bytesConn) SetReadDeadline(time.Time) error { return nil }
 
 // testConnection is one on which a broker says what r has.
-func testConnection(p Protocol, r io.Reader, subs ...Subscription) *connection {
+func testConnection(p Protocol, r io.Reader, subs ...Subscription) *Conn {
 	cfg := &Config{Protocol: p, ClientID: "x", KeepAlive: time.Minute, Subscriptions: subs}
-	c := newConnection(cfg, Server{}, dialer{}, fast(), newReceiver(nil))
+	c := New(cfg, Server{}, Dialer{}, DefaultTiming(), NewReceiver(nil))
 	c.use(bytesConn{Reader: r}, nil)
 	return c
 }
 
 // read takes all that the broker says, and returns why it ended.
-func (c *connection) read() *Error {
+func (c *Conn) read() *Error {
 	if err := c.greet(&hello{v5: c.v5}); err != nil {
-		return asError("", err)
+		return AsError("", err)
 	}
 	c.readAll()
-	return asError("", c.err())
+	return AsError("", c.Err())
 }
 
 // settledIDs are the packet ids of those answers that have come.
@@ -50,7 +50,7 @@ func settledIDs(of map[uint16]*answer) (ids []uint16) {
 }
 
 // owes lets the connection wait for a few answers, as if packets were sent.
-func (c *connection) owes(kind byte, ids ...uint16) map[uint16]*answer {
+func (c *Conn) owes(kind byte, ids ...uint16) map[uint16]*answer {
 	of := map[uint16]*answer{}
 	for _, id := range ids {
 		c.waiting[id] = &answer{kind: kind, done: make(chan struct{})}

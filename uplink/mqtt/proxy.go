@@ -1,4 +1,4 @@
-package uplink
+package mqtt
 
 import (
 	"bufio"
@@ -18,18 +18,18 @@ var errProxyScheme = errors.New("only proxies with http:// can be used")
 
 // connect opens the connection to a server on which TLS, WebSocket and MQTT go:
 // a TCP connection, or a tunnel through an HTTP proxy (RFC 9110, 9.3.6).
-func (d *dialer) connect(ctx context.Context, s Server) (*link, error) {
-	if d.proxy == nil {
+func (d *Dialer) connect(ctx context.Context, s Server) (*link, error) {
+	if d.Proxy == nil {
 		return d.dialTCP(ctx, s.Address())
 	}
-	via, err := d.proxy(s)
+	via, err := d.Proxy(s)
 	switch {
 	case err != nil:
-		return nil, reasonError(ReasonProxy, err)
+		return nil, NewError(ReasonProxy, err)
 	case via == nil:
 		return d.dialTCP(ctx, s.Address())
 	case via.Scheme != "http":
-		return nil, reasonError(ReasonProxy, errProxyScheme)
+		return nil, NewError(ReasonProxy, errProxyScheme)
 	}
 	address := net.JoinHostPort(via.Hostname(), cmp.Or(via.Port(), "80"))
 	l, err := d.dialTCP(ctx, address)
@@ -76,23 +76,23 @@ func (l *link) tunnel(address string, user *url.Userinfo) error {
 		ask += "Proxy-Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(user.Username()+":"+password)) + "\r\n"
 	}
 	if _, err := l.Write([]byte(ask + "\r\n")); err != nil {
-		return reasonError(ReasonProxy, err)
+		return NewError(ReasonProxy, err)
 	}
 	// Byte by byte: what follows is the broker's, or ours.
 	var head []byte
 	for one := make([]byte, 1); !bytes.HasSuffix(head, []byte("\r\n\r\n")); {
 		if len(head) >= maxProxyAnswer {
-			return reasonError(ReasonProxy, errProxyAnswer)
+			return NewError(ReasonProxy, errProxyAnswer)
 		}
 		n, err := l.Read(one)
 		if err != nil {
-			return reasonError(ReasonProxy, err)
+			return NewError(ReasonProxy, err)
 		}
 		head = append(head, one[:n]...)
 	}
 	answer, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(head)), &http.Request{Method: http.MethodConnect})
 	if err != nil {
-		return reasonError(ReasonProxy, errProxyAnswer)
+		return NewError(ReasonProxy, errProxyAnswer)
 	}
 	_ = answer.Body.Close() // it has none
 	said := fmt.Errorf("HTTP status %d", answer.StatusCode)
@@ -100,13 +100,13 @@ func (l *link) tunnel(address string, user *url.Userinfo) error {
 	case http.StatusOK:
 		return nil
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusProxyAuthRequired:
-		return reasonError(ReasonProxyLogin, said)
+		return NewError(ReasonProxyLogin, said)
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		e := reasonError(ReasonProxy, said)
-		e.contact = hungUp // the proxy stands, the broker behind it does not
+		e := NewError(ReasonProxy, said)
+		e.Contact = HungUp // the proxy stands, the broker behind it does not
 		return e
 	}
-	return reasonError(ReasonProxy, said)
+	return NewError(ReasonProxy, said)
 }
 
 // gateError is what the answer of a web server means that is no WebSocket.
@@ -114,15 +114,15 @@ func gateError(r *http.Response) *Error {
 	said := fmt.Errorf("HTTP status %d instead of a WebSocket", r.StatusCode)
 	switch code := r.StatusCode; {
 	case code == http.StatusUnauthorized, code == http.StatusForbidden, code == http.StatusProxyAuthRequired:
-		return reasonError(ReasonGateLogin, said)
+		return NewError(ReasonGateLogin, said)
 	case code == http.StatusBadGateway, code == http.StatusServiceUnavailable, code == http.StatusGatewayTimeout:
-		e := reasonError(ReasonGateAlone, said)
-		e.contact = hungUp
+		e := NewError(ReasonGateAlone, said)
+		e.Contact = HungUp
 		return e
 	case code >= 300 && code < 400:
-		return reasonError(ReasonRedirect, fmt.Errorf("HTTP status %d, to %s", code, redirected(r)))
+		return NewError(ReasonRedirect, fmt.Errorf("HTTP status %d, to %s", code, redirected(r)))
 	}
-	return reasonError(ReasonNotMQTT, said)
+	return NewError(ReasonNotMQTT, said)
 }
 
 // redirected is where an answer leads to, without what may be secret in it.

@@ -1,4 +1,4 @@
-package uplink
+package mqtt
 
 import (
 	"context"
@@ -32,8 +32,9 @@ type Subscription struct {
 	// reason, that it has not; then it is asked again every ten minutes. Calls
 	// come from the goroutine of Run and must not block. It may be nil.
 	Granted func(reason string)
-
-	tooLarge func(topic string, size int) // told of what is thrown away, by the reader; may be nil
+	// TooLarge is told of what is thrown away for its size, by whoever reads the
+	// connection: it must not block. It may be nil.
+	TooLarge func(topic string, size int)
 }
 
 // Received is a message from the broker. All of it is the receiver's to keep.
@@ -62,15 +63,18 @@ const (
 	MaxReceived      = 1 << 20
 	MaxSubscriptions = 64
 
-	receiveMaximum = 64      // messages, announced under MQTT 5; mosquitto without a limit of its own sends more
-	maxInbound     = 1024    // messages; more than the windows of brokers
-	maxInboundSize = 4 << 20 // bytes
-	maxTopicIn     = 4096    // bytes of a topic that anybody may have subscribed to
-	healPause      = 10 * time.Minute
+	receiveMaximum = 64 // messages, announced under MQTT 5; mosquitto without a limit of its own sends more
+	// MaxWaiting messages wait for their handlers, and MaxWaitingBytes; that is
+	// more than the windows of brokers.
+	MaxWaiting      = 1024
+	MaxWaitingBytes = 4 << 20
+
+	maxTopicIn = 4096 // bytes of a topic that anybody may have subscribed to
+	healPause  = 10 * time.Minute
 )
 
-// check says what is wrong with a subscription, and fills in the default.
-func (s *Subscription) check(bad func(string, ...any)) {
+// Check says what is wrong with a subscription, and fills in the default.
+func (s *Subscription) Check(bad func(format string, args ...any)) {
 	if err := ValidateFilter(s.Filter); err != nil {
 		bad("subscription %q: %w", s.Filter, err)
 	}
@@ -122,7 +126,7 @@ func matches(filter, topic string) bool {
 
 // inbound is a message on its way to Handle.
 type inbound struct {
-	conn *connection
+	conn *Conn
 	id   uint16
 	code byte          // of its PUBACK, under MQTT 5
 	sub  *Subscription // nil: there is only the answer
@@ -130,12 +134,12 @@ type inbound struct {
 	size int
 }
 
-// receiver hands messages to their handlers and answers them then. It outlives
+// Receiver hands messages to their handlers and answers them then. It outlives
 // connections, so that handlers are never called side by side.
-type receiver struct {
+type Receiver struct {
 	received, unwanted, dropped atomic.Uint64
 
-	patient bool   // the reader waits for room: it has nothing else to do
+	Patient bool   // the connection waits for room: it has nothing else to do
 	heal    func() // makes a new connection
 
 	mu    sync.Mutex
@@ -147,14 +151,29 @@ type receiver struct {
 	room  chan struct{} // something was taken out
 }
 
-func newReceiver(heal func()) *receiver {
-	return &receiver{heal: heal, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+// NewReceiver makes one. What it cannot take in costs the broker room for more,
+// which a new connection gives back: then it calls heal, which may be nil.
+func NewReceiver(heal func()) *Receiver {
+	return &Receiver{heal: heal, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+}
+
+// Counts are the messages that were handled, that nobody had subscribed to, and
+// that were too large or too many.
+func (r *Receiver) Counts() (received, unwanted, dropped uint64) {
+	return r.received.Load(), r.unwanted.Load(), r.dropped.Load()
+}
+
+// Waiting is how many messages, and bytes, wait for their handlers.
+func (r *Receiver) Waiting() (messages, bytes int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.queue), r.bytes
 }
 
 // offer returns false when there is no room.
-func (r *receiver) offer(i *inbound) bool {
+func (r *Receiver) offer(i *inbound) bool {
 	for !r.put(i) {
-		if !r.patient {
+		if !r.Patient {
 			return false
 		}
 		select {
@@ -166,10 +185,10 @@ func (r *receiver) offer(i *inbound) bool {
 	return true
 }
 
-func (r *receiver) put(i *inbound) bool {
+func (r *Receiver) put(i *inbound) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := len(r.queue); n >= maxInbound || n > 0 && r.bytes+i.size > maxInboundSize {
+	if n := len(r.queue); n >= MaxWaiting || n > 0 && r.bytes+i.size > MaxWaitingBytes {
 		r.full = true
 		return false
 	}
@@ -180,7 +199,7 @@ func (r *receiver) put(i *inbound) bool {
 }
 
 // take returns the oldest message, if there is one.
-func (r *receiver) take() (i inbound, is bool) {
+func (r *Receiver) take() (i inbound, is bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.queue) == 0 {
@@ -196,23 +215,23 @@ func (r *receiver) take() (i inbound, is bool) {
 }
 
 // idle says what came to pass until the queue was empty.
-func (r *receiver) idle() (full, over bool) {
+func (r *Receiver) idle() (full, over bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	full, r.full = r.full, false
 	return full, r.over
 }
 
-// finish lets run end once what has come is handled.
-func (r *receiver) finish() {
+// Finish lets Run end once what has come is handled.
+func (r *Receiver) Finish() {
 	r.mu.Lock()
 	r.over = true
 	r.mu.Unlock()
 	signal(r.wake)
 }
 
-// run handles messages until ctx ends.
-func (r *receiver) run(ctx context.Context) {
+// Run handles messages until ctx ends.
+func (r *Receiver) Run(ctx context.Context) {
 	var healed time.Time
 	for ctx.Err() == nil {
 		if i, is := r.take(); is {
@@ -236,8 +255,8 @@ func (r *receiver) run(ctx context.Context) {
 	}
 }
 
-func (r *receiver) handle(ctx context.Context, i *inbound) {
-	if !r.patient && (isClosed(i.conn.lostCh) || isClosed(i.conn.gone)) {
+func (r *Receiver) handle(ctx context.Context, i *inbound) {
+	if !r.Patient && (isClosed(i.conn.lostCh) || isClosed(i.conn.gone)) {
 		return // it comes again, or its sender knows
 	}
 	if i.sub != nil {
@@ -262,7 +281,7 @@ const (
 )
 
 // message looks at a message from the broker.
-func (c *connection) message(first byte, length int) error {
+func (c *Conn) message(first byte, length int) error {
 	qos, wanted := first>>1&3, c.receiver != nil && len(c.cfg.Subscriptions) > 0
 	if qos == 3 { // MQTT 3.1.1, 3.3.1.2
 		return unexpected(first, length)
@@ -280,7 +299,7 @@ func (c *connection) message(first byte, length int) error {
 	}
 	n, left := int(binary.BigEndian.Uint16(size[:])), length-2
 	if n > left {
-		return reasonError(ReasonProtocol, errLength)
+		return NewError(ReasonProtocol, errLength)
 	}
 	if n > longest {
 		return c.stray(length, left)
@@ -300,7 +319,7 @@ func (c *connection) message(first byte, length int) error {
 	return c.maybeEcho(length, left)
 }
 
-func (c *connection) maybeEcho(length, left int) error {
+func (c *Conn) maybeEcho(length, left int) error {
 	e, owed := c.echoes.of(c.topic, length-2)
 	switch {
 	case e == nil:
@@ -317,14 +336,14 @@ func (c *connection) maybeEcho(length, left int) error {
 
 // stray throws away what is left of a message that nobody waits for. Some
 // brokers subscribe their clients to something by themselves.
-func (c *connection) stray(length, left int) error {
+func (c *Conn) stray(length, left int) error {
 	if c.receiver != nil {
 		c.receiver.unwanted.Add(1)
 	}
 	return c.discard(length, left)
 }
 
-func (c *connection) discard(length, left int) error {
+func (c *Conn) discard(length, left int) error {
 	cost := floodPacket // its bytes are counted by the link
 	if length > floodBurst {
 		cost = length // however slowly it would come
@@ -337,7 +356,7 @@ func (c *connection) discard(length, left int) error {
 }
 
 // wanted takes a message of a connection with subscriptions.
-func (c *connection) wanted(first byte, length, left int) error {
+func (c *Conn) wanted(first byte, length, left int) error {
 	qos := first >> 1 & 3
 	i := inbound{conn: c, msg: Received{Topic: string(c.topic), Retained: first&1 != 0, Dup: first&8 != 0, QoS: qos}}
 	for k := range c.cfg.Subscriptions {
@@ -350,19 +369,19 @@ func (c *connection) wanted(first byte, length, left int) error {
 		return c.maybeEcho(length, left)
 	}
 	if qos == 2 { // MQTT 3.1.1, 3.8.4: no more than was granted
-		return reasonError(ReasonProtocol, errors.New("a message with QoS 2"))
+		return NewError(ReasonProtocol, errors.New("a message with QoS 2"))
 	}
 	if qos == 1 {
 		var id [2]byte
 		if left < 2 {
-			return reasonError(ReasonProtocol, errLength)
+			return NewError(ReasonProtocol, errLength)
 		}
 		if _, err := io.ReadFull(c.r, id[:]); err != nil {
 			return err
 		}
 		i.id, left = binary.BigEndian.Uint16(id[:]), left-2
 		if i.id == 0 {
-			return reasonError(ReasonProtocol, errors.New("packet id 0"))
+			return NewError(ReasonProtocol, errors.New("packet id 0"))
 		}
 	}
 	switch {
@@ -370,8 +389,8 @@ func (c *connection) wanted(first byte, length, left int) error {
 		i.code = codeNobody
 		c.receiver.unwanted.Add(1)
 	case left > i.sub.MaxBytes+maxAnswer || !c.v5 && left > i.sub.MaxBytes:
-		if i.sub.tooLarge != nil {
-			i.sub.tooLarge(i.msg.Topic, left)
+		if i.sub.TooLarge != nil {
+			i.sub.TooLarge(i.msg.Topic, left)
 		}
 		i.sub, i.code = nil, codeTooLarge
 		c.receiver.dropped.Add(1)
@@ -381,7 +400,7 @@ func (c *connection) wanted(first byte, length, left int) error {
 	if qos == 1 {
 		c.offer(&i)
 	}
-	if c.receiver.patient { // whoever only looks has nothing that a flood could keep waiting
+	if c.receiver.Patient { // whoever only looks has nothing that a flood could keep waiting
 		_, err := c.r.Discard(left)
 		return err
 	}
@@ -389,7 +408,7 @@ func (c *connection) wanted(first byte, length, left int) error {
 }
 
 // receive reads a message that is wanted.
-func (c *connection) receive(i *inbound, left int) error {
+func (c *Conn) receive(i *inbound, left int) error {
 	if err := c.allowed.spend(floodPacket); err != nil {
 		return err
 	}
@@ -418,7 +437,7 @@ func (c *connection) receive(i *inbound, left int) error {
 
 // offer hands a message to the receiver. What it has no room for stays
 // unanswered: its sender must not take it for delivered.
-func (c *connection) offer(i *inbound) {
+func (c *Conn) offer(i *inbound) {
 	i.size += len(i.msg.Topic) + 256
 	if !c.receiver.offer(i) {
 		c.receiver.dropped.Add(1)

@@ -1,4 +1,4 @@
-package uplink
+package mqtt
 
 import (
 	"bytes"
@@ -55,18 +55,18 @@ func (h *hello) connect() []byte {
 }
 
 // publish puts a PUBLISH in the place of b. The id is for QoS 1 alone.
-func (m *packet) publish(b []byte, id uint16, v5 bool) []byte {
+func (m *Packet) publish(b []byte, id uint16, v5 bool) []byte {
 	qos := byte(1)
-	if m.once {
+	if m.Once {
 		qos = 0
 	}
 	if !v5 {
 		p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
-		p.TopicName, p.MessageID, p.Payload, p.Qos, p.Retain = m.topic, id, m.payload, qos, m.retained
+		p.TopicName, p.MessageID, p.Payload, p.Qos, p.Retain = m.Topic, id, m.Payload, qos, m.Retain
 		return write(b, p)
 	}
 	return write5(b, &packets5.Publish{
-		Topic: m.topic, PacketID: id, Payload: m.payload, QoS: qos, Retain: m.retained, Properties: m.properties.of(m.contentType),
+		Topic: m.Topic, PacketID: id, Payload: m.Payload, QoS: qos, Retain: m.Retain, Properties: m.Properties.of(m.ContentType),
 	})
 }
 

@@ -1,4 +1,4 @@
-package uplink
+package mqtt
 
 import (
 	"errors"
@@ -12,27 +12,30 @@ import (
 var (
 	errNoSubscription = errors.New("it refuses the subscription to the client's own status topic")
 	errNoAnswer       = errors.New("it does not answer the subscription to the client's own status topic")
-
-	errProofRefused = errors.New("the broker refuses the subscription that would show it")
-	errProofSilent  = errors.New("the broker does not answer the subscription that would show it")
-	errProofMissing = errors.New("the first message was acknowledged and did not come back: the broker's access rules do not allow it to be published, or not to be read")
-	errProofCut     = errors.New("the first message was acknowledged, and the connection ended before it came back, twice in a row")
-	errProofOpen    = errors.New("the broker answers nothing any more")
-	errProofMany    = errors.New("there are more topics than are looked at")
-	errProofEnds    = errors.New("connections end with the subscription that would show it")
 )
 
-// confirm subscribes to the message's topic, to see it come back.
-func (c *connection) confirm(m packet) <-chan error {
+// What Prove may find out.
+var (
+	ErrProofRefused = errors.New("the broker refuses the subscription that would show it")
+	ErrProofSilent  = errors.New("the broker does not answer the subscription that would show it")
+	ErrProofMissing = errors.New("the first message was acknowledged and did not come back: the broker's access rules do not allow it to be published, or not to be read")
+	ErrProofOpen    = errors.New("the broker answers nothing any more")
+)
+
+// Confirm makes the broker show that it lets m, published next, through to
+// subscribers: the channel gets nil when it does, or why that cannot be found out.
+// A nil channel means that the acknowledgement says it. Else it has taken a
+// permission.
+func (c *Conn) Confirm(m Packet) <-chan error {
 	if c.v5 {
 		return nil
 	}
 	result := make(chan error, 1)
 	e := c.echoes.expect(m, c.cfg.Seen)
-	sub := c.ask(m.topic, 0)
+	sub := c.ask(m.Topic, 0)
 	c.beside.Go(func() {
 		// A broker that knows no subscriptions cannot show anything.
-		unanswered := time.NewTimer(c.time.confirm / 4)
+		unanswered := time.NewTimer(c.time.Confirm / 4)
 		defer unanswered.Stop()
 		select {
 		case <-unanswered.C:
@@ -56,18 +59,19 @@ func (c *connection) confirm(m packet) <-chan error {
 	return result
 }
 
-// prove is like confirm, for a topic of which nothing but this message is to
-// come back.
-func (c *connection) prove(m packet, done func(error)) *proof {
+// Prove finds out the same once m, published next, was acknowledged, and calls
+// done from another goroutine, or never if the connection ends first. Nil means
+// that the acknowledgement says it. Else it has taken a permission.
+func (c *Conn) Prove(m Packet, done func(error)) *Proof {
 	if c.v5 {
 		return nil
 	}
 	e := c.echoes.expect(m, nil)
-	sub := c.ask(m.topic, 0)
-	pr := &proof{asked: sub, sent: make(chan token, 1)}
+	sub := c.ask(m.Topic, 0)
+	pr := &Proof{Asked: sub, Sent: make(chan Token, 1)}
 	c.beside.Go(func() {
 		defer c.echoes.forget(e)
-		if why, is := c.await(pr, e, sub, m.topic); is {
+		if why, is := c.await(pr, e, sub, m.Topic); is {
 			done(why)
 		}
 	})
@@ -75,10 +79,10 @@ func (c *connection) prove(m packet, done func(error)) *proof {
 }
 
 // await returns false when the connection has ended first.
-func (c *connection) await(pr *proof, e *echo, sub *answer, topic string) (why error, is bool) {
-	var t token
+func (c *Conn) await(pr *Proof, e *echo, sub *answer, topic string) (why error, is bool) {
+	var t Token
 	select {
-	case t = <-pr.sent:
+	case t = <-pr.Sent:
 	case <-c.gone:
 		return nil, false
 	}
@@ -87,32 +91,32 @@ func (c *connection) await(pr *proof, e *echo, sub *answer, topic string) (why e
 	case <-c.gone:
 		return nil, false
 	}
-	c.within(c.time.confirm/2, e.back, sub.done)
+	c.within(c.time.Confirm/2, e.back, sub.done)
 	if isClosed(sub.done) && sub.code > 2 {
-		return errProofRefused, true
+		return ErrProofRefused, true
 	}
-	c.within(c.time.confirm/2, e.back, nil)
+	c.within(c.time.Confirm/2, e.back, nil)
 	// What comes back comes before the answer to this.
 	end := c.unsubscribe(topic)
 	if end == nil {
 		return nil, false
 	}
-	c.within(c.time.confirm/2, end.done, nil)
+	c.within(c.time.Confirm/2, end.done, nil)
 	switch {
 	case isClosed(e.back):
 		return nil, true
 	case isClosed(c.gone) || isClosed(c.lostCh):
 		return nil, false
 	case !isClosed(sub.done):
-		return errProofSilent, true
+		return ErrProofSilent, true
 	case !isClosed(end.done): // whoever answers nothing any more has shown nothing
-		return errProofOpen, true
+		return ErrProofOpen, true
 	}
-	return errProofMissing, true
+	return ErrProofMissing, true
 }
 
 // within waits for one of two events, or the end, but not for long.
-func (c *connection) within(d time.Duration, one, other <-chan struct{}) {
+func (c *Conn) within(d time.Duration, one, other <-chan struct{}) {
 	limit := time.NewTimer(d)
 	defer limit.Stop()
 	select {
@@ -124,23 +128,24 @@ func (c *connection) within(d time.Duration, one, other <-chan struct{}) {
 	}
 }
 
-// subscribe asks for what s says, and calls done from another goroutine with
+// Subscribe asks for what s says, and calls done from another goroutine with
 // the broker's answer, unless the connection ends before. It needs a permission.
-func (c *connection) subscribe(s *Subscription, done func(error)) token {
+func (c *Conn) Subscribe(s *Subscription, done func(error)) Token {
 	sub := c.ask(s.Filter, s.options(c.v5))
 	c.beside.Go(func() {
-		c.within(c.time.confirm/4, sub.done, nil)
+		c.within(c.time.Confirm/4, sub.done, nil)
 		switch {
 		case isClosed(sub.done):
 			done(subackError(sub.code))
 		case !isClosed(c.lostCh) && !isClosed(c.gone):
-			done(errSubscribeSilent)
+			done(ErrSubscribeSilent)
 		}
 	})
 	return sub
 }
 
-var errSubscribeSilent = errors.New("it does not answer the subscription")
+// ErrSubscribeSilent is what Subscribe finds out when there is no answer.
+var ErrSubscribeSilent = errors.New("it does not answer the subscription")
 
 // subackCodes has the words for the codes that MQTT 5, 3.9.3, knows beside those of PUBACK.
 var subackCodes = map[byte]string{

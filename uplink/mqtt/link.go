@@ -1,4 +1,4 @@
-package uplink
+package mqtt
 
 import (
 	"context"
@@ -69,7 +69,7 @@ func (l *link) Write(p []byte) (int, error) {
 // Read counts what it reads.
 func (l *link) Read(p []byte) (int, error) {
 	if l.budget == 0 {
-		return 0, reasonError(ReasonNotMQTT, errHandshakeBytes)
+		return 0, NewError(ReasonNotMQTT, errHandshakeBytes)
 	}
 	if l.budget > 0 {
 		p = p[:min(len(p), l.budget)]
@@ -101,7 +101,7 @@ func (l *link) ended(err error) {
 func (l *link) note(err error) error {
 	var e *Error
 	if l.hungUp.Load() && errors.As(err, &e) {
-		e.contact = hungUp
+		e.Contact = HungUp
 	}
 	return err
 }
@@ -121,7 +121,7 @@ func (l *link) kill() {
 
 // dial opens the connection to s up to where MQTT begins. The link returned
 // is the one below the connection. Errors have their reason.
-func (d *dialer) dial(ctx context.Context, s Server, config func() (*tls.Config, error)) (net.Conn, *link, error) {
+func (d *Dialer) dial(ctx context.Context, s Server, config func() (*tls.Config, error)) (net.Conn, *link, error) {
 	l, err := d.connect(ctx, s)
 	if err != nil {
 		return nil, nil, err
@@ -132,7 +132,7 @@ func (d *dialer) dial(ctx context.Context, s Server, config func() (*tls.Config,
 		conn, err = d.startTLS(ctx, l, s.Host, config)
 	}
 	if err == nil && s.usesWebSocket() {
-		conn, err = startWebSocket(ctx, conn, s, d.headers, func() error { return l.allowed.spend(floodFrame) })
+		conn, err = startWebSocket(ctx, conn, s, d.Headers, func() error { return l.allowed.spend(floodFrame) })
 	}
 	if !stop() && err == nil {
 		err = dialError(ctx.Err())
@@ -145,12 +145,12 @@ func (d *dialer) dial(ctx context.Context, s Server, config func() (*tls.Config,
 	return conn, l, nil
 }
 
-func (d *dialer) startTLS(ctx context.Context, l *link, host string, config func() (*tls.Config, error)) (net.Conn, error) {
+func (d *Dialer) startTLS(ctx context.Context, l *link, host string, config func() (*tls.Config, error)) (net.Conn, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if config != nil {
 		given, err := config()
 		if err != nil {
-			return nil, reasonError(ReasonSecret, err)
+			return nil, NewError(ReasonSecret, err)
 		}
 		if given != nil {
 			c = given.Clone()
@@ -167,7 +167,7 @@ func (d *dialer) startTLS(ctx context.Context, l *link, host string, config func
 		if ctx.Err() != nil {
 			err = ctx.Err()
 		}
-		return nil, tlsError(err, d.now())
+		return nil, tlsError(err, d.Now())
 	}
 	return conn, nil
 }
@@ -179,7 +179,7 @@ func startWebSocket(ctx context.Context, conn net.Conn, s Server, headers func()
 	if headers != nil {
 		var err error
 		if header, err = headers(); err != nil {
-			return nil, reasonError(ReasonSecret, err)
+			return nil, NewError(ReasonSecret, err)
 		}
 	}
 	same := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
@@ -203,7 +203,7 @@ func startWebSocket(ctx context.Context, conn net.Conn, s Server, headers func()
 	case resp != nil:
 		return nil, gateError(resp)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &network) && network.Timeout():
-		return nil, reasonError(ReasonConnectTimeout, err)
+		return nil, NewError(ReasonConnectTimeout, err)
 	}
-	return nil, reasonError(ReasonNotMQTT, errors.New("no WebSocket handshake"))
+	return nil, NewError(ReasonNotMQTT, errors.New("no WebSocket handshake"))
 }

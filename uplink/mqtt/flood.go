@@ -1,4 +1,4 @@
-package uplink
+package mqtt
 
 import (
 	"fmt"
@@ -40,7 +40,7 @@ func (a *allowance) spend(n int) error {
 	}
 	if a.left -= min(n, floodBurst+1); a.left < 0 {
 		a.left = 0
-		return reasonError(ReasonFlood, fmt.Errorf("more than %d KiB a second beside the answers to messages", int(a.rate)>>10))
+		return NewError(ReasonFlood, fmt.Errorf("more than %d KiB a second beside the answers to messages", int(a.rate)>>10))
 	}
 	return nil
 }

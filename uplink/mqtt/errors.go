@@ -1,4 +1,4 @@
-package uplink
+package mqtt
 
 import (
 	"context"
@@ -114,16 +114,17 @@ type Error struct {
 	Server string // URL without user and password; empty: not about one server
 	Err    error  // the cause; may be nil
 
-	contact contact
+	Contact Contact // of an attempt that failed
 }
 
-// contact is how far an attempt came that failed.
-type contact uint8
+// Contact is how far an attempt came that failed.
+type Contact uint8
 
+// The contacts.
 const (
-	reached   contact = iota // something answered
-	hungUp                   // a connection was accepted and ended without a word, as by a relay with no broker behind it
-	unreached                // nobody accepted a connection
+	Reached   Contact = iota // something answered
+	HungUp                   // a connection was accepted and ended without a word, as by a relay with no broker behind it
+	Unreached                // nobody accepted a connection
 )
 
 // Error is what happened, to what, why, and what to do.
@@ -148,8 +149,8 @@ func (e *Error) Error() string {
 // Unwrap is the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// slow says that trying again soon is of no use and a burden to the broker.
-func (e *Error) slow() bool {
+// Slow says that trying again soon is of no use and a burden to the broker.
+func (e *Error) Slow() bool {
 	switch e.Reason {
 	case ReasonUser, ReasonClientID, ReasonVersion, ReasonClientCert,
 		ReasonDenied, ReasonTakenOver, ReasonThrottled, ReasonQoS,
@@ -159,11 +160,11 @@ func (e *Error) slow() bool {
 	return false
 }
 
-// reasonError is an error whose reason is known where it happened.
-func reasonError(r Reason, err error) *Error { return &Error{Reason: r, Err: err} }
+// NewError is an error whose reason is known where it happened.
+func NewError(r Reason, err error) *Error { return &Error{Reason: r, Err: err} }
 
-// asError gives err the server's name and, if nothing said it, a reason.
-func asError(server string, err error) *Error {
+// AsError gives err the server's name and, if nothing said it, a reason.
+func AsError(server string, err error) *Error {
 	var e *Error
 	if !errors.As(err, &e) {
 		e = &Error{Err: err}
@@ -179,15 +180,15 @@ func dialError(err error) *Error {
 	var timeout net.Error
 	switch {
 	case errors.As(err, &dns):
-		return reasonError(ReasonNoSuchHost, err)
+		return NewError(ReasonNoSuchHost, err)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return reasonError(ReasonConnRefused, err)
+		return NewError(ReasonConnRefused, err)
 	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETDOWN):
-		return reasonError(ReasonUnreachable, err)
+		return NewError(ReasonUnreachable, err)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return reasonError(ReasonConnectTimeout, err)
+		return NewError(ReasonConnectTimeout, err)
 	}
-	return reasonError(ReasonUnreachable, err)
+	return NewError(ReasonUnreachable, err)
 }
 
 // tlsError finds the reason in an error of the TLS handshake.
@@ -202,20 +203,20 @@ func tlsError(err error, now time.Time) *Error {
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return certTimeError(invalid, now)
 	case errors.As(err, &unknown):
-		return reasonError(ReasonUnknownCA, err)
+		return NewError(ReasonUnknownCA, err)
 	case errors.As(err, &host):
-		return reasonError(ReasonCertHostName, err)
+		return NewError(ReasonCertHostName, err)
 	case errors.As(err, &record):
 		if string(record.RecordHeader[:]) == "HTTP/" {
-			return reasonError(ReasonNotMQTT, errors.New("it answers with plain HTTP"))
+			return NewError(ReasonNotMQTT, errors.New("it answers with plain HTTP"))
 		}
-		return reasonError(ReasonTLS, errors.New("it does not speak TLS"))
+		return NewError(ReasonTLS, errors.New("it does not speak TLS"))
 	case errors.As(err, &op) && op.Op == "remote error": // crypto/tls: an alert from the peer
-		return reasonError(alertReason(op.Err), err)
+		return NewError(alertReason(op.Err), err)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return reasonError(ReasonConnectTimeout, err)
+		return NewError(ReasonConnectTimeout, err)
 	}
-	return reasonError(ReasonTLS, err)
+	return NewError(ReasonTLS, err)
 }
 
 // alertReason is what an alert of the peer means. crypto/tls keeps the type of
@@ -237,14 +238,14 @@ func certTimeError(e x509.CertificateInvalidError, now time.Time) *Error {
 	const day = "2006-01-02 15:04 MST"
 	clock := now.UTC().Format(day)
 	if e.Cert != nil && now.Before(e.Cert.NotBefore) {
-		return reasonError(ReasonCertNotYetValid,
+		return NewError(ReasonCertNotYetValid,
 			fmt.Errorf("valid from %s, the clock here says %s", e.Cert.NotBefore.UTC().Format(day), clock))
 	}
 	if e.Cert != nil {
-		return reasonError(ReasonCertExpired,
+		return NewError(ReasonCertExpired,
 			fmt.Errorf("valid until %s, the clock here says %s", e.Cert.NotAfter.UTC().Format(day), clock))
 	}
-	return reasonError(ReasonCertExpired, e)
+	return NewError(ReasonCertExpired, e)
 }
 
 // readError finds the reason in an error of reading from a connection.
@@ -255,17 +256,17 @@ func readError(err error, connacked bool) *Error {
 	case errors.As(err, &e):
 		return e
 	case errors.As(err, &op) && op.Op == "remote error":
-		return reasonError(alertReason(op.Err), err) // TLS 1.3 refuses a client certificate after the handshake
+		return NewError(alertReason(op.Err), err) // TLS 1.3 refuses a client certificate after the handshake
 	case !connacked:
-		return reasonError(ReasonNoConnack, err)
+		return NewError(ReasonNoConnack, err)
 	}
-	return reasonError(ReasonLost, err)
+	return NewError(ReasonLost, err)
 }
 
 // writeError finds the reason in an error of writing to a connection.
 func writeError(err error) *Error {
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return reasonError(ReasonWriteTimeout, err)
+		return NewError(ReasonWriteTimeout, err)
 	}
-	return reasonError(ReasonLost, err)
+	return NewError(ReasonLost, err)
 }

@@ -1,4 +1,4 @@
-package uplink
+package mqtt
 
 import (
 	"errors"
@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-const maxTopic = 65535 // MQTT 3.1.1, 1.5.3: two bytes of length
+const MaxTopic = 65535 // MQTT 3.1.1, 1.5.3: two bytes of length
 
 var (
 	errTopicEmpty    = errors.New("topic is empty")
@@ -28,7 +28,7 @@ func ValidateTopic(s string) error {
 	switch {
 	case s == "":
 		return errTopicEmpty
-	case len(s) > maxTopic:
+	case len(s) > MaxTopic:
 		return errTopicLong
 	case !utf8.ValidString(s):
 		return errTopicUTF8

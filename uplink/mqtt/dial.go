@@ -1,7 +1,8 @@
-package uplink
+package mqtt
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -13,19 +14,23 @@ import (
 	"time"
 )
 
-// dialer opens connections.
-type dialer struct {
-	time     timing
+// Dialer opens connections.
+type Dialer struct {
+	time     Timing
 	user     time.Duration  // TCP_USER_TIMEOUT
-	up, down *atomic.Uint64 // bytes
-	now      func() time.Time
-	random   func() float64 // [0, 1)
-	headers  func() (http.Header, error)
-	proxy    func(Server) (*url.URL, error)
+	Up, Down *atomic.Uint64 // bytes
+	Now      func() time.Time
+	Random   func() float64 // [0, 1)
+	// Headers are those of the WebSocket handshake, and Proxy the HTTP proxy on
+	// the way to a server, both asked for at every connect; nil: none.
+	Headers func() (http.Header, error)
+	Proxy   func(Server) (*url.URL, error)
 }
 
-func newDialer(t timing, user time.Duration) dialer {
-	return dialer{time: t, user: user, up: new(atomic.Uint64), down: new(atomic.Uint64), now: time.Now, random: rand.Float64}
+// NewDialer makes one that gives a connection up below MQTT when nothing of what
+// was sent is answered for so long.
+func NewDialer(t Timing, user time.Duration) Dialer {
+	return Dialer{time: t, user: user, Up: new(atomic.Uint64), Down: new(atomic.Uint64), Now: time.Now, Random: rand.Float64}
 }
 
 // dialTCP begins a dial, lookup of the name included, and then another one
@@ -33,8 +38,8 @@ func newDialer(t timing, user time.Duration) dialer {
 // repeated by the kernel after 1, 3 and 7 s and by the resolver after 5; a link
 // that comes back should not have to wait for that, and one with a round trip
 // of seconds should not be given up for it either.
-func (d *dialer) dialTCP(ctx context.Context, address string) (*link, error) {
-	ctx, cancel := context.WithTimeout(ctx, d.time.dial)
+func (d *Dialer) dialTCP(ctx context.Context, address string) (*link, error) {
+	ctx, cancel := context.WithTimeout(ctx, d.time.Dial)
 	type result struct {
 		conn net.Conn
 		err  error
@@ -54,7 +59,7 @@ func (d *dialer) dialTCP(ctx context.Context, address string) (*link, error) {
 		})
 	}
 	begin()
-	again := time.NewTicker(d.time.nextDial(d.random()))
+	again := time.NewTicker(d.time.NextDial(d.Random()))
 	defer again.Stop()
 	var first result
 	for waiting := true; waiting; {
@@ -76,20 +81,20 @@ func (d *dialer) dialTCP(ctx context.Context, address string) (*link, error) {
 	}
 	if first.err != nil {
 		e := dialError(first.err)
-		e.contact = unreached
+		e.Contact = Unreached
 		return nil, e
 	}
 	tcp, ok := first.conn.(*net.TCPConn)
 	if !ok { // cannot be: "tcp" always gives one
 		_ = first.conn.Close()
-		return nil, reasonError(ReasonUnknown, fmt.Errorf("unexpected connection type %T", first.conn))
+		return nil, NewError(ReasonUnknown, fmt.Errorf("unexpected connection type %T", first.conn))
 	}
-	return &link{TCPConn: tcp, timeout: d.time.write, budget: handshakeBytes, up: d.up, down: d.down}, nil
+	return &link{TCPConn: tcp, timeout: d.time.Write, budget: handshakeBytes, up: d.Up, down: d.Down}, nil
 }
 
 // once is one dial. A resolver of its own keeps it from waiting for the lookup
 // of another one.
-func (d *dialer) once(ctx context.Context, address string) (net.Conn, error) {
+func (d *Dialer) once(ctx context.Context, address string) (net.Conn, error) {
 	nd := net.Dialer{
 		Resolver:  new(net.Resolver),
 		KeepAlive: -1, // MQTT has its own
@@ -98,4 +103,22 @@ func (d *dialer) once(ctx context.Context, address string) (net.Conn, error) {
 		},
 	}
 	return nd.DialContext(ctx, "tcp", address)
+}
+
+// Reach opens a connection up to where MQTT begins, and closes it.
+func (d *Dialer) Reach(ctx context.Context, s Server, config func() (*tls.Config, error)) error {
+	_, l, err := d.dial(ctx, s, config)
+	if err == nil {
+		l.kill()
+	}
+	return err
+}
+
+// Touch opens a connection below TLS and closes it.
+func (d *Dialer) Touch(ctx context.Context, s Server) error {
+	l, err := d.connect(ctx, s)
+	if err == nil {
+		l.kill()
+	}
+	return err
 }

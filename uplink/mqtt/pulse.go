@@ -1,4 +1,4 @@
-package uplink
+package mqtt
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 // message that takes longer than that. As long as the other end takes bytes,
 // the link lives, and whether the broker does is for the ack timeout to say.
 type pulse struct {
-	conn      *connection
+	conn      *Conn
 	keepAlive time.Duration
 	taken     func() uint64 // bytes that the other end has taken; may be nil
 	dead      func()

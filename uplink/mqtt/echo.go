@@ -1,4 +1,4 @@
-package uplink
+package mqtt
 
 import (
 	"hash/maphash"
@@ -32,8 +32,8 @@ type echo struct {
 func newEchoes() *echoes { return &echoes{seed: maphash.MakeSeed(), open: map[string]*echo{}} }
 
 // expect begins to wait for m, until forget. It must be called before m is published.
-func (l *echoes) expect(m packet, seen func([]byte)) *echo {
-	e := &echo{topic: m.topic, length: len(m.payload), sum: maphash.Bytes(l.seed, m.payload), back: make(chan struct{}), seen: seen}
+func (l *echoes) expect(m Packet, seen func([]byte)) *echo {
+	e := &echo{topic: m.Topic, length: len(m.Payload), sum: maphash.Bytes(l.seed, m.Payload), back: make(chan struct{}), seen: seen}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open[e.topic] = e
@@ -52,14 +52,14 @@ func (l *echoes) forget(e *echo) {
 }
 
 // published takes account of a message that may come back.
-func (l *echoes) published(m *packet) {
+func (l *echoes) published(m *Packet) {
 	if l.count.Load() == 0 {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e := l.open[m.topic]; e != nil {
-		e.owed += len(m.topic) + len(m.payload)
+	if e := l.open[m.Topic]; e != nil {
+		e.owed += len(m.Topic) + len(m.Payload)
 	}
 }
 
@@ -87,7 +87,7 @@ func (l *echoes) of(topic []byte, bytes int) (e *echo, owed bool) {
 }
 
 // overhear reads the payload of a message to the topic of e.
-func (c *connection) overhear(e *echo, length int) error {
+func (c *Conn) overhear(e *echo, length int) error {
 	switch {
 	case !e.came && length == e.length:
 		var sum maphash.Hash

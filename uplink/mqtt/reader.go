@@ -1,4 +1,4 @@
-package uplink
+package mqtt
 
 import (
 	"encoding/binary"
@@ -17,7 +17,7 @@ var (
 
 // readAll takes what the broker sends until the connection ends. Answers are
 // settled by the time that the loss is known.
-func (c *connection) readAll() {
+func (c *Conn) readAll() {
 	for {
 		if err := c.next(); err != nil {
 			c.fail(readError(err, true))
@@ -27,7 +27,7 @@ func (c *connection) readAll() {
 }
 
 // next takes one packet.
-func (c *connection) next() error {
+func (c *Conn) next() error {
 	first, err := c.r.ReadByte()
 	if err != nil {
 		return err
@@ -56,7 +56,7 @@ func (c *connection) next() error {
 }
 
 // length reads a remaining length (MQTT 3.1.1, 2.2.3).
-func (c *connection) length() (int, error) {
+func (c *Conn) length() (int, error) {
 	n := 0
 	for shift := 0; shift < 28; shift += 7 {
 		b, err := c.r.ReadByte()
@@ -68,13 +68,13 @@ func (c *connection) length() (int, error) {
 			return n, nil
 		}
 	}
-	return 0, reasonError(ReasonProtocol, errLength)
+	return 0, NewError(ReasonProtocol, errLength)
 }
 
 // body reads the rest of an answer.
-func (c *connection) body(length int) ([]byte, error) {
+func (c *Conn) body(length int) ([]byte, error) {
 	if length > maxAnswer {
-		return nil, reasonError(ReasonProtocol, errLength)
+		return nil, NewError(ReasonProtocol, errLength)
 	}
 	c.long = append(c.long[:0], make([]byte, length)...)
 	_, err := io.ReadFull(c.r, c.long)
@@ -82,23 +82,23 @@ func (c *connection) body(length int) ([]byte, error) {
 }
 
 // connack reads the first packet, and refusals in it (MQTT 5, 3.2).
-func (c *connection) connack() error {
+func (c *Conn) connack() error {
 	first, err := c.r.ReadByte()
 	if err != nil {
 		return err
 	}
 	if first == 'H' {
-		return reasonError(ReasonNotMQTT, errHTTP)
+		return NewError(ReasonNotMQTT, errHTTP)
 	}
 	if first != typeConnack<<4 {
-		return reasonError(ReasonNotMQTT, errNoConnack)
+		return NewError(ReasonNotMQTT, errNoConnack)
 	}
 	length, err := c.length()
 	if err != nil {
 		return err
 	}
 	if length < 2 || length > maxAnswer || !c.v5 && length != 2 {
-		return reasonError(ReasonNotMQTT, errNoConnack)
+		return NewError(ReasonNotMQTT, errNoConnack)
 	}
 	body, err := c.body(length)
 	if err != nil {
@@ -109,11 +109,11 @@ func (c *connection) connack() error {
 	case !c.v5:
 		return connackError(code)
 	case length == 2: // the form of MQTT 3.1.1, without properties
-		return reasonError(ReasonVersion, fmt.Errorf("CONNACK without properties, code %d", code))
+		return NewError(ReasonVersion, fmt.Errorf("CONNACK without properties, code %d", code))
 	case code >= 0x80:
-		return reasonError(connackReason(code), fmt.Errorf("CONNACK reason code 0x%02X", code))
+		return NewError(connackReason(code), fmt.Errorf("CONNACK reason code 0x%02X", code))
 	case code != 0:
-		return reasonError(ReasonProtocol, fmt.Errorf("CONNACK reason code 0x%02X", code))
+		return NewError(ReasonProtocol, fmt.Errorf("CONNACK reason code 0x%02X", code))
 	}
 	rest, err := cutProperties(body[2:], c.announced)
 	if err == nil && len(rest) > 0 {
@@ -128,7 +128,7 @@ func protocolError(err error) error {
 	if err == nil || errors.As(err, &e) {
 		return err
 	}
-	return reasonError(ReasonProtocol, err)
+	return NewError(ReasonProtocol, err)
 }
 
 // connackError is the error for a CONNACK return code, nil for 0 (MQTT 3.1.1, 3.2.2.3).
@@ -138,34 +138,34 @@ func connackError(code byte) error {
 	case 0:
 		return nil
 	case 1:
-		return reasonError(ReasonVersion, err)
+		return NewError(ReasonVersion, err)
 	case 2:
-		return reasonError(ReasonClientID, err)
+		return NewError(ReasonClientID, err)
 	case 3:
-		return reasonError(ReasonUnavailable, err)
+		return NewError(ReasonUnavailable, err)
 	case 4, 5:
-		return reasonError(ReasonUser, err)
+		return NewError(ReasonUser, err)
 	}
-	return reasonError(ReasonRefused, err)
+	return NewError(ReasonRefused, err)
 }
 
 // announced takes a property of CONNACK (MQTT 5, 3.2.2.3).
-func (c *connection) announced(p property) error {
+func (c *Conn) announced(p property) error {
 	switch p.id {
 	case propMaximumQoS:
 		if p.number < 1 {
-			return reasonError(ReasonQoS, nil)
+			return NewError(ReasonQoS, nil)
 		}
 	case propReceiveMaximum:
 		if p.number == 0 {
 			return errors.New("receive maximum 0")
 		}
-		c.announce.inFlight = int(p.number)
+		c.announce.InFlight = int(p.number)
 	case propMaximumPacket:
 		if p.number == 0 {
 			return errors.New("maximum packet size 0")
 		}
-		c.announce.packet = int(min(p.number, math.MaxInt32))
+		c.announce.Packet = int(min(p.number, math.MaxInt32))
 	case propRetain:
 		c.noRetain = p.number == 0
 	case propKeepAlive:
@@ -180,7 +180,7 @@ func (c *connection) announced(p property) error {
 // maxSaid is how much of a broker's reason string is kept.
 const maxSaid = 200
 
-func (c *connection) puback(length int) error {
+func (c *Conn) puback(length int) error {
 	body, err := c.body(length)
 	if err != nil {
 		return err
@@ -208,7 +208,7 @@ func (c *connection) puback(length int) error {
 }
 
 // asked takes the answer to a SUBSCRIBE or UNSUBSCRIBE.
-func (c *connection) asked(kind byte, length int) error {
+func (c *Conn) asked(kind byte, length int) error {
 	body, err := c.body(length)
 	if err != nil {
 		return err
@@ -222,18 +222,18 @@ func (c *connection) asked(kind byte, length int) error {
 	code := byte(0)
 	if c.v5 || kind == typeSuback {
 		if len(rest) != 1 { // one filter was asked for
-			return reasonError(ReasonProtocol, errLength)
+			return NewError(ReasonProtocol, errLength)
 		}
 		code = rest[0]
 	}
 	if !c.settle(kind, id, code, "") {
-		return reasonError(ReasonProtocol, fmt.Errorf("an answer (type %d) for packet id %d, which was not asked for", kind, id))
+		return NewError(ReasonProtocol, fmt.Errorf("an answer (type %d) for packet id %d, which was not asked for", kind, id))
 	}
 	return nil
 }
 
 // disconnect is the broker's farewell: the reason is all there is to it.
-func (c *connection) disconnect(length int) error {
+func (c *Conn) disconnect(length int) error {
 	body, err := c.body(length)
 	if err != nil {
 		return err
@@ -242,5 +242,5 @@ func (c *connection) disconnect(length int) error {
 	if length > 0 {
 		code = body[0]
 	}
-	return reasonError(disconnectReason(code), fmt.Errorf("DISCONNECT reason code 0x%02X", code))
+	return NewError(disconnectReason(code), fmt.Errorf("DISCONNECT reason code 0x%02X", code))
 }

@@ -1,4 +1,4 @@
-package uplink
+package mqtt
 
 import "fmt"
 
@@ -50,11 +50,11 @@ func disconnectReason(code byte) Reason {
 	return ReasonGoodbye
 }
 
-// refusal is the error of a token whose message the broker has answered, but
+// Refusal is the error of a token whose message the broker has answered, but
 // not taken: PUBACK with a reason code from 0x80 (MQTT 5, 3.4.2.1).
-type refusal struct {
-	code byte
-	said string // the broker's reason string, for people
+type Refusal struct {
+	Code byte
+	Said string // the broker's reason string, for people
 }
 
 // pubackCodes has the words for the codes that MQTT 5 knows.
@@ -70,19 +70,13 @@ var pubackCodes = map[byte]string{
 }
 
 // Error is the code, in words if it is known, and what the broker said.
-func (r *refusal) Error() string {
-	s := fmt.Sprintf("PUBACK reason code 0x%02X", r.code)
-	if text := pubackCodes[r.code]; text != "" {
+func (r *Refusal) Error() string {
+	s := fmt.Sprintf("PUBACK reason code 0x%02X", r.Code)
+	if text := pubackCodes[r.Code]; text != "" {
 		s += ", " + text
 	}
-	if r.said != "" {
-		s += fmt.Sprintf(": %q", r.said)
+	if r.Said != "" {
+		s += fmt.Sprintf(": %q", r.Said)
 	}
 	return s
-}
-
-// verdict is what it means for the message. Only what is said of its bytes is
-// final: a rule, a quota, or what a broker thinks of a topic can change.
-func (r *refusal) verdict() Verdict {
-	return Verdict{Reason: r.Error(), Final: r.code == 0x95 || r.code == 0x99}
 }

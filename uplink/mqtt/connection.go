@@ -1,4 +1,4 @@
-package uplink
+package mqtt
 
 import (
 	"bufio"
@@ -12,19 +12,19 @@ import (
 	"time"
 )
 
-// connection is one connection to one broker, of either version of MQTT, with
+// Conn is one connection to one broker, of either version of MQTT, with
 // a clean session: used once and thrown away. Only what a broker may send to
 // this client is taken; the first thing that goes wrong is kept as the cause.
 //
 // Goroutines: one reads, one writes, one keeps the pulse. Whoever has taken a
 // permission may hand one packet to the writer, which never waits for that.
-type connection struct {
+type Conn struct {
 	cfg      *Config
 	server   Server
-	dialer   dialer
-	time     timing
+	dialer   Dialer
+	time     Timing
 	v5       bool
-	receiver *receiver // nil: nothing is received
+	receiver *Receiver // nil: nothing is received
 
 	conn    net.Conn // TLS, WebSocket or link
 	link    *link
@@ -33,7 +33,7 @@ type connection struct {
 	long    []byte // the body of an answer of MQTT 5, while it is read
 	topic   []byte // of the message that is being read
 
-	announce  limits
+	announce  Limits
 	noRetain  bool
 	keepAlive time.Duration
 
@@ -65,13 +65,13 @@ type connection struct {
 // outgoing is a packet for the writer.
 type outgoing struct {
 	answer *answer // that it is to get; nil: DISCONNECT
-	packet packet
+	packet Packet
 	asks   byte // 0: a PUBLISH
 	option byte // of a subscription
 	id     uint16
 }
 
-// answer is the fate of a packet that gets one, a [token].
+// answer is the fate of a packet that gets one, a [Token].
 type answer struct {
 	kind byte // of the packet that is owed
 	code byte // what SUBACK says
@@ -82,7 +82,7 @@ type answer struct {
 // Done is closed when the answer came.
 func (t *answer) Done() <-chan struct{} { return t.done }
 
-// Error is a *[refusal] when the broker did not take a message.
+// Error is a *[Refusal] when the broker did not take a message.
 func (t *answer) Error() error { return t.err }
 
 const (
@@ -98,8 +98,10 @@ const (
 	maxAnswer = 64 * 1024
 )
 
-func newConnection(cfg *Config, s Server, d dialer, t timing, r *receiver) *connection {
-	c := &connection{
+// New makes a connection that is not open yet. Without a receiver nothing is
+// received.
+func New(cfg *Config, s Server, d Dialer, t Timing, r *Receiver) *Conn {
+	c := &Conn{
 		cfg: cfg, server: s, dialer: d, time: t, v5: cfg.Protocol == Protocol5, receiver: r, keepAlive: cfg.KeepAlive,
 		slots: make(chan struct{}, permissions), out: make(chan outgoing, permissions+1), // and DISCONNECT
 		waiting: map[uint16]*answer{}, echoes: newEchoes(),
@@ -112,13 +114,13 @@ func newConnection(cfg *Config, s Server, d dialer, t timing, r *receiver) *conn
 }
 
 // use begins to work on a connection that MQTT begins on.
-func (c *connection) use(conn net.Conn, l *link) {
+func (c *Conn) use(conn net.Conn, l *link) {
 	c.conn, c.link, c.allowed, c.born = conn, l, newAllowance(time.Now), time.Now()
 	c.r = bufio.NewReaderSize(conn, 1024)
 	if len(c.cfg.Subscriptions) > 0 {
 		c.allowed.rate = floodWanted
 	}
-	if c.receiver != nil && c.receiver.patient {
+	if c.receiver != nil && c.receiver.Patient {
 		c.allowed = nil
 	}
 	if l != nil {
@@ -126,12 +128,15 @@ func (c *connection) use(conn net.Conn, l *link) {
 	}
 }
 
-func (c *connection) connect(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, c.time.connect)
+// Connect returns when the broker has accepted the connection, or with an
+// error (with its Reason) in bounded time, promptly when ctx ends. Nothing is left
+// behind after an error.
+func (c *Conn) Connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, c.time.Connect)
 	defer cancel()
 	user, password, err := c.cfg.credentials(c.server)
 	if err != nil {
-		return reasonError(ReasonSecret, err)
+		return NewError(ReasonSecret, err)
 	}
 	conn, l, err := c.dialer.dial(ctx, c.server, c.cfg.TLS)
 	if err != nil {
@@ -146,7 +151,7 @@ func (c *connection) connect(ctx context.Context) error {
 		if err == nil {
 			err = dialError(ctx.Err())
 		} else {
-			err = reasonError(ReasonNoConnack, ctx.Err())
+			err = NewError(ReasonNoConnack, ctx.Err())
 		}
 	}
 	if err != nil {
@@ -160,7 +165,7 @@ func (c *connection) connect(ctx context.Context) error {
 }
 
 // accepts is what a broker of MQTT 5 may send.
-func (c *connection) accepts() (receive uint16, largest uint32) {
+func (c *Conn) accepts() (receive uint16, largest uint32) {
 	receive, largest = fewAnswers, maxAnswer
 	for _, s := range c.cfg.Subscriptions {
 		receive = receiveMaximum
@@ -170,7 +175,7 @@ func (c *connection) accepts() (receive uint16, largest uint32) {
 }
 
 // greet sends CONNECT and reads CONNACK.
-func (c *connection) greet(h *hello) error {
+func (c *Conn) greet(h *hello) error {
 	_, err := c.conn.Write(h.connect())
 	c.said.set(c.born)
 	if err != nil {
@@ -178,7 +183,7 @@ func (c *connection) greet(h *hello) error {
 		if e.Reason == ReasonLost {
 			// TLS 1.3 refuses a client certificate after the handshake: the alert
 			// may be here already.
-			_ = c.conn.SetReadDeadline(time.Now().Add(closeTimeout))
+			_ = c.conn.SetReadDeadline(time.Now().Add(CloseTimeout))
 			if _, rerr := c.r.ReadByte(); rerr != nil {
 				e = readError(rerr, false)
 			}
@@ -192,19 +197,21 @@ func (c *connection) greet(h *hello) error {
 	return nil
 }
 
-func (c *connection) limits() limits { return c.announce }
+// Limits are what the broker announced.
+func (c *Conn) Limits() Limits { return c.announce }
 
-func (c *connection) ready() <-chan struct{} { return c.slots }
+// Ready gives one permission for every value received.
+func (c *Conn) Ready() <-chan struct{} { return c.slots }
 
 var errNoPacketID = errors.New("no packet id is free")
 
 // owe makes an answer of one kind, with its packet id.
-func (c *connection) owe(kind byte) (*answer, uint16) {
+func (c *Conn) owe(kind byte) (*answer, uint16) {
 	a := &answer{kind: kind, done: make(chan struct{})}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.waiting) >= math.MaxUint16-1 {
-		c.fail(reasonError(ReasonUnknown, errNoPacketID))
+		c.fail(NewError(ReasonUnknown, errNoPacketID))
 		return a, 0
 	}
 	for {
@@ -217,10 +224,12 @@ func (c *connection) owe(kind byte) (*answer, uint16) {
 	return a, c.last
 }
 
-func (c *connection) publish(m packet) token {
-	m.retained = m.retained && !c.noRetain
+// Publish sends one message. It needs a permission and does not wait for the
+// network. Messages are sent in the order of the calls.
+func (c *Conn) Publish(m Packet) Token {
+	m.Retain = m.Retain && !c.noRetain
 	c.echoes.published(&m)
-	if m.once {
+	if m.Once {
 		a := &answer{done: make(chan struct{})}
 		c.out <- outgoing{answer: a, packet: m}
 		return a
@@ -231,14 +240,14 @@ func (c *connection) publish(m packet) token {
 }
 
 // ask subscribes; it needs a permission, as publish does.
-func (c *connection) ask(filter string, options byte) *answer {
+func (c *Conn) ask(filter string, options byte) *answer {
 	a, id := c.owe(typeSuback)
-	c.out <- outgoing{answer: a, packet: packet{topic: filter}, asks: typeSubscribe, option: options, id: id}
+	c.out <- outgoing{answer: a, packet: Packet{Topic: filter}, asks: typeSubscribe, option: options, id: id}
 	return a
 }
 
 // unsubscribe takes a permission. It is nil when the connection has ended.
-func (c *connection) unsubscribe(filter string) *answer {
+func (c *Conn) unsubscribe(filter string) *answer {
 	select {
 	case <-c.slots:
 	case <-c.lostCh:
@@ -247,7 +256,7 @@ func (c *connection) unsubscribe(filter string) *answer {
 		return nil
 	}
 	a, id := c.owe(typeUnsuback)
-	c.out <- outgoing{answer: a, packet: packet{topic: filter}, asks: typeUnsubscribe, id: id}
+	c.out <- outgoing{answer: a, packet: Packet{Topic: filter}, asks: typeUnsubscribe, id: id}
 	return a
 }
 
@@ -255,7 +264,7 @@ func (c *connection) unsubscribe(filter string) *answer {
 var goodbye = map[bool][]byte{false: {typeDisconnect << 4, 0}, true: {typeDisconnect << 4, 2, 0, 0}}
 
 // writeAll writes what is handed out until close.
-func (c *connection) writeAll() {
+func (c *Conn) writeAll() {
 	defer close(c.written)
 	for {
 		select {
@@ -268,9 +277,9 @@ func (c *connection) writeAll() {
 			}
 			switch o.asks {
 			case typeSubscribe:
-				c.buf = subscribe(c.buf, o.id, o.packet.topic, o.option, c.v5)
+				c.buf = subscribe(c.buf, o.id, o.packet.Topic, o.option, c.v5)
 			case typeUnsubscribe:
-				c.buf = unsubscribe(c.buf, o.id, o.packet.topic, c.v5)
+				c.buf = unsubscribe(c.buf, o.id, o.packet.Topic, c.v5)
 			default:
 				c.buf = o.packet.publish(c.buf, o.id, c.v5)
 			}
@@ -281,7 +290,7 @@ func (c *connection) writeAll() {
 			if err != nil {
 				continue // until close
 			}
-			if o.packet.once {
+			if o.packet.Once {
 				close(o.answer.done)
 			}
 			c.slots <- struct{}{}
@@ -290,7 +299,7 @@ func (c *connection) writeAll() {
 }
 
 // write writes one packet. A failure ends the connection.
-func (c *connection) write(p []byte) error {
+func (c *Conn) write(p []byte) error {
 	c.wmu.Lock()
 	defer c.wmu.Unlock()
 	_, err := c.conn.Write(p)
@@ -302,7 +311,7 @@ func (c *connection) write(p []byte) error {
 	if e.Reason == ReasonLost {
 		// The broker may have said why before it hung up, and have answered:
 		// whoever reads gets there, or to the end, within the time.
-		time.AfterFunc(closeTimeout, func() { c.fail(e) })
+		time.AfterFunc(CloseTimeout, func() { c.fail(e) })
 		return e
 	}
 	c.fail(e)
@@ -311,14 +320,14 @@ func (c *connection) write(p []byte) error {
 
 // fail keeps the first error as the cause. That this end has closed the
 // connection is no cause.
-func (c *connection) fail(e *Error) {
+func (c *Conn) fail(e *Error) {
 	if !errors.Is(e, net.ErrClosed) {
 		c.cause.CompareAndSwap(nil, e)
 	}
 	c.lostOnce.Do(func() { close(c.lostCh) })
 }
 
-func (c *connection) keepPulse() {
+func (c *Conn) keepPulse() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	go func() {
@@ -330,28 +339,33 @@ func (c *connection) keepPulse() {
 		cancel()
 	}()
 	keep := pulse{conn: c, keepAlive: c.keepAlive, taken: c.link.taken, dead: func() {
-		c.fail(reasonError(ReasonKeepAlive, nil))
+		c.fail(NewError(ReasonKeepAlive, nil))
 		c.link.kill()
 	}}
 	keep.run(ctx)
 }
 
-func (c *connection) stalled() bool { return c.link.stalled() }
+// Stalled says that the network answers nothing of what was sent, not even below
+// MQTT. It may be called from any goroutine.
+func (c *Conn) Stalled() bool { return c.link.stalled() }
 
-func (c *connection) lost() <-chan struct{} { return c.lostCh }
+// Lost is closed when the connection has ended by itself. Tokens whose
+// acknowledgement came before are settled by then.
+func (c *Conn) Lost() <-chan struct{} { return c.lostCh }
 
-func (c *connection) err() error {
+// Err is why the connection ended, with its Reason.
+func (c *Conn) Err() error {
 	if e := c.cause.Load(); e != nil {
 		return e
 	}
-	return reasonError(ReasonLost, nil)
+	return NewError(ReasonLost, nil)
 }
 
-// close ends the connection; with DISCONNECT if polite, behind what was handed
-// to the writer.
-func (c *connection) close(polite bool) {
+// Close ends the connection in bounded time; with DISCONNECT if polite, behind what was handed
+// to the writer. Closing again does nothing.
+func (c *Conn) Close(polite bool) {
 	c.goneOnce.Do(func() {
-		t := time.AfterFunc(closeTimeout, c.link.kill)
+		t := time.AfterFunc(CloseTimeout, c.link.kill)
 		defer t.Stop()
 		if polite {
 			c.out <- outgoing{}
@@ -370,7 +384,7 @@ func (c *connection) close(polite bool) {
 }
 
 // settle gives an answer to whoever waits for it, unless it is not owed.
-func (c *connection) settle(kind byte, id uint16, code byte, said string) bool {
+func (c *Conn) settle(kind byte, id uint16, code byte, said string) bool {
 	c.mu.Lock()
 	a := c.waiting[id]
 	if a == nil || a.kind != kind {
@@ -381,12 +395,12 @@ func (c *connection) settle(kind byte, id uint16, code byte, said string) bool {
 	c.mu.Unlock()
 	a.code = code
 	if kind == typePuback && code >= 0x80 {
-		a.err = &refusal{code: code, said: said}
+		a.err = &Refusal{Code: code, Said: said}
 	}
 	close(a.done)
 	return true
 }
 
 func unexpected(first byte, length int) error {
-	return reasonError(ReasonProtocol, fmt.Errorf("unexpected packet: first byte 0x%02x, length %d", first, length))
+	return NewError(ReasonProtocol, fmt.Errorf("unexpected packet: first byte 0x%02x, length %d", first, length))
 }
