@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -85,9 +86,10 @@ func (m *mixed) answer(_ int, q []byte) (s steps) {
 // TestNoMixOfFaultsYieldsAWrongValue reads through whatever chance brings, as
 // the verbs ask and as the daemon asks.
 func TestNoMixOfFaultsYieldsAWrongValue(t *testing.T) {
-	rounds, all, wrong := chaosRuns(200), 0, 0
-	defer func() { t.Logf("%d requests, %d values, %d wrong", 60*rounds, all, wrong) }()
-	for seed := range rounds {
+	requests, all, wrong := 0, 0, 0
+	defer func() { t.Logf("%d requests, %d values, %d wrong", requests, all, wrong) }()
+	for seed := range chaosSeeds(200) {
+		requests += 60
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				master, slave := modbustest.NewWire()
@@ -133,12 +135,19 @@ func TestNoMixOfFaultsYieldsAWrongValue(t *testing.T) {
 	}
 }
 
-// chaosRuns is how many runs a simulation makes: FIELDFERRY_CHAOS, or few.
-func chaosRuns(few uint64) uint64 {
-	if n, err := strconv.ParseUint(os.Getenv("FIELDFERRY_CHAOS"), 10, 32); err == nil {
-		return n
+// chaosSeeds are the seeds of a simulation's runs: FIELDFERRY_CHAOS of them,
+// or few, beginning with FIELDFERRY_CHAOS_FROM.
+func chaosSeeds(few uint64) iter.Seq[uint64] {
+	n, from := few, uint64(0)
+	for name, v := range map[string]*uint64{"FIELDFERRY_CHAOS": &n, "FIELDFERRY_CHAOS_FROM": &from} {
+		if given, err := strconv.ParseUint(os.Getenv(name), 10, 32); err == nil {
+			*v = given
+		}
 	}
-	return few
+	return func(yield func(uint64) bool) {
+		for seed := from; seed < from+n && yield(seed); seed++ {
+		}
+	}
 }
 
 // sparse refuses every third register below 500.
@@ -157,9 +166,10 @@ func sparse(q []byte) []byte {
 //
 //	FIELDFERRY_CHAOS=40000 go test ./bus/modbus/rtu -run 'Chaos|Mix' -v
 func TestNoChaosYieldsAWrongValue(t *testing.T) {
-	values, wrong, rounds := [2]int{}, [2]int{}, chaosRuns(200)
-	for seed := range rounds {
+	values, wrong, requests := [2]int{}, [2]int{}, 0
+	for seed := range chaosSeeds(200) {
 		bad := ""
+		requests += 60
 		synctest.Test(t, func(t *testing.T) {
 			world := modbustest.NewChaos(seed, sparse)
 			world.Faults = []int{0, 2, 6, 12}[seed/2%4]
@@ -195,5 +205,5 @@ func TestNoChaosYieldsAWrongValue(t *testing.T) {
 			t.Errorf("seed %d: WRONG VALUE: %s", seed, bad)
 		}
 	}
-	t.Logf("%d requests; verbs: %d values, %d wrong; daemon: %d values, %d wrong", 60*rounds, values[0], wrong[0], values[1], wrong[1])
+	t.Logf("%d requests; verbs: %d values, %d wrong; daemon: %d values, %d wrong", requests, values[0], wrong[0], values[1], wrong[1])
 }
