@@ -119,7 +119,15 @@ func (t *Transporter) confirmed() bool {
 func (t *Transporter) mayBeCopy(frame, request []byte, now time.Time) bool {
 	// Refusals are rare and all alike, so each is doubted, and is no trial.
 	refusal := isException(frame)
-	if t.confirming || !refusal && t.trials <= 0 && !t.reckons(t.copies) || !t.recent.copyOf(frame, request, now) {
+	if t.confirming {
+		return false
+	}
+	// The first asking of the same may have been answered twice. A value is then
+	// right as well, but the reply to this asking is still to come.
+	if (refusal || t.reckons(t.copies)) && t.recent.again(frame, request, now) {
+		return true
+	}
+	if !refusal && t.trials <= 0 && !t.reckons(t.copies) || !t.recent.copyOf(frame, request, now) {
 		return false
 	}
 	if !refusal {
@@ -260,6 +268,11 @@ func isRead(q []byte) bool {
 // recentAge is how long a reply is remembered, to know a copy of it.
 const recentAge = 2500 * time.Millisecond
 
+// againAge is for how long after the reply to a request the same reply to the
+// same request may be its copy. Registers that are asked for again and again
+// stay the same, so it is short.
+const againAge = 500 * time.Millisecond
+
 // recent are the last replies, each with its request.
 type recent struct {
 	list [64]struct {
@@ -308,6 +321,18 @@ func (r *recent) copyOf(frame, request []byte, now time.Time) bool {
 		e := &r.list[i]
 		if e.n == len(frame) && now.Sub(e.at) < recentAge && bytes.Equal(e.frame[:e.n], frame) &&
 			!bytes.HasPrefix(request, e.asked[:]) {
+			return true
+		}
+	}
+	return false
+}
+
+// again reports whether frame could be the reply to the request before, which
+// was the same, sent twice.
+func (r *recent) again(frame, request []byte, now time.Time) bool {
+	for i := range r.list {
+		e := &r.list[i]
+		if e.n == len(frame) && now.Sub(e.at) < againAge && bytes.Equal(e.frame[:e.n], frame) && bytes.HasPrefix(request, e.asked[:]) {
 			return true
 		}
 	}
