@@ -268,10 +268,10 @@ func isRead(q []byte) bool {
 // recentAge is how long a reply is remembered, to know a copy of it.
 const recentAge = 2500 * time.Millisecond
 
-// againAge is for how long after the reply to a request the same reply to the
-// same request may be its copy. Registers that are asked for again and again
-// stay the same, so it is short.
-const againAge = 500 * time.Millisecond
+// refusedAge is for how long after a refusal the same refusal of the same
+// request may be its copy. For values that is secondReply: registers asked for
+// again and again stay the same, and doubting them is dear.
+const refusedAge = 500 * time.Millisecond
 
 // recent are the last replies, each with its request.
 type recent struct {
@@ -330,9 +330,13 @@ func (r *recent) copyOf(frame, request []byte, now time.Time) bool {
 // again reports whether frame could be the reply to the request before, which
 // was the same, sent twice.
 func (r *recent) again(frame, request []byte, now time.Time) bool {
+	age := secondReply
+	if isException(frame) {
+		age = refusedAge
+	}
 	for i := range r.list {
 		e := &r.list[i]
-		if e.n == len(frame) && now.Sub(e.at) < againAge && bytes.Equal(e.frame[:e.n], frame) && bytes.HasPrefix(request, e.asked[:]) {
+		if e.n == len(frame) && now.Sub(e.at) < age && bytes.Equal(e.frame[:e.n], frame) && bytes.HasPrefix(request, e.asked[:]) {
 			return true
 		}
 	}
