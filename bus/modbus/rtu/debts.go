@@ -177,8 +177,9 @@ func (d *debts) observe(p, request []byte, fresh bool, now time.Time, recent *re
 		if !o.reader.Push(p) {
 			continue
 		}
-		// What equals a reply to another request may be that one's, asked twice.
-		if first := o.reader.First(); d.copies && recent.has(first, now) || recent.copyOf(first, o.request[:], now) {
+		// What equals a reply to another request may be that one's, asked twice,
+		// and what equals the one to the same, just now, a copy of it.
+		if first := o.reader.First(); d.copies && recent.has(first, now) || recent.copyOf(first, o.request[:], now) || recent.again(first, o.request[:], now) {
 			_ = o.reader.Reset(o.request[:])
 			continue
 		}

@@ -72,6 +72,10 @@ func TestNothingElsePaysADebt(t *testing.T) {
 		{"a copy of a value, to the same request", []ask{{5, 1, false}, {10, 1, false}, {10, 1, true}, {20, 1, false}, {30, 1, false}}, func(q []byte) []steps {
 			return []steps{{at(5*ms, right(q), right(q))}, {at(5*ms, right(q)), at(12*ms, right(q))}, {at(30*ms, changed(q))}, {at(25*ms, right(q))}, {at(20*ms, right(q))}}
 		}},
+		// The first copy on a line is of a late reply; the second reply comes later still.
+		{"a copy of a late reply, to a request sent twice", []ask{{10, 1, false}, {10, 1, true}, {20, 1, false}, {30, 1, false}}, func(q []byte) []steps {
+			return []steps{{at(700*ms, right(q)), at(714*ms, right(q))}, {at(550*ms, changed(q))}, {at(280*ms, right(q))}, {at(20*ms, right(q))}}
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			values := 0
