@@ -218,7 +218,7 @@ func (d *debts) olderAlike(i int) bool {
 // its term.
 func (d *debts) settle(request []byte, sent time.Time, matches int, differ bool) {
 	unit, alike := request[0], 0
-	if d.copies && !differ {
+	if !differ { // one may be a copy of the other
 		matches = 1
 	}
 	for _, o := range d.list {

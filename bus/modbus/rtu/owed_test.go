@@ -76,6 +76,10 @@ func TestNothingElsePaysADebt(t *testing.T) {
 		{"a copy of a late reply, to a request sent twice", []ask{{10, 1, false}, {10, 1, true}, {20, 1, false}, {30, 1, false}}, func(q []byte) []steps {
 			return []steps{{at(700*ms, right(q)), at(714*ms, right(q))}, {at(550*ms, changed(q))}, {at(280*ms, right(q))}, {at(20*ms, right(q))}}
 		}},
+		// The same, while the second asking is in progress.
+		{"a copy of a late reply, to the second asking", []ask{{10, 1, false}, {10, 1, true}, {20, 1, false}, {30, 1, false}}, func(q []byte) []steps {
+			return []steps{{at(320*ms, right(q)), at(334*ms, right(q))}, {at(150*ms, changed(q))}, {at(280*ms, right(q))}, {at(20*ms, right(q))}}
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			values := 0
