@@ -107,7 +107,7 @@ var Table = []Condition{
 		Help: "Choose a free port and an address of this machine; check the files of web.tls."},
 	{Code: CertificateExpires, Severity: Warning, Title: "Certificate ends soon",
 		Text: "A certificate in use ends within three weeks, or within a quarter of its life if it lives less than twelve weeks, or has ended: the broker's (subject broker), the gateway's own (uplink.tls.cert) or that of the page (web.tls.cert). Then connections are refused. The detail has when it ends. Cleared when one that lasts longer is in use; while the clock is not trusted nothing is said.",
-		Help: "Renew it. A new client certificate is used as soon as its file is replaced; the broker's is seen at the next connect, that of the page at the next reload."},
+		Help: "Renew it. A new client certificate is used as soon as its file is replaced; one of the page within a minute of that or at a reload; the broker's is seen at the next connect."},
 	{Code: ClockStep, Severity: Info, Momentary: true, Title: "The clock was set",
 		Text: "The detail has from, to, and by how many seconds. Records are in the order of seq, not of ts.",
 		Help: "Nothing, after a start. Again and again: two services set the clock, or it runs badly."},

@@ -109,6 +109,9 @@ func (d *Daemon) candidate(c *change) *change {
 func (d *Daemon) reread() *change {
 	defer d.opts.Sparing()()
 	d.opts.Reload()
+	if d.page.renew != nil {
+		d.page.renew()
+	}
 	cfg, problems := config.Load(d.opts.Path, d.opts.Config())
 	var wrong []string
 	for _, p := range problems {

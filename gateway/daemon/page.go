@@ -121,6 +121,7 @@ type page struct {
 	running atomic.Pointer[running]
 	cfg     web.Config
 	dir     string // buffer.path of its accounts
+	renew   func() // reads the certificate again
 	stop    func()
 }
 
@@ -174,7 +175,7 @@ func (p *page) follow(g *gateway.Gateway, c *config.Config, log *slog.Logger) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); _ = server.Run(ctx) }()
-	p.stop = func() { cancel(); <-ended }
+	p.stop, p.renew = func() { cancel(); <-ended }, server.Renew
 }
 
 // end stops the server.
@@ -182,6 +183,6 @@ func (p *page) end() {
 	if p.stop != nil {
 		p.stop()
 		p.looking.shows(nil)
-		p.stop = nil
+		p.stop, p.renew = nil, nil
 	}
 }

@@ -27,37 +27,6 @@ var (
 	certTo   = time.Date(2099, 12, 31, 0, 0, 0, 0, time.UTC)
 )
 
-// tlsConfig is nil where the server does not speak TLS.
-func (s *Server) tlsConfig() (*tls.Config, error) {
-	if !s.cfg.encrypted() {
-		return nil, nil
-	}
-	var cert tls.Certificate
-	var err error
-	if s.cfg.CertFile != "" {
-		cert, err = s.opts.ReadPair(s.cfg.CertFile, s.cfg.KeyFile)
-	} else {
-		cert, err = ownCertificate(s.opts.Files)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("certificate of the page: %w", err)
-	}
-	s.log.Info("certificate of the page", "sha256", fingerprint(cert.Certificate[0]), "made_here", s.cfg.CertFile == "")
-	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}, nil
-}
-
-// shown is the certificate of a configuration, nil if there is none.
-func shown(c *tls.Config) *x509.Certificate {
-	if c == nil {
-		return nil
-	}
-	cert, err := x509.ParseCertificate(c.Certificates[0].Certificate[0])
-	if err != nil { // it was loaded as a pair, which parses it
-		return nil
-	}
-	return cert
-}
-
 // fingerprint is how browsers show it.
 func fingerprint(der []byte) string {
 	sum := sha256.Sum256(der)

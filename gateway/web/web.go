@@ -166,6 +166,7 @@ type Server struct {
 	hub      *hub
 	scans    scans
 	marks    marks
+	shown    shown
 	handler  http.Handler
 	bound    chan net.Addr // gets the address once; tests and the demonstration wait for it
 }
@@ -192,6 +193,7 @@ func New(cfg Config, opts Options) *Server {
 		opts.Audit = func(Audit) {}
 	}
 	s := &Server{cfg: cfg, opts: opts, log: opts.Log, accounts: &accounts{files: opts.Files}, bound: make(chan net.Addr, 1)}
+	s.shown.again = make(chan struct{}, 1)
 	s.hub = newHub(cfg.MaxClients, opts.View)
 	s.handler = s.routes()
 	return s
@@ -249,9 +251,7 @@ func (s *Server) serve(ctx context.Context) error {
 	if s.opts.Fault != nil {
 		s.opts.Fault(nil)
 	}
-	if s.opts.Shows != nil {
-		s.opts.Shows(shown(tlsConfig))
-	}
+	s.tell()
 	s.greet(listener.Addr())
 	select {
 	case s.bound <- listener.Addr():
@@ -274,6 +274,12 @@ func (s *Server) serve(ctx context.Context) error {
 		}
 	})
 	defer stop()
+	if s.cfg.CertFile != "" {
+		within, cancel := context.WithCancel(ctx)
+		ended := make(chan struct{})
+		go func() { defer close(ended); s.follow(within) }()
+		defer func() { cancel(); <-ended }()
+	}
 	l := limitListener(listener, maxConns+s.cfg.MaxClients)
 	if tlsConfig != nil {
 		err = server.ServeTLS(l, "", "")
