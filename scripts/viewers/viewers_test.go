@@ -203,8 +203,14 @@ func TestManyViewers(t *testing.T) {
 	if perClient < 0.5 { // a snapshot a second
 		t.Errorf("a client gets %.2f events a second", perClient)
 	}
-	if more := after - before; more > 20<<20 {
+	more := after - before
+	if more > 20<<20 {
 		t.Errorf("%d bytes more with %d clients, at most 20 MiB are allowed", more, *clients)
+	}
+	plain := plainMemory(t, *clients)
+	t.Logf("%.1f kB a client, with a plain handler of net/http %.1f kB", float64(more)/float64(*clients)/1e3, float64(plain)/float64(*clients)/1e3)
+	if more >= plain { // what does not depend on their number weighs with a few hundred
+		t.Errorf("%d bytes more, and %d with a plain handler", more, plain)
 	}
 }
 
