@@ -78,9 +78,15 @@ func browser(t *testing.T) context.Context {
 // open opens a tab of a size in px and a colour scheme, logged in or not.
 func open(t *testing.T, b context.Context, s *site, width, height int64, scheme string, in bool) *tab {
 	t.Helper()
+	return openFor(t, b, s, width, height, scheme, in, 90*time.Second)
+}
+
+// openFor opens a tab that may live for some time.
+func openFor(t *testing.T, b context.Context, s *site, width, height int64, scheme string, in bool, life time.Duration) *tab {
+	t.Helper()
 	ctx, cancel := chromedp.NewContext(b)
 	t.Cleanup(cancel)
-	ctx, cancel = context.WithTimeout(ctx, 90*time.Second)
+	ctx, cancel = context.WithTimeout(ctx, life)
 	t.Cleanup(cancel)
 	p := &tab{Context: ctx, t: t, site: s}
 	host := s.host(t)
