@@ -80,6 +80,9 @@ func TestLinks(t *testing.T) {
 // Messages that take longer than the keep alive to send: at 2 kB/s and 30 s a
 // message of 64 KiB does, here the same in small.
 func TestALinkSlowerThanTheKeepAlive(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes 10 s of real time, and a machine that keeps up with it")
+	}
 	t.Parallel()
 	protocols(t, func(t *testing.T, p Protocol) {
 		t.Parallel()

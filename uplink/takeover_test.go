@@ -10,6 +10,9 @@ import (
 // Another device with our client id: each throws the other out. Both find out,
 // and stop doing it at full speed.
 func TestTwoDevicesWithOneClientID(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes real time, and a machine that keeps up with it")
+	}
 	t.Parallel()
 	protocols(t, func(t *testing.T, p Protocol) {
 		m := newMosquitto(t)

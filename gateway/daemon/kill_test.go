@@ -116,6 +116,9 @@ func (s *site) child(mode string, step int) int {
 // Killed at any step, the next start has the old configuration or the new one,
 // whole, with its parts, even if the files of both are gone by then.
 func TestKilledAtEachStep(t *testing.T) {
+	if os.Getenv("FIELDFERRY_QEMU_USER") != "" {
+		t.Skip("the kernel of an emulated program cannot start another one of its kind")
+	}
 	t.Parallel()
 	modes, kills, stride := []string{"apply", "reload"}, 1, 10
 	if n, _ := strconv.Atoi(os.Getenv(killsVariable)); n > 0 {
