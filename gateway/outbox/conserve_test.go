@@ -150,13 +150,13 @@ func (s *schedule) end(crash bool) {
 		if err := os.CopyFS(next, os.DirFS(s.store.Dir)); err != nil {
 			s.t.Fatal(s.seed, err)
 		}
-		s.broker.dead = true // what it still does is of nobody
+		s.broker.die(true) // what it still does is of nobody
 	}
 	s.stop()
 	if err := s.buffer.Close(); err != nil && !crash {
 		s.fatalf("closing the buffer: %v", err)
 	}
-	s.broker.dead = false
+	s.broker.die(false)
 	if !crash {
 		if err := os.Rename(s.store.Dir, next); err != nil {
 			s.t.Fatal(s.seed, err)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"hash/crc32"
 	"strings"
+	"sync"
 	"time"
 
 	"fieldferry/gateway/ledger"
@@ -14,6 +15,7 @@ import (
 // consumer behind it.
 type whim struct {
 	s      *schedule
+	mu     sync.Mutex
 	dead   bool // the gateway is
 	ledger ledger.Ledger
 
@@ -43,6 +45,19 @@ var codes = []byte{0x80, 0x83, 0x87, 0x90, 0x91, 0x95, 0x97, 0x99, 0xEE}
 
 // behave makes it take everything.
 func (w *whim) behave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calm()
+}
+
+// die says that the gateway is dead, or that there is another one.
+func (w *whim) die(dead bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dead = dead
+}
+
+func (w *whim) calm() {
 	if w.max != (uplink.Announced{}) {
 		w.restart()
 	}
@@ -60,7 +75,9 @@ func (w *whim) restart() {
 // change makes it another broker.
 func (w *whim) change() {
 	s := w.s
-	w.behave()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.calm()
 	if s.IntN(5) == 0 {
 		return
 	}
@@ -126,6 +143,8 @@ func (w *whim) reply() (a uplink.Answer) {
 
 // Connect implements [uplink.Imitation].
 func (w *whim) Connect() (uplink.Announced, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.away || w.dead {
 		return uplink.Announced{}, errNoBroker
 	}
@@ -138,6 +157,8 @@ func (w *whim) Connect() (uplink.Announced, error) {
 
 // Publish implements [uplink.Imitation].
 func (w *whim) Publish(topic string, body []byte, retained bool) uplink.Answer {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	if w.dead || w.away {
 		return uplink.Answer{Close: true}
 	}
