@@ -19,7 +19,6 @@ import (
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/config"
-	"fieldferry/gateway/live"
 	"fieldferry/gateway/outbox"
 	"fieldferry/gateway/payload/native"
 	"fieldferry/gateway/source"
@@ -443,10 +442,11 @@ func (p *posing) Run(ctx context.Context, to source.Sink) error {
 	return p.Source.Run(ctx, to)
 }
 
-func (p *posing) Look(l *live.Source) {
-	if p.Source.Look(l); p.lost != nil {
-		l.Lost = *p.lost
+func (p *posing) Lost() uint64 {
+	if p.lost == nil {
+		return 0
 	}
+	return *p.lost
 }
 
 func (p *posing) Fine(code string) bool { return code == p.fine }

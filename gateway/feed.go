@@ -29,20 +29,17 @@ type Source interface {
 	Look(*live.Source)
 }
 
+// loser is a source that can lose frames before it has read them.
+type loser interface{ Lost() uint64 }
+
 // stream is a source and its way into the buffer.
 type stream struct {
 	Source
+	kind string // "can" or "modbus"
 	feed *feed
 }
 
 func (s *stream) run(ctx context.Context) error { return s.Run(ctx, s.feed) }
-
-// lost is how many frames were dropped before they were read.
-func (s *stream) lost() uint64 {
-	var l live.Source
-	s.Look(&l)
-	return l.Lost
-}
 
 // feed is a stream's way into the buffer. It implements [source.Sink].
 type feed struct {

@@ -167,7 +167,7 @@ func (g *Gateway) addCAN(c *config.CAN) error {
 	if err != nil {
 		return err
 	}
-	g.sources = append(g.sources, &stream{s, g.newFeed(c.Name)})
+	g.sources = append(g.sources, &stream{s, "can", g.newFeed(c.Name)})
 	return nil
 }
 
@@ -182,7 +182,7 @@ func (g *Gateway) addModbus(c *modbus.LineConfig) error {
 		s.Note(line.Values)
 		g.look.Lines[c.Name] = line
 	}
-	g.sources = append(g.sources, &stream{s, g.newFeed(c.Name)})
+	g.sources = append(g.sources, &stream{s, "modbus", g.newFeed(c.Name)})
 	return nil
 }
 
@@ -318,9 +318,7 @@ type SourceStats struct {
 func (g *Gateway) Stats() Stats {
 	st := Stats{Buffer: g.buffer.Stats(), Uplink: g.uplink.Stats(), Alarms: g.alarms.Raised(), Counts: g.alarms.Counts()}
 	for _, s := range g.sources {
-		var look live.Source
-		s.Look(&look)
-		st.Sources = append(st.Sources, SourceStats{s.Name(), look.Kind, s.feed.src.Last()})
+		st.Sources = append(st.Sources, SourceStats{s.Name(), s.kind, s.feed.src.Last()})
 	}
 	st.Sources = append(st.Sources, SourceStats{g.self.name, "gateway", g.self.src.Last()})
 	return st

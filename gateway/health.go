@@ -95,7 +95,9 @@ func (g *Gateway) newHealth() *health {
 		}
 	}
 	for _, s := range g.sources {
-		h.losses = append(h.losses, &losses{feed: s.feed, code: alarm.RxOverflow, count: func(*buffer.Stats) uint64 { return s.lost() }})
+		if l, ok := s.Source.(loser); ok {
+			h.losses = append(h.losses, &losses{feed: s.feed, code: alarm.RxOverflow, count: func(*buffer.Stats) uint64 { return l.Lost() }})
+		}
 	}
 	return h
 }

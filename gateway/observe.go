@@ -116,14 +116,14 @@ func (o *observer) picture(g *Gateway, now time.Time) *live.Snapshot {
 		s.Counts = append(s.Counts, live.AlarmCount{Code: c.Code, Raised: c.Active, Times: c.Raised})
 	}
 	for _, src := range g.sources {
-		s.Sources = append(s.Sources, o.source(src.feed, src.Look, now))
+		s.Sources = append(s.Sources, o.source(src.feed, src.kind, src.Look, now))
 	}
-	s.Sources = append(s.Sources, o.source(g.self, func(l *live.Source) { l.Kind = "gateway" }, now))
+	s.Sources = append(s.Sources, o.source(g.self, "gateway", func(*live.Source) {}, now))
 	return s
 }
 
-func (o *observer) source(f *feed, look func(*live.Source), now time.Time) live.Source {
-	s := live.Source{Name: f.name, Records: f.src.Last(), State: live.Receives, Word: "receives", Age: -1}
+func (o *observer) source(f *feed, kind string, look func(*live.Source), now time.Time) live.Source {
+	s := live.Source{Name: f.name, Kind: kind, Records: f.src.Last(), State: live.Receives, Word: "receives", Age: -1}
 	if o.last == nil {
 		o.last = map[string]seen{}
 	}

@@ -115,6 +115,9 @@ func (f *frames) Gap() {
 // Event implements [can.Handler].
 func (f *frames) Event(e bus.Event) { f.to.Event(e) }
 
+// Lost is how many frames were lost before they were read.
+func (s *CAN) Lost() uint64 { return s.bus.Stats().Lost }
+
 // Describe lists the messages of the DBC files.
 func (s *CAN) Describe() Description {
 	st := s.bus.Stats()
@@ -186,7 +189,7 @@ const silent = 10.0
 // Look adds what the bus says of itself.
 func (s *CAN) Look(out *live.Source) {
 	st := s.bus.Stats()
-	out.Kind, out.Where, out.Lost = "can", s.cfg.Bus.Interface, st.Lost
+	out.Where, out.Lost = s.cfg.Bus.Interface, st.Lost
 	out.CAN = &live.CAN{
 		Up: st.Up, Controller: st.State, Bitrate: st.Bitrate, Load: st.Load, FrameRate: st.Rate, Frames: st.Frames,
 		Suppressed: st.Suppressed, Dropped: st.Lost, Malformed: st.Malformed, ErrorCount: st.ErrorFrames,

@@ -114,7 +114,7 @@ func fineModbus(code string, st modbus.Stats, ran time.Duration) bool {
 // Look adds what the line says of itself.
 func (s *Modbus) Look(out *live.Source) {
 	st := s.line.Stats()
-	out.Kind, out.Where = "modbus", s.cfg.Port
+	out.Where = s.cfg.Port
 	out.Modbus = &live.Modbus{
 		PortLost: st.PortLost, Busy: -1, Requests: st.Requests, Timeouts: st.Timeouts, CRC: st.CRCErrors,
 		Stale: st.LateReplies, Stray: st.StrayBytes, Overruns: st.Overruns, Units: []live.Unit{}, InUse: s.line.Busy().Seconds(),
