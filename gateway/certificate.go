@@ -25,26 +25,38 @@ const (
 // Whoever renews by a machine does so earlier.
 const expiresSoon = 21 * 24 * time.Hour
 
+var certificateSubjects = []string{brokerCertificate, ownCertificate, webCertificate}
+
 // certificates are those in use, by the subject of their alarm.
 type certificates struct {
 	mu    sync.Mutex
-	inUse map[string]*x509.Certificate
+	inUse map[string]shownCertificate
+}
+
+// shownCertificate is one with its description, which is worked out once.
+type shownCertificate struct {
+	*x509.Certificate
+	picture *live.Certificate
 }
 
 func (c *certificates) put(subject string, cert *x509.Certificate) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.inUse == nil {
-		c.inUse = map[string]*x509.Certificate{}
+		c.inUse = map[string]shownCertificate{}
 	}
-	c.inUse[subject] = cert
+	if cert == nil {
+		delete(c.inUse, subject)
+		return
+	}
+	c.inUse[subject] = shownCertificate{cert, live.NewCertificate(cert)}
 }
 
 // get returns nil where none is known.
 func (c *certificates) get(subject string) *x509.Certificate {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.inUse[subject]
+	return c.inUse[subject].Certificate
 }
 
 // seeTLS is a TLS configuration that remembers which certificates were shown. It
@@ -66,19 +78,13 @@ func (g *Gateway) seeTLS(load func() (*tls.Config, error)) func() (*tls.Config, 
 	}
 }
 
-// leaf is the certificate that a configuration shows, nil if it shows none.
+// leaf is the certificate that a configuration shows, nil if it shows none. A pair
+// that was loaded has it parsed.
 func leaf(c *tls.Config) *x509.Certificate {
 	if len(c.Certificates) == 0 {
 		return nil
 	}
-	if own := c.Certificates[0]; own.Leaf != nil {
-		return own.Leaf
-	}
-	cert, err := x509.ParseCertificate(c.Certificates[0].Certificate[0])
-	if err != nil { // then the broker will say so
-		return nil
-	}
-	return cert
+	return c.Certificates[0].Leaf
 }
 
 // WebCertificate says which certificate the page shows. It may be called from any
@@ -87,8 +93,10 @@ func (g *Gateway) WebCertificate(cert *x509.Certificate) { g.certs.put(webCertif
 
 // picture describes a certificate for those who look.
 func (c *certificates) picture(subject string, now time.Time) *live.Certificate {
-	if cert := c.get(subject); cert != nil {
-		return live.NewCertificate(cert, now)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cert, ok := c.inUse[subject]; ok {
+		return cert.picture.At(now)
 	}
 	return nil
 }
@@ -101,7 +109,7 @@ func soon(c *x509.Certificate, now time.Time) bool {
 // lookAtCertificates raises and clears the alarm about their end. It is not
 // called while the clock is not trusted: then nothing is known of it.
 func (g *Gateway) lookAtCertificates(now time.Time) {
-	for _, subject := range []string{brokerCertificate, ownCertificate, webCertificate} {
+	for _, subject := range certificateSubjects {
 		e := bus.Event{Time: now, Code: alarm.CertificateExpires, Subject: subject, State: bus.Cleared}
 		cert := g.certs.get(subject)
 		if cert == nil && subject == brokerCertificate {
@@ -119,7 +127,7 @@ func (g *Gateway) lookAtCertificates(now time.Time) {
 // aboutCertificate reports whether a subject of the gateway's own alarms is a
 // certificate.
 func aboutCertificate(subject string) bool {
-	return slices.Contains([]string{brokerCertificate, ownCertificate, webCertificate}, subject)
+	return slices.Contains(certificateSubjects, subject)
 }
 
 // messages describes what was sent.

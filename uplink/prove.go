@@ -157,9 +157,9 @@ func (s *session) judgeCutProofs(e *Error) {
 	x, now := &s.u.proofs, s.u.now()
 	for topic, p := range s.proving {
 		switch {
-		case !succeeded(p.Asked):
+		case !mqtt.Succeeded(p.Asked):
 			x.next[topic] = now.Add(s.u.time.prove)
-		case p.message != nil && succeeded(p.message):
+		case p.message != nil && mqtt.Succeeded(p.message):
 			s.answered = true
 			// mosquitto 2.0.11 often hangs up on who sent what it denies.
 			if x.cut[topic]++; x.cut[topic] >= enoughCuts || len(x.cut) > maxTopics {
@@ -179,6 +179,3 @@ var (
 	errProofMany = errors.New("there are more topics than are looked at")
 	errProofEnds = errors.New("connections end with the subscription that would show it")
 )
-
-// succeeded says whether a token was settled without an error.
-func succeeded(t mqtt.Token) bool { return isClosed(t.Done()) && t.Error() == nil }

@@ -60,15 +60,6 @@ func defaultTiming() timing {
 	}
 }
 
-func isClosed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
-}
-
 // verdict is what a refusal means for the message. Only what is said of its bytes
 // is final: a rule, a quota, or what a broker thinks of a topic can change.
 func verdict(r *mqtt.Refusal) Verdict {

@@ -47,7 +47,7 @@ func Subscribe(ctx context.Context, cfg SubscribeConfig, handle func(topic strin
 		cfg.MaxMessage = DefaultMaxMessage
 	}
 	var one sync.Mutex // messages are handled beside the reader, which skips
-	take, toLarge := handle, cfg.TooLarge
+	take, tooLarge := handle, cfg.TooLarge
 	handle = func(topic string, payload []byte, retained bool) {
 		one.Lock()
 		defer one.Unlock()
@@ -56,8 +56,8 @@ func Subscribe(ctx context.Context, cfg SubscribeConfig, handle func(topic strin
 	cfg.TooLarge = func(topic string, size int) {
 		one.Lock()
 		defer one.Unlock()
-		if toLarge != nil {
-			toLarge(topic, size)
+		if tooLarge != nil {
+			tooLarge(topic, size)
 		}
 	}
 	report := func(err error) {

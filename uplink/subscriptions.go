@@ -96,7 +96,7 @@ func (s *session) judgeSubscriptions(e *Error) {
 		return
 	}
 	for _, t := range s.asked {
-		if succeeded(t) {
+		if mqtt.Succeeded(t) {
 			return
 		}
 	}

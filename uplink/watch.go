@@ -141,7 +141,7 @@ func (s *session) lose(t mqtt.Token) {
 	case <-s.pub.Lost():
 		err = s.pub.Err()
 	case <-wait.C:
-		err = mqtt.NewError(ReasonUnknown, t.Error()) // there is a mqtt.Token, or lost was closed
+		err = mqtt.NewError(ReasonUnknown, t.Error()) // there is a token, or lost was closed
 	case <-s.quit:
 		err = context.Canceled
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"iter"
 	"os"
 	"strconv"
 	"strings"
@@ -18,21 +17,6 @@ import (
 	"fieldferry/bus/modbus/modbustest"
 	"fieldferry/bus/modbus/rtu"
 )
-
-// chaosSeeds are the seeds of a simulation's runs: FIELDFERRY_CHAOS of them,
-// or few, beginning with FIELDFERRY_CHAOS_FROM.
-func chaosSeeds(few uint64) iter.Seq[uint64] {
-	n, from := few, uint64(0)
-	for name, v := range map[string]*uint64{"FIELDFERRY_CHAOS": &n, "FIELDFERRY_CHAOS_FROM": &from} {
-		if given, err := strconv.ParseUint(os.Getenv(name), 10, 32); err == nil {
-			*v = given
-		}
-	}
-	return func(yield func(uint64) bool) {
-		for seed := from; seed < from+n && yield(seed); seed++ {
-		}
-	}
-}
 
 // sparse are the registers that the units of a simulation have: single ones
 // and a pair, with unused ones between them. Each holds its address and unit.
@@ -148,7 +132,7 @@ func (r tracer) Write(p []byte) (int, error) {
 //	FIELDFERRY_CHAOS=20000 go test ./bus/modbus -run Chaos -v
 func TestNoChaosYieldsAWrongValue(t *testing.T) {
 	values, wrong, requests, bad := 0, 0, uint64(0), 0
-	for seed := range chaosSeeds(100) {
+	for seed := range modbustest.ChaosSeeds(100) {
 		var w *law
 		synctest.Test(t, func(t *testing.T) {
 			n := uint64(0)

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"strings"
 
 	"fieldferry/bus/can"
@@ -80,7 +78,7 @@ func (a *app) decode(ctx context.Context, o decodeOptions, log string) error {
 			log, m.Name, dbc.PGN(m.ID))
 	}
 	err = d.Decode(in, a.stdout)
-	malformed.report(a.stderr, log)
+	malformed.report(a.warn, log)
 	if n := d.Stats().Untimed; n > 0 {
 		a.warn("%s: the times of the log are missing, all the same or go back: J1939 messages (%d) were joined by the order of their packets alone", log, n)
 	}
@@ -149,11 +147,11 @@ func (m *malformedLines) note(e *can.LineError) {
 	}
 }
 
-func (m *malformedLines) report(w io.Writer, log string) {
+func (m *malformedLines) report(warn func(format string, args ...any), log string) {
 	for _, e := range m.first {
-		fmt.Fprintf(w, "%s: %s\n", printable(log), printable(e))
+		warn("%s: %s", log, e)
 	}
 	if rest := m.n - len(m.first); rest > 0 {
-		fmt.Fprintf(w, "%s: %d more lines hold no frame\n", printable(log), rest)
+		warn("%s: %d more lines hold no frame", log, rest)
 	}
 }

@@ -124,11 +124,7 @@ func TestTLSFiles(t *testing.T) {
 		"min_version: \"1.4\"":                    `4:22: uplink.tls.min_version: "1.4" is not known; write 1.2`,
 		"cert: old.pem, key: old.key, alpn: mqtt": `4:15: uplink.tls.cert: warning: the certificate of "old" expired`,
 	} {
-		opts := surroundings()
-		opts.Now = p.now
-		text := "can: [{interface: can0}]\nuplink:\n  servers: [mqtts://h]\n  tls: {" + tls + "}\n"
-		cfg, problems := Parse(filepath.Join(p.dir, "f.yaml"), []byte(text), opts)
-		got := strings.TrimPrefix(strings.ReplaceAll(lines(problems), p.dir, "DIR"), "DIR/f.yaml:")
+		cfg, got := p.parse("can: [{interface: can0}]\nuplink:\n  servers: [mqtts://h]\n  tls: {" + tls + "}\n")
 		if want == "" && got != "" || !strings.HasPrefix(got, want) {
 			t.Errorf("%s\ngot  %s\nwant %s", tls, got, want)
 		}
@@ -152,14 +148,18 @@ func TestTLSFiles(t *testing.T) {
 	}
 }
 
+// parse reads a configuration that names files of p, and words what is wrong.
+func (p *pki) parse(text string) (cfg *Config, wrong string) {
+	opts := surroundings()
+	opts.Now = p.now
+	cfg, problems := Parse(filepath.Join(p.dir, "f.yaml"), []byte(text), opts)
+	return cfg, strings.TrimPrefix(strings.ReplaceAll(lines(problems), p.dir, "DIR"), "DIR/f.yaml:")
+}
+
 // pageReadsThemToo: what is good or bad for the uplink is so for the page.
 func pageReadsThemToo(t *testing.T, p pki, tls, want string) {
 	t.Helper()
-	opts := surroundings()
-	opts.Now = p.now
-	text := "can: [{interface: can0}]\nuplink: {servers: [mqtts://h]}\nweb:\n  tls: {" + tls + "}\n"
-	cfg, problems := Parse(filepath.Join(p.dir, "f.yaml"), []byte(text), opts)
-	got := strings.TrimPrefix(strings.ReplaceAll(lines(problems), p.dir, "DIR"), "DIR/f.yaml:")
+	cfg, got := p.parse("can: [{interface: can0}]\nuplink: {servers: [mqtts://h]}\nweb:\n  tls: {" + tls + "}\n")
 	if want == "" && got != "" || !strings.HasPrefix(got, want) {
 		t.Errorf("%s of the page\ngot  %s\nwant %s", tls, got, want)
 	}

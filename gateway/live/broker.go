@@ -23,11 +23,11 @@ type Certificate struct {
 // maxNames bounds the names of a certificate, which the far end chooses.
 const maxNames = 20
 
-// NewCertificate describes a certificate at the time now.
-func NewCertificate(c *x509.Certificate, now time.Time) *Certificate {
+// NewCertificate describes a certificate, but for the time that is left.
+func NewCertificate(c *x509.Certificate) *Certificate {
 	sum := sha256.Sum256(c.Raw)
 	out := &Certificate{Subject: short(c.Subject.String()), Issuer: short(c.Issuer.String()), Names: []string{}, From: c.NotBefore.UTC(), To: c.NotAfter.UTC(),
-		Left: c.NotAfter.Sub(now).Seconds(), SHA256: strings.ToUpper(hex.EncodeToString(sum[:]))}
+		SHA256: strings.ToUpper(hex.EncodeToString(sum[:]))}
 	for _, n := range c.DNSNames[:min(len(c.DNSNames), maxNames)] {
 		out.Names = append(out.Names, short(n))
 	}
@@ -35,6 +35,13 @@ func NewCertificate(c *x509.Certificate, now time.Time) *Certificate {
 		out.Names = append(out.Names, ip.String())
 	}
 	return out
+}
+
+// At is the description at the time now.
+func (c *Certificate) At(now time.Time) *Certificate {
+	out := *c
+	out.Left = c.To.Sub(now).Seconds()
+	return &out
 }
 
 // short bounds a text that the far end chooses.

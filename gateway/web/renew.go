@@ -105,7 +105,7 @@ func (s *Server) tell() {
 	}
 	var cert *x509.Certificate
 	if now := s.shown.now.Load(); now != nil {
-		cert, _ = x509.ParseCertificate(now.Certificate[0]) // it was loaded as a pair, which parses it
+		cert = now.Leaf
 	}
 	s.opts.Shows(cert)
 }

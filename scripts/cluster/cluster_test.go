@@ -33,18 +33,24 @@ const (
 	patience = time.Minute
 )
 
-// Two of three nodes are killed, one after the other, each time the one that
-// the gateway is connected to: every record it had an acknowledgement for, and
-// every one after, comes to a subscriber.
-func TestNodesDieUnderLoad(t *testing.T) {
+// three starts a cluster of three nodes, and looks at what comes.
+func three(t *testing.T) (*cluster, *witness) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
+	t.Cleanup(cancel)
 	c, err := start(ctx, t.TempDir(), 3, "2m")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.close)
-	w := subscribe(t, c)
+	return c, subscribe(t, c)
+}
+
+// Two of three nodes are killed, one after the other, each time the one that
+// the gateway is connected to: every record it had an acknowledgement for, and
+// every one after, comes to a subscriber.
+func TestNodesDieUnderLoad(t *testing.T) {
+	c, w := three(t)
 	d := startDaemon(t, c.urls())
 	w.until(t, "data before the first kill", func() bool { return w.last() > 2*rate })
 
@@ -59,7 +65,7 @@ func TestNodesDieUnderLoad(t *testing.T) {
 		if err := n.start(); err != nil {
 			t.Fatal(err)
 		}
-		if err := n.ready(ctx); err != nil {
+		if err := n.ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}

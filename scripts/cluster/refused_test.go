@@ -1,24 +1,15 @@
 package main
 
 import (
-	"context"
 	"strings"
 	"testing"
-	"time"
 )
 
 // NATS closes the connection of a publisher whose topic has a space in it. Only
 // the source with that name waits: all others are delivered, and the gateway
 // says which topic it is.
 func TestATopicThatNATSRefusesStopsOnlyItself(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	c, err := start(ctx, t.TempDir(), 3, "2m")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.close)
-	w := subscribe(t, c)
+	c, w := three(t)
 	d := startDaemonWith(t, c.urls(), `  - {interface: "sim:ramp?rate=10", name: "left engine"}
 `)
 	w.until(t, "data of the allowed source", func() bool { return w.last() > rate })

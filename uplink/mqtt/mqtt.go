@@ -102,6 +102,9 @@ type Token interface {
 	Error() error
 }
 
+// Succeeded reports whether a packet was settled without an error.
+func Succeeded(t Token) bool { return isClosed(t.Done()) && t.Error() == nil }
+
 // Proof is a question whether a message gets through.
 type Proof struct {
 	Asked Token      // the subscription

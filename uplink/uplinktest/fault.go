@@ -235,9 +235,14 @@ func (b *FaultBroker) Answers() []Answer {
 
 // WaitAnswers waits until n PUBACKs came.
 func (b *FaultBroker) WaitAnswers(ctx context.Context, n int) error {
+	return b.until(ctx, func() bool { return len(b.answers) >= n })
+}
+
+// until waits until cond, which is asked under the lock after every change, holds.
+func (b *FaultBroker) until(ctx context.Context, cond func() bool) error {
 	for {
 		b.mu.Lock()
-		ok, changed := len(b.answers) >= n, b.changed
+		ok, changed := cond(), b.changed
 		b.mu.Unlock()
 		if ok {
 			return nil
@@ -296,19 +301,7 @@ func (b *FaultBroker) Violations() []string {
 // Wait waits until cond holds, which is asked again after every change. The
 // broker's methods must not be called in cond.
 func (b *FaultBroker) Wait(ctx context.Context, cond func(received []Received, connects, open int) bool) error {
-	for {
-		b.mu.Lock()
-		ok, changed := cond(b.received, len(b.connects), b.open), b.changed
-		b.mu.Unlock()
-		if ok {
-			return nil
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	return b.until(ctx, func() bool { return cond(b.received, len(b.connects), b.open) })
 }
 
 // Release sends the PUBACKs held back by AckLate on connections still open.

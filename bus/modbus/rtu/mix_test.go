@@ -5,10 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"iter"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,7 +85,7 @@ func (m *mixed) answer(_ int, q []byte) (s steps) {
 func TestNoMixOfFaultsYieldsAWrongValue(t *testing.T) {
 	requests, all, wrong := 0, 0, 0
 	defer func() { t.Logf("%d requests, %d values, %d wrong", requests, all, wrong) }()
-	for seed := range chaosSeeds(200) {
+	for seed := range modbustest.ChaosSeeds(200) {
 		requests += 60
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -135,21 +132,6 @@ func TestNoMixOfFaultsYieldsAWrongValue(t *testing.T) {
 	}
 }
 
-// chaosSeeds are the seeds of a simulation's runs: FIELDFERRY_CHAOS of them,
-// or few, beginning with FIELDFERRY_CHAOS_FROM.
-func chaosSeeds(few uint64) iter.Seq[uint64] {
-	n, from := few, uint64(0)
-	for name, v := range map[string]*uint64{"FIELDFERRY_CHAOS": &n, "FIELDFERRY_CHAOS_FROM": &from} {
-		if given, err := strconv.ParseUint(os.Getenv(name), 10, 32); err == nil {
-			*v = given
-		}
-	}
-	return func(yield func(uint64) bool) {
-		for seed := from; seed < from+n && yield(seed); seed++ {
-		}
-	}
-}
-
 // sparse refuses every third register below 500.
 func sparse(q []byte) []byte {
 	first, n := binary.BigEndian.Uint16(q[2:]), binary.BigEndian.Uint16(q[4:])
@@ -167,7 +149,7 @@ func sparse(q []byte) []byte {
 //	FIELDFERRY_CHAOS=40000 go test ./bus/modbus/rtu -run 'Chaos|Mix' -v
 func TestNoChaosYieldsAWrongValue(t *testing.T) {
 	values, wrong, requests := [2]int{}, [2]int{}, 0
-	for seed := range chaosSeeds(200) {
+	for seed := range modbustest.ChaosSeeds(200) {
 		bad := ""
 		requests += 60
 		synctest.Test(t, func(t *testing.T) {
