@@ -132,7 +132,7 @@ func (r tracer) Write(p []byte) (int, error) {
 //	FIELDFERRY_CHAOS=20000 go test ./bus/modbus -run Chaos -v
 func TestNoChaosYieldsAWrongValue(t *testing.T) {
 	values, wrong, requests, bad := 0, 0, uint64(0), 0
-	for seed := range modbustest.ChaosSeeds(100) {
+	for seed := range modbustest.ChaosSeeds(100, os.Getenv) {
 		var w *law
 		synctest.Test(t, func(t *testing.T) {
 			n := uint64(0)

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -85,7 +86,7 @@ func (m *mixed) answer(_ int, q []byte) (s steps) {
 func TestNoMixOfFaultsYieldsAWrongValue(t *testing.T) {
 	requests, all, wrong := 0, 0, 0
 	defer func() { t.Logf("%d requests, %d values, %d wrong", requests, all, wrong) }()
-	for seed := range modbustest.ChaosSeeds(200) {
+	for seed := range modbustest.ChaosSeeds(200, os.Getenv) {
 		requests += 60
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -149,7 +150,7 @@ func sparse(q []byte) []byte {
 //	FIELDFERRY_CHAOS=40000 go test ./bus/modbus/rtu -run 'Chaos|Mix' -v
 func TestNoChaosYieldsAWrongValue(t *testing.T) {
 	values, wrong, requests := [2]int{}, [2]int{}, 0
-	for seed := range modbustest.ChaosSeeds(200) {
+	for seed := range modbustest.ChaosSeeds(200, os.Getenv) {
 		bad := ""
 		requests += 60
 		synctest.Test(t, func(t *testing.T) {
