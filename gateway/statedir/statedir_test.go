@@ -80,3 +80,33 @@ func TestTraps(t *testing.T) {
 		t.Errorf("the file outside has %q, %v", b, err)
 	}
 }
+
+func TestAppend(t *testing.T) {
+	d := In(t.TempDir())
+	if err := d.Append("a", 0, nil); err == nil {
+		t.Error("there is nothing to append to")
+	}
+	if err := d.Write("a", []byte("one")); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		size       int64
+		data, want string
+	}{{3, " two", "one two"}, {3, " 2", "one 2"}, {0, "", ""}} {
+		if err := d.Append("a", step.size, []byte(step.data)); err != nil {
+			t.Fatal(err)
+		}
+		if b, _ := d.Read("a"); string(b) != step.want {
+			t.Errorf("%q, want %q", b, step.want)
+		}
+	}
+	if err := d.Append("a", 1, []byte("x")); err == nil {
+		t.Error("the file is shorter, and nobody is told")
+	}
+	if err := os.Symlink("a", filepath.Join(d.Path(), "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Append("link", 0, []byte("x")); err == nil {
+		t.Error("a link is written to")
+	}
+}

@@ -1,0 +1,202 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"math/big"
+	"time"
+)
+
+const (
+	lookTime  = 10 * time.Second // for a value that is read before or after
+	writeTime = 30 * time.Second // for a write with its reading back
+)
+
+// execute carries out one request.
+func (e *Engine) execute(ctx context.Context, h *held) {
+	p := e.points[h.Point]
+	if no := e.late(h, p); no != nil {
+		e.finish(h, e.reply(h, Rejected, no.Code, no.Error()))
+		return
+	}
+	old, failed := e.before(ctx, h, p)
+	if failed != nil {
+		failed.Old = old
+		e.finish(h, *failed)
+		return
+	}
+	if no := e.late(h, p); no != nil { // reading may have taken long
+		e.finish(h, e.reply(h, Rejected, no.Code, no.Error()))
+		return
+	}
+	e.mu.Lock()
+	former := e.journal.armed[p.Name]
+	err := e.note(&line{Op: opExecuting, key: h.key, Armed: e.arms(p, h)})
+	e.mu.Unlock()
+	if err != nil { // nothing was touched, and nobody may think it was
+		e.finish(h, e.reply(h, Rejected, Storage, "the journal cannot be written: "+err.Error()))
+		e.changed()
+		return
+	}
+	writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
+	defer cancel()
+	out := p.Target.Write(writing, string(h.Value), time.Now().Add(h.Deadline-e.now()))
+	r := e.became(h, &out)
+	r.Old = old
+	e.rearm(p, h, &out, former)
+	e.finish(h, r)
+	if r.State == Done {
+		e.calm(p)
+	}
+}
+
+// late says why a request is not begun any more.
+func (e *Engine) late(h *held, p *point) *Refusal {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := e.now()
+	if now >= h.Deadline {
+		return refuse(Expired, "its time was over before the bus was free")
+	}
+	return e.able(Actor{h.Who, h.By}, p, now)
+}
+
+// before reads the present value if the request or the point depends on it. A
+// reply says that it may not be written.
+func (e *Engine) before(ctx context.Context, h *held, p *point) (json.RawMessage, *Reply) {
+	if len(h.Expect) == 0 && p.MaxChange == "" {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lookTime)
+	defer cancel()
+	text, err := p.Target.Read(ctx)
+	old := json.RawMessage(text)
+	var r Reply
+	switch {
+	case err != nil:
+		no := asRefusal(err, NoReply)
+		r = e.reply(h, stateOf(no.Code), no.Code, "the present value cannot be read, so nothing was written: "+no.Error())
+		r.Exception = no.Exception
+		return nil, &r
+	case len(h.Expect) > 0 && !equal(string(h.Expect), text):
+		r = e.reply(h, Rejected, Conflict, "the value is not what expect says")
+	case p.MaxChange != "" && change(text, string(h.Value), p.MaxChange):
+		r = e.reply(h, Rejected, Range, "it is further from the present value than max_change, "+p.MaxChange)
+	default:
+		return old, nil
+	}
+	return old, &r
+}
+
+// stateOf is the state that goes with the code of an error before anything was
+// written.
+func stateOf(c Code) State {
+	switch c {
+	case Offline, NoReply, Exception, BusOff:
+		return Failed
+	}
+	return Rejected
+}
+
+// became says what became of a write.
+func (e *Engine) became(h *held, out *Outcome) Reply {
+	var r Reply
+	switch {
+	case out.Err != nil:
+		no := asRefusal(out.Err, NoReply)
+		state := stateOf(no.Code)
+		if out.Sent {
+			state = Failed
+		}
+		r = e.reply(h, state, no.Code, no.Error())
+		r.Exception = no.Exception
+	case out.Read == "":
+		r = e.reply(h, Done, Unverified, "")
+	case !out.Verified:
+		r = e.reply(h, Failed, Mismatch, "the device took the value, and holds another one")
+	default:
+		r = e.reply(h, Done, OK, "")
+	}
+	if out.Read != "" {
+		r.Read = json.RawMessage(out.Read)
+	}
+	return r
+}
+
+// lookUntil reads a point as often as needed until it answers or ctx ends: after
+// a start the bus may not be there yet.
+func (e *Engine) lookUntil(ctx context.Context, p *point) json.RawMessage {
+	for {
+		text, err := p.Target.Read(ctx)
+		if err == nil {
+			return json.RawMessage(text)
+		}
+		if errors.Is(err, ErrNoRead) {
+			return nil
+		}
+		pause := time.NewTimer(time.Second)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return nil
+		case <-pause.C:
+		}
+	}
+}
+
+// equal compares two JSON values: numbers by what they are, all else by their
+// text.
+func equal(a, b string) bool {
+	x, y := number(a), number(b)
+	if x != nil && y != nil {
+		return x.Cmp(y) == 0
+	}
+	return a == b
+}
+
+// change reports whether two numbers differ by more than most.
+func change(from, to, most string) bool {
+	a, b, limit := number(from), number(to), number(most)
+	if a == nil || b == nil || limit == nil {
+		return true
+	}
+	d := new(big.Rat).Sub(b, a)
+	return d.Abs(d).Cmp(limit) > 0
+}
+
+// number is a JSON number, or one in a JSON text, as it is; nil: it is none, or
+// longer than any value of a bus. Only texts that are short in their exponents
+// are taken: a number of ten characters can have a billion digits.
+func number(text string) *big.Rat {
+	if n := len(text); n >= 2 && text[0] == '"' && text[n-1] == '"' {
+		text = text[1 : n-1]
+	}
+	if len(text) == 0 || len(text) > 400 || exponent(text) > 3 {
+		return nil
+	}
+	for _, c := range text {
+		if (c < '0' || c > '9') && c != '-' && c != '+' && c != '.' && c != 'e' && c != 'E' {
+			return nil
+		}
+	}
+	r, ok := new(big.Rat).SetString(text)
+	if !ok {
+		return nil
+	}
+	return r
+}
+
+// exponent is how many characters the exponent has, without its sign.
+func exponent(text string) int {
+	for i, c := range text {
+		if c == 'e' || c == 'E' {
+			n := len(text) - i - 1
+			if n > 0 && (text[i+1] == '-' || text[i+1] == '+') {
+				n--
+			}
+			return n
+		}
+	}
+	return 0
+}

@@ -1,0 +1,45 @@
+package statedir
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// Append writes data behind the first size bytes of a file that Write has made,
+// and throws away what else was there. It is on disk when Append has returned.
+func (d Dir) Append(name string, size int64, data []byte) error {
+	root, err := os.OpenRoot(d.path)
+	if err != nil {
+		return err
+	}
+	defer root.Close()
+	named, err := root.Lstat(name)
+	if err != nil {
+		return err
+	}
+	f, err := root.OpenFile(name, os.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case !info.Mode().IsRegular(), !os.SameFile(named, info):
+		err = fmt.Errorf("%s is not a regular file; remove it", filepath.Join(d.path, name))
+	case info.Size() < size:
+		err = fmt.Errorf("%s has become shorter than it was written", filepath.Join(d.path, name))
+	case info.Size() > size:
+		err = f.Truncate(size)
+	}
+	if err == nil {
+		_, err = f.WriteAt(data, size)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
