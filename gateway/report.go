@@ -12,6 +12,7 @@ import (
 	"fieldferry/gateway/live"
 	"fieldferry/gateway/outbox"
 	"fieldferry/gateway/payload/native"
+	"fieldferry/gateway/topic"
 	"fieldferry/uplink"
 )
 
@@ -176,6 +177,20 @@ func (g *Gateway) uplinkConfig() uplink.Config {
 // gateway; nil: it does. See [uplink.Probe].
 func ProbeBrokers(ctx context.Context, u *config.Uplink) ([]error, error) {
 	return uplink.Probe(ctx, connection(u))
+}
+
+// Subscription is how the messages of a gateway with this configuration are
+// watched: at its servers, with its credentials.
+func Subscription(cfg *config.Config) (uplink.SubscribeConfig, error) {
+	u := &cfg.Uplink
+	template, err := topic.Parse(u.Topic)
+	if err != nil {
+		return uplink.SubscribeConfig{}, err
+	}
+	return uplink.SubscribeConfig{
+		Server: u.Servers[0], Others: u.Servers[1:], Protocol: protocols[u.Protocol], Topic: template.Root(cfg.Gateway.ID) + "/#",
+		Username: u.Username, Password: u.ReadPassword, TLS: u.TLSConfig, Headers: u.ReadHeaders, Proxy: u.ProxyTo,
+	}, nil
 }
 
 // connection is the configuration of the uplink without what the gateway says

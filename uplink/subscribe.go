@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -15,16 +17,21 @@ import (
 // SubscribeConfig says what to listen to, and where.
 type SubscribeConfig struct {
 	Server   string                      // URL, see [ParseServer]
+	Others   []string                    // URLs of servers that are tried after it, in turn
+	Protocol Protocol                    // 0: MQTT 3.1.1
 	Topic    string                      // topic filter; + and # as in MQTT 3.1.1, 4.7
 	Username string                      // empty: that of the server's URL, if any
 	Password func() (string, error)      // asked at every connect; nil: none
 	TLS      func() (*tls.Config, error) // asked at every connect; nil: system roots
+	// Headers and Proxy are as in [Config].
+	Headers func() (http.Header, error)
+	Proxy   func(Server) (*url.URL, error)
 
 	MaxMessage int                          // the longest payload that is handed over; 0: [DefaultMaxMessage]
 	TooLarge   func(topic string, size int) // told of each that is longer, and skipped; never beside handle; may be nil
 
-	Connected    func()      // called after every subscription the broker accepted; may be nil
-	Disconnected func(error) // called after every failed attempt and every loss; may be nil
+	Connected    func(Server) // called after every subscription the broker accepted; may be nil
+	Disconnected func(error)  // called after every failed attempt and every loss; may be nil
 }
 
 // subscribePause is the mean pause between two attempts to connect.
@@ -36,7 +43,7 @@ const subscribePause = time.Second
 // of handle come from one goroutine at a time; payload is handle's to keep.
 // An error means that the configuration can never work.
 func Subscribe(ctx context.Context, cfg SubscribeConfig, handle func(topic string, payload []byte, retained bool)) error {
-	server, err := ParseServer(cfg.Server)
+	servers, err := cfg.servers()
 	if err != nil {
 		return err
 	}
@@ -65,8 +72,8 @@ func Subscribe(ctx context.Context, cfg SubscribeConfig, handle func(topic strin
 			cfg.Disconnected(err)
 		}
 	}
-	for ctx.Err() == nil {
-		report(subscribeOnce(ctx, cfg, server, handle))
+	for i := 0; ctx.Err() == nil; i = (i + 1) % len(servers) {
+		report(subscribeOnce(ctx, cfg, servers[i], handle))
 		pause := time.NewTimer(subscribePause/2 + rand.N(subscribePause))
 		select {
 		case <-ctx.Done():
@@ -75,6 +82,17 @@ func Subscribe(ctx context.Context, cfg SubscribeConfig, handle func(topic strin
 		pause.Stop()
 	}
 	return nil
+}
+
+func (c *SubscribeConfig) servers() ([]Server, error) {
+	servers := make([]Server, 1+len(c.Others))
+	for i, text := range append([]string{c.Server}, c.Others...) {
+		var err error
+		if servers[i], err = ParseServer(text); err != nil {
+			return nil, err
+		}
+	}
+	return servers, nil
 }
 
 // DefaultMaxMessage is much more than a gateway sends unless it is told to.
@@ -86,6 +104,7 @@ func subscribeOnce(ctx context.Context, cfg SubscribeConfig, server Server, hand
 	r := mqtt.NewReceiver(nil)
 	r.Patient = true
 	conn := &mqtt.Config{
+		Protocol:  cfg.Protocol,
 		ClientID:  fmt.Sprintf("watch-%016x", rand.Uint64()),
 		Username:  cfg.Username,
 		Password:  cfg.Password,
@@ -94,7 +113,9 @@ func subscribeOnce(ctx context.Context, cfg SubscribeConfig, server Server, hand
 		Subscriptions: []Subscription{{Filter: cfg.Topic, MaxBytes: cfg.MaxMessage, TooLarge: cfg.TooLarge,
 			Handle: func(_ context.Context, m Received) { handle(m.Topic, m.Payload, m.Retained) }}},
 	}
-	c := mqtt.New(conn, server, mqtt.NewDialer(t, t.Write), t, r)
+	dialer := mqtt.NewDialer(t, t.Write)
+	dialer.Headers, dialer.Proxy = cfg.Headers, cfg.Proxy
+	c := mqtt.New(conn, server, dialer, t, r)
 	if err := c.Connect(ctx); err != nil {
 		return err
 	}
@@ -117,7 +138,7 @@ func subscribeOnce(ctx context.Context, cfg SubscribeConfig, server Server, hand
 		}
 	}
 	if cfg.Connected != nil {
-		cfg.Connected()
+		cfg.Connected(server)
 	}
 	select {
 	case <-ctx.Done():

@@ -32,7 +32,7 @@ func TestSubscribe(t *testing.T) {
 		ended <- uplink.Subscribe(ctx, uplink.SubscribeConfig{
 			Server:       "mqtt://" + link.Addr(),
 			Topic:        "a/+",
-			Connected:    func() { connected <- struct{}{} },
+			Connected:    func(uplink.Server) { connected <- struct{}{} },
 			Disconnected: func(err error) { lost <- err },
 		}, func(topic string, payload []byte, retained bool) {
 			got <- fmt.Sprintf("%s %s %v", topic, payload, retained)
@@ -100,7 +100,7 @@ func TestSubscribeSkipsWhatIsTooLarge(t *testing.T) {
 			Topic:        "a/+",
 			MaxMessage:   1000,
 			TooLarge:     func(topic string, size int) { got <- fmt.Sprintf("%s: %v", topic, size == 10_000) },
-			Connected:    func() { connected <- struct{}{} },
+			Connected:    func(uplink.Server) { connected <- struct{}{} },
 			Disconnected: func(err error) { t.Error(err) },
 		}, func(_ string, payload []byte, _ bool) { got <- string(payload) })
 	}()

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 
+	"fieldferry/bus/can/logfile"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -23,6 +25,7 @@ var (
 	ErrLogData      = errors.New("the data is not pairs of hexadecimal digits")
 	ErrLogLength    = errors.New("more data than a frame can hold")
 	ErrLogTrailing  = errors.New("unexpected text after the frame")
+	ErrLogForeign   = errors.New("the frame in it cannot be read")
 	ErrLogLineLong  = fmt.Errorf("longer than %d bytes", MaxLogLine)
 )
 
@@ -62,10 +65,14 @@ func parseLogLine(f *Frame, line []byte) (iface []byte, err error) {
 	if len(line) > MaxLogLine {
 		return nil, ErrLogLineLong
 	}
-	stamp, line, ok := parseStamp(line)
+	stamp, rest, ok := parseStamp(line)
+	if !ok && string(line) == logfile.NotAFrame {
+		return nil, ErrLogForeign
+	}
 	if !ok {
 		return nil, ErrLogTime
 	}
+	line = rest
 	iface, line = field(line)
 	if len(iface) == 0 {
 		return nil, ErrLogInterface

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"fieldferry/bus/can/logfile"
 )
 
 // maxGap is the longest silence a replay keeps. More than that is the clock of
@@ -115,7 +117,11 @@ func (b *Bus) runReplay(ctx context.Context, d *delivery) error {
 	} else if !info.Mode().IsRegular() {
 		return replayError(b.src.Name, errors.New("not a regular file; record one with candump -l"))
 	}
-	t := &logTrack{b: b, file: file, log: NewLogReader(file), bus: b.src.Bus}
+	log, _, err := logfile.NewReader(file)
+	if err != nil {
+		return replayError(b.src.Name, err)
+	}
+	t := &logTrack{b: b, file: file, log: NewLogReader(log), bus: b.src.Bus}
 	err = b.play(ctx, t, d)
 	if errors.Is(err, io.EOF) {
 		err = ErrEnd
@@ -236,7 +242,11 @@ func (t *logTrack) lap() error {
 	if _, err := t.file.Seek(0, io.SeekStart); err != nil {
 		return replayError(t.b.src.Name, err)
 	}
-	t.log.Reset(t.file)
+	log, _, err := logfile.NewReader(t.file)
+	if err != nil {
+		return replayError(t.b.src.Name, err)
+	}
+	t.log.Reset(log)
 	t.frames, t.faults, t.passed = 0, 0, 0
 	t.clock.Restart()
 	// The first frame follows the last at the distance of the two before, and

@@ -18,7 +18,7 @@ func (a *app) newBufferCommand() *cobra.Command {
 		Short: "Look into a buffer on disk",
 	}
 	c.AddCommand(a.newBufferInfoCommand(), a.newBufferVerifyCommand(), a.newBufferDumpCommand(), a.newBufferCompactCommand())
-	return c
+	return group(c)
 }
 
 func (a *app) newBufferInfoCommand() *cobra.Command {

@@ -12,10 +12,6 @@ func (a *app) newCANCommand() *cobra.Command {
 		Short: "Look at CAN interfaces and buses, set links up, send",
 		Long: `can is for commissioning and for finding faults. Nothing below it needs a
 configuration or a running daemon, and the daemon itself never writes to a bus.`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			return usageError("can: which verb? one of list, up, down, dump, send, replay")
-		},
 	}
 	c.AddCommand(
 		a.newCANListCommand(),
@@ -25,7 +21,7 @@ configuration or a running daemon, and the daemon itself never writes to a bus.`
 		a.newCANSendCommand(),
 		a.newCANReplayCommand(),
 	)
-	return c
+	return group(c)
 }
 
 // adviseLink adds what to do to an error of a link.

@@ -33,7 +33,7 @@ func TestCANUsage(t *testing.T) {
 		want string // on stderr
 	}{
 		{"can", exitUsage, "which verb"},
-		{"can fly", exitUsage, "unknown command"},
+		{"can fly", exitUsage, `can has no verb "fly"; use one of down, dump`},
 		{"can up", exitUsage, "accepts 1 arg"},
 		{"can up can0 --listen-only=false", exitUsage, "--listen-only needs --bitrate"},
 		{"can up can0 --restart-ms 100", exitUsage, "--restart-ms needs --bitrate"},

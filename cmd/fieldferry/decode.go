@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"fieldferry/bus/can"
 	"fieldferry/bus/can/dbc"
+	"fieldferry/bus/can/logfile"
 
 	"github.com/spf13/cobra"
 )
@@ -77,8 +79,15 @@ func (a *app) decode(ctx context.Context, o decodeOptions, log string) error {
 		a.warn("%s: message %s (PGN %04X) is longer than a frame but arrives as single frames: they keep their data and are not decoded",
 			log, m.Name, dbc.PGN(m.ID))
 	}
-	err = d.Decode(in, a.stdout)
+	frames, _, err := logfile.NewReader(in)
+	if err != nil {
+		return fmt.Errorf("%s: %w", log, err)
+	}
+	err = d.Decode(frames, a.stdout)
 	malformed.report(a.warn, log)
+	if err == nil && d.Stats().Frames == 0 && malformed.n > 0 {
+		err = fmt.Errorf("%s: no frame in it; a log is recorded with candump -l, or is an ASC file or a CSV file of SavvyCAN or python-can", log)
+	}
 	if n := d.Stats().Untimed; n > 0 {
 		a.warn("%s: the times of the log are missing, all the same or go back: J1939 messages (%d) were joined by the order of their packets alone", log, n)
 	}

@@ -132,5 +132,12 @@ Exit codes: 0 ok, 1 failed at run time, 2 wrong usage or configuration.`,
 		a.newBufferCommand(),
 		a.newVersionCommand(),
 	)
-	return root
+	root.SetHelpCommand(a.newHelpCommand())
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		if c.Name() == "completion" {
+			group(c)
+		}
+	}
+	return group(root)
 }

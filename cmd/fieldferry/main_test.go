@@ -77,7 +77,7 @@ func TestExitCodes(t *testing.T) {
 		err  string
 	}{
 		"help":              {[]string{"--help"}, 0, ""},
-		"no such verb":      {[]string{"ferry"}, 2, `unknown command "ferry"`},
+		"no such verb":      {[]string{"ferry"}, 2, `fieldferry has no verb "ferry"`},
 		"no such flag":      {[]string{"version", "--jsn"}, 2, "unknown flag: --jsn"},
 		"an argument":       {[]string{"version", "now"}, 2, "unknown command"},
 		"missing argument":  {[]string{"buffer", "info"}, 2, "accepts 1 arg(s)"},

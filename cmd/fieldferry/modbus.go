@@ -32,7 +32,7 @@ rtu+tcp://host:port for a serial device server.`,
 		a.newModbusSimulateCommand(),
 		a.newModbusTemplatesCommand(),
 	)
-	return c
+	return group(c)
 }
 
 // lineOptions are the flags that name a line and how it is set.

@@ -30,12 +30,9 @@ type daemonLine struct {
 
 // findLine returns the line of a configuration that a person means.
 func (a *app) findLine(o configOptions, name string) (d daemonLine, port string, err error) {
-	cfg, problems := a.loadQuietly(o)
-	if cfg == nil {
-		for _, p := range problems {
-			a.warn("%v", p)
-		}
-		return d, "", &exitError{code: exitUsage}
+	cfg, err := a.load(o)
+	if err != nil {
+		return d, "", err
 	}
 	names := make([]string, len(cfg.Modbus))
 	for i := range cfg.Modbus {

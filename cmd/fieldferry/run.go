@@ -43,6 +43,19 @@ func (a *app) loadQuietly(o configOptions) (*config.Config, []config.Problem) {
 	return config.Load(o.path, a.configOptions(o))
 }
 
+// load is loadQuietly for a verb that cannot do without the configuration: what
+// is wrong with it is printed.
+func (a *app) load(o configOptions) (*config.Config, error) {
+	cfg, problems := a.loadQuietly(o)
+	if cfg == nil {
+		for _, p := range problems {
+			a.warn("%v", p)
+		}
+		return nil, &exitError{code: exitUsage}
+	}
+	return cfg, nil
+}
+
 // thriftily has the garbage of reading a large file collected early, until what
 // it returns is called: a gateway has little memory, and reads rarely.
 func thriftily() (done func()) {

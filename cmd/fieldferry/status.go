@@ -116,12 +116,9 @@ func (a *app) statusSocket(o *statusOptions) (string, error) {
 	case o.config.path == "":
 		return packagedSocket, nil
 	}
-	cfg, problems := a.loadQuietly(o.config)
-	if cfg == nil {
-		for _, p := range problems {
-			a.warn("%v", p)
-		}
-		return "", &exitError{code: exitUsage}
+	cfg, err := a.load(o.config)
+	if err != nil {
+		return "", err
 	}
 	return a.controlSocket(cfg.Buffer.Dir)
 }

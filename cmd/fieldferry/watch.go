@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"fieldferry/gateway/config"
 	"fieldferry/gateway/ledger"
 	"fieldferry/uplink"
 
@@ -18,7 +19,10 @@ import (
 )
 
 type watchOptions struct {
+	config                                configOptions
+	configured                            bool // the servers are those of the configuration
 	server, topic, username, passwordFile string
+	tls                                   config.TLS
 	duration                              time.Duration
 	records                               uint64
 	maxMessage                            int
@@ -42,19 +46,36 @@ within sync_interval may be missing, and no loss record can say so.
 Messages that are larger than --max-message are skipped and counted. The account
 takes a bounded amount of memory, however many gateways there are and whatever
 they send: past 4096 streams, or 16384 gaps in one stream, watch says that the
-account is no longer exact, and what was left out.`,
+account is no longer exact, and what was left out.
+
+With -c, or where the packaged configuration is and no --server is given, watch
+uses the servers, TLS files and credentials of that configuration, and the topics
+of its gateway.
+
+The exit code is 0 when watch was connected at the end and nothing is missing. It
+is 1 when the broker was not reached or was lost, when there are gaps, when the
+account is not exact, and when fewer records came than --count asks for.`,
 		Example: `  fieldferry watch --server mqtt://broker:1883
+  sudo fieldferry watch -c /etc/fieldferry/fieldferry.yaml
+  fieldferry watch --server mqtts://broker:8883 --ca ca.pem --username anna --password-file anna.password
   fieldferry watch --server mqtts://broker:8883 --topic 'fieldferry/gw-01/#' --for 1m --json`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return a.watch(c.Context(), o) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			o.configured = c.Flags().Changed("config") || o.server == "" && exists(o.config.path)
+			return a.watch(c.Context(), o)
+		},
 	}
+	o.config.addFlags(c)
 	f := c.Flags()
 	f.StringVar(&o.server, "server", "", "broker `URL`, as mqtt://host:1883")
-	f.StringVar(&o.topic, "topic", "fieldferry/#", "topic `FILTER` to subscribe to")
+	f.StringVar(&o.topic, "topic", "", "topic `FILTER` to subscribe to; default: fieldferry/#, with -c the topics of that gateway")
 	f.StringVar(&o.username, "username", "", "user `NAME`")
 	f.StringVar(&o.passwordFile, "password-file", "", "`FILE` with the password")
-	f.DurationVar(&o.duration, "for", 0, "end after this time, as 30s; default: until Ctrl-C")
-	f.Uint64Var(&o.records, "records", 0, "end after this many records")
+	f.StringVar(&o.tls.CA, "ca", "", "`FILE` of the authorities that sign the broker's certificate; default: the system's")
+	f.StringVar(&o.tls.Cert, "cert", "", "`FILE` of the client certificate")
+	f.StringVar(&o.tls.Key, "key", "", "`FILE` of the client certificate's key")
+	addFor(f, &o.duration)
+	addCount(f, &o.records, "records", "records")
 	f.IntVar(&o.maxMessage, "max-message", uplink.DefaultMaxMessage, "skip messages of more than this many `BYTES`, before and after decompression")
 	f.BoolVar(&o.fromOne, "from-start", false, "sequence numbers before the first one seen are gaps too")
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON object a record, and the summary as JSON")
@@ -63,19 +84,16 @@ account is no longer exact, and what was left out.`,
 }
 
 func (a *app) watch(ctx context.Context, o watchOptions) error {
-	if o.server == "" {
-		return usageError("--server is missing; give the broker, as in --server mqtt://localhost:1883")
-	}
 	if o.maxMessage < minWatched || o.maxMessage > maxWatched {
 		return usageError("--max-message %d is not between %d and %d", o.maxMessage, minWatched, maxWatched)
+	}
+	cfg, err := a.subscription(&o)
+	if err != nil {
+		return err
 	}
 	old := debug.SetMemoryLimit(-1)
 	debug.SetMemoryLimit(min(old, watchMemory))
 	defer debug.SetMemoryLimit(old)
-	cfg := uplink.SubscribeConfig{Server: o.server, Topic: o.topic, Username: o.username, MaxMessage: o.maxMessage}
-	if o.passwordFile != "" {
-		cfg.Password = func() (string, error) { return readPassword(o.passwordFile) }
-	}
 	if o.duration > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.duration)
@@ -84,13 +102,23 @@ func (a *app) watch(ctx context.Context, o watchOptions) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	w := &watcher{out: a.stdout, err: a.stderr, opts: o, done: cancel}
-	cfg.Connected = func() { a.warn("watching %s on %s", o.topic, o.server) }
-	cfg.Disconnected = func(err error) { a.warn("no connection: %v; trying again", err) }
+	cfg.MaxMessage = o.maxMessage
+	cfg.Connected = func(s uplink.Server) {
+		w.link.up(s)
+		a.warn("watching %s on %v", cfg.Topic, s)
+	}
+	cfg.Disconnected = func(err error) {
+		w.link.down(err)
+		a.warn("no connection: %v; trying again", err)
+	}
 	cfg.TooLarge = w.tooLarge
 	if err := uplink.Subscribe(ctx, cfg, w.message); err != nil {
 		return usageError("--server or --topic: %w", err)
 	}
-	return w.summary()
+	if err := w.summary(); err != nil {
+		return err
+	}
+	return w.verdict()
 }
 
 // What --max-message may be. A gateway sends at most 16 MiB.
@@ -116,6 +144,9 @@ type watcher struct {
 	told     time.Time // when that was said
 	skipped  uint64    // messages that were too large
 	inexact  bool      // it was said that the account is
+	gateway  string    // the only one so far
+	several  bool      // there is more than one
+	link     watchedLink
 	says     complaints
 }
 
@@ -170,6 +201,7 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 	if m == nil {
 		return
 	}
+	w.meet(m.Gateway)
 	stream := ledger.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}
 	last := w.ledger.Last(stream)
 	shared := w.ledger.Shared
@@ -186,7 +218,7 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 		w.complain("unreadable", now, "%s: %v", clipped(topic), err)
 	}
 	if last > 0 && m.Seq > last+1 && !w.ledger.Seen(stream, m.Seq-1) {
-		w.complain("gap", now, "%s session %d: %d to %d have not come yet", m.Source, m.Session, last+1, m.Seq-1)
+		w.complain("gap", now, "%s session %d: %d to %d have not come yet", w.name(m.Gateway, m.Source), m.Session, last+1, m.Seq-1)
 	}
 	if !w.inexact && !w.ledger.Exact() {
 		w.inexact = true
@@ -249,7 +281,7 @@ func (w *watcher) record(m *ledger.Message, raw json.RawMessage, e ledger.Entry,
 	if e.Clock != "" {
 		mark += "  (clock " + printable(clipped(e.Clock)) + ")"
 	}
-	fmt.Fprintf(w.out, "%s  %-12s %3d/%-8d %s%s\n", e.Time.Local().Format("15:04:05.000"), printable(m.Source), m.Session, e.Seq, describe(raw, e), mark)
+	fmt.Fprintf(w.out, "%s  %-12s %3d/%-8d %s%s\n", e.Time.Local().Format("15:04:05.000"), w.name(m.Gateway, m.Source), m.Session, e.Seq, describe(raw, e), mark)
 }
 
 func (w *watcher) summary() error {
@@ -267,13 +299,13 @@ func (w *watcher) summary() error {
 	}
 	gaps := l.Gaps(w.opts.fromOne)
 	for _, g := range gaps[:min(len(gaps), maxListed)] {
-		fmt.Fprintf(w.out, "gap: %s session %d: %d to %d\n", printable(g.Source), g.Session, g.From, g.To)
+		fmt.Fprintf(w.out, "gap: %s session %d: %d to %d\n", w.name(g.Gateway, g.Source), g.Session, g.From, g.To)
 	}
 	if more := len(gaps) - maxListed; more > 0 {
 		fmt.Fprintf(w.out, "and %d more gaps\n", more)
 	}
 	for _, x := range l.Tails() {
-		fmt.Fprintf(w.out, "bad end: %s session %d: what was taken within sync_interval behind %d may be missing\n", printable(x.Source), x.Session, x.Last)
+		fmt.Fprintf(w.out, "bad end: %s session %d: what was taken within sync_interval behind %d may be missing\n", w.name(x.Gateway, x.Source), x.Session, x.Last)
 	}
 	w.bounds()
 	if l.Shared > 0 {

@@ -26,17 +26,14 @@ buffer.path of the configuration. A running daemon sees a change within a second
 Nothing listens unless the configuration has the block web:.`,
 	}
 	c.AddCommand(a.newWebPasswordCommand(), a.newWebTokenCommand(), a.newWebListCommand(), a.newWebRemoveCommand())
-	return c
+	return group(c)
 }
 
 // webFiles are where the accounts of a configuration are kept.
 func (a *app) webFiles(o configOptions) (statedir.Dir, error) {
-	cfg, problems := a.loadQuietly(o)
-	if cfg == nil {
-		for _, p := range problems {
-			a.warn("%v", p)
-		}
-		return statedir.Dir{}, &exitError{code: exitUsage}
+	cfg, err := a.load(o)
+	if err != nil {
+		return statedir.Dir{}, err
 	}
 	return statedir.In(cfg.Buffer.Dir), nil
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"fieldferry/bus/can"
+	"fieldferry/bus/can/logfile"
 )
 
 func (l *loader) can(v value, taken sources) []CAN {
@@ -103,9 +104,21 @@ func (v value) logBuses(src can.Source) {
 		return
 	}
 	defer func() { _ = f.Close() }()
-	names := can.LogBuses(io.LimitReader(f, maxLogLooked))
-	info, err := f.Stat()
-	whole := err == nil && info.Size() <= maxLogLooked
+	lines, _, err := logfile.NewReader(f)
+	if errors.Is(err, logfile.ErrForeign) {
+		what, fix, _ := strings.Cut(err.Error(), "; ")
+		v.fail(what, fix)
+		return
+	}
+	if err != nil {
+		return
+	}
+	looked := &io.LimitedReader{R: lines, N: maxLogLooked}
+	names := can.LogBuses(looked)
+	whole := looked.N > 0
+	if info, err := f.Stat(); err == nil && whole && info.Size() > 0 && len(names) == 0 {
+		v.fail("there is no frame in the log", "record one with candump -l")
+	}
 	for i, name := range names {
 		names[i] = shown(name)
 	}

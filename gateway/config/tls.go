@@ -92,7 +92,12 @@ func secretTrouble(path string, err error) (what, fix string) {
 // TLSConfig reads the files of the TLS settings as they are now. Without
 // settings it returns a configuration with the system's roots.
 func (u Uplink) TLSConfig() (*tls.Config, error) {
-	t := u.TLS
+	return u.TLS.Load("uplink.tls.")
+}
+
+// Load reads the files of the settings, of which an error names the key behind
+// prefix. No settings are the system's roots.
+func (t *TLS) Load(prefix string) (*tls.Config, error) {
 	if t == nil {
 		return &tls.Config{MinVersion: tls.VersionTLS12}, nil
 	}
@@ -100,7 +105,7 @@ func (u Uplink) TLSConfig() (*tls.Config, error) {
 	if t.CA != "" {
 		certs, _, bad := readCerts(t.CA)
 		if bad != nil {
-			return nil, fmt.Errorf("uplink.tls.ca: %w", bad)
+			return nil, fmt.Errorf("%sca: %w", prefix, bad)
 		}
 		c.RootCAs = x509.NewCertPool()
 		for _, cert := range certs {
@@ -110,7 +115,7 @@ func (u Uplink) TLSConfig() (*tls.Config, error) {
 	if t.Cert != "" {
 		pair, _, _, bad := readPair(t.Cert, t.Key)
 		if bad != nil {
-			return nil, fmt.Errorf("uplink.tls.%s: %w", bad.key, bad)
+			return nil, fmt.Errorf("%s%s: %w", prefix, bad.key, bad)
 		}
 		c.Certificates = []tls.Certificate{pair}
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"fieldferry/bus/can"
+	"fieldferry/bus/can/logfile"
 )
 
 // logLine is one frame of a candump log. Its slices are parts of the line.
@@ -79,6 +80,9 @@ func (l *logLine) parse(b []byte) error {
 		return can.ErrLogLineLong
 	}
 	i, ok := l.parseStamp(b, blanks(b, 0))
+	if !ok && string(b) == logfile.NotAFrame {
+		return can.ErrLogForeign
+	}
 	if !ok {
 		return can.ErrLogTime
 	}

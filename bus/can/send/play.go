@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fieldferry/bus/can"
+	"fieldferry/bus/can/logfile"
 )
 
 // maxGap is the longest silence of a log that is kept. More than that is the
@@ -81,7 +82,11 @@ func (p *player) round(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = file.Close() }()
-	log := can.NewLogReader(file)
+	lines, _, err := logfile.NewReader(file)
+	if err != nil {
+		return fmt.Errorf("can: replay: %w", err)
+	}
+	log := can.NewLogReader(lines)
 	// A round follows the one before without a pause, but not at once: a log
 	// of one frame does not flood the bus.
 	if p.base = p.last; p.done.Sent > 0 {

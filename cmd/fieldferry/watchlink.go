@@ -1,0 +1,124 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"sync"
+
+	"fieldferry/gateway"
+	"fieldferry/uplink"
+)
+
+// subscription is where watch looks: at the servers of a configuration or the
+// one that was named, as the flags say.
+func (a *app) subscription(o *watchOptions) (cfg uplink.SubscribeConfig, err error) {
+	switch {
+	case (o.tls.Cert == "") != (o.tls.Key == ""):
+		return cfg, usageError("--cert and --key belong together; give both")
+	case o.server == "" && !o.configured:
+		return cfg, usageError("--server is missing; give the broker, as in --server mqtt://localhost:1883, or a configuration with -c FILE")
+	case o.configured:
+		loaded, err := a.load(o.config)
+		if err != nil {
+			return cfg, err
+		}
+		if cfg, err = gateway.Subscription(loaded); err != nil {
+			return cfg, err
+		}
+	}
+	if o.server != "" {
+		cfg.Server, cfg.Others = o.server, nil
+	}
+	if o.topic != "" {
+		cfg.Topic = o.topic
+	} else if cfg.Topic == "" {
+		cfg.Topic = "fieldferry/#"
+	}
+	if o.username != "" {
+		cfg.Username = o.username
+	}
+	if o.passwordFile != "" {
+		cfg.Password = func() (string, error) { return readPassword(o.passwordFile) }
+	}
+	if o.tls.CA != "" || o.tls.Cert != "" {
+		files := o.tls
+		files.MinVersion = tls.VersionTLS12
+		cfg.TLS = func() (*tls.Config, error) { return files.Load("--") }
+		if _, err := cfg.TLS(); err != nil {
+			return cfg, usageError("%w", err)
+		}
+	}
+	return cfg, nil
+}
+
+// watchedLink is whether there is a connection, and what its end was.
+type watchedLink struct {
+	mu     sync.Mutex
+	ever   bool
+	now    bool
+	reason error
+}
+
+func (l *watchedLink) up(uplink.Server) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.ever, l.now = true, true
+}
+
+func (l *watchedLink) down(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now, l.reason = false, err
+}
+
+// trouble says why what was seen is not all there was to see; nil: it is.
+func (l *watchedLink) trouble() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.now:
+		return nil
+	case l.reason == nil:
+		return errors.New("the broker was not reached in that time")
+	case !l.ever:
+		return fmt.Errorf("the broker was never reached: %w", l.reason)
+	}
+	return fmt.Errorf("the connection was lost and did not come back; what was published since is not counted: %w", l.reason)
+}
+
+// verdict is the exit code: what was watched is whole, or an error says why
+// nobody may rely on that.
+func (w *watcher) verdict() error {
+	if err := w.link.trouble(); err != nil {
+		return err
+	}
+	missing := w.ledger.Missing(w.opts.fromOne)
+	switch {
+	case missing > 0:
+		return fmt.Errorf("%d records are missing", missing)
+	case !w.ledger.Exact() || w.skipped > 0:
+		return errors.New("the account is not exact: nobody can say that nothing is missing")
+	case w.ledger.Records < w.opts.records:
+		return fmt.Errorf("%d of %d records came", w.ledger.Records, w.opts.records)
+	}
+	return nil
+}
+
+// meet notes whose message it is.
+func (w *watcher) meet(gateway string) {
+	switch {
+	case w.gateway == "":
+		w.gateway = gateway
+	case w.gateway != gateway:
+		w.several = true
+	}
+}
+
+// name is what a line calls a source: by itself where there is one gateway.
+func (w *watcher) name(gateway, source string) string {
+	if w.several {
+		source = gateway + "/" + source
+	}
+	return printable(clipped(source))
+}
