@@ -12,7 +12,7 @@ VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
 # 260 kB for nothing.
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -tags nethttpomithttp2 -ldflags='-s -w'
 
-# What the everyday guest and the release guests run (scripts/vm).
+# What the everyday guest and the release guests run (scripts/test/vm).
 VM_TESTS := ./bus/can ./bus/can/link ./gateway/clock
 # The rooms of the product; scripts/ holds what needs a host, and runs programs
 # whose sources the test cache does not see.
@@ -43,8 +43,8 @@ test: ## everything: unit and end-to-end tests, SocketCAN in a guest, ARMv7 (ins
 
 .PHONY: test-vm-uml
 test-vm-uml:
-	scripts/vm/suite uml $(VM_TESTS)
-	RUN=OfAGuest scripts/vm/suite uml ./gateway
+	scripts/test/vm/suite uml $(VM_TESTS)
+	RUN=OfAGuest scripts/test/vm/suite uml ./gateway
 
 # qemu-user stands for an ARMv7 machine but not for its kernel: it has no
 # AF_CAN and no TCSETS2, so that a skip is no failure here, as it is natively.
@@ -98,49 +98,49 @@ deb: cross ## Debian packages in dist/ for armhf, arm64, amd64
 .PHONY: vm-test
 vm-test: ## SocketCAN under user-mode-linux, an ARMv7 kernel and QEMU's CAN controllers, and POWERCUTS power cuts of the daemon
 	scripts/deps vm
-	VM_KINDS=uml,arm,arm64 go test -count=1 ./scripts/vm
-	VM_KINDS=uml,arm go test -count=1 -run RealInterface ./scripts/e2e
-	scripts/vm/suite uml $(VM_TESTS)
-	RUN=OfAGuest scripts/vm/suite uml ./gateway
-	scripts/vm/suite arm $(VM_TESTS)
-	RUN=OfAGuest scripts/vm/suite arm ./gateway
-	scripts/vm/suite arm64 $(VM_TESTS) ./scripts/controllers
-	POWERCUTS=$(POWERCUTS) go test -count=1 -v -timeout 60m ./scripts/powercut
+	VM_KINDS=uml,arm,arm64 go test -count=1 ./scripts/test/vm
+	VM_KINDS=uml,arm go test -count=1 -run RealInterface ./scripts/test/e2e
+	scripts/test/vm/suite uml $(VM_TESTS)
+	RUN=OfAGuest scripts/test/vm/suite uml ./gateway
+	scripts/test/vm/suite arm $(VM_TESTS)
+	RUN=OfAGuest scripts/test/vm/suite arm ./gateway
+	scripts/test/vm/suite arm64 $(VM_TESTS) ./scripts/test/controllers
+	POWERCUTS=$(POWERCUTS) go test -count=1 -v -timeout 60m ./scripts/test/powercut
 
 # A module of its own: the NATS server is no dependency of fieldferry. Half a
 # minute for one run, and as much again to build the server the first time, is
 # too long for make test.
 .PHONY: cluster-test
 cluster-test: ## nodes of a NATS cluster are killed under load (downloads nats-server)
-	cd scripts/cluster && go vet ./... && go test -count=1 -v ./...
+	cd scripts/test/cluster && go vet ./... && go test -count=1 -v ./...
 
 # The unit and the package where only a running systemd shows how they work. A
 # Debian is made once (a minute, 70 MB), and two boots take minutes.
 .PHONY: systemd-test
 systemd-test: ## the package under a booted systemd: reload, kill, broken files, stop (takes root; makes a Debian)
 	scripts/deps systemd
-	SYSTEMD_GUEST=1 go test -count=1 -v -timeout 30m ./scripts/systemd
+	SYSTEMD_GUEST=1 go test -count=1 -v -timeout 30m ./scripts/test/systemd
 
 # A module of its own: what drives the browser is no dependency of fieldferry. It
 # takes more than a minute where cores are few, which is too long for make test.
 .PHONY: browser-test
 browser-test: ## the page in a real browser: widths, colour schemes, tasks, hostile names (needs chromium)
 	scripts/deps browser
-	cd scripts/browser && go vet ./... && go test -count=1 ./...
+	cd scripts/test/browser && go vet ./... && go test -count=1 ./...
 
 .PHONY: screenshots
 screenshots: ## the pictures of the README, as the page is now
 	scripts/deps browser
 	@rm -rf bin/shots && mkdir -p docs/img
-	cd scripts/browser && FIELDFERRY_SHOTS=$(CURDIR)/bin/shots go test -count=1 -run 'TestPage/outage' .
+	cd scripts/test/browser && FIELDFERRY_SHOTS=$(CURDIR)/bin/shots go test -count=1 -run 'TestPage/outage' .
 	cp bin/shots/overview.png bin/shots/can.png docs/img/
 
 .PHONY: bench
 bench: ## run the benchmarks (BENCH=regexp picks some)
-	@go test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT_TESTS) ./scripts/pipeline | grep -v 'no test files'
+	@go test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT_TESTS) ./scripts/test/pipeline | grep -v 'no test files'
 	@if [ '$(BENCH)' != . ]; then :; \
-	elif [ "$$(id -u)" = 0 ] && command -v losetup mkfs.ext4 >/dev/null; then go run ./scripts/bench; \
-	else echo "bytes on the device left out: a loop device takes root and e2fsprogs (go run ./scripts/bench)"; fi
+	elif [ "$$(id -u)" = 0 ] && command -v losetup mkfs.ext4 >/dev/null; then go run ./scripts/tool/bench; \
+	else echo "bytes on the device left out: a loop device takes root and e2fsprogs (go run ./scripts/tool/bench)"; fi
 
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME

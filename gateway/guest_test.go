@@ -81,7 +81,7 @@ func certificate(t *testing.T, from time.Time) (tls.Certificate, string) {
 // of them arrive with the time at which they were sent. Only a guest's clock may be set.
 func TestTheClockOfAGuestIsSet(t *testing.T) {
 	if os.Getenv("FIELDFERRY_VM") != "1" {
-		t.Skip("sets the clock; run scripts/vm/suite uml ./gateway")
+		t.Skip("sets the clock; run scripts/test/vm/suite uml ./gateway")
 	}
 	const perPart, period = 40, 5 * time.Millisecond
 	settime(t, time.Unix(3600, 0))

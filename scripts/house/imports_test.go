@@ -219,7 +219,7 @@ func TestVerdict(t *testing.T) {
 		{"fieldferry/uplink", "fieldferry/buffer", false, "no bbolt"},
 		{"fieldferry/bus/modbus", "fieldferry/gateway", false, "nothing but its wire"},
 		{"fieldferry/gateway", "fieldferry/cmd/fieldferry", true, "nothing imports cmd"},
-		{"fieldferry/scripts/e2e", "fieldferry/cmd/fieldferry", true, "nothing imports cmd"},
+		{"fieldferry/scripts/test/e2e", "fieldferry/cmd/fieldferry", true, "nothing imports cmd"},
 		{"fieldferry/gateway", "fieldferry/uplink/uplinktest", false, "fake"},
 		{"fieldferry/gateway", "go.etcd.io/bbolt", false, "no place"},
 		{"fieldferry/gateway", "go.einride.tech/can", false, "no place"},
