@@ -48,6 +48,7 @@ func (b *Buffer) attach() error {
 		r.release()
 		return hint(fmt.Errorf("opening the buffer in %s: %w", b.cfg.Dir, err), giveFiles)
 	}
+	r.readFront()
 	if what, advice := Exposed(b.cfg.Dir); what != "" {
 		b.log.Warn("buffer: others may change what is stored: "+what, "advice", advice)
 	}
@@ -141,10 +142,16 @@ func (b *Buffer) adopt(r *Buffer) {
 	b.session, b.gone, b.losses, b.segs, b.active = r.session, r.gone, r.losses, r.segs, r.active
 	b.stateDue, b.sweep = r.stateDue, r.sweep
 	b.journal, b.journalNumber, b.journalAt, b.journalBytes = r.journal, r.journalNumber, r.journalAt, r.journalBytes
-	b.stateBytes, b.endings = r.stateBytes, r.endings
+	b.stateBytes, b.endings, b.front = r.stateBytes, r.endings, r.front
 	b.limit, b.segmentSize, b.step, b.device = r.limit, r.segmentSize, r.step, r.device
 	for i, n := range r.stats.LostBy {
 		b.count(n, Reason(i))
+	}
+	own := b.lately // of before the session had its number
+	b.lately = r.lately
+	for _, l := range own {
+		l.Session = r.session
+		b.noteLoss(l)
 	}
 	// The offsets of what is in memory began at 1.
 	for _, k := range b.mem.blocks {

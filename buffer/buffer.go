@@ -114,13 +114,14 @@ type Record struct {
 // Stats are the counters and gauges of a buffer.
 type Stats struct {
 	Session      uint64
-	Appended     uint64 // records appended in this session
-	Acked        uint64 // records acknowledged in this session
-	Lost         uint64 // records lost in this session, every reason
-	Pending      uint64 // records not acknowledged
-	Unsynced     uint64 // of those: not on disk
-	DiskBytes    int64  // real size of all files
-	Limit        int64  // of DiskBytes: MaxSize, or what the file system can hold if that is less
+	Appended     uint64        // records appended in this session
+	Acked        uint64        // records acknowledged in this session
+	Lost         uint64        // records lost in this session, every reason
+	Pending      uint64        // records not acknowledged
+	Unsynced     uint64        // of those: not on disk
+	OldestAge    time.Duration // of the oldest of those; below 0: there is none. Of an earlier session: since this one began, until the time of day is known
+	DiskBytes    int64         // real size of all files
+	Limit        int64         // of DiskBytes: MaxSize, or what the file system can hold if that is less
 	MemoryBytes  int64
 	LostBy       [4]uint64 // Lost by Reason
 	WrittenBytes uint64    // record bytes written to disk in this session

@@ -451,9 +451,11 @@ func (b *Buffer) stateSoon() {
 // Stats returns the counters and gauges of the buffer. It never waits for the
 // disk.
 func (b *Buffer) Stats() Stats {
+	b.reckon()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.stats
+	s.OldestAge = b.oldestAge()
 	s.Session = b.session
 	s.Pending = b.next - b.gone.total
 	if !b.attached {

@@ -268,6 +268,9 @@ func (b *Buffer) commitGroup(blocks []*block, encoded int) (n int, err error) {
 		b.stats.Commits++
 	}
 	for _, k := range blocks[:n] {
+		if len(k.rows) > 0 {
+			b.ages.note(k.first, b.appendedAt(&k.rows[0]))
+		}
 		b.mem.markSynced(k)
 		b.mem.release(k)
 	}

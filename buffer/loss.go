@@ -128,6 +128,7 @@ func (b *Buffer) replace(from, to uint64, list []loss) (n uint64) {
 	for _, l := range b.losses[b.losses.at(from):b.losses.at(to)] {
 		b.gone.remove(l.offset, l.offset+1)
 	}
+	b.noteLosses(list)
 	for _, l := range list {
 		if l.reason == Evicted || l.reason == Corrupt {
 			n += l.n

@@ -112,9 +112,12 @@ type Buffer struct {
 	gone     spans  // offsets that hold nothing (any longer)
 	handed   spans  // offsets that Read returned and nobody has acknowledged
 	losses   losses
+	lately   []LossRange
 	mem      memory
 	sources  []*Source
 	byName   map[string]*Source
+	ages     ages
+	front    front // what an earlier session has left
 	segs     []*segment
 	active   *segment // the last of segs, open for appending; may be nil
 	wake     chan struct{}

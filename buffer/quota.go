@@ -194,6 +194,7 @@ func (b *Buffer) settleThinning(t *thinning, from, to uint64) {
 		b.gone.remove(l.offset, l.offset+1)
 	}
 	b.count(t.n, Evicted)
+	b.noteLosses(t.lost.list)
 	b.mem.dropRange(from, to)
 	b.stateSoon()
 }

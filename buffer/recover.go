@@ -225,10 +225,11 @@ func (b *Buffer) reckon() {
 	now := b.timeOfDay()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.reckoned || now < sane {
+	if b.reckoned || !b.attached || now < sane {
 		return
 	}
 	b.reckoned = true
+	b.recall(now)
 	for _, s := range b.segs {
 		if born := s.sum.born; s.sum.session < b.session && born >= sane && born < now {
 			s.saved = min(s.saved, b.now()-time.Duration(now-born))

@@ -66,6 +66,7 @@ func (s *Source) Append(t int64, data []byte) (seq uint64) {
 	if !s.settle() || !s.put(t, seq, data) {
 		s.missed.add(t, seq, 1, Memory)
 		b.count(1, Memory)
+		b.noteLoss(LossRange{b.session, s.name, seq, seq, t, Memory})
 		b.missing = !s.settle() || b.missing
 	}
 	b.mu.Unlock()
@@ -85,6 +86,7 @@ func (s *Source) Lose(t int64, n uint64, reason Reason) {
 	seq := s.next
 	s.next += n
 	b.count(n, reason)
+	b.noteLoss(LossRange{b.session, s.name, seq, seq + n - 1, t, reason})
 	if !s.settle() || !s.putLoss(t, seq, n, reason) {
 		s.missed.add(t, seq, n, reason)
 		b.missing = true

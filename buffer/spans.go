@@ -260,12 +260,6 @@ func (p *spans) outside(x uint64) uint64 {
 	}
 }
 
-// inside returns how many offsets of [from,to) are in the set.
-func (p *spans) inside(from, to uint64) (n uint64) {
-	p.each(from, to, func(s span) bool { n += s.to - s.from; return true })
-	return n
-}
-
 // within appends to dst what the set has in [from,to), no more than most ranges.
 func (p *spans) within(from, to uint64, dst []span, most int) []span {
 	had := len(dst)

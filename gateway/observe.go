@@ -144,6 +144,9 @@ func pictureOfBuffer(st *buffer.Stats) live.Buffer {
 		Records: st.Pending, Unsynced: st.Unsynced, Disk: st.DiskBytes, Memory: st.MemoryBytes, Limit: st.Limit, OldestAge: -1,
 		Acked: st.Acked, Lost: st.Lost, LostBy: map[string]uint64{}, Written: st.WrittenBytes, Commits: st.Commits, Fault: st.Fault,
 	}
+	if st.OldestAge >= 0 {
+		b.OldestAge = st.OldestAge.Truncate(time.Millisecond).Seconds()
+	}
 	for reason, n := range st.LostBy {
 		if name := buffer.Reason(reason).String(); n > 0 || name != "" {
 			b.LostBy[name] = n
