@@ -105,7 +105,7 @@ func Open(cfg *config.Config, opts Options) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the buffer: %w", err)
 	}
-	g.buffer = buf
+	g.buffer, g.look.Held = buf, g.stored
 	if err := g.wire(); err != nil {
 		return nil, errors.Join(err, buf.Close())
 	}

@@ -13,6 +13,7 @@ import (
 	"fieldferry/gateway/live"
 	"fieldferry/gateway/outbox"
 	"fieldferry/gateway/record"
+	"fieldferry/uplink"
 )
 
 // Look is what there is to see of the gateway: a snapshot a second, and with
@@ -29,6 +30,18 @@ func (g *Gateway) ReadLine(ctx context.Context, line string, q modbus.Query) ([]
 		return nil, ErrNoLine
 	}
 	return l.Read(ctx, q)
+}
+
+// stored is what the buffer holds of each source, and what was lost lately.
+func (g *Gateway) stored() live.Stored {
+	out := live.Stored{Sources: []live.Held{}, Losses: []live.Loss{}}
+	for _, h := range g.buffer.Held() {
+		out.Sources = append(out.Sources, live.Held{Source: h.Source, Records: h.Records, Bytes: h.Bytes})
+	}
+	for _, l := range g.buffer.Losses() {
+		out.Losses = append(out.Losses, live.Loss{Source: l.Source, Session: l.Session, First: l.First, Last: l.Last, Reason: l.Reason.String(), Time: time.Unix(0, l.Time).UTC()})
+	}
+	return out
 }
 
 // newLook prepares what can be looked at.
@@ -163,6 +176,7 @@ func (g *Gateway) pictureOfUplink(st *Stats, alarms []live.Alarm, now time.Time)
 		BytesUp: u.BytesUp, BytesDown: u.BytesDown, Connects: u.Connects, Failures: u.Failures, DoneIn: -1,
 		Denied: slices.ContainsFunc(alarms, func(a live.Alarm) bool { return a.Code == alarm.UplinkDenied }),
 	}
+	out.AckP50, out.AckP95, out.Acks = acknowledged(&u.Acks)
 	if u.LastError != "" {
 		out.Error, out.Reason, out.ErrorAt = u.LastError, u.LastReason.String(), u.LastErrorAt.UTC()
 	}
@@ -172,6 +186,21 @@ func (g *Gateway) pictureOfUplink(st *Stats, alarms []live.Alarm, now time.Time)
 	}
 	out.Peer, out.Own = g.certs.picture(brokerCertificate, now), g.certs.picture(ownCertificate, now)
 	return out
+}
+
+// acknowledged is how long acknowledgements took.
+func acknowledged(a *uplink.AckTimes) (p50, p95 float64, all live.Histogram) {
+	inMS := func(d time.Duration) float64 {
+		if d < 0 {
+			return -1
+		}
+		return float64(d.Microseconds()) / 1000
+	}
+	all = live.Histogram{Counts: slices.Clone(a.Buckets[:]), Count: a.Count, Sum: a.Sum.Seconds()}
+	for _, b := range uplink.AckBounds {
+		all.Bounds = append(all.Bounds, b.Seconds())
+	}
+	return inMS(a.P50), inMS(a.P95), all
 }
 
 // raised are the alarms with what they mean and what to do.

@@ -59,6 +59,7 @@ type Uplink struct {
 	refused            atomic.Uint64
 	connects, failures atomic.Uint64
 	inFlight           atomic.Int64
+	acks               ackTimes
 	mu                 sync.Mutex // guards what follows
 	server             string
 	since              time.Time

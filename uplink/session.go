@@ -265,6 +265,7 @@ func (s *session) collect() {
 			continue
 		}
 		s.u.acked.Add(1)
+		s.u.acks.add(s.u.now().Sub(f.at))
 		s.u.suspect.acked()
 		s.u.queue.Acked(f.msg)
 		s.settledOf(f.msg)

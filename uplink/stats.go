@@ -15,6 +15,7 @@ type Stats struct {
 	Acked       uint64    // messages of the queue acknowledged
 	Refused     uint64    // messages of the queue that were not taken, see Queue.Refused
 	InFlight    int       // messages waiting for their PUBACK, births included
+	Acks        AckTimes  // how long those of the queue waited
 	BytesUp     uint64    // bytes written to connections, TLS included, TCP and IP not
 	BytesDown   uint64
 	Received    uint64 // messages handled by a subscription
@@ -40,6 +41,7 @@ func (u *Uplink) Stats() Stats {
 		Refused:     u.refused.Load(),
 		Sent:        u.sent.Load(),
 		InFlight:    int(u.inFlight.Load()),
+		Acks:        u.acks.get(),
 		BytesUp:     u.up.Load(),
 		BytesDown:   u.down.Load(),
 		Received:    received,

@@ -213,6 +213,9 @@ func detailOf(s *live.Source) string {
 
 func bufferText(b *live.Buffer) string {
 	text := fmt.Sprintf("%s records, %s of %s (%.1f %%)", live.Thousands(b.Records), bytesText(b.Disk), bytesText(b.Limit), b.Percent)
+	if b.OldestAge >= 5 { // what is on its way is younger
+		text += ", the oldest " + live.Span(b.OldestAge) + " old"
+	}
 	if b.FullIn > 0 {
 		text += ", full in about " + live.Span(b.FullIn)
 	}

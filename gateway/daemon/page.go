@@ -61,6 +61,9 @@ func (l *looking) LastNotes() []live.Note { return l.look().LastNotes() }
 // LastDisconnects implements [web.View].
 func (l *looking) LastDisconnects() []live.Disconnect { return l.look().LastDisconnects() }
 
+// Stored implements [web.View].
+func (l *looking) Stored() live.Stored { return l.look().Stored() }
+
 // LastAnnounced implements [web.View].
 func (l *looking) LastAnnounced() live.Announced { return l.look().LastAnnounced() }
 

@@ -131,6 +131,16 @@ type Look struct {
 	Notes       Ring[Note]       // alarms raised and cleared, and what happened
 	Disconnects Ring[Disconnect] // connections to the broker that ended, and attempts that failed
 	Says        Sayings          // what the gateway says of itself to the broker
+
+	Held func() Stored // what the buffer has; nil: there is none
+}
+
+// Stored is what the buffer holds of each source, and what was lost lately.
+func (l *Look) Stored() Stored {
+	if l.Held == nil {
+		return Stored{Sources: []Held{}, Losses: []Loss{}}
+	}
+	return l.Held()
 }
 
 // Bus returns what can be looked at of a CAN source.

@@ -168,6 +168,8 @@ type Uplink struct {
 	Refused   uint64    `json:"messages_refused"`
 	InFlight  int       `json:"in_flight"`
 	Window    int       `json:"window"`
+	AckP50    float64   `json:"ack_p50_ms"` // from sending a message to its acknowledgement, of the last 100; -1: none yet
+	AckP95    float64   `json:"ack_p95_ms"`
 	BytesUp   uint64    `json:"bytes_up"`
 	BytesDown uint64    `json:"bytes_down"`
 	Connects  uint64    `json:"connects"`
@@ -178,8 +180,17 @@ type Uplink struct {
 	Backlog   uint64    `json:"backlog"`   // records an outage has left, or leaves as long as it lasts
 	DoneIn    float64   `json:"done_in_s"` // until the backlog is gone, in seconds; -1: not known
 
+	Acks Histogram    `json:"-"`              // of the time to the acknowledgement, for metrics
 	Peer *Certificate `json:"peer,omitempty"` // that the broker showed last; none: no TLS
 	Own  *Certificate `json:"own,omitempty"`  // that the gateway showed last
+}
+
+// Histogram counts times.
+type Histogram struct {
+	Bounds []float64 // seconds, rising
+	Counts []uint64  // of times up to each bound
+	Count  uint64    // of all
+	Sum    float64   // seconds
 }
 
 // Alarm is one that is raised, with what to do about it.

@@ -28,6 +28,8 @@ type View interface {
 	LastDisconnects() []live.Disconnect
 	// LastAnnounced returns what the gateway has last said of itself to the broker.
 	LastAnnounced() live.Announced
+	// Stored returns what the buffer holds of each source, and what was lost lately.
+	Stored() live.Stored
 }
 
 // openFeed returns the feed of a topic, nil if there is no such topic.

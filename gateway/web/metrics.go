@@ -82,6 +82,16 @@ func (m *exposition) one(name, kind, help string, value float64, labels ...strin
 	m.sample(name, value, labels...)
 }
 
+func (m *exposition) histogram(name, help string, h *live.Histogram) {
+	m.family(name, "histogram", help)
+	for i, bound := range h.Bounds {
+		m.sample(name+"_bucket", float64(h.Counts[i]), "le", strconv.FormatFloat(bound, 'g', -1, 64))
+	}
+	m.sample(name+"_bucket", float64(h.Count), "le", "+Inf")
+	m.sample(name+"_sum", h.Sum)
+	m.sample(name+"_count", float64(h.Count))
+}
+
 var labelEscapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`)
 
 func escapeLabel(s string) string { return labelEscapes.Replace(strings.ToValidUTF8(s, "\uFFFD")) }
@@ -130,6 +140,7 @@ func (m *exposition) uplink(u *live.Uplink) {
 	m.one(prefix+"uplink_messages_acked_total", "counter", "Messages acknowledged.", float64(u.Acked))
 	m.one(prefix+"uplink_messages_refused_total", "counter", "Messages given up, each accounted for by loss records.", float64(u.Refused))
 	m.one(prefix+"uplink_in_flight", "gauge", "Messages that wait for their PUBACK.", float64(u.InFlight))
+	m.histogram(prefix+"uplink_ack_seconds", "Time from sending a message to its acknowledgement.", &u.Acks)
 	m.one(prefix+"uplink_sent_bytes_total", "counter", "Bytes written to connections.", float64(u.BytesUp))
 	m.one(prefix+"uplink_received_bytes_total", "counter", "Bytes read from connections.", float64(u.BytesDown))
 	m.one(prefix+"uplink_connects_total", "counter", "Connections a broker accepted.", float64(u.Connects))

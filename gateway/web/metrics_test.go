@@ -21,7 +21,8 @@ func everything() *live.Snapshot {
 	return &live.Snapshot{Taken: at, Gateway: "gw-01", Version: "v0.9.0", Session: 3, Started: at.Add(-time.Hour), Up: time.Hour,
 		Clock: live.Clock{Trusted: true}, Process: live.Process{Memory: 20 << 20, CPUSeconds: 12.5, Goroutines: 30},
 		Buffer: live.Buffer{Records: 10, Disk: 4096, Limit: 1 << 20, LostBy: map[string]uint64{"evicted": 5, "corrupt": 0}, OldestAge: 2.5, Written: 99},
-		Uplink: live.Uplink{Connected: true, Sent: 100, Acked: 98, InFlight: 2},
+		Uplink: live.Uplink{Connected: true, Sent: 100, Acked: 98, InFlight: 2,
+			Acks: live.Histogram{Bounds: []float64{0.005, 0.25, 30}, Counts: []uint64{40, 97, 97}, Count: 98, Sum: 41.5}},
 		Sources: []live.Source{
 			{Name: `en"gi\ne` + "\n", Kind: "can", State: live.Receives, Records: 1000, Age: 0.5, CAN: &live.CAN{Up: true, Controller: "error-active", Load: 12.5, Frames: 1000}},
 			{Name: "line1", Kind: "modbus", State: live.Partial, Records: 7, Age: -1, Modbus: &live.Modbus{Requests: 70, Timeouts: 3, Units: []live.Unit{

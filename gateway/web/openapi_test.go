@@ -81,7 +81,10 @@ var descriptions = map[string]described{
 		Raised []live.Alarm `json:"raised"`
 		Notes  []live.Note  `json:"notes"`
 	}{}},
-	"GET /api/v1/buffer": {summary: "The buffer", reply: live.Buffer{}},
+	"GET /api/v1/buffer": {summary: "The buffer, what it holds of each source (about), and the newest losses", reply: struct {
+		live.Buffer
+		live.Stored
+	}{}},
 	"GET /api/v1/uplink": {summary: "The connection to the broker", reply: struct {
 		Uplink      live.Uplink       `json:"uplink"`
 		Disconnects []live.Disconnect `json:"disconnects"`

@@ -31,7 +31,10 @@ func (s *Server) alarms(w http.ResponseWriter, _ *http.Request) { writeJSON(w, a
 // buffer is GET /api/v1/buffer.
 func (s *Server) buffer(w http.ResponseWriter, _ *http.Request) {
 	if snap := s.snapshot(w); snap != nil {
-		writeJSON(w, snap.Buffer)
+		writeJSON(w, struct {
+			live.Buffer
+			live.Stored
+		}{snap.Buffer, s.opts.View.Stored()})
 	}
 }
 

@@ -1,8 +1,9 @@
-import { h, put, st, sec, head, lede, table, fig, figs, bar, bytes, int, q, rate, cnt, span, seg, chart } from '../ui.js';
+import { h, put, st, sec, head, lede, table, fig, figs, bar, bytes, int, q, rate, cnt, span, seg, chart, age, day } from '../ui.js';
 import { courses } from './parts.js';
+import { get } from '../api.js';
 
 export default function (ctx) {
-  const top = h('div', {}), lanes = h('div', {}), losses = h('div', {});
+  const top = h('div', {}), lanes = h('div', {}), losses = h('div', {}), ranges = h('div', {}), held = h('div', {});
   let dayLong = false;
   const mb = (v) => (v / 1e6 < 10 ? (v / 1e6).toFixed(1) : int(v / 1e6));
   const fill = chart({ unit: 'MB', label: 'Fill of the buffer', height: 220, fmt: mb, series: [{ name: 'On disk', color: '--acc', fill: '--acc-t' }] });
@@ -16,9 +17,16 @@ export default function (ctx) {
   };
   ctx.every(10000, load);
   let most = 0;
+  ctx.every(5000, async () => {
+    const f = await get('buffer'), bytesOf = f.sources.reduce((n, x) => n + x.disk_bytes, 0);
+    put(held, f.sources.length === 0 ? h('p', { class: 'note' }, 'Nothing waits.') : table([['Source'], ['Records', 'n'], ['On disk', 'n'], ['Share', 'n fill']],
+      f.sources.map((x) => [x.source, int(x.records), bytes(x.disk_bytes), bytesOf ? q((100 * x.disk_bytes / bytesOf).toFixed(0), '%') : '–']), 'What each source holds, about'));
+    put(ranges, f.losses.length === 0 ? h('p', { class: 'note' }, 'No record was lost in this session.') : table([['When'], ['Source'], ['Records', 'n'], ['Sequence numbers', 'n'], ['Reason', 'fill']],
+      f.losses.toReversed().map((x) => [day(x.time), x.source, int(x.last - x.first + 1), x.first === x.last ? int(x.first) : int(x.first) + '–' + int(x.last), x.reason.replaceAll('_', ' ')]), 'Ranges that were lost'));
+  });
   return {
     view: [head('Buffer'), top, sec('Lanes', 'Live data goes first; the backlog takes what the link has left', lanes),
-      sec('Fill', null, h('div', { class: 'tools tight' }, seg('Span', ['1 h', '24 h'], '1 h', (t) => { dayLong = t !== '1 h'; load(); })), waiting, fill, note), sec('Losses', 'Each is a loss record in the stream', losses)],
+      sec('Fill', null, h('div', { class: 'tools tight' }, seg('Span', ['1 h', '24 h'], '1 h', (t) => { dayLong = t !== '1 h'; load(); })), waiting, fill, note), sec('By source', 'What waits on disk and in memory, about', held), sec('Losses', 'Each is a loss record in the stream', losses, h('h3', {}, 'The newest'), ranges)],
     snapshot(s) {
       const f = s.buffer, u = s.uplink, incoming = s.sources.reduce((n, x) => n + x.rate, 0);
       most = u.backlog ? Math.max(most, u.backlog) : 0;
@@ -29,8 +37,9 @@ export default function (ctx) {
           fig('Used', bytes(f.disk_bytes)[0], bytes(f.disk_bytes)[1].textContent, [q(f.percent.toFixed(1), '%'), ' of ', bytes(f.limit_bytes), bar(Math.min(1, f.percent / 100))]),
           fig(u.connected ? 'If the uplink fails now' : 'Full in about', (u.connected ? f.lasts_s : f.full_in_s) > 0 ? span(u.connected ? f.lasts_s : f.full_in_s) : '–', '', u.connected ? 'until full, about' : 'at this rate'),
           fig('Records', int(f.records), '', int(f.unsynced) + ' only in memory'),
+          fig('Oldest', f.oldest_age_s < 0 ? '–' : age(f.oldest_age_s), '', f.oldest_age_s < 0 ? 'nothing waits' : 'since it was recorded'),
           fig('Lost', int(f.lost), '', 'in this session'),
-          fig('Disk', f.fault ? st('err', 'Takes no records') : st('ok', 'Takes records'), '', f.fault || bytes(f.disk_written_bytes)[0] + ' ' + bytes(f.disk_written_bytes)[1].textContent + ' written', true),
+          fig('Disk', f.fault ? st('err', 'Takes no records') : st('ok', 'Takes records'), '', f.fault || [bytes(f.disk_written_bytes), ' written', perDay(f, s)], true),
         ));
       const live = Math.max(0, f.records - u.backlog), out = !u.connected;
       put(lanes, table([['Lane'], ['State'], ['Waiting', 'n'], ['Sends', 'n'], ['Done in', 'n']], [
@@ -40,6 +49,11 @@ export default function (ctx) {
       put(losses, table([['Reason'], ['Records', 'n'], ['Means', 'fill wr']], Object.entries(f.lost_by).map(([k, n]) => [k, cnt(n), means[k] || '']), 'Losses by reason'));
     },
   };
+}
+// perDay says how much is written in a day, once there was an hour to tell from.
+function perDay(f, s) {
+  const up = (Date.parse(s.taken) - Date.parse(s.started)) / 1000;
+  return up > 3600 ? [', ', bytes(f.disk_written_bytes * 86400 / up), ' a day'] : '';
 }
 const means = {
   evicted: 'The buffer was full, or the records were older than max_age.', rx_overflow: 'The kernel dropped frames before they were read.',

@@ -1,8 +1,9 @@
-import { h, put, st, b, sec, head, lede, table, fig, figs, bytes, int, rate, kv, day, clock, span, chart } from '../ui.js';
+import { h, put, st, b, sec, head, lede, table, fig, figs, bytes, int, rate, q, kv, day, clock, span, chart } from '../ui.js';
 import { courses } from './parts.js';
 import { get } from '../api.js';
 
 // ends says when a certificate ends, and how it looks.
+const ms = (v) => (v < 10 ? v.toFixed(1) : int(v));
 const soon = 21 * 86400;
 const ends = (c) => (c.left_s < 0 ? st('err', 'ended ' + span(-c.left_s) + ' ago') : st(c.left_s < soon ? 'warn' : 'ok', Math.floor(c.left_s / 86400) + ' days left'));
 const certificate = (title, c) => [h('h3', {}, title), c ? kv([['Ends', [ends(c), ', ' + day(c.to)]], ['Subject', h('span', { class: 'wrap' }, c.subject || '–')], ['Issuer', h('span', { class: 'wrap' }, c.issuer || '–')],
@@ -45,6 +46,7 @@ export default function (ctx) {
         figs(
           fig('Acknowledged', rate(u.rate)[0], '/s', int(u.messages_acked) + ' messages'),
           fig('In flight', int(u.in_flight), '', 'of ' + int(u.window) + ' messages'),
+          fig('Acknowledged in', u.ack_p50_ms < 0 ? '–' : ms(u.ack_p50_ms), u.ack_p50_ms < 0 ? '' : 'ms', u.ack_p50_ms < 0 ? 'nothing yet' : ['median of the last 100, 95 %: ', q(ms(u.ack_p95_ms), 'ms')]),
           fig('Sent', bytes(u.bytes_up)[0], bytes(u.bytes_up)[1].textContent, 'since the start'),
           fig('Backlog', int(u.backlog), '', !u.backlog ? 'nothing waits' : !u.connected ? 'waits for the broker' : u.done_in_s >= 0 ? 'done in about ' + span(u.done_in_s) : 'records of an outage'),
         ));
