@@ -11,11 +11,12 @@ func (l *loader) web(v value) web.Config {
 	if !v.has {
 		return web.Config{}
 	}
-	f := v.fields("listen", "tls", "insecure", "hosts", "max_clients", "metrics")
+	f := v.fields("listen", "group", "tls", "insecure", "hosts", "max_clients", "metrics")
 	tls := f.at("tls").fields("cert", "key")
 	metrics := f.at("metrics").fields("open", "signals")
 	c := web.Config{
 		Listen:     f.at("listen").text(web.DefaultListen),
+		Group:      f.at("group").text(""),
 		CertFile:   tls.at("cert").file(""),
 		KeyFile:    tls.at("key").file(""),
 		Insecure:   f.at("insecure").boolean(false),

@@ -117,8 +117,12 @@ func (s *Server) setCookie(w http.ResponseWriter, value string, age time.Duratio
 	})
 }
 
-// address is where a request comes from, without the port.
+// address is where a request comes from, without the port: local, of a socket in
+// the file system.
 func address(r *http.Request) string {
+	if at, ok := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr); ok && at != nil {
+		return "local"
+	}
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr

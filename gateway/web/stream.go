@@ -171,13 +171,14 @@ func newOutput(conn net.Conn) (output, error) {
 	if c, ok := plain.(*counted); ok {
 		plain = c.Conn
 	}
-	if tcp, ok := plain.(*net.TCPConn); ok {
-		raw, err := tcp.SyscallConn()
-		return &rawOutput{conn, raw}, err
-	}
 	secure, ok := conn.(*tls.Conn)
 	if !ok {
-		return nil, errors.New("not a TCP connection")
+		socket, ok := plain.(syscall.Conn)
+		if !ok {
+			return nil, errors.New("not a connection of the system")
+		}
+		raw, err := socket.SyscallConn()
+		return &rawOutput{conn, raw}, err
 	}
 	o := &slowOutput{conn: secure, todo: make(chan []byte, 1), gone: make(chan struct{})}
 	go o.run()

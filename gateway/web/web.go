@@ -50,7 +50,8 @@ const (
 // Config says whether and how the gateway can be looked into. The zero value
 // listens on nothing.
 type Config struct {
-	Listen     string   // address and port; empty: nothing listens
+	Listen     string   // address and port, or unix: and a path; empty: nothing listens
+	Group      string   // whose members may connect to the socket at a path; empty: nobody but the service's user
 	CertFile   string   // PEM; with KeyFile. Without both and beyond loopback, the gateway makes its own
 	KeyFile    string   // PEM
 	TLS        bool     // speak TLS on loopback too
@@ -79,18 +80,10 @@ func (c *Config) Validate() (list []Problem) {
 		return nil
 	}
 	wrong := func(key, what, fix string) { list = append(list, Problem{key, what, fix}) }
-	at, err := netip.ParseAddrPort(c.Listen)
-	if err != nil {
-		wrong("listen", fmt.Sprintf("%q is not an address with a port", c.Listen), "write "+DefaultListen)
-	}
-	if (c.CertFile == "") != (c.KeyFile == "") {
-		wrong("tls", "cert and key belong together", "write both or neither")
-	}
-	if c.Insecure && (c.CertFile != "" || c.TLS) {
-		wrong("insecure", "it contradicts tls", "remove one of them")
-	}
-	if err == nil && c.Insecure && at.Addr().IsLoopback() {
-		wrong("insecure", "loopback needs no TLS", "remove the key")
+	if c.socket() != "" {
+		c.validateSocket(wrong)
+	} else {
+		c.validateAddress(wrong)
 	}
 	if n := cmp.Or(c.MaxClients, DefaultClients); n < MinClients || n > MaxClients {
 		wrong("max_clients", fmt.Sprintf("%d is out of range", c.MaxClients), fmt.Sprintf("write %d to %d", MinClients, MaxClients))
@@ -104,8 +97,31 @@ func (c *Config) Validate() (list []Problem) {
 	return list
 }
 
+// validateAddress says what about an address cannot work.
+func (c *Config) validateAddress(wrong func(key, what, fix string)) {
+	at, err := netip.ParseAddrPort(c.Listen)
+	if err != nil {
+		wrong("listen", fmt.Sprintf("%q is not an address with a port", c.Listen), "write "+DefaultListen)
+	}
+	if c.Group != "" {
+		wrong("group", "only a socket in the file system belongs to a group", "remove the key, or listen at unix:/run/fieldferry/page")
+	}
+	if (c.CertFile == "") != (c.KeyFile == "") {
+		wrong("tls", "cert and key belong together", "write both or neither")
+	}
+	if c.Insecure && (c.CertFile != "" || c.TLS) {
+		wrong("insecure", "it contradicts tls", "remove one of them")
+	}
+	if err == nil && c.Insecure && at.Addr().IsLoopback() {
+		wrong("insecure", "loopback needs no TLS", "remove the key")
+	}
+}
+
 // Loopback reports whether only this machine can connect.
 func (c *Config) Loopback() bool {
+	if c.socket() != "" {
+		return true
+	}
 	at, err := netip.ParseAddrPort(c.Listen)
 	return err == nil && at.Addr().IsLoopback()
 }
@@ -244,7 +260,7 @@ func (s *Server) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen)
+	listener, err := s.listen(ctx)
 	if err != nil {
 		return err
 	}
@@ -292,13 +308,23 @@ func (s *Server) serve(ctx context.Context) error {
 	return err
 }
 
+func (s *Server) listen(ctx context.Context) (net.Listener, error) {
+	if path := s.cfg.socket(); path != "" {
+		return listenUnix(ctx, path, s.cfg.Group)
+	}
+	return new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen)
+}
+
 // greet says where the page is, and with which code the first account is made.
 func (s *Server) greet(at net.Addr) {
-	scheme := "http"
-	if s.cfg.encrypted() {
-		scheme = "https"
+	scheme := "http://"
+	switch {
+	case s.cfg.socket() != "":
+		scheme = unixPrefix
+	case s.cfg.encrypted():
+		scheme = "https://"
 	}
-	log := s.log.With("url", scheme+"://"+at.String())
+	log := s.log.With("url", scheme+at.String())
 	if s.opts.Open || s.accounts.any() {
 		log.Info("the page is served")
 		return
