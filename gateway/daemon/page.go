@@ -113,6 +113,7 @@ func (l *looking) shows(cert *x509.Certificate) {
 // running is which configuration runs, for those who look.
 type running struct {
 	sum  string
+	text string // without secrets
 	read time.Time
 }
 
@@ -136,8 +137,23 @@ func (p *page) Config() (web.ConfigText, error) {
 		return web.ConfigText{}, err
 	}
 	now := p.running.Load()
-	return web.ConfigText{Path: path, Text: string(config.Redact(text)), SHA256: web.Sum(text), Read: now.read,
-		Running: now.sum == sum(text), Problems: p.Check(text)}, nil
+	out := web.ConfigText{Path: path, Text: string(config.Redact(text)), SHA256: web.Sum(text), Read: now.read,
+		Running: now.sum == sum(text), Problems: p.Check(text)}
+	out.Changes = web.Diff(now.text, out.Text)
+	p.past(&out, now)
+	return out, nil
+}
+
+// past adds what the store knows of the configurations before. It only reads: an
+// entry that is swept away meanwhile is not shown.
+func (p *page) past(out *web.ConfigText, now *running) {
+	st := p.d.opts.Store.State()
+	for _, e := range st.History {
+		out.History = append(out.History, web.ConfigEntry{Time: e.Time, ID: e.ID, By: e.By, Result: string(e.Result)})
+	}
+	if k, err := p.d.opts.Store.Get(st.Previous); err == nil {
+		out.Previous = &web.ConfigBefore{ID: st.Previous, Changes: web.Diff(string(config.Redact(k.text)), now.text)}
+	}
 }
 
 // Check implements [web.Configs].
@@ -158,7 +174,7 @@ func (p *page) bundle(ctx context.Context, w io.Writer, o web.BundleOptions) err
 // follow makes the page show a gateway, and starts the server again if its
 // configuration has changed.
 func (p *page) follow(g *gateway.Gateway, c *config.Config, log *slog.Logger) {
-	p.running.Store(&running{sum(c.Text()), time.Now().UTC()})
+	p.running.Store(&running{sum(c.Text()), string(config.Redact(c.Text())), time.Now().UTC()})
 	p.looking.now.Store(g.Look())
 	p.looking.gateway.Store(g)
 	g.WebCertificate(p.looking.certificate.Load())

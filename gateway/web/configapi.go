@@ -27,6 +27,23 @@ type ConfigText struct {
 	Read     time.Time       `json:"read"`   // when the one in use was read
 	Running  bool            `json:"running"`
 	Problems []ConfigProblem `json:"problems"` // of the file as it is now
+	Changes  []Change        `json:"changes"`  // from what runs to the file, without secrets
+	Previous *ConfigBefore   `json:"previous,omitempty"`
+	History  []ConfigEntry   `json:"history"` // what became of configurations, the newest last
+}
+
+// ConfigBefore is the configuration that ran before.
+type ConfigBefore struct {
+	ID      string   `json:"id"`
+	Changes []Change `json:"changes"` // from it to what runs, without secrets
+}
+
+// ConfigEntry is one thing that became of a configuration.
+type ConfigEntry struct {
+	Time   time.Time `json:"time"`
+	ID     string    `json:"id"`
+	By     string    `json:"by"`
+	Result string    `json:"result"` // confirmed, rejected, rolled_back or interrupted
 }
 
 // ConfigProblem is something wrong with a configuration.
@@ -56,9 +73,9 @@ func (s *Server) config(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusInternalServerError, "config", err.Error())
 		return
 	}
-	if c.Problems == nil {
-		c.Problems = []ConfigProblem{}
-	}
+	c.Problems = append([]ConfigProblem{}, c.Problems...) // a list, also without any
+	c.Changes = append([]Change{}, c.Changes...)
+	c.History = append([]ConfigEntry{}, c.History...)
 	w.Header().Set("ETag", strconv.Quote(c.SHA256))
 	writeJSON(w, c)
 }

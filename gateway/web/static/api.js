@@ -52,6 +52,7 @@ export class Stream {
   constructor(onstate) {
     this.onstate = onstate; // (connected, since)
     this.wanted = new Map(); // topic -> handler(data, full)
+    this.pace = 0; // ms between two updates; 0: as fast as they come
     this.source = null;
     document.addEventListener('visibilitychange', () => this.open());
     addEventListener('online', () => this.open());
@@ -68,7 +69,9 @@ export class Stream {
     this.source = null;
     clearTimeout(this.timer);
     if (document.hidden || this.wanted.size === 0) return;
-    const s = new EventSource('/api/v1/events?' + new URLSearchParams([...this.wanted.keys()].map((t) => ['topic', t])));
+    const ask = [...this.wanted.keys()].map((t) => ['topic', t]);
+    if (this.pace) ask.push(['every', this.pace + 'ms']);
+    const s = new EventSource('/api/v1/events?' + new URLSearchParams(ask));
     this.source = s;
     s.onopen = () => this.onstate(true);
     s.onerror = () => {

@@ -36,6 +36,16 @@ const stream = new Stream((up) => {
   if (!up) check();
 });
 
+// Over a slow or dear link the page can be updated more rarely. The browser remembers it.
+const paces = [[0, '2 a second'], [2000, 'every 2 s'], [10000, 'every 10 s']];
+try { stream.pace = Number(localStorage.getItem('pace')) || 0; } catch { /* the browser keeps nothing */ }
+const pace = () => h('label', { class: 'pace' }, 'Updates', h('select', { onchange: (e) => {
+  stream.pace = Number(e.target.value);
+  try { localStorage.setItem('pace', stream.pace); } catch { /* only until the page is closed */ }
+  shell.key = '';
+  route();
+} }, paces.map(([ms, t]) => h('option', { value: ms, selected: ms === stream.pace }, t))));
+
 // check finds out whether the login has ended, which a stream cannot say.
 async function check() {
   try {
@@ -52,7 +62,7 @@ const ctx = {
   // every runs something now and again, as long as the page is shown and visible.
   every(ms, run) {
     const go = () => { if (!document.hidden) Promise.resolve(run()).catch(() => {}); };
-    timers.push(setInterval(go, ms));
+    timers.push(setInterval(go, Math.max(ms, stream.pace)));
     go();
   },
   may: (role) => ['read', 'operate', 'admin'].indexOf(me.role) >= ['read', 'operate', 'admin'].indexOf(role),
@@ -85,12 +95,12 @@ function shell() {
   if (key !== shell.key) { // keeps the focus of the keyboard where it is
     shell.key = key;
     $('nav').replaceChildren(h('div', { class: 'head' }, h('b', {}, gateway), word.cloneNode(true)), ...flat(links(name)),
-      h('div', { class: 'foot' }, h('div', { id: 'clock' }, when), h('div', {}, me.name + ', ' + me.role, !me.demo && [' · ', h('a', { href: '#/', onclick: logout }, 'Log out')])));
+      h('div', { class: 'foot' }, h('div', { id: 'clock' }, when), pace(), h('div', {}, me.name + ', ' + me.role, !me.demo && [' · ', h('a', { href: '#/', onclick: logout }, 'Log out')])));
     const tab = (k, t, n) => h('a', { href: '#/' + k, 'aria-current': k === name ? 'page' : null }, t, n > 0 && h('span', { class: 'cnt' }, n));
     const main = ['overview', 'can', 'modbus', 'alarms'];
     $('tabs').replaceChildren(tab('overview', 'Overview'), tab('can', 'CAN'), tab('modbus', 'Modbus'), tab('alarms', 'Alarms', snapshot && snapshot.alarms.length),
       h('button', { type: 'button', 'aria-current': main.includes(name) ? null : 'page', onclick: () => $('more').showModal() }, 'More'));
-    $('more').replaceChildren(...flat(links(name)), h('form', { method: 'dialog', class: 'tools' }, !me.demo && b('Log out', { onclick: logout }), h('button', {}, 'Close')));
+    $('more').replaceChildren(...flat(links(name)), pace(), h('form', { method: 'dialog', class: 'tools' }, !me.demo && b('Log out', { onclick: logout }), h('button', {}, 'Close')));
   } else if ($('clock')) $('clock').textContent = when;
   const title = nav.flatMap((g) => g.slice(1)).find((x) => x[0] === name);
   const raised = snapshot ? snapshot.alarms.length : 0;

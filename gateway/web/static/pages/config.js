@@ -1,7 +1,15 @@
-import { h, st, shape, b, sec, head, lede, msg, empty, day } from '../ui.js';
+import { h, st, shape, b, sec, head, lede, msg, empty, day, table } from '../ui.js';
 import { get, postText } from '../api.js';
 
 // The file is shown with its line numbers, and what is wrong with it beside the line. It is read-only here.
+// difference shows lines that go and come, with a sign each.
+const words = { '+': 'added', '-': 'removed', ' ': '' };
+const difference = (list, label) => h('pre', { class: 'yaml diff', tabindex: 0, role: 'region', 'aria-label': label }, list.map((c, i) => {
+  const gap = i > 0 && c.old && list[i - 1].old && c.old > list[i - 1].old + 1 && c.sign === ' ' && list[i - 1].sign === ' ';
+  return [gap && h('div', { class: 'dim' }, '…'), h('div', { class: c.sign === '+' ? 'p' : c.sign === '-' ? 'm' : null }, h('span', { class: 'vh' }, words[c.sign]), c.sign + ' ' + c.text)];
+}));
+const results = { confirmed: 'ok', rejected: 'err', rolled_back: 'warn', interrupted: 'stale' };
+
 export default function (ctx) {
   const body = h('div', {});
   function show(c, problems) {
@@ -11,6 +19,11 @@ export default function (ctx) {
       lede(c.path, '. ', h('b', {}, 'Read ' + day(c.read)), '. Passwords and keys are never shown.'),
       ...problems.map((p) => msg(p.warning ? 'warn' : 'err', [`Line ${p.line}, column ${p.column}: `, p.key && h('span', { class: 'mono' }, p.key), ' ', p.what, p.fix ? '; ' + p.fix : ''])),
       problems.length === 0 ? h('p', { class: 'note' }, st('ok', 'check finds nothing wrong')) : h('p', { class: 'note' }, `${errors.length} errors, ${warnings} warnings. A file with an error is not taken; the gateway keeps what it has.`),
+      sec('Differences', 'Without secrets', c.running ? h('p', { class: 'note' }, st('ok', 'the file is what runs'))
+        : c.changes.length === 0 ? h('p', { class: 'note' }, st('warn', 'the file is not what runs'), ' They differ in what is not shown: passwords, keys, or line ends.')
+          : [h('p', { class: 'note' }, st('warn', 'the file is not what runs'), ' What a reload would change: − runs now, + stands in the file.'), difference(c.changes, 'From what runs to the file')],
+      c.previous && [h('h3', {}, 'Since the configuration before'), c.previous.changes.length === 0 ? h('p', { class: 'note' }, 'The file is the same; a DBC file, a template or a secret has changed.') : difference(c.previous.changes, 'From the configuration before to what runs')],
+      c.history.length > 0 && [h('h3', {}, 'History'), table([['When'], ['Result'], ['By'], ['Configuration', 'fill']], c.history.slice(-10).reverse().map((e) => [day(e.time), st(results[e.result] || 'info', e.result.replaceAll('_', ' ')), e.by || '–', h('span', { class: 'mono' }, e.id.slice(0, 12))]), 'History of configurations')]),
       sec('File', null, h('div', { class: 'ed' },
         h('ol', { 'aria-hidden': 'true' }, lines.map((_, i) => h('li', { class: at.has(i + 1) ? 'e' : '' }, at.has(i + 1) && shape(at.get(i + 1).warning ? 'warn' : 'err'), i + 1))),
         h('pre', { class: 'yaml', tabindex: 0, role: 'region', 'aria-label': 'Configuration file' }, lines.map((l, i) => h('div', { class: at.has(i + 1) ? (at.get(i + 1).warning ? 'w' : 'e') : null }, l || ' '))))));
