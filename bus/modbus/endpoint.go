@@ -11,6 +11,7 @@ import (
 
 	"fieldferry/bus/modbus/rtu"
 	"fieldferry/bus/modbus/tcp"
+	"fieldferry/bus/permit"
 )
 
 // Master sends one request at a time, in RTU framing, and returns its reply.
@@ -18,6 +19,7 @@ import (
 type Master interface {
 	SendContext(ctx context.Context, request []byte) ([]byte, error)
 	Resend(ctx context.Context, request []byte) ([]byte, error)
+	Write(ctx context.Context, p permit.Register, request []byte) ([]byte, error)
 	Listen(ctx context.Context, d time.Duration) error
 	Hold(unit, function byte, address, count uint16) time.Duration
 	Owes(unit byte) bool

@@ -47,12 +47,15 @@ type Line struct {
 	lost    bool // the port-lost alarm is raised
 	pace    pace
 
-	asked chan struct{} // wakes an idle line for a one-shot read
+	asked   chan struct{}       // wakes an idle line for an order or a one-shot read
+	several map[severalKey]bool // learned by writing
 
 	mu      sync.Mutex
 	stats   Stats
 	open    bool       // one-shot reads are taken
 	queries []*oneShot // those that wait
+	orders  []*order   // likewise
+	spare   allowance  // of orders
 	account account
 }
 
@@ -62,6 +65,7 @@ type Stats struct {
 	Polls    uint64 // of a device
 	Retries  uint64
 	OneShots uint64 // requests of [Line.Read]
+	Writes   uint64 // requests of [Line.Write] that write
 	Overruns uint64 // polls that were left out because the line was busy
 	Offline  int    // devices that do not answer at present
 	PortLost bool
@@ -158,7 +162,8 @@ func newLine(cfg LineConfig, endpoint Endpoint, log *slog.Logger, open func(cont
 	}
 	cfg = cfg.withDefaults()
 	l := &Line{cfg: cfg, tcp: endpoint.Framing == TCP, log: log.With("line", cfg.Name), openPort: open,
-		ctx: context.Background(), asked: make(chan struct{}, 1), link: link{network: endpoint.Framing.Network()}}
+		ctx: context.Background(), asked: make(chan struct{}, 1), several: map[severalKey]bool{},
+		link: link{network: endpoint.Framing.Network()}}
 	l.wire = endpoint.NewMaster(rtu.Config{Mode: cfg.mode(), Timeout: cfg.Timeout, Turnaround: cfg.Turnaround}, tcp.Options{
 		AnyUnit: cfg.AnyReplyUnit || len(cfg.Devices) == 1, AnyTransaction: cfg.AnyTransactionID,
 		Notice: func(text string) {
@@ -278,15 +283,21 @@ func (l *Line) loop(ctx context.Context) error {
 	}
 }
 
-// idle sends a one-shot read or waits for one, but not past until; zero means
-// that no poll will ever be due.
+// idle serves an order or a one-shot read or waits for one, but not past until;
+// zero means that no poll will ever be due.
 func (l *Line) idle(ctx context.Context, now, until time.Time) error {
+	o, orderAt := l.nextOrder(now, false)
+	if o != nil {
+		return l.serve(o)
+	}
 	s, at := l.nextQuery(now)
 	if s != nil {
 		return l.answer(s)
 	}
-	if until.IsZero() || !at.IsZero() && at.Before(until) {
-		until = at
+	for _, at := range [...]time.Time{at, orderAt} {
+		if until.IsZero() || !at.IsZero() && at.Before(until) {
+			until = at
+		}
 	}
 	if heard, err := l.hearOut(now, until); heard || err != nil {
 		return err

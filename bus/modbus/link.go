@@ -18,8 +18,8 @@ const (
 	silentFor      = 5 * time.Second
 	longestSilence = time.Minute // each new one that brings nothing is kept longer
 	silentRequests = 3
-	mostBarren     = 2 // connections in a row that the far end closes without an answer
-	lateSlice      = 100 * time.Millisecond
+	mostBarren     = 2                     // connections in a row that the far end closes without an answer
+	lateSlice      = 20 * time.Millisecond // bounds how long an order or a one-shot read waits for that
 )
 
 // redialAfter are the pauses before another try to connect again: some devices
@@ -122,16 +122,21 @@ func (l *Line) reconnect() (err error) {
 
 // exchange sends a request, on a new connection if the present one is of no
 // use, and once more on a new one if the far end has closed one that brought
-// answers. Everything is a read here, so that this does no harm.
+// answers. Everything is a read here, so that this does no harm; [Line.put] is
+// for what writes.
 func (l *Line) exchange(request []byte, again bool) ([]byte, error) {
+	send := l.wire.SendContext
+	if again {
+		send = l.wire.Resend
+	}
 	if !l.link.network {
-		return l.transmit(request, again)
+		return l.transmit(request, send)
 	}
 	if err := l.freshen(time.Now()); err != nil {
 		return nil, err
 	}
 	proved := l.link.proved
-	reply, err := l.transmit(request, again)
+	reply, err := l.transmit(request, send)
 	if !l.closed(err) {
 		return reply, err
 	}
@@ -139,7 +144,7 @@ func (l *Line) exchange(request []byte, again bool) ([]byte, error) {
 		if err := l.reconnect(); err != nil {
 			return nil, err
 		}
-		if reply, err = l.transmit(request, true); !l.closed(err) {
+		if reply, err = l.transmit(request, l.wire.Resend); !l.closed(err) {
 			return reply, err
 		}
 	}
@@ -181,12 +186,8 @@ func (l *Line) hearOut(now, until time.Time) (bool, error) {
 }
 
 // transmit sends a request and notes what that says of the connection.
-func (l *Line) transmit(request []byte, again bool) ([]byte, error) {
+func (l *Line) transmit(request []byte, send func(context.Context, []byte) ([]byte, error)) ([]byte, error) {
 	late := l.wire.Stats().LateReplies
-	send := l.wire.SendContext
-	if again {
-		send = l.wire.Resend
-	}
 	begin := time.Now()
 	reply, err := send(l.ctx, request)
 	l.mu.Lock()

@@ -110,10 +110,7 @@ func (l *Line) enqueue(s *oneShot) error {
 		return ErrQueueFull
 	}
 	l.queries = append(l.queries, s)
-	select {
-	case l.asked <- struct{}{}:
-	default:
-	}
+	l.wake()
 	return nil
 }
 
@@ -124,14 +121,18 @@ func (l *Line) admit() {
 	l.open = true
 }
 
-// dismiss takes no more of them, and ends those that wait with why.
+// dismiss takes no more of them, nor orders, and ends those that wait with why.
 func (l *Line) dismiss(why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.queries {
 		s.done <- oneShotResult{err: why}
 	}
-	l.open, l.queries = false, nil
+	for _, o := range l.orders {
+		o.breakOff(why)
+		close(o.done)
+	}
+	l.open, l.queries, l.orders = false, nil, nil
 }
 
 // nextQuery takes the first one-shot read out of the queue that may go out
@@ -156,8 +157,11 @@ func (l *Line) nextQuery(now time.Time) (s *oneShot, at time.Time) {
 	return nil, at
 }
 
-// giveWay lets one one-shot read go first.
+// giveWay lets one order go first, or if there is none one one-shot read.
 func (l *Line) giveWay() error {
+	if unit, err := l.serveOrder(true); unit >= 0 {
+		return err
+	}
 	if s, _ := l.nextQuery(time.Now()); s != nil {
 		return l.answer(s)
 	}
@@ -167,19 +171,14 @@ func (l *Line) giveWay() error {
 // answer sends a one-shot read. Its error means that the port is lost or the
 // context has ended.
 func (l *Line) answer(s *oneShot) error {
-	k := slices.IndexFunc(l.devices, func(d *device) bool { return d.cfg.UnitID == s.Unit })
-	l.wire.SetTimeout(l.cfg.Timeout)
-	if k >= 0 {
-		l.wire.SetTimeout(l.timeoutOf(l.devices[k]))
-	}
-	request := rtu.AppendReadRequest(nil, s.Unit, s.Table.Function(), s.Address, uint16(s.Count))
-	reply, err := l.exchange(request, s.tries > 0)
+	k := l.deviceOf(s.Unit)
+	words, err := l.ask(s.Query, s.tries > 0)
 	l.count(func(st *Stats) { st.OneShots++ })
 	var exception *rtu.ExceptionError
 	refused := errors.As(err, &exception)
 	switch {
 	case err == nil:
-		s.done <- oneShotResult{words: wordsOf(s.Query, reply[3:len(reply)-2])}
+		s.done <- oneShotResult{words: words}
 	case isPortLost(err):
 		s.done <- oneShotResult{err: err}
 		return err
@@ -196,6 +195,26 @@ func (l *Line) answer(s *oneShot) error {
 		l.devices[k].probeAt = time.Now() // it is back
 	}
 	return nil
+}
+
+// ask sends the request of a query once.
+func (l *Line) ask(q Query, again bool) ([]uint16, error) {
+	l.setTimeout(l.deviceOf(q.Unit))
+	request := rtu.AppendReadRequest(nil, q.Unit, q.Table.Function(), q.Address, uint16(q.Count))
+	reply, err := l.exchange(request, again)
+	if err != nil {
+		return nil, err
+	}
+	return wordsOf(q, reply[3:len(reply)-2]), nil
+}
+
+// setTimeout sets that of the k-th device, or of the line.
+func (l *Line) setTimeout(k int) {
+	if k < 0 {
+		l.wire.SetTimeout(l.cfg.Timeout)
+		return
+	}
+	l.wire.SetTimeout(l.timeoutOf(l.devices[k]))
 }
 
 // requeue puts s first in the queue again, if somebody still waits for it.

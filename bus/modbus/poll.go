@@ -225,13 +225,13 @@ func (l *Line) request(d *device, b block) ([]byte, error) {
 	if l.hold(d, b) > 0 {
 		return nil, errHeld
 	}
-	l.wire.SetTimeout(l.timeoutOf(d))
 	tries := 1 + l.cfg.Retries
 	if d.failures > 0 || d.suspect || d.known(b) {
 		tries = 1
 	}
 	for try, patience := 1, 0; ; try++ {
 		l.again = try > 1 || patience > 0
+		l.wire.SetTimeout(l.timeoutOf(d)) // an order may have changed it
 		data, err := d.ask(b)
 		var exception *rtu.ExceptionError
 		code := byte(0)
@@ -265,6 +265,14 @@ func (l *Line) request(d *device, b block) ([]byte, error) {
 			l.miss(d, err)
 			return nil, err
 		}
+		unit, fatal := l.serveOrder(true)
+		switch {
+		case fatal != nil:
+			return nil, fatal
+		case unit == int(d.cfg.UnitID): // what this one owes now could be taken for the reply
+			l.miss(d, err)
+			return nil, err
+		}
 		l.count(func(s *Stats) { s.Retries++ })
 	}
 }
@@ -272,13 +280,25 @@ func (l *Line) request(d *device, b block) ([]byte, error) {
 // timeoutOf is how long a reply of the device is waited for.
 func (l *Line) timeoutOf(d *device) time.Duration { return cmp.Or(d.cfg.Timeout, l.cfg.Timeout) }
 
-// listen lets d pass. That a connection ends meanwhile shows at the next request.
+// listen lets d pass, and orders. That a connection ends meanwhile shows at the
+// next request.
 func (l *Line) listen(d time.Duration) error {
-	err := l.wire.Listen(l.ctx, d)
-	if l.closed(err) {
-		return nil
+	for end := time.Now().Add(d); ; {
+		if _, err := l.serveOrder(true); err != nil {
+			return err
+		}
+		rest := time.Until(end)
+		if rest <= 0 {
+			return nil
+		}
+		err := l.wire.Listen(l.ctx, min(rest, listenSlice))
+		if l.closed(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return err
 }
 
 // miss notes a request that the device has not answered, in all its tries.

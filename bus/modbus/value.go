@@ -86,21 +86,9 @@ func (c *conversion) value(p []byte) (v Value, fail string) {
 		v.Kind, v.Text = KindText, textOf(p, c.reg.Length, c.order)
 		return v, ""
 	}
-	var raw [8]byte
-	n := copy(raw[:], p)
-	reorder(raw[:n], c.order)
-	u := unsigned(raw[:n])
-	if c.kind == Int8 || c.kind == Uint8 {
-		if c.reg.HighByte {
-			u >>= 8
-		}
-		u, n = u&0xFF, 1
-	}
-	if c.invalid(u, 8*n) {
+	u, n, ok := c.bits(p)
+	if !ok {
 		return v, notAvailable
-	}
-	if c.mask != 0 {
-		u = u >> c.reg.BitLow & c.mask
 	}
 	switch c.kind {
 	case Bool, Bit:
@@ -127,6 +115,28 @@ func (c *conversion) value(p []byte) (v Value, fail string) {
 		v.Kind, v.Float = KindFloat, c.fromFloat(floatOf(u, n), max(8*n, 32))
 	}
 	return v, ""
+}
+
+// bits returns the n bytes that count of the bytes of a number, and false if
+// they say that the device has none.
+func (c *conversion) bits(p []byte) (u uint64, n int, ok bool) {
+	var raw [8]byte
+	n = copy(raw[:], p)
+	reorder(raw[:n], c.order)
+	u = unsigned(raw[:n])
+	if c.kind == Int8 || c.kind == Uint8 {
+		if c.reg.HighByte {
+			u >>= 8
+		}
+		u, n = u&0xFF, 1
+	}
+	if c.invalid(u, 8*n) {
+		return u, n, false
+	}
+	if c.mask != 0 {
+		u = u >> c.reg.BitLow & c.mask
+	}
+	return u, n, true
 }
 
 func (c *conversion) setUint(v *Value, u uint64) {

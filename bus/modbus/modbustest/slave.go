@@ -1,11 +1,13 @@
 package modbustest
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"io"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +30,23 @@ type Unit struct {
 	// answered with exception 3.
 	Most   int
 	Faults Faults
+	// Refuses are the functions it does not know: they are answered with
+	// exception 1.
+	Refuses []byte
+	// Forgetful makes it confirm what is written, and keep what it had.
+	Forgetful bool
+	// WriteDelay is how much longer it thinks before it confirms a write, which
+	// has happened by then.
+	WriteDelay time.Duration
+}
+
+// Write is a request that writes, as it came, whatever was answered.
+type Write struct {
+	At       time.Time
+	Unit     byte
+	Function byte
+	Address  uint16
+	Words    []uint16 // of coils: 0 or 1
 }
 
 // SetFloat32 puts v into table from address on, high word first.
@@ -46,7 +65,11 @@ type Slave struct {
 	mu       sync.Mutex
 	units    map[byte]*Unit
 	requests uint64
+	writes   []Write
 	rnd      *rand.Rand
+
+	// OnWrite, if set, hears of each request that writes. Set it before Run.
+	OnWrite func(Write)
 
 	// Pace is the line whose character times and silences replies keep to: a
 	// reply is there when its last character would be. The zero Mode takes no
@@ -73,6 +96,46 @@ func (s *Slave) Requests() uint64 {
 	defer s.mu.Unlock()
 	return s.requests
 }
+
+// Writes are the requests that write so far, as they came.
+func (s *Slave) Writes() []Write {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.writes)
+}
+
+// noteWrite keeps a request if it writes.
+func (s *Slave) noteWrite(request []byte) (writes bool) {
+	w := Write{At: time.Now(), Unit: request[0], Function: request[1], Address: binary.BigEndian.Uint16(request[2:])}
+	value := binary.BigEndian.Uint16(request[4:])
+	data := request[min(7, len(request)-2) : len(request)-2]
+	switch w.Function {
+	case rtu.WriteSingleCoil:
+		w.Words = []uint16{value >> 8 & 1}
+	case rtu.WriteSingleRegister:
+		w.Words = []uint16{value}
+	case rtu.WriteCoils:
+		for i := range min(int(value), 8*len(data)) {
+			w.Words = append(w.Words, uint16(data[i/8]>>(i%8)&1))
+		}
+	case rtu.WriteRegisters:
+		for i := range min(int(value), len(data)/2) {
+			w.Words = append(w.Words, binary.BigEndian.Uint16(data[2*i:]))
+		}
+	default:
+		return false
+	}
+	if len(s.writes) < mostWrites {
+		s.writes = append(s.writes, w)
+	}
+	if s.OnWrite != nil {
+		s.OnWrite(w)
+	}
+	return true
+}
+
+// mostWrites bounds what [Slave.Writes] remembers.
+const mostWrites = 1 << 16
 
 // Run answers on line until it or ctx ends.
 func (s *Slave) Run(ctx context.Context, line io.ReadWriteCloser) {
@@ -110,13 +173,18 @@ func (s *Slave) answer(request []byte, elapsed time.Duration) ([]byte, time.Dura
 	defer s.mu.Unlock()
 	s.requests++
 	u := s.units[request[0]]
+	writes := s.noteWrite(request)
 	if u == nil || u.Silent {
 		return nil, 0
 	}
 	if u.Update != nil {
 		u.Update(u, elapsed)
 	}
-	return u.reply(request), u.Delay
+	delay := u.Delay
+	if writes {
+		delay += u.WriteDelay
+	}
+	return u.reply(request), delay
 }
 
 // reply answers one request (Application Protocol V1.1b3, 6).
@@ -124,6 +192,9 @@ func (u *Unit) reply(request []byte) []byte {
 	function := request[1]
 	address := binary.BigEndian.Uint16(request[2:])
 	count := binary.BigEndian.Uint16(request[4:])
+	if bytes.IndexByte(u.Refuses, function) >= 0 {
+		return Exception(request, 1)
+	}
 	switch function {
 	case rtu.ReadHoldingRegisters, rtu.ReadInputRegisters:
 		table := u.Holding
@@ -153,7 +224,9 @@ func (u *Unit) reply(request []byte) []byte {
 		if _, ok := u.Coils[address]; !ok {
 			return Exception(request, 2)
 		}
-		u.Coils[address] = count != 0
+		if !u.Forgetful {
+			u.Coils[address] = count != 0
+		}
 		return request
 	case rtu.WriteCoils, rtu.WriteRegisters:
 		return u.writeMany(request)
@@ -161,7 +234,9 @@ func (u *Unit) reply(request []byte) []byte {
 		if _, ok := u.Holding[address]; !ok {
 			return Exception(request, 2)
 		}
-		u.Holding[address] = count
+		if !u.Forgetful {
+			u.Holding[address] = count
+		}
 		return request
 	default:
 		return Exception(request, 1)
@@ -184,6 +259,9 @@ func (u *Unit) writeMany(request []byte) []byte {
 		}
 	}
 	for i := range count {
+		if u.Forgetful {
+			break
+		}
 		if bits {
 			u.Coils[address+i] = data[i/8]>>(i%8)&1 != 0
 		} else {

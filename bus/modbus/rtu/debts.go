@@ -213,7 +213,8 @@ func (d *debts) olderAlike(i int) bool {
 }
 
 // settle notes a right reply to request. If nothing alike was owed, all that
-// the unit owed is paid. Otherwise the reply may be the owed one, and what is
+// the unit owed is paid, but for confirmations of writes: there is no value to
+// see that one was another's, and a second write can wait. Otherwise the reply may be the owed one, and what is
 // then still to come is the reply to this request: the debts stay for
 // its term.
 func (d *debts) settle(request []byte, sent time.Time, matches int, differ bool) {
@@ -233,7 +234,7 @@ func (d *debts) settle(request []byte, sent time.Time, matches int, differ bool)
 		}
 		switch {
 		case o.sent.After(sent): // another master's, asked since
-		case alike == 0 && (o.over || !d.careful || o.shape == shapeOf(request)), o.shape == shapeOf(request) && matches > 1:
+		case alike == 0 && (o.over || !d.careful && !Writes(o.request[1]) || o.shape == shapeOf(request)), o.shape == shapeOf(request) && matches > 1:
 			d.drop(i)
 			i--
 			matches--

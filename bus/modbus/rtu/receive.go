@@ -122,6 +122,11 @@ func (t *Transporter) mayBeCopy(frame, request []byte, now time.Time) bool {
 	if t.confirming {
 		return false
 	}
+	// A write is not asked again, and the replies to two writes of one register
+	// may be equal: they are doubted only where copies have been heard.
+	if Writes(request[1]) {
+		return t.reckons(t.copies) && (t.recent.again(frame, request, now) || t.recent.copyOf(frame, request, now))
+	}
 	// The first asking of the same may have been answered twice. A value is then
 	// right as well, but the reply to this asking is still to come.
 	if (refusal || t.reckons(t.copies)) && t.recent.again(frame, request, now) {

@@ -32,8 +32,8 @@ type Config struct {
 	// none has been heard. It costs time where many registers are equal, and
 	// after damaged replies.
 	Careful bool
-	// AllowWrites lets writing functions pass. Without it a Transporter
-	// cannot change anything on its line.
+	// AllowWrites lets writing functions pass without a permit. Without it a
+	// Transporter changes what a [permit.Register] names, and nothing else.
 	AllowWrites bool
 }
 
@@ -92,6 +92,8 @@ type Transporter struct {
 	last    time.Time // last activity on the line
 	fault   bool      // the last exchange went wrong: wait for a quiet line
 	echoing bool      // the line returns what we send
+	// permitted: the request in progress writes by a permit
+	permitted bool
 	// confirming: the request in progress is asked again, see errMayBeCopy
 	confirming bool
 	doubted    []byte
@@ -180,10 +182,14 @@ func (t *Transporter) Resend(ctx context.Context, request []byte) ([]byte, error
 }
 
 // exchange sends a request and, in careful mode, sends it again when the reply
-// may be a copy of an earlier one and nothing else has come.
+// may be a copy of an earlier one and nothing else has come. What writes is
+// sent once.
 func (t *Transporter) exchange(ctx context.Context, request []byte, again bool) ([]byte, error) {
 	reply, err := t.once(ctx, request, again)
-	if errors.Is(err, errMayBeCopy) {
+	switch {
+	case errors.Is(err, errMayBeCopy) && Writes(request[1]):
+		return nil, t.failed(&MismatchError{Unit: request[0], Bytes: len(t.doubted), Reason: "the reply equals one to an earlier write and may be its copy"})
+	case errors.Is(err, errMayBeCopy):
 		t.confirming = true
 		defer func() { t.confirming = false }()
 		return t.once(ctx, request, true)
@@ -200,7 +206,7 @@ func (t *Transporter) once(ctx context.Context, request []byte, again bool) ([]b
 	if err := t.reader.Reset(request); err != nil {
 		return nil, err
 	}
-	if request[1] > ReadInputRegisters && !t.cfg.AllowWrites {
+	if Writes(request[1]) && !t.cfg.AllowWrites && !t.permitted {
 		return nil, fmt.Errorf("%w: function %d writes", ErrRequest, request[1])
 	}
 	if ctx.Done() != nil {

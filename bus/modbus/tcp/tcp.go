@@ -29,6 +29,7 @@ import (
 	"time"
 
 	"fieldferry/bus/modbus/rtu"
+	"fieldferry/bus/permit"
 )
 
 const (
@@ -59,6 +60,8 @@ type Transporter struct {
 	port    rtu.Port
 	stats   rtu.Stats
 	slowest [256]time.Duration
+
+	permitted bool // the request in progress writes by a permit
 
 	last    uint16   // transaction id
 	tries   []uint16 // ids of the earlier tries of the request in progress
@@ -176,13 +179,24 @@ func (t *Transporter) Resend(ctx context.Context, request []byte) ([]byte, error
 	return t.exchange(ctx, request)
 }
 
+// Write sends a request that writes what p permits, once; see
+// [rtu.Transporter.Write].
+func (t *Transporter) Write(ctx context.Context, p permit.Register, request []byte) ([]byte, error) {
+	if err := rtu.CheckWrite(p, request); err != nil {
+		return nil, err
+	}
+	t.permitted = true
+	defer func() { t.permitted = false }()
+	return t.SendContext(ctx, request)
+}
+
 func (t *Transporter) exchange(ctx context.Context, request []byte) ([]byte, error) {
 	switch {
 	case t.port == nil:
 		return nil, lost("write", os.ErrClosed)
 	case len(request) < 8 || len(request) > rtu.MaxADU:
 		return nil, fmt.Errorf("%w: %d bytes", rtu.ErrRequest, len(request))
-	case request[1] > rtu.ReadInputRegisters && !t.cfg.AllowWrites:
+	case rtu.Writes(request[1]) && !t.cfg.AllowWrites && !t.permitted:
 		return nil, fmt.Errorf("%w: function %d writes", rtu.ErrRequest, request[1])
 	}
 	if ctx.Done() != nil {

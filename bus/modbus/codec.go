@@ -1,0 +1,350 @@
+package modbus
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"math/big"
+
+	"fieldferry/bus/modbus/rtu"
+	"fieldferry/bus/permit"
+	"fieldferry/bus/scalar"
+)
+
+// Codec makes the words of values of one register, and values of words, as
+// [Register.Decode] does but without rounding: what it encodes, it decodes to
+// the same value, and what it cannot, it refuses. Make it with [NewCodec].
+type Codec struct {
+	reg           Register
+	convert       conversion
+	limits        scalar.Limits
+	scale, offset *big.Rat
+	labels        map[string]int64
+}
+
+// NewCodec makes a codec for a register that shall be written within limits. A
+// bool or a string has none. The error says why it cannot be written so.
+func NewCodec(r Register, limits scalar.Limits) (*Codec, error) {
+	if r.Scale == 0 {
+		r.Scale = 1
+	}
+	if r.Interval == 0 {
+		r.Interval = DefaultInterval
+	}
+	switch {
+	case r.Table != Holding && r.Table != Coil:
+		return nil, fmt.Errorf("a register of the table %v cannot be written; only holding registers and coils can", r.Table)
+	case r.HasScaleRegister:
+		return nil, errors.New("a value with a scale register cannot be written: its scale may change at any time")
+	case len(r.Flags) > 0 && r.Type == String:
+		return nil, errors.New("a string has no flags")
+	case r.Width() > rtu.MaxWriteRegisters:
+		return nil, fmt.Errorf("a value of %d registers cannot be written: one request writes at most %d", r.Width(), rtu.MaxWriteRegisters)
+	}
+	if err := r.validate(rtu.MaxRegisters); err != nil {
+		return nil, err
+	}
+	c := &Codec{reg: r, limits: limits, scale: scalar.OfFloat(r.Scale, 64), offset: scalar.OfFloat(r.Offset, 64), labels: map[string]int64{}}
+	c.convert = newConversion(&c.reg)
+	for n, label := range r.Enum {
+		if other, twice := c.labels[label]; twice {
+			return nil, fmt.Errorf("enum: %d and %d are both %q", min(n, other), max(n, other), label)
+		}
+		c.labels[label] = n
+	}
+	if !c.numeric() {
+		if limits != (scalar.Limits{}) {
+			return nil, fmt.Errorf("a %v has no min, max and step", r.Type)
+		}
+		return c, nil
+	}
+	return c, c.checkLimits()
+}
+
+// EncodeExact makes the words of a number, or refuses it if they would not be
+// read as just that. A bool is 0 or 1; a string is not a number.
+func (r *Register) EncodeExact(n *big.Rat) ([]uint16, error) {
+	if r.Type == String {
+		return nil, errors.New("a string is not a number")
+	}
+	scale := r.Scale
+	if scale == 0 {
+		scale = 1
+	}
+	c := &Codec{reg: *r, scale: scalar.OfFloat(scale, 64), offset: scalar.OfFloat(r.Offset, 64)}
+	c.convert = newConversion(&c.reg)
+	if c.numeric() {
+		return c.words(n, nil)
+	}
+	return c.encodeBool(scalar.Value{Kind: scalar.Number, Number: n}, nil)
+}
+
+// numeric reports whether values are numbers.
+func (c *Codec) numeric() bool {
+	return c.reg.Type != Bool && c.reg.Type != Bit && c.reg.Type != String
+}
+
+func (c *Codec) float() bool {
+	return c.reg.Type == Float16 || c.reg.Type == Float32 || c.reg.Type == Float64
+}
+
+// checkLimits refuses limits that type, scale and step cannot hold.
+func (c *Codec) checkLimits() error {
+	if err := c.limits.Validate(); err != nil {
+		return err
+	}
+	ends := []struct {
+		name  string
+		value *big.Rat
+	}{{"min", c.limits.Min}, {"max", c.limits.Max}}
+	if c.limits.Step != nil && c.limits.Min.Cmp(c.limits.Max) < 0 {
+		first := new(big.Rat).Add(c.limits.Min, c.limits.Step)
+		ends = append(ends, struct {
+			name  string
+			value *big.Rat
+		}{"min and one step", first})
+	}
+	for _, e := range ends {
+		if _, err := c.words(e.value, nil); err != nil {
+			return fmt.Errorf("%s: %w", e.name, err)
+		}
+	}
+	return nil
+}
+
+// Partial reports whether the value is a part of its register, so that what the
+// register holds has to be known to write it.
+func (c *Codec) Partial() bool { return c.reg.Table == Holding && c.reg.partMask() != 0 }
+
+// Scope is what a permit for the register of a device is about: its limits are
+// checked on the words, decoded again.
+func (c *Codec) Scope(line string, unit uint8) permit.RegisterScope {
+	return permit.RegisterScope{Line: line, Unit: unit, Coil: c.reg.Table == Coil, Address: c.reg.Address, Count: c.reg.Width(), Limits: c.Within}
+}
+
+// Table and Count are what has to be read to decode a value.
+func (c *Codec) Table() Table { return c.reg.Table }
+
+// Count is how many registers, or coils, the value takes.
+func (c *Codec) Count() int { return c.reg.Width() }
+
+// Check says why a value, the text of a JSON scalar, cannot be written, in a
+// *[scalar.Refusal].
+func (c *Codec) Check(value string) error {
+	_, err := c.Encode(value, nil)
+	return err
+}
+
+// Encode makes the words of a value, the text of a JSON scalar. Of a partial
+// value, held are the words of the register as it is; nil stands for zeros.
+func (c *Codec) Encode(value string, held []uint16) ([]uint16, error) {
+	v, err := scalar.Parse(value)
+	if err != nil {
+		return nil, err
+	}
+	switch c.reg.Type {
+	case Bool, Bit:
+		return c.encodeBool(v, held)
+	case String:
+		return c.encodeText(v)
+	}
+	n := v.Number
+	if v.Kind == scalar.Text {
+		wide, ok := v.Wide()
+		label, labelled := c.labels[v.Text]
+		switch {
+		case labelled:
+			if n, err = c.physical(label); err != nil {
+				return nil, err
+			}
+		case ok:
+			n = wide
+		}
+	}
+	if n == nil {
+		return nil, scalar.Refuse(scalar.CodeType, "%.40s is not a number", value)
+	}
+	if err := c.limits.Check(n); err != nil {
+		return nil, err
+	}
+	return c.words(n, held)
+}
+
+// physical is the value of a label, which stands for a raw integer.
+func (c *Codec) physical(raw int64) (*big.Rat, error) {
+	if c.float() {
+		return nil, scalar.Refuse(scalar.CodeType, "a %v has no labels", c.reg.Type)
+	}
+	return c.scaled(new(big.Rat).SetInt64(raw)), nil
+}
+
+func (c *Codec) encodeBool(v scalar.Value, held []uint16) ([]uint16, error) {
+	u := uint64(0)
+	label, labelled := c.labels[v.Text]
+	switch {
+	case v.Kind == scalar.Bool && v.Bool, v.Kind == scalar.Number && v.Number.Cmp(big.NewRat(1, 1)) == 0:
+		u = 1
+	case v.Kind == scalar.Bool, v.Kind == scalar.Number && v.Number.Sign() == 0:
+	case v.Kind == scalar.Text && labelled && (label == 0 || label == 1):
+		u = uint64(label)
+	default:
+		return nil, scalar.Refuse(scalar.CodeType, "not true or false")
+	}
+	return c.place(u, held), nil
+}
+
+func (c *Codec) encodeText(v scalar.Value) ([]uint16, error) {
+	if v.Kind != scalar.Text {
+		return nil, scalar.Refuse(scalar.CodeType, "not a string")
+	}
+	if len(v.Text) > c.reg.Length {
+		return nil, scalar.Refuse(scalar.CodeRange, "%d bytes; the register has room for %d", len(v.Text), c.reg.Length)
+	}
+	words := c.reg.EncodeText(v.Text)
+	if again, err := c.decode(words); err != nil || again.Text != v.Text {
+		return nil, scalar.Refuse(scalar.CodeType, "it would be read as another string: spaces at the ends and control characters are lost")
+	}
+	return words, nil
+}
+
+// words makes the words of a number and sees to it that they mean it.
+func (c *Codec) words(n *big.Rat, held []uint16) ([]uint16, error) {
+	u, err := c.raw(n)
+	if err != nil {
+		return nil, err
+	}
+	words := c.place(u, held)
+	again, err := c.decode(words)
+	switch {
+	case err != nil:
+		return nil, scalar.Refuse(scalar.CodeType, "%s would be read as: %v", scalar.Decimal(n), err)
+	case again.Number == nil || again.Number.Cmp(n) != 0:
+		return nil, scalar.Refuse(scalar.CodeType, "a %v cannot hold %s", c.reg.Type, scalar.Decimal(n))
+	}
+	return words, nil
+}
+
+// raw is the number before scale and offset, as its type has it.
+func (c *Codec) raw(n *big.Rat) (uint64, error) {
+	raw := new(big.Rat).Sub(n, c.offset)
+	raw.Quo(raw, c.scale)
+	switch c.reg.Type {
+	case Float32:
+		f, _ := raw.Float32()
+		return uint64(math.Float32bits(f)), nil
+	case Float64:
+		f, _ := raw.Float64()
+		return math.Float64bits(f), nil
+	case Float16:
+		f, _ := raw.Float64()
+		return uint64(toHalf(f)), nil
+	}
+	if !raw.IsInt() {
+		return 0, scalar.Refuse(scalar.CodeType, "%s is not a whole number of %s, as the register counts", scalar.Decimal(n), scalar.Decimal(c.scale))
+	}
+	i := raw.Num()
+	switch {
+	case c.reg.Type == BCD16 || c.reg.Type == BCD32:
+		if _, high := c.reg.span(); i.Sign() < 0 || i.Cmp(big.NewInt(int64(high))) > 0 {
+			return 0, c.overflow(n)
+		}
+		return toBCD(i.Uint64()), nil
+	case i.IsUint64():
+		return i.Uint64(), nil
+	case i.IsInt64():
+		return uint64(i.Int64()), nil
+	}
+	return 0, c.overflow(n)
+}
+
+func (c *Codec) overflow(n *big.Rat) error {
+	return scalar.Refuse(scalar.CodeType, "a %v cannot hold %s", c.reg.Type, scalar.Decimal(n))
+}
+
+// place puts the bits of a value where they stand in the register.
+func (c *Codec) place(u uint64, held []uint16) []uint16 {
+	r := &c.reg
+	words := make([]uint16, r.Width())
+	copy(words, held)
+	if mask := r.partMask(); mask != 0 {
+		shift := r.BitLow
+		if (r.Type == Int8 || r.Type == Uint8) && r.HighByte {
+			shift += 8
+		}
+		u = r.merge(words, u, mask, shift)
+	}
+	r.put(words, u)
+	return words
+}
+
+// scaled applies scale and offset.
+func (c *Codec) scaled(raw *big.Rat) *big.Rat {
+	raw.Mul(raw, c.scale)
+	return raw.Add(raw, c.offset)
+}
+
+// Decode makes the text of a JSON scalar of words as they were read.
+func (c *Codec) Decode(words []uint16) (string, error) {
+	v, err := c.decode(words)
+	if err != nil {
+		return "", err
+	}
+	switch v.Kind {
+	case scalar.Bool:
+		return fmt.Sprint(v.Bool), nil
+	case scalar.Text:
+		return scalar.Quote(v.Text), nil
+	}
+	return scalar.Format(v.Number, c.float()), nil
+}
+
+// Within says why words are not within the limits, or are not a value at all.
+func (c *Codec) Within(words []uint16) error {
+	v, err := c.decode(words)
+	if err != nil || v.Kind != scalar.Number {
+		return err
+	}
+	return c.limits.Check(v.Number)
+}
+
+// decode is [conversion.value] without rounding.
+func (c *Codec) decode(words []uint16) (v scalar.Value, err error) {
+	if len(words) != c.reg.Width() {
+		return v, fmt.Errorf("a %v takes %d words, not %d", c.reg.Type, c.reg.Width(), len(words))
+	}
+	p := make([]byte, 0, 8)
+	for _, w := range words {
+		p = binary.BigEndian.AppendUint16(p, w)
+	}
+	if c.reg.Type == String {
+		return scalar.Value{Kind: scalar.Text, Text: textOf(p, c.reg.Length, c.reg.ByteOrder)}, nil
+	}
+	u, n, ok := c.convert.bits(p)
+	if !ok {
+		return v, errors.New(notAvailable)
+	}
+	v.Kind = scalar.Number
+	switch c.reg.Type {
+	case Bool, Bit:
+		return scalar.Value{Kind: scalar.Bool, Bool: u != 0}, nil
+	case BCD16, BCD32:
+		d, ok := fromBCD(u)
+		if !ok {
+			return v, fmt.Errorf("not a BCD number: 0x%0*X", 2*n, u)
+		}
+		v.Number = new(big.Rat).SetUint64(d)
+	case Int8, Int16, Int32, Int64:
+		v.Number = new(big.Rat).SetInt64(int64(u<<(64-8*n)) >> (64 - 8*n))
+	case Float16, Float32, Float64:
+		f := floatOf(u, n)
+		if math.IsNaN(f) || math.IsInf(f, 0) {
+			return v, fmt.Errorf("not a number: %v", f)
+		}
+		v.Number = scalar.OfFloat(f, max(8*n, 32))
+	default:
+		v.Number = new(big.Rat).SetUint64(u)
+	}
+	v.Number = c.scaled(v.Number)
+	return v, nil
+}
