@@ -26,12 +26,8 @@ type Codec struct {
 // NewCodec makes a codec for a register that shall be written within limits. A
 // bool or a string has none. The error says why it cannot be written so.
 func NewCodec(r Register, limits scalar.Limits) (*Codec, error) {
-	if r.Scale == 0 {
-		r.Scale = 1
-	}
-	if r.Interval == 0 {
-		r.Interval = DefaultInterval
-	}
+	set(&r.Scale, 1)
+	set(&r.Interval, DefaultInterval)
 	switch {
 	case r.Table != Holding && r.Table != Coil:
 		return nil, fmt.Errorf("a register of the table %v cannot be written; only holding registers and coils can", r.Table)
@@ -45,8 +41,8 @@ func NewCodec(r Register, limits scalar.Limits) (*Codec, error) {
 	if err := r.validate(rtu.MaxRegisters); err != nil {
 		return nil, err
 	}
-	c := &Codec{reg: r, limits: limits, scale: scalar.OfFloat(r.Scale, 64), offset: scalar.OfFloat(r.Offset, 64), labels: map[string]int64{}}
-	c.convert = newConversion(&c.reg)
+	c := NewDecoder(r)
+	c.limits, c.labels = limits, map[string]int64{}
 	for n, label := range r.Enum {
 		if other, twice := c.labels[label]; twice {
 			return nil, fmt.Errorf("enum: %d and %d are both %q", min(n, other), max(n, other), label)
@@ -68,16 +64,19 @@ func (r *Register) EncodeExact(n *big.Rat) ([]uint16, error) {
 	if r.Type == String {
 		return nil, errors.New("a string is not a number")
 	}
-	scale := r.Scale
-	if scale == 0 {
-		scale = 1
-	}
-	c := &Codec{reg: *r, scale: scalar.OfFloat(scale, 64), offset: scalar.OfFloat(r.Offset, 64)}
-	c.convert = newConversion(&c.reg)
+	c := NewDecoder(*r)
 	if c.numeric() {
 		return c.words(n, nil)
 	}
 	return c.encodeBool(scalar.Value{Kind: scalar.Number, Number: n}, nil)
+}
+
+// NewDecoder makes a codec that only decodes, for a register of any table.
+func NewDecoder(r Register) *Codec {
+	set(&r.Scale, 1)
+	c := &Codec{reg: r, scale: scalar.OfFloat(r.Scale, 64), offset: scalar.OfFloat(r.Offset, 64)}
+	c.convert = newConversion(&c.reg)
+	return c
 }
 
 // numeric reports whether values are numbers.
@@ -123,8 +122,17 @@ func (c *Codec) Scope(line string, unit uint8) permit.RegisterScope {
 	return permit.RegisterScope{Line: line, Unit: unit, Coil: c.reg.Table == Coil, Address: c.reg.Address, Count: c.reg.Width(), Limits: c.Within}
 }
 
-// Table and Count are what has to be read to decode a value.
+// Table is where the value is.
 func (c *Codec) Table() Table { return c.reg.Table }
+
+// Address is the first register, or the coil, as on the wire.
+func (c *Codec) Address() uint16 { return c.reg.Address }
+
+// ScaleRegister is the address of the register whose power of ten the value is
+// multiplied by, if it has one.
+func (c *Codec) ScaleRegister() (address uint16, ok bool) {
+	return c.reg.ScaleRegister, c.reg.HasScaleRegister
+}
 
 // Count is how many registers, or coils, the value takes.
 func (c *Codec) Count() int { return c.reg.Width() }
@@ -297,6 +305,21 @@ func (c *Codec) Decode(words []uint16) (string, error) {
 		return scalar.Quote(v.Text), nil
 	}
 	return scalar.Format(v.Number, c.float()), nil
+}
+
+// DecodeScaled is Decode with the power of ten of the scale register, as it was
+// read.
+func (c *Codec) DecodeScaled(words []uint16, power uint16) (string, error) {
+	p := [2]byte{byte(power >> 8), byte(power)}
+	reorder(p[:], c.reg.ByteOrder)
+	n := int(int16(binary.BigEndian.Uint16(p[:])))
+	if n < -largestPower || n > largestPower {
+		return "", fmt.Errorf("scale factor: 10^%d is out of range", n)
+	}
+	s := *c
+	factor := scalar.OfFloat(math.Pow10(n), 64)
+	s.scale = factor.Mul(factor, c.scale)
+	return s.Decode(words)
 }
 
 // Within says why words are not within the limits, or are not a value at all.

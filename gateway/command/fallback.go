@@ -136,7 +136,7 @@ func (e *Engine) writeFallback(ctx context.Context, a *armed) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
 	defer cancel()
-	out := p.Target.Write(ctx, a.Value, time.Now().Add(a.After))
+	out := p.Target.Write(urgent(ctx), a.Value, time.Now().Add(a.After))
 	r := e.became(h, &out)
 	e.fellBack(h, p.Source, r)
 	if r.State != Done {

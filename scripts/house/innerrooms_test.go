@@ -42,15 +42,18 @@ var inner = map[string]innerRoom{
 	module + "/gateway/web":            {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command"}, door},
 }
 
-// changers are the packages that change devices.
+// changers are the packages that change devices without a permit.
 var changers = []string{module + "/bus/can/send", module + "/bus/modbus/commission"}
 
 // innerVerdict says why code of the program in from may not import to, both
 // packages of the project, by the rules of the inner rooms; empty when it may.
 func innerVerdict(from, to string) string {
 	fromRoom, fake := place(from)
-	if slices.Contains(changers, to) && fromRoom != "cmd" && fromRoom != "scripts" && from != module+"/gateway/command" && !fake {
-		return "it changes devices: only the verbs of a person and gateway/command may"
+	if slices.Contains(changers, to) && fromRoom != "cmd" && fromRoom != "scripts" && !fake {
+		return "it changes devices without a permit: only the verbs of a person may"
+	}
+	if to == module+"/bus/can/write" && from != module+"/gateway/command" {
+		return "it sends on a bus: only gateway/command carries permits"
 	}
 	if to == module+"/uplink/mqtt" && fromRoom != "uplink" {
 		return "a connection knows no queue and no retry: use the uplink"
