@@ -338,7 +338,7 @@ func (l *Line) readHeld(o *order) (next bool, fatal error) {
 		o.end(ErrOffline)
 		return false, nil
 	}
-	words, err, wait, again := l.look(o, l.cfg.Retries)
+	words, wait, again, err := l.look(o, l.cfg.Retries)
 	switch {
 	case again:
 		l.putBack(o, wait)
@@ -353,7 +353,7 @@ func (l *Line) readHeld(o *order) (next bool, fatal error) {
 
 // readBack reads what the registers hold after the write.
 func (l *Line) readBack(o *order) (fatal error) {
-	words, err, wait, again := l.look(o, max(l.cfg.Retries, readBacks-1))
+	words, wait, again, err := l.look(o, max(l.cfg.Retries, readBacks-1))
 	if again {
 		l.putBack(o, wait)
 		return nil
@@ -372,7 +372,7 @@ func ifLost(err error) error {
 
 // look asks for the registers of an order once. again says that it is worth
 // another try, after wait.
-func (l *Line) look(o *order, retries int) (words []uint16, err error, wait time.Duration, again bool) {
+func (l *Line) look(o *order, retries int) (words []uint16, wait time.Duration, again bool, err error) {
 	s := &o.scope
 	q := Query{Unit: s.Unit, Table: tableOf(s), Address: s.Address, Count: s.Count}
 	words, err = l.ask(q, o.tries > 0)
@@ -382,12 +382,12 @@ func (l *Line) look(o *order, retries int) (words []uint16, err error, wait time
 	case err == nil, isPortLost(err):
 	case refused && exception.Code == 5 && o.patience < mostPatience:
 		o.patience++
-		return nil, err, acknowledged, true
+		return nil, acknowledged, true, err
 	case (!refused || exception.Doubtful) && o.tries < retries:
 		o.tries++
-		return nil, err, 0, true
+		return nil, 0, true, err
 	}
-	return words, err, 0, false
+	return words, 0, false, err
 }
 
 // writeNow sends the request that writes. What the device refuses as such for a
