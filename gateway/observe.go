@@ -44,6 +44,16 @@ func (g *Gateway) stored() live.Stored {
 	return out
 }
 
+// FindLine asks units of a Modbus line with its port set in other ways; its polls
+// pause meanwhile.
+func (g *Gateway) FindLine(ctx context.Context, line string, tries []modbus.Try, each func(modbus.Tried)) error {
+	l := g.lines[line]
+	if l == nil {
+		return ErrNoLine
+	}
+	return l.Find(ctx, tries, each)
+}
+
 // newLook prepares what can be looked at.
 func newLook(points bool) *live.Look {
 	l := &live.Look{Buses: map[string]live.Bus{}, Lines: map[string]live.Line{}}

@@ -36,6 +36,7 @@ type Line struct {
 	tcp      bool // Modbus TCP
 	log      *slog.Logger
 	openPort func(context.Context) (rtu.Port, error)
+	openIn   func(context.Context, rtu.Mode) (rtu.Port, error) // for Find
 	link     link
 	wire     Master
 	devices  []*device
@@ -69,6 +70,7 @@ type Stats struct {
 	Overruns uint64 // polls that were left out because the line was busy
 	Offline  int    // devices that do not answer at present
 	PortLost bool
+	Lent     bool // polls are paused, see [Line.Find]
 }
 
 // device is a unit with what is known of it.
@@ -125,7 +127,7 @@ func NewLine(cfg LineConfig, log *slog.Logger) (*Line, error) {
 		return nil, fmt.Errorf("modbus line %s: %w", cfg.Name, err)
 	}
 	port := rtu.PortConfig{RS485: rtu.RS485(cfg.RS485), Mode: cfg.withDefaults().mode()}
-	return newLine(cfg, endpoint, log, func(ctx context.Context) (rtu.Port, error) {
+	l, err := newLine(cfg, endpoint, log, func(ctx context.Context) (rtu.Port, error) {
 		p, err := endpoint.Open(ctx, port)
 		if err != nil {
 			return nil, err
@@ -140,6 +142,13 @@ func NewLine(cfg LineConfig, log *slog.Logger) (*Line, error) {
 		}
 		return p, nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	l.openIn = func(ctx context.Context, mode rtu.Mode) (rtu.Port, error) {
+		return endpoint.Open(ctx, rtu.PortConfig{RS485: port.RS485, Mode: mode})
+	}
+	return l, nil
 }
 
 // Probe opens the port of a line, or connects, and closes it again; nothing is

@@ -35,6 +35,7 @@ type oneShot struct {
 	tries, patience int // used up
 	notBefore       time.Time
 	done            chan oneShotResult // holds one
+	lend            func() error       // instead of the query: see Line.Find
 }
 
 type oneShotResult struct {
@@ -143,7 +144,7 @@ func (l *Line) nextQuery(now time.Time) (s *oneShot, at time.Time) {
 	for i, s := range l.queries {
 		ready := s.notBefore
 		// A retry need not wait for its own late reply.
-		if hold := l.wire.Hold(s.Unit, s.Table.Function(), s.Address, uint16(s.Count)); hold > 0 && s.tries == 0 {
+		if hold := l.wire.Hold(s.Unit, s.Table.Function(), s.Address, uint16(s.Count)); hold > 0 && s.tries == 0 && s.lend == nil {
 			ready = now.Add(hold)
 		}
 		if !ready.After(now) {
@@ -171,6 +172,11 @@ func (l *Line) giveWay() error {
 // answer sends a one-shot read. Its error means that the port is lost or the
 // context has ended.
 func (l *Line) answer(s *oneShot) error {
+	if s.lend != nil {
+		err := s.lend()
+		s.done <- oneShotResult{err: err}
+		return err
+	}
 	k := l.deviceOf(s.Unit)
 	words, err := l.ask(s.Query, s.tries > 0)
 	l.count(func(st *Stats) { st.OneShots++ })

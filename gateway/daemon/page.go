@@ -78,14 +78,34 @@ func (l *looking) ReadLine(ctx context.Context, line string, q web.Query) ([]uin
 		return nil, err
 	}
 	words, err := g.ReadLine(ctx, line, modbus.Query{Unit: q.Unit, Table: table, Address: q.Address, Count: q.Count})
+	return words, exceptionOf(err)
+}
+
+// FindLine implements [web.Reader].
+func (l *looking) FindLine(ctx context.Context, line string, tries []web.Try, each func(web.Try, time.Duration, error)) error {
+	g := l.gateway.Load()
+	if g == nil {
+		return errors.New("the gateway is starting")
+	}
+	list := make([]modbus.Try, len(tries))
+	for i, t := range tries {
+		list[i] = modbus.Try{BaudRate: t.BaudRate, Parity: t.Parity[0], StopBits: t.StopBits, Unit: t.Unit}
+	}
+	return g.FindLine(ctx, line, list, func(r modbus.Tried) {
+		each(web.Try{BaudRate: r.BaudRate, Parity: string(r.Parity), StopBits: r.StopBits, Unit: r.Unit}, r.Took, exceptionOf(r.Err))
+	})
+}
+
+// exceptionOf makes a unit's refusal one that the page knows.
+func exceptionOf(err error) error {
 	var refusal interface {
 		error
 		ExceptionCode() uint8
 	}
 	if errors.As(err, &refusal) {
-		err = &web.Exception{Code: refusal.ExceptionCode(), Text: refusal.Error()}
+		return &web.Exception{Code: refusal.ExceptionCode(), Text: refusal.Error()}
 	}
-	return words, err
+	return err
 }
 
 // audit puts what somebody did on the page into the stream of the gateway.

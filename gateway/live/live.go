@@ -109,8 +109,9 @@ type CAN struct {
 // Modbus is what a Modbus source adds.
 type Modbus struct {
 	PortLost bool    `json:"port_lost"`
-	Busy     float64 `json:"busy"`     // share of the last ten seconds in which the line was in use, 0 to 1; -1: not known
-	InUse    float64 `json:"in_use_s"` // seconds in exchanges since the start
+	Paused   bool    `json:"paused,omitempty"` // not polled: somebody looks for the settings of the line
+	Busy     float64 `json:"busy"`             // share of the last ten seconds in which the line was in use, 0 to 1; -1: not known
+	InUse    float64 `json:"in_use_s"`         // seconds in exchanges since the start
 	Requests uint64  `json:"requests"`
 	Timeouts uint64  `json:"timeouts"`
 	CRC      uint64  `json:"crc_errors"`

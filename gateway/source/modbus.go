@@ -116,7 +116,7 @@ func (s *Modbus) Look(out *live.Source) {
 	st := s.line.Stats()
 	out.Where = s.cfg.Port
 	out.Modbus = &live.Modbus{
-		PortLost: st.PortLost, Busy: -1, Requests: st.Requests, Timeouts: st.Timeouts, CRC: st.CRCErrors,
+		PortLost: st.PortLost, Paused: st.Lent, Busy: -1, Requests: st.Requests, Timeouts: st.Timeouts, CRC: st.CRCErrors,
 		Stale: st.LateReplies, Stray: st.StrayBytes, Overruns: st.Overruns, Units: []live.Unit{}, InUse: s.line.Busy().Seconds(),
 	}
 	for _, u := range s.line.Units() {
@@ -124,6 +124,8 @@ func (s *Modbus) Look(out *live.Source) {
 	}
 	devices := len(s.cfg.Devices)
 	switch {
+	case st.Lent:
+		out.State, out.Word = live.Partial, "polls are paused, its settings are being looked for"
 	case st.PortLost:
 		out.State, out.Word = live.Down, "the port is lost"
 	case devices > 0 && st.Offline == devices:

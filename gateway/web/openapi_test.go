@@ -99,6 +99,9 @@ var descriptions = map[string]described{
 	"POST /api/v1/modbus/{line}/scan":   {summary: "Search a line for units", body: struct{ From, To int }{}, reply: scan{}, status: 202},
 	"GET /api/v1/modbus/{line}/scan":    {summary: "The search that runs, or ran last", reply: scan{}},
 	"DELETE /api/v1/modbus/{line}/scan": {summary: "Stop the search", status: 204},
+	"POST /api/v1/modbus/{line}/find":   {summary: "Search for the baud rate and parity of a serial line; it is not polled meanwhile", body: findAsk{}, reply: find{}, status: 202},
+	"GET /api/v1/modbus/{line}/find":    {summary: "The search for the settings that runs, or ran last", reply: find{}},
+	"DELETE /api/v1/modbus/{line}/find": {summary: "Stop the search for the settings", status: 204},
 	"GET /api/v1/config":                {summary: "The configuration file without its secrets", reply: ConfigText{}},
 	"POST /api/v1/config/check": {summary: "What is wrong with a text in place of the file; the body is the text", reply: struct {
 		OK       bool            `json:"ok"`
@@ -315,7 +318,8 @@ func TestRepliesKeepToOpenAPI(t *testing.T) {
 		t.Fatal(err)
 	}
 	token := b.token(Admin)
-	bodies := map[string]string{"POST /api/v1/modbus/{line}/read": `{"unit":17,"register":"holding","address":7,"count":1}`}
+	bodies := map[string]string{"POST /api/v1/modbus/{line}/read": `{"unit":17,"register":"holding","address":7,"count":1}`,
+		"POST /api/v1/modbus/{line}/find": `{"units":[17]}`}
 	checked := 0
 	for _, r := range b.table() {
 		method, path, _ := strings.Cut(r.pattern, " ")
@@ -356,6 +360,7 @@ func TestRepliesKeepToOpenAPI(t *testing.T) {
 		t.Errorf("only %d replies were checked", checked)
 	}
 	b.scans.end()
+	b.finds.end()
 }
 
 type fixedConfig struct{}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // register answers every read with its address.
@@ -17,6 +18,21 @@ func (register) ReadLine(_ context.Context, line string, q Query) ([]uint16, err
 		return nil, errors.New("exception 2: illegal data address")
 	}
 	return []uint16{q.Address}, nil
+}
+
+// FindLine finds unit 17 at 19200 baud with even parity.
+func (register) FindLine(ctx context.Context, _ string, tries []Try, each func(Try, time.Duration, error)) error {
+	for _, t := range tries {
+		if ctx.Err() != nil {
+			return nil
+		}
+		err := errors.New("timeout")
+		if t.BaudRate == 19200 && t.Parity == "E" && t.Unit == 17 {
+			err = &Exception{Code: 2, Text: "exception 2"}
+		}
+		each(t, time.Millisecond, err)
+	}
+	return nil
 }
 
 func TestParts(t *testing.T) {

@@ -151,6 +151,17 @@ type Options struct {
 type Reader interface {
 	// ReadLine asks a unit of a Modbus line once: words, or each bit as 0 or 1.
 	ReadLine(ctx context.Context, line string, q Query) ([]uint16, error)
+	// FindLine asks units with the port of the line set in other ways, and calls
+	// each with what came of every try. The line is not polled meanwhile.
+	FindLine(ctx context.Context, line string, tries []Try, each func(Try, time.Duration, error)) error
+}
+
+// Try is one question in a setting of a serial line.
+type Try struct {
+	BaudRate int    `json:"baud_rate"`
+	Parity   string `json:"parity"` // N, E or O
+	StopBits int    `json:"stop_bits"`
+	Unit     uint8  `json:"unit"`
 }
 
 // Query is one request by hand.
@@ -181,6 +192,7 @@ type Server struct {
 	setup    setup
 	hub      *hub
 	scans    scans
+	finds    finds
 	marks    marks
 	shown    shown
 	handler  http.Handler
@@ -237,6 +249,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	go s.hub.run(ctx)
 	defer s.scans.end()
+	defer s.finds.end()
 	for ctx.Err() == nil {
 		err := s.serve(ctx)
 		if ctx.Err() != nil {

@@ -49,6 +49,26 @@ export default function (ctx) {
   const scan = b('Scan', { class: 'pri', onclick: async () => {
     try { await post(`modbus/${encodeURIComponent(line)}/scan`, { from: Number(from.value), to: Number(to.value) }); watching = true; look(); } catch (e) { progress.replaceChildren(msg('err', e.message)); }
   } });
+  // The search for the settings of a line. Its polls pause meanwhile: the page says so before and while.
+  const finder = h('div', {}), where = h('input', { value: '1', size: 8, inputmode: 'numeric', placeholder: '1, 2' });
+  const url = () => `modbus/${encodeURIComponent(line)}/find`;
+  let finding = false;
+  async function settings() {
+    let j;
+    try { j = await get(url()); } catch { return; }
+    finding = j.running;
+    if (!j.running && !j.of) { finder.replaceChildren(); return; } // none yet
+    const mode = (t) => `${t.baud_rate} baud, 8${t.parity}${t.stop_bits}`;
+    put(finder, j.running ? [msg('warn', `${line} is not polled while this runs, since ${new Date(j.began).toLocaleTimeString('en-GB')}, by ${j.by}. Polling begins again by itself.`),
+      h('div', { class: 'prog' }, h('span', { class: 'muted nw' }, st('wait', j.now ? `Asked unit ${j.now.unit} at ${mode(j.now)}` : 'waiting for the line')), bar(j.asked / j.of), b('Abort', { class: 'bad', onclick: () => del(url()).then(settings) }))]
+      : h('p', { class: 'note' }, st(j.error ? 'err' : j.aborted ? 'off' : 'ok', j.error ? j.error : j.aborted ? 'aborted' : 'done'), ` ${j.asked} of ${j.of} questions were asked; the line is polled again.`),
+    j.found.length === 0 ? h('p', { class: 'note' }, j.running ? 'Nobody has answered yet.' : 'Nobody has answered in any setting: look at wiring, power and unit id.') : table([['Setting'], ['Unit', 'n'], ['Answer'], ['Took', 'n fill']],
+      j.found.map((f) => [h('b', {}, mode(f)), f.unit, st(f.answer === 'answers' ? 'ok' : 'warn', f.answer), q(f.took_ms.toFixed(0), 'ms')]), 'Settings in which a unit answers'));
+  }
+  ctx.every(1000, () => finding && settings());
+  const find = b('Find', { class: 'pri', onclick: async () => {
+    try { await post(url(), { units: where.value.split(/[\s,]+/).filter(Boolean).map(Number) }); settings(); } catch (e) { finder.replaceChildren(msg('err', e.message)); }
+  } });
   const unit = h('input', { value: '1', size: 4, inputmode: 'numeric' }), address = h('input', { class: 'm', value: '0', size: 6, inputmode: 'numeric' }), count = h('input', { value: '8', size: 4, inputmode: 'numeric' });
   const table_ = h('select', {}, ['holding', 'input', 'coil', 'discrete'].map((t) => h('option', {}, t))), as = h('select', {}, Object.keys(types).map((t) => h('option', { selected: t === 'float32' }, t)));
   const out = h('div', {});
@@ -73,9 +93,12 @@ export default function (ctx) {
     h('p', { class: 'note' }, pick ? `Plausible: with ${pick} every value lies between 0.001 and 1,000,000, and with no other order. Compare one with the display of the device.` : 'No single order makes every value plausible. Compare with the display of the device.'));
   }
   look();
+  settings();
   return {
-    view: [head('Commissioning', lines.length > 1 && seg('Line', lines, line, (t) => { line = t; look(); })), lede('Each tool works through the daemon, between its own requests. What you read here is not recorded.'),
+    view: [head('Commissioning', lines.length > 1 && seg('Line', lines, line, (t) => { line = t; look(); settings(); })), lede('Each tool works through the daemon, between its own requests. What you read here is not recorded.'),
       sec('Scan', 'Who is on the line', h('div', { class: 'form' }, h('label', {}, 'From unit', from), h('label', {}, 'To unit', to), scan), progress, found),
+      sec('Baud rate and parity', 'In which setting does a unit answer', h('p', { class: 'note' }, st('warn', 'Polls of the line pause'), ' while the port is set to 2400 to 115200 baud, no, even and odd parity in turn: 21 questions a unit, two minutes at most. Each only reads one register. Values are missing meanwhile.'),
+        h('div', { class: 'form' }, h('label', {}, 'Units', where), find), finder),
       sec('Read', 'One reading, every byte order', h('div', { class: 'form' }, h('label', {}, 'Unit', unit), h('label', {}, 'Table', table_), h('label', {}, 'Address', address), h('label', {}, 'Count', count), h('label', {}, 'As', as), b('Read', { class: 'pri', onclick: read })), out),
       sec('Wiring', 'By what you see', table([['Symptom'], ['Usual cause', 'wr'], ['Try', 'wr fill']], [
         ['No unit answers', 'A and B swapped, or wrong baud rate', 'Swap A and B; compare baud rate and parity with the device'],
