@@ -127,6 +127,11 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 		c.every = int(d / beat)
 	}
 	c.seen, _ = strconv.ParseUint(r.Header.Get("Last-Event-ID"), 10, 64)
+	if pressed() {
+		w.Header().Set("Retry-After", "10")
+		problem(w, http.StatusServiceUnavailable, "memory", "The gateway is short of memory; reading the buses goes first.")
+		return
+	}
 	if !s.hub.reserve(c.tls) {
 		w.Header().Set("Retry-After", "10")
 		problem(w, http.StatusServiceUnavailable, "clients", "All event streams are in use; web.max_clients says how many there are.")

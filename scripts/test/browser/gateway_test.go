@@ -32,6 +32,7 @@ const (
 // site is a daemon that runs, with what it is connected to.
 type site struct {
 	url  string
+	path string // of the configuration
 	code string // of the set-up page; empty: there is an account
 	link *uplinktest.Link
 	stop func() // ends the daemon, and waits for it
@@ -118,6 +119,7 @@ func start(t *testing.T, account bool) *site {
 	write(t, dir, "engine.dbc", strings.Replace(string(dbc), `"km/h"`, `"`+hostile+`"`, 1))
 	port, _ := run(t, regexp.MustCompile(`(/dev/pts/\d+)`), bin, "modbus", "simulate", filepath.Join(dir, "map.yaml"))
 	path := write(t, dir, "fieldferry.yaml", fmt.Sprintf(configuration, port[1], filepath.Join(dir, "buffer"), s.link.Addr()))
+	s.path = path
 	if err := os.Mkdir(filepath.Join(dir, "buffer"), 0o700); err != nil {
 		t.Fatal(err)
 	}

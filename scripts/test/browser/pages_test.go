@@ -35,7 +35,7 @@ func TestPage(t *testing.T) {
 		run  func(*testing.T, context.Context, *site)
 	}{
 		{"pages", testPages}, {"first paint", testFirstPaint}, {"tasks", testTasks}, {"hostile text", testHostileText}, {"read by hand", testReadByHand},
-		{"roll of frames", testRoll}, {"sources", testSources}, {"recording", testRecording}, {"accessibility", testAccessibility}, {"keyboard", testKeyboard}, {"keys act", testKeysAct},
+		{"roll of frames", testRoll}, {"sources", testSources}, {"recording", testRecording}, {"pace", testPace}, {"difference", testDifference}, {"settings of a line", testSettings}, {"accessibility", testAccessibility}, {"keyboard", testKeyboard}, {"keys act", testKeysAct},
 		{"does not grow", testPageDoesNotGrow}, {"outage", testOutage}, {"lost connection", testLostConnection},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, b, s) })

@@ -55,12 +55,13 @@ export default function (ctx) {
       const asked = m.units.reduce((n, u) => n + u.requests, 0), got = m.units.reduce((n, u) => n + u.answered, 0);
       const p50 = m.units.filter((u) => u.rtt_p50_ms >= 0).map((u) => u.rtt_p50_ms);
       put(top, 
-        lede(x.where, '. ', silent.length ? [h('b', {}, silent.map((u) => u.name).slice(0, 3).join(', ') + (silent.length === 1 ? ' does' : ' do') + ' not answer'), ': ' + why(silent[0]) + '.'] : 'Polls wait for the line, never for the uplink.'),
+        lede(x.where, '. ', m.paused ? [h('b', {}, 'Polls are paused'), ': somebody looks for the settings of the line.'] : silent.length ? [h('b', {}, silent.map((u) => u.name).slice(0, 3).join(', ') + (silent.length === 1 ? ' does' : ' do') + ' not answer'), ': ' + why(silent[0]) + '.'] : 'Polls wait for the line, never for the uplink.'),
         figs(
-          fig('Line', st(m.port_lost ? 'err' : up === m.units.length ? 'ok' : up ? 'warn' : 'err', m.port_lost ? 'Port lost' : `${up} of ${m.units.length} units answer`), '', m.units.filter((u) => u.offline).map((u) => u.name).join(', ') + (up < m.units.length ? ' offline' : ' '), true),
+          fig('Line', m.paused ? st('wait', 'Not polled') : st(m.port_lost ? 'err' : up === m.units.length ? 'ok' : up ? 'warn' : 'err', m.port_lost ? 'Port lost' : `${up} of ${m.units.length} units answer`), '', m.units.filter((u) => u.offline).map((u) => u.name).join(', ') + (up < m.units.length ? ' offline' : ' '), true),
           fig('Line busy', m.busy < 0 ? '–' : (m.busy * 100).toFixed(1), m.busy < 0 ? '' : '%', m.busy < 0 ? '' : [bar(m.busy)]),
           fig('Requests', int(m.requests), '', int(m.overruns) + ' polls left out'),
           fig('Answered', asked ? (100 * got / asked).toFixed(1) : '–', asked ? '%' : '', 'since the start'),
+          fig('Late replies', int(m.late_replies), '', int(m.stray_bytes) + ' stray bytes'),
           fig('Reply time', p50.length ? Math.max(...p50).toFixed(0) : '–', p50.length ? 'ms' : '', 'median of the slowest unit'),
         ));
       put(units, m.units.length === 0 ? h('p', { class: 'note' }, 'The line has no device.') : table(

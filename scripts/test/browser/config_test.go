@@ -1,0 +1,76 @@
+package browser
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+)
+
+// The stream is asked for as often as the person wants, and the browser remembers it.
+func testPace(t *testing.T, b context.Context, s *site) {
+	p := open(t, b, s, 1440, 900, "light", true)
+	p.visit("#/overview")
+	p.sees("Records in")
+	pick := func(ms string) {
+		p.value(`((e) => { e.value = '` + ms + `'; e.dispatchEvent(new Event('change')); return 0; })(document.querySelector('#nav .pace select'))`)
+	}
+	asked := `performance.getEntriesByType('resource').map((e) => e.name).filter((n) => n.includes('/events?')).at(-1)?.includes('every=10000ms')`
+	pick("10000")
+	p.until(`localStorage.getItem('pace') === '10000'`)
+	p.visit("#/buffer")
+	p.sees("Lanes")
+	if is := p.value(`String(document.querySelector('#nav .pace select').value)`); is != "10000" {
+		t.Errorf("the page shows %s", is)
+	}
+	p.until(asked + ` !== false`) // open streams may have no entry yet
+	pick("0")
+	p.clean()
+}
+
+// What a reload would change is shown beside its sign, and gone when the file is
+// as it was.
+func testDifference(t *testing.T, b context.Context, s *site) {
+	old, err := os.ReadFile(s.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(text string) {
+		if err := os.WriteFile(s.path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer write(string(old))
+	write(strings.Replace(string(old), "interval: 500ms", "interval: 700ms", 1))
+	for _, look := range []int{0, 3} {
+		p := open(t, b, s, looks[look].width, looks[look].height, looks[look].scheme, true)
+		p.visit("#/config")
+		p.sees("the file is not what runs")
+		if got := p.value(`[...document.querySelectorAll('pre.diff .m, pre.diff .p')].map((e) => e.innerText.replace(/\s+/g, ' ')).join('|')`); !strings.Contains(got, "- interval: 500ms|") || !strings.Contains(got, "+ interval: 700ms") {
+			t.Errorf("%s", got)
+		}
+		p.shot(looks[look].name+"-config-difference", true)
+		p.clean()
+	}
+	write(string(old))
+	p := open(t, b, s, 1440, 900, "light", true)
+	p.visit("#/config")
+	p.sees("the file is what runs")
+	p.clean()
+}
+
+// The settings of a line are found; the page says that polls pause, and the line
+// is polled again afterwards.
+func testSettings(t *testing.T, b context.Context, s *site) {
+	p := open(t, b, s, 360, 740, "dark", true)
+	p.visit("#/commissioning")
+	p.sees("Baud rate and parity")
+	p.sees("Polls of the line pause")
+	p.value(`([...document.querySelectorAll('button')].find((e) => e.innerText === 'Find').click(), 0)`)
+	p.sees("9600 baud, 8N1")
+	p.sees("the line is polled again")
+	p.shot("m-dark-commissioning-found", true)
+	p.visit("#/modbus")
+	p.sees("2 of 3 units answer")
+	p.clean()
+}
