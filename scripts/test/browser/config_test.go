@@ -49,6 +49,9 @@ func testDifference(t *testing.T, b context.Context, s *site) {
 		if got := p.value(`[...document.querySelectorAll('pre.diff .m, pre.diff .p')].map((e) => e.innerText.replace(/\s+/g, ' ')).join('|')`); !strings.Contains(got, "- interval: 500ms|") || !strings.Contains(got, "+ interval: 700ms") {
 			t.Errorf("%s", got)
 		}
+		if odd := p.value(`[...document.querySelectorAll('pre.diff')].flatMap((e) => [...e.childNodes]).filter((n) => n.nodeName !== 'DIV').map((n) => n.textContent).join('|')`); odd != "" {
+			t.Errorf("between the lines stands %q", odd)
+		}
 		p.shot(looks[look].name+"-config-difference", true)
 		p.clean()
 	}

@@ -5,7 +5,7 @@ import { get, postText } from '../api.js';
 // difference shows lines that go and come, with a sign each.
 const words = { '+': 'added', '-': 'removed', ' ': '' };
 const difference = (list, label) => h('pre', { class: 'yaml diff', tabindex: 0, role: 'region', 'aria-label': label }, list.map((c, i) => {
-  const gap = i > 0 && c.old && list[i - 1].old && c.old > list[i - 1].old + 1 && c.sign === ' ' && list[i - 1].sign === ' ';
+  const before = list[i - 1], gap = i > 0 && c.sign === ' ' && before.sign === ' ' && c.old > before.old + 1; // lines are left out
   return [gap && h('div', { class: 'dim' }, '…'), h('div', { class: c.sign === '+' ? 'p' : c.sign === '-' ? 'm' : null }, h('span', { class: 'vh' }, words[c.sign]), c.sign + ' ' + c.text)];
 }));
 const results = { confirmed: 'ok', rejected: 'err', rolled_back: 'warn', interrupted: 'stale' };
