@@ -40,7 +40,7 @@ func testAccessibility(t *testing.T, b context.Context, s *site) {
 	}
 	for _, n := range []int{0, 3} { // each width and each scheme
 		look := looks[n]
-		p := open(t, b, s, look.width, look.height, look.scheme, true)
+		p := openFor(t, b, s, look.width, look.height, look.scheme, true, hourTime)
 		for _, page := range pages {
 			p.visit("#/" + page.name)
 			p.sees(page.says)

@@ -19,8 +19,8 @@ export default function (ctx) {
   let most = 0;
   ctx.every(5000, async () => {
     const f = await get('buffer'), bytesOf = f.sources.reduce((n, x) => n + x.disk_bytes, 0);
-    put(held, f.sources.length === 0 ? h('p', { class: 'note' }, 'Nothing waits.') : table([['Source'], ['Records', 'n'], ['On disk', 'n'], ['Share', 'n'], ['', 'fill']],
-      f.sources.map((x) => [x.source, int(x.records), bytes(x.disk_bytes), bytesOf ? q((100 * x.disk_bytes / bytesOf).toFixed(0), '%') : '–', '']), 'What each source holds, about'));
+    put(held, f.sources.length === 0 ? h('p', { class: 'note' }, 'Nothing waits.') : table([['Source', 'fill'], ['Records', 'n'], ['On disk', 'n'], ['Share', 'n']],
+      f.sources.map((x) => [x.source, int(x.records), bytes(x.disk_bytes), bytesOf ? q((100 * x.disk_bytes / bytesOf).toFixed(0), '%') : '–']), 'What each source holds, about'));
     put(ranges, f.losses.length === 0 ? h('p', { class: 'note' }, 'No record was lost in this session.') : table([['When'], ['Source'], ['Records', 'n'], ['Sequence numbers', 'n'], ['Reason', 'fill']],
       f.losses.toReversed().map((x) => [day(x.time), x.source, int(x.last - x.first + 1), x.first === x.last ? int(x.first) : int(x.first) + '–' + int(x.last), x.reason.replaceAll('_', ' ')]), 'Ranges that were lost'));
   });
