@@ -103,37 +103,44 @@ func (p *tab) play(from, to int) {
 var sizes = [...]string{"bytes of heap", "nodes", "listeners"}
 
 // size is what the page holds: the least of a few looks at it, as something that
-// is being redrawn is there twice, and what has leaked is there in each.
+// is being redrawn is there twice, and what has leaked is there in each. Pictures of
+// the heap come last: they keep nodes alive for a while.
 func (p *tab) size() (n [len(sizes)]int64) {
 	p.t.Helper()
+	least := func(k int, first bool, v int64) {
+		if first || v < n[k] {
+			n[k] = v
+		}
+	}
 	for i := range 5 {
 		p.play(0, 0)
-		for k, v := range p.held() {
-			if i == 0 || v < n[k] {
-				n[k] = v
+		p.do(chromedp.ActionFunc(func(ctx context.Context) error {
+			if err := collect(ctx); err != nil {
+				return err
 			}
-		}
+			_, nodes, listeners, err := memory.GetDOMCounters().Do(ctx)
+			least(1, i == 0, nodes)
+			least(2, i == 0, listeners)
+			return err
+		}))
+	}
+	for i := range 3 {
+		p.do(chromedp.ActionFunc(func(ctx context.Context) error {
+			v, err := heap(ctx)
+			least(0, i == 0, v)
+			return err
+		}))
 	}
 	return n
 }
 
-// held is what the page holds after a collection.
-func (p *tab) held() (n [len(sizes)]int64) {
-	p.t.Helper()
-	p.do(chromedp.ActionFunc(func(ctx context.Context) error {
-		for range 2 {
-			if err := heapprofiler.CollectGarbage().Do(ctx); err != nil {
-				return err
-			}
-		}
-		var err error
-		if n[0], err = heap(ctx); err != nil {
+func collect(ctx context.Context) error {
+	for range 3 {
+		if err := heapprofiler.CollectGarbage().Do(ctx); err != nil {
 			return err
 		}
-		_, n[1], n[2], err = memory.GetDOMCounters().Do(ctx)
-		return err
-	}))
-	return n
+	}
+	return nil
 }
 
 // heap adds up a picture of the heap, without what the engine has made of the
@@ -147,6 +154,9 @@ func heap(ctx context.Context) (sum int64, err error) {
 			text.WriteString(c.Chunk)
 		}
 	})
+	if err := collect(ctx); err != nil {
+		return 0, err
+	}
 	if err := heapprofiler.TakeHeapSnapshot().Do(ctx); err != nil {
 		return 0, err
 	}
