@@ -73,6 +73,9 @@ func (s *session) deliver(ctx context.Context, fits bool) error {
 			s.announce(*news)
 			continue
 		}
+		if s.said() {
+			continue
+		}
 		if _, err := s.one(ctx); err != nil && !errors.Is(err, errWanted) {
 			return err
 		}

@@ -38,6 +38,7 @@ const (
 	TypeEvent   Type = 'v' // see AppendEvent
 	TypeAudit   Type = 'w' // see AppendAudit
 	TypeHealth  Type = 'h' // JSON members
+	TypeCommand Type = 'k' // see AppendCommand
 
 	// Bodies of JSON members, as they were written before there were typed ones.
 	TypeOldReading Type = 'm'

@@ -72,6 +72,14 @@ func TestEventComesBack(t *testing.T) {
 	}
 }
 
+func TestCommandComesBack(t *testing.T) {
+	want := Command{By: "mqtt", Who: "alice", ID: "a1", Point: "boiler.setpoint", Value: "62.5", Old: "60", Read: "62.5",
+		State: "done", Code: "ok", Reason: "ticket 4711", Signer: "ops", Exception: 2, TookMS: math.MaxUint64, More: 7}
+	if got, err := ParseCommand(AppendCommand(nil, &want)); got != want || err != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestAuditComesBack(t *testing.T) {
 	want := Audit{Action: "login", Who: "alice", By: "web", From: "10.0.0.1", Detail: "x", More: 7}
 	if got, err := ParseAudit(AppendAudit(nil, &want)); got != want || err != nil {
@@ -85,6 +93,7 @@ func TestCutBodies(t *testing.T) {
 		"reading": AppendReading(nil, fullReading()),
 		"event":   AppendEvent(nil, &Event{Event: bus.Event{Code: "x", Detail: map[string]any{"a": 1}}, Since: time.Unix(9, 0)}),
 		"audit":   AppendAudit(nil, &Audit{Action: "login", More: 1}),
+		"command": AppendCommand(nil, &Command{ID: "a1", More: 1}),
 	}
 	for name, body := range whole {
 		for n := 1; n < len(body); n++ {
@@ -103,6 +112,8 @@ func parse(body []byte) (err error) {
 		_, err = ParseEvent(body, new(Event))
 	case TypeAudit:
 		_, err = ParseAudit(body)
+	case TypeCommand:
+		_, err = ParseCommand(body)
 	case TypeFrame, TypeLimited:
 		_, err = ParseFrame(body)
 	case TypePacket:
@@ -117,6 +128,7 @@ func FuzzBody(f *testing.F) {
 	f.Add(AppendReading(nil, fullReading()))
 	f.Add(AppendEvent(nil, &Event{Event: bus.Event{Code: "x"}, Since: time.Unix(9, 0)}))
 	f.Add(AppendAudit(nil, &Audit{Action: "login"}))
+	f.Add(AppendCommand(nil, &Command{ID: "a1"}))
 	f.Add([]byte{byte(TypeReading), 0, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if _, rest, ok := CutOrigin(body); ok {

@@ -56,6 +56,8 @@ func (e *Encoder) AppendRecord(dst []byte, seq uint64, time int64, body []byte, 
 		dst, err = appendEvent(e.head(dst, seq, time, `","type":"event",`), body)
 	case record.TypeAudit:
 		dst, err = appendAudit(e.head(dst, seq, time, `","type":"audit",`), body)
+	case record.TypeCommand:
+		dst, err = appendCommand(e.head(dst, seq, time, `","type":"command",`), body)
 	default:
 		members := wordOf(t)
 		if members == "" {
