@@ -22,6 +22,8 @@ type Config struct {
 	Buffer  buffer.Config
 	Uplink  Uplink
 	Web     web.Config // how it can be looked into; the zero value: not at all
+	// Commands is what may be done to the buses; the zero value: nothing.
+	Commands Commands
 
 	file   string
 	places map[string]place
@@ -208,7 +210,7 @@ func (l *loader) config(root value) *Config {
 		return nil
 	}
 	root.expandAll()
-	f := root.fields("gateway", "can", "modbus", "templates", "buffer", "uplink", "web")
+	f := root.fields("gateway", "can", "modbus", "templates", "buffer", "uplink", "web", "commands")
 	cfg := &Config{file: l.file, places: l.places}
 	cfg.Gateway = l.gateway(f.at("gateway"))
 	sources := sources{}
@@ -221,6 +223,7 @@ func (l *loader) config(root value) *Config {
 	}
 	cfg.Buffer = l.buffer(f.at("buffer"))
 	cfg.Web = l.web(f.at("web"))
+	cfg.Commands = l.commands(f.at("commands"), cfg)
 	if up := f.at("uplink"); up.has {
 		cfg.Uplink = l.uplink(up, cfg.Gateway)
 	} else {

@@ -1,0 +1,311 @@
+package config
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+
+	"fieldferry/bus/can/dbc"
+	"fieldferry/bus/modbus"
+	"fieldferry/gateway/command"
+)
+
+// Commands is what may be done to the buses; the zero value: nothing.
+type Commands struct {
+	Enabled      bool
+	MaxTTL       time.Duration
+	MaxPerMinute int
+	Signers      map[string]ed25519.PublicKey
+	Points       []Point
+	Read         *Reads // nil: nothing but the points can be read on demand
+}
+
+// Reads says who may read configured registers on demand.
+type Reads struct {
+	Allow        []string // nil: everybody
+	MaxPerMinute int
+}
+
+// Point is one thing that may be written.
+type Point struct {
+	Name        string
+	Source      string // of the bus
+	Allow       []string
+	MaxChange   string // a number; empty: any
+	MinInterval time.Duration
+	Fallback    *command.Fallback
+	Register    *RegisterPoint // or
+	Frame       *FramePoint
+}
+
+// Limits are the values that may be written; numbers as they stand in the file.
+type Limits struct{ Min, Max, Step string }
+
+// RegisterPoint is a register, or a coil, of a Modbus device.
+type RegisterPoint struct {
+	Device    string
+	Unit      uint8
+	Register  modbus.Register
+	Limits    Limits
+	ReadBack  bool
+	Tolerance string        // how far what is read back may be off; empty: not at all
+	Delay     time.Duration // from the write to reading back
+}
+
+// FramePoint is a message on a CAN interface.
+type FramePoint struct {
+	Message  *dbc.Message // nil: the raw frame that follows
+	Signals  []SignalPoint
+	ID       uint32
+	Extended bool
+	Length   int           // bytes
+	FD       bool          // the interface carries CAN FD
+	Repeat   time.Duration // how often it is sent while the request's time lasts; 0: once
+}
+
+// SignalPoint is a signal of a message.
+type SignalPoint struct {
+	Name   string
+	Limits Limits
+}
+
+// Spans of a point's times.
+var (
+	commandTTL    = span{low: command.MinTTL, high: command.MaxTTL, example: "30s"}
+	minInterval   = span{low: time.Millisecond, high: command.MaxMinInterval, zero: true, example: "10s"}
+	fallbackAfter = span{low: command.MinFallback, high: command.MaxFallback, example: "5m"}
+	readBackDelay = span{low: time.Millisecond, high: 5 * time.Second, zero: true, example: "100ms"}
+	repeatEvery   = span{low: 5 * time.Millisecond, high: 10 * time.Second, example: "100ms"}
+)
+
+func (l *loader) commands(v value, cfg *Config) Commands {
+	if !v.has {
+		return Commands{}
+	}
+	f := v.fields("enabled", "max_ttl", "max_per_minute", "signers", "points", "read")
+	c := Commands{
+		Enabled:      f.at("enabled").boolean(false),
+		MaxTTL:       f.at("max_ttl").duration(commandTTL, command.DefaultTTL),
+		MaxPerMinute: int(f.at("max_per_minute").integer(1, command.MostPerMinute, command.DefaultPerMinute)),
+		Signers:      l.signers(f.at("signers")),
+	}
+	names := map[string]value{}
+	for _, item := range f.at("points").list() {
+		if p, ok := l.point(item, cfg, names); ok {
+			c.Points = append(c.Points, p)
+		}
+	}
+	if len(c.Points) > command.MaxPoints {
+		f.at("points").fail(fmt.Sprintf("has %d points; at most %d are possible", len(c.Points), command.MaxPoints), "remove some")
+	}
+	if r := f.at("read"); r.has {
+		in := r.fields("allow", "max_per_minute")
+		c.Read = &Reads{Allow: in.at("allow").who(), MaxPerMinute: int(in.at("max_per_minute").integer(1, command.MostPerMinute, command.DefaultPerMinute))}
+	}
+	if c.Enabled && len(c.Points) == 0 && c.Read == nil {
+		f.at("enabled").warn("there is nothing to do: commands has no points and no read", "add points, or remove commands")
+	}
+	return c
+}
+
+// who returns a list of names that must not be empty: nobody could match it.
+func (v value) who() []string {
+	if !v.has {
+		return nil
+	}
+	var names []string
+	for _, item := range v.list() {
+		name := item.text("")
+		switch {
+		case name == "": // reported
+		case len(name) > 64 || strings.ContainsFunc(name, unicode.IsControl):
+			item.fail(shown(name)+" is not a name that anybody can have", "write 1 to 64 characters")
+		case strings.ContainsAny(name, "/+#"):
+			item.fail(shown(name)+" contains /, + or #: a name is one level of a topic, and nobody can have this one", "correct it")
+		default:
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 && v.n.kind == list {
+		v.fail("is empty, so nobody may", "name somebody, or remove the point")
+	}
+	return names
+}
+
+// signers are public keys of Ed25519, each in a file.
+func (l *loader) signers(v value) map[string]ed25519.PublicKey {
+	if !v.is(object) {
+		return nil
+	}
+	m := map[string]ed25519.PublicKey{}
+	for _, fd := range v.n.fields {
+		item := value{l, join(v.path, fd.key), fd.value, true}
+		if what := levelTrouble(fd.key); what != "" || strings.Contains(fd.key, ":") {
+			item.fail("the name of a signer has letters, digits, - and _", "rename it")
+			continue
+		}
+		path := item.file("")
+		if path == "" {
+			continue
+		}
+		item.located()
+		text, _, err := l.part(item.path, path, maxSecret)
+		if err == nil {
+			m[fd.key], err = publicKey(text)
+		}
+		switch {
+		case errors.Is(err, errNoKey):
+			item.fail(fmt.Sprintf("%s holds no public key of Ed25519", path), "write it by: openssl pkey -in KEY.pem -pubout -out "+path)
+		case err != nil:
+			item.fail(fileTrouble(path, err))
+		}
+	}
+	if len(v.n.fields) == 0 {
+		v.fail("names no signer, so nothing could be signed", "name one, or remove the key")
+	}
+	return m
+}
+
+var errNoKey = errors.New("no public key of Ed25519")
+
+// publicKey reads a key in PEM (RFC 8410), or its 32 bytes in base64.
+func publicKey(text []byte) (ed25519.PublicKey, error) {
+	if block, _ := pem.Decode(text); block != nil {
+		key, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if public, is := key.(ed25519.PublicKey); err == nil && is {
+			return public, nil
+		}
+		return nil, errNoKey
+	}
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(raw) != ed25519.PublicKeySize {
+		return nil, errNoKey
+	}
+	return ed25519.PublicKey(raw), nil
+}
+
+var pointKeys = []string{
+	"name", "allow", "min_interval", "max_change", "fallback", "min", "max", "step",
+	"line", "device", "register", "readback", "tolerance", "delay", "retries",
+	"can", "message", "signals", "id", "length", "repeat",
+}
+
+func (l *loader) point(v value, cfg *Config, names map[string]value) (p Point, ok bool) {
+	before := len(l.problems)
+	f := v.fields(pointKeys...)
+	if !v.is(object) {
+		return p, false
+	}
+	v.located()
+	name := f.need("name", "write name: boiler.setpoint")
+	p = Point{
+		Name:        name.label(""),
+		Allow:       f.at("allow").who(),
+		MinInterval: f.at("min_interval").duration(minInterval, 0),
+		MaxChange:   f.at("max_change").decimal(),
+	}
+	if first, twice := names[p.Name]; twice && p.Name != "" {
+		name.fail(fmt.Sprintf("another point %s has the name %s", first.where(), shown(p.Name)), "give it a name of its own")
+	}
+	names[p.Name] = name
+	switch line, can := f.at("line"), f.at("can"); {
+	case line.has && can.has:
+		can.fail("there is a line too; a point is on one bus", "remove one of them")
+	case line.has:
+		f.refuse([]string{"message", "signals", "id", "length", "repeat"}, "is of a CAN frame, and this is a register", "remove the key")
+		p.Register = f.registerPoint(line, cfg)
+		p.Source = line.text("")
+	case can.has:
+		f.refuse([]string{"device", "register", "readback", "tolerance", "delay", "max_change"}, "is of a register, and this is a CAN frame, which cannot be read back", "remove the key")
+		p.Frame = f.framePoint(can, cfg)
+		p.Source = can.text("")
+	default:
+		v.fail("says no bus", "write line: NAME, device: NAME and register: NAME; or can: NAME and message: NAME")
+	}
+	if r := f.at("retries"); r.has && r.integer(0, 0, 0) != 0 {
+		return p, false
+	}
+	p.Fallback = f.at("fallback").fallback()
+	return p, len(l.problems) == before || !HasErrors(l.problems[before:])
+}
+
+func (v value) fallback() *command.Fallback {
+	if !v.has {
+		return nil
+	}
+	f := v.fields("value", "after")
+	c := &command.Fallback{Value: f.need("value", "write value: 50").jsonValue(), After: f.need("after", "write after: 5m").duration(fallbackAfter, command.MinFallback)}
+	return c
+}
+
+// jsonValue returns a scalar as a JSON value; keys and values as an object.
+func (v value) jsonValue() string {
+	if v.has && v.n.kind == object {
+		var parts []string
+		for _, fd := range v.n.fields {
+			item := value{v.l, join(v.path, fd.key), fd.value, true}
+			parts = append(parts, fmt.Sprintf("%q:%s", fd.key, item.jsonValue()))
+		}
+		return "{" + strings.Join(parts, ",") + "}"
+	}
+	if !v.is(scalar) {
+		return ""
+	}
+	text := v.n.text
+	if !v.n.quoted && (text == "true" || text == "false" || jsonNumber.MatchString(text)) {
+		return text
+	}
+	return fmt.Sprintf("%q", text)
+}
+
+var (
+	jsonNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?$`)
+	longest    = 40 // characters of a number
+)
+
+// decimal returns a number as it is written, "" when there is none: what is
+// compared with values of a bus must not be rounded before.
+func (v value) decimal() string {
+	if !v.has {
+		return ""
+	}
+	text, ok := v.plain("a number", "0.5")
+	switch {
+	case !ok:
+		return ""
+	case !jsonNumber.MatchString(text) || len(text) > longest:
+		v.fail(shown(text)+" is not a plain decimal number", "write a number such as 0.5, of at most 40 characters")
+		return ""
+	}
+	return text
+}
+
+// limits reads the limits of a number. A zero or negative step, and a range with
+// nothing in it, are reported.
+func (f fields) limits() Limits {
+	c := Limits{f.at("min").decimal(), f.at("max").decimal(), f.at("step").decimal()}
+	low, high, step := rat(c.Min), rat(c.Max), rat(c.Step)
+	if low != nil && high != nil && low.Cmp(high) > 0 {
+		f.at("min").fail(c.Min+" is more than max, "+c.Max, "exchange them")
+	}
+	if step != nil && step.Sign() <= 0 {
+		f.at("step").fail("must be more than 0", "write a number such as 0.5")
+	}
+	return c
+}
+
+func rat(text string) *big.Rat {
+	r, ok := new(big.Rat).SetString(text)
+	if !ok {
+		return nil
+	}
+	return r
+}

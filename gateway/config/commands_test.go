@@ -1,0 +1,162 @@
+package config
+
+import (
+	"crypto/ed25519"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const plantText = `gateway: {id: gw}
+can:
+  - {interface: can0, bitrate: 250000, listen_only: false, dbc: [plant.dbc]}
+  - {interface: can1, bitrate: 250000}
+  - {interface: "sim:ramp", name: ramp}
+modbus:
+  - name: line1
+    port: /dev/ttyS1
+    devices:
+      - name: boiler
+        unit_id: 3
+        registers:
+          - {name: setpoint, register: holding, address: 0, type: int16, scale: 0.5}
+          - {name: measured, register: input, address: 0}
+          - {name: pump, register: coil, address: 4}
+          - {name: scaled, register: holding, address: 5, scale_register: 6}
+uplink: {servers: ["mqtt://h"]}
+`
+
+const plantDBC = `VERSION ""
+BU_: A
+BO_ 291 FanCmd: 8 A
+ SG_ Enable : 0|1@1+ (1,0) [0|1] "" A
+ SG_ Speed : 8|16@1+ (0.5,0) [0|3000] "rpm" A
+ SG_ Free : 24|8@1+ (1,0) [0|0] "" A
+`
+
+// plantFile is a configuration of a plant, with what follows.
+func plantFile(t *testing.T, more string) (*Config, []Problem) {
+	t.Helper()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "f.yaml")
+	public, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{
+		"f.yaml": plantText + more, "plant.dbc": plantDBC,
+		"ops.pub": string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})),
+		"raw.pub": base64.StdEncoding.EncodeToString(public) + "\n",
+		"bad.pub": "ssh-rsa AAAA\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return Load(path, Options{SerialDir: dir})
+}
+
+func TestCommands(t *testing.T) {
+	cfg, problems := plantFile(t, `commands:
+  enabled: true
+  max_ttl: 30s
+  signers: {ops: ops.pub, raw: raw.pub}
+  read: {allow: [scada]}
+  points:
+    - {name: boiler.setpoint, line: line1, device: boiler, register: setpoint, min: 40, max: 75.50, step: 0.5, max_change: 10,
+       min_interval: 10s, allow: [alice, scada], tolerance: 0.5, delay: 100ms, retries: 0, fallback: {value: 50, after: 5m}}
+    - {name: pump, line: line1, device: boiler, register: pump, readback: none}
+    - {name: fan, can: can0, message: FanCmd, signals: [Enable, Speed, {name: Free, min: 0, max: 9}], repeat: 100ms,
+       fallback: {value: {Enable: 0, Speed: 0}, after: 10s}}
+    - {name: raw, can: can0, id: 0x18FEF100, length: 8}
+`)
+	if cfg == nil {
+		t.Fatal(problems)
+	}
+	c := cfg.Commands
+	if !c.Enabled || c.MaxTTL != 30*time.Second || c.MaxPerMinute != 60 || len(c.Points) != 4 || c.Read == nil || c.Read.MaxPerMinute != 60 {
+		t.Errorf("%+v", c)
+	}
+	if d := cmp.Diff(c.Signers["ops"], c.Signers["raw"]); d != "" || len(c.Signers["ops"]) != ed25519.PublicKeySize {
+		t.Errorf("signers %v", c.Signers)
+	}
+	p := c.Points[0]
+	if r := p.Register; p.Source != "line1" || r.Unit != 3 || r.Register.Name != "setpoint" || r.Limits != (Limits{"40", "75.50", "0.5"}) || !r.ReadBack || p.MaxChange != "10" || p.Fallback.Value != "50" {
+		t.Errorf("%+v %+v", p, p.Register)
+	}
+	if f := c.Points[2].Frame; f.Message.Name != "FanCmd" || c.Points[2].Fallback.Value != `{"Enable":0,"Speed":0}` ||
+		!cmp.Equal(f.Signals, []SignalPoint{{"Enable", Limits{"0", "1", ""}}, {"Speed", Limits{"0", "3000", ""}}, {"Free", Limits{"0", "9", ""}}}) {
+		t.Errorf("%+v %s", f, c.Points[2].Fallback.Value)
+	}
+	if f := c.Points[3].Frame; f.ID != 0x18FEF100 || !f.Extended || f.Length != 8 {
+		t.Errorf("%+v", f)
+	}
+	same, _ := plantFile(t, "commands: {}\n")
+	if same == nil || same.Commands.Enabled || same.Commands.MaxTTL != time.Minute {
+		t.Errorf("an empty block: %+v", same)
+	}
+}
+
+func TestCommandsThatCannotBe(t *testing.T) {
+	point := func(text string) string { return "commands: {points: [" + text + "]}\n" }
+	for text, want := range map[string]string{
+		point("{name: a, line: line1, device: boiler, register: setpoint}"):                             "points[0].min: is missing",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1}"):                     "points[0].max: is missing",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 9, max: 1}"):             "9 is more than max, 1",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1, max: 9, step: 0}"):    "step: must be more than 0",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: .nan, max: 9}"):          "is not a plain decimal number",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1e3, max: 9}"):           "is not a plain decimal number",
+		point("{name: a, line: line1, device: boiler, register: measured, min: 1, max: 9}"):             "read-only",
+		point("{name: a, line: line1, device: boiler, register: scaled, min: 1, max: 9}"):               "scale in another register",
+		point("{name: a, line: line1, device: boiler, register: setpiont, min: 1, max: 9}"):             "did you mean setpoint?",
+		point("{name: a, line: line1, device: boilr, register: setpoint, min: 1, max: 9}"):              "did you mean boiler?",
+		point("{name: a, line: line2, device: boiler, register: setpoint, min: 1, max: 9}"):             `there is no Modbus line with the name "line2"`,
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1, max: 9, repeat: 1s}"): "is of a CAN frame",
+		point("{name: a, line: line1, device: boiler, register: pump, can: can0}"):                      "a point is on one bus",
+		point("{name: a}"): "says no bus",
+		point("{name: a, line: line1, device: boiler, register: pump}, {name: a, line: line1, device: boiler, register: pump}"): "has the name",
+		point("{name: a, line: line1, device: boiler, register: pump, allow: []}"):                                              "nobody may",
+		point("{name: a, line: line1, device: boiler, register: pump, allow: [a/b]}"):                                           "nobody can have this one",
+		point("{name: a, line: line1, device: boiler, register: pump, retries: 1}"):                                             "retries: 1 is out of range",
+		point("{name: a, line: line1, device: boiler, register: pump, readback: none, tolerance: 1}"):                           "nothing is read back",
+		point("{name: a, line: line1, device: boiler, register: pump, fallback: {value: 0}}"):                                   "fallback.after: is missing",
+		point("{name: a, can: can1, id: 0x123, length: 8}"):                                                                     "is listen-only",
+		point("{name: a, can: ramp, id: 0x123, length: 8}"):                                                                     "is not an interface that frames can be sent to",
+		point("{name: a, can: can0, id: 0x20000000, length: 8}"):                                                                "is not an arbitration id",
+		point("{name: a, can: can0, id: 0x123, length: 9}"):                                                                     "length: 9 is out of range",
+		point("{name: a, can: can0, id: 0x123}"):                                                                                "length: is missing",
+		point("{name: a, can: can0, message: FanCmd}"):                                                                          "signals: is missing",
+		point("{name: a, can: can0, message: FanCmd, signals: [Free]}"):                                                         "has no limits",
+		point("{name: a, can: can0, message: FanCmd, signals: [Sped]}"):                                                         "did you mean Speed?",
+		point("{name: a, can: can0, message: Fan, signals: [Speed]}"):                                                           "there is no message",
+		point("{name: a, can: can0, message: FanCmd, signals: [Speed], max_change: 1}"):                                         "cannot be read back",
+		"commands: {max_ttl: 11m}\n":                                                                                            "max_ttl: 11m",
+		"commands: {max_per_minute: 0}\n":                                                                                       "max_per_minute: 0 is out of range",
+		"commands: {signers: {ops: bad.pub}}\n":                                                                                 "holds no public key of Ed25519",
+		"commands: {signers: {ops: none.pub}}\n":                                                                                "none.pub",
+		"commands: {signers: {}}\n":                                                                                             "names no signer",
+		"commands: {signers: {\"a:b\": ops.pub}}\n":                                                                             "the name of a signer",
+		"commands: {read: {allow: []}}\n":                                                                                       "nobody may",
+		"commands: {point: []}\n":                                                                                               "did you mean points?",
+	} {
+		cfg, problems := plantFile(t, text)
+		var all []string
+		for _, p := range problems {
+			all = append(all, p.String())
+		}
+		if got := strings.Join(all, "\n"); cfg != nil || !strings.Contains(got, want) {
+			t.Errorf("%s: %s\nwant %q", text, got, want)
+		}
+	}
+}
