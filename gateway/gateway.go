@@ -44,22 +44,27 @@ import (
 // What it does not take in time is on disk.
 const drainTime = time.Second
 
+// commandsTime is how long a stop waits for a write that is on a bus, and for its
+// reading back.
+const commandsTime = 10 * time.Second
+
 // sourcesTime is how long a stop waits for the sources.
 const sourcesTime = 5 * time.Second
 
 // Options are what a gateway takes besides its configuration.
 type Options struct {
-	Log     *slog.Logger  // nil discards
-	Version string        // told in the status message
-	Ready   func()        // called once buffer and sources are up; may be nil
-	Alive   func()        // called once a second as long as the gateway looks after its parts; may be nil
-	Drain   time.Duration // how long a stop waits for the broker to take what is left; 0 means 1 s
-	Built   time.Time     // when the program was built: a clock that shows less is wrong
-	Machine clock.Machine // whose clock it is; nil: of the machine this runs on
-	Control string        // path of the control socket; empty: "control" in buffer.path
-	State   func(string)  // told the state as a sentence, whenever it has changed; may be nil
-	Live    bool          // keep the last value of every point, for those who look
-	Config  live.Config   // where the configuration came from, for those who look
+	Log     *slog.Logger    // nil discards
+	Version string          // told in the status message
+	Ready   func()          // called once buffer and sources are up; may be nil
+	Alive   func()          // called once a second as long as the gateway looks after its parts; may be nil
+	Drain   time.Duration   // how long a stop waits for the broker to take what is left; 0 means 1 s
+	Built   time.Time       // when the program was built: a clock that shows less is wrong
+	Machine clock.Machine   // whose clock it is; nil: of the machine this runs on
+	Control string          // path of the control socket; empty: "control" in buffer.path
+	State   func(string)    // told the state as a sentence, whenever it has changed; may be nil
+	Live    bool            // keep the last value of every point, for those who look
+	Config  live.Config     // where the configuration came from, for those who look
+	Trial   map[string]bool // points that are not written until [Gateway.Confirm]
 
 	conditions []alarm.Condition // tests make time shorter
 }
@@ -88,6 +93,7 @@ type Gateway struct {
 	denials  topicAlarm // topics that the broker does not take
 	unproved topicAlarm // topics of which that is not known
 	parts    published
+	commands commands
 }
 
 // Open opens the buffer and prepares every source; nothing runs yet. The
@@ -125,6 +131,9 @@ func (g *Gateway) wire() error {
 		if err := g.addModbus(&g.cfg.Modbus[i]); err != nil {
 			return err
 		}
+	}
+	if err := g.addCommands(); err != nil {
+		return err
 	}
 	tpl, err := topic.Parse(g.cfg.Uplink.Topic)
 	if err != nil {
@@ -213,10 +222,14 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var group errgroup.Group
 	group.Go(func() error { return g.uplink.Run(uplinkCtx) })
 
-	var sources sync.WaitGroup
+	// Commands end first: what is on a bus is finished there.
+	busCtx, stopBuses := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBuses()
+	var commands, sources sync.WaitGroup
 	for _, s := range g.sources {
-		sources.Go(func() { supervise(ctx, g.log.With("source", s.Name()), s.run) })
+		sources.Go(func() { supervise(busCtx, g.log.With("source", s.Name()), s.run) })
 	}
+	commands.Go(func() { g.runCommands(ctx) })
 	health := g.newHealth()
 	health.look(time.Now())
 	sources.Go(func() { health.watch(ctx) })
@@ -235,7 +248,9 @@ func (g *Gateway) Run(ctx context.Context) error {
 	sources.Go(func() { g.observe(ctx) })
 	<-ctx.Done()
 	g.log.Info("stopping")
-	stuck := await(&sources, sourcesTime)
+	late := await(&commands, commandsTime)
+	stopBuses()
+	stuck := errors.Join(late, await(&sources, sourcesTime))
 	g.drain(uplinkCtx)
 	stopUplink()
 	err := errors.Join(stuck, group.Wait())
@@ -284,7 +299,7 @@ func (g *Gateway) serveControl(ctx context.Context) {
 		if g.opts.Control == "" && g.buffer.Stats().Session == 0 {
 			return errors.New("the disk of the state directory is not there yet")
 		}
-		return control.Serve(ctx, path, control.Door{Lines: lines, Snapshot: g.look.Snapshot})
+		return control.Serve(ctx, path, control.Door{Lines: lines, Snapshot: g.look.Snapshot, Commands: g})
 	})
 }
 

@@ -52,7 +52,7 @@ func (g *Gateway) trusted(t time.Time) time.Time {
 // known says whether the configuration has a source, and a device of it.
 func (g *Gateway) known(name, subject string) bool {
 	if name == selfSource {
-		return subject == "" || aboutCertificate(subject)
+		return subject == "" || aboutCertificate(subject) || g.isPoint(subject)
 	}
 	for _, s := range g.sources {
 		if s.Name() == name {
@@ -134,6 +134,7 @@ func (h *health) look(now time.Time) {
 	if g.clock.Read().Why() == "" {
 		g.lookAtCertificates(now)
 	}
+	g.lookAtCommands()
 	if g.alarms.Doubtful() {
 		h.doubts()
 	}

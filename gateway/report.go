@@ -19,6 +19,7 @@ import (
 // Connected implements [uplink.Observer].
 func (g *Gateway) Connected(server string) {
 	g.self.clear(alarm.UplinkDown, map[string]any{"server": server})
+	g.connectionOf(uplink.ReasonUnknown, true)
 }
 
 // Disconnected implements [uplink.Observer].
@@ -33,6 +34,7 @@ func (g *Gateway) Disconnected(server string, err error) {
 		down.Reason = e.Reason.String()
 	}
 	g.look.Disconnects.Add(down)
+	g.connectionOf(reasonOf(err), false)
 	if errors.As(err, &e) {
 		detail["reason"] = e.Reason.String()
 		if e.Reason == uplink.ReasonDenied {
@@ -40,6 +42,14 @@ func (g *Gateway) Disconnected(server string, err error) {
 		}
 	}
 	g.self.raise(alarm.UplinkDown, detail)
+}
+
+func reasonOf(err error) uplink.Reason {
+	var e *uplink.Error
+	if errors.As(err, &e) {
+		return e.Reason
+	}
+	return uplink.ReasonUnknown
 }
 
 // Accepted implements [uplink.Observer].
@@ -100,6 +110,7 @@ type status struct {
 	Session uint64    `json:"session"`
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
+	Epoch   string    `json:"epoch,omitempty"` // what commands have to repeat
 
 	Alarms      []alarm.Alarm `json:"alarms"` // raised now, the worst first
 	AlarmsTotal int           `json:"alarms_total"`
@@ -115,6 +126,7 @@ func (g *Gateway) online(most int) uplink.Retained {
 	topic := g.root + "/status"
 	list := g.alarms.Raised()
 	st := g.status("online")
+	st.Epoch = g.epoch()
 	st.AlarmsTotal = len(list)
 	for i := range list {
 		list[i].Since = g.trusted(list[i].Since)
@@ -169,6 +181,7 @@ func (g *Gateway) uplinkConfig() uplink.Config {
 		return list
 	}
 	cfg.Seen = g.statusSeen
+	cfg.Subscriptions = g.subscriptions()
 	cfg.Goodbye = func() []uplink.Retained { return []uplink.Retained{offline()} }
 	return cfg
 }
@@ -221,6 +234,9 @@ func connection(u *config.Uplink) uplink.Config {
 // births are what the gateway says of itself after every connect, in messages
 // of at most so many bytes; 0: any.
 func (g *Gateway) births(most int) []uplink.Retained {
+	if engine := g.commands.engine.Load(); engine != nil {
+		engine.Renew()
+	}
 	list := g.meta(most)
 	if status := g.online(most); status.Topic != "" {
 		list = append([]uplink.Retained{status}, list...)

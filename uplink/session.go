@@ -60,7 +60,7 @@ type session struct {
 
 	mu      sync.Mutex
 	told    []func()
-	says    []Message // beside the queue
+	says    []Message          // beside the queue
 	refused map[uint64]Verdict // by position among the settled: not taken, and why
 	wake    *wakeContext       // the context of the Next under way or to come
 	inUse   bool               // Next is under way

@@ -2,7 +2,7 @@ package can
 
 import (
 	"cmp"
-	"slices"
+	"sort"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -198,8 +198,9 @@ func (t *traffic) ids(now int64) []IDTraffic {
 	}
 	other := t.other.traffic(slot)
 	t.mu.Unlock()
-	slices.SortStableFunc(list, func(a, b IDTraffic) int {
-		return cmp.Or(compareBool(a.Extended, b.Extended), cmp.Compare(a.ID, b.ID), compareBool(a.Remote, b.Remote))
+	sort.SliceStable(list, func(i, j int) bool {
+		a, b := &list[i], &list[j]
+		return cmp.Or(compareBool(a.Extended, b.Extended), cmp.Compare(a.ID, b.ID), compareBool(a.Remote, b.Remote)) < 0
 	})
 	if other.Frames > 0 {
 		other.Other = true

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 	"time"
 
 	"fieldferry/bus/modbus/rtu"
@@ -271,8 +272,9 @@ func newDevice(cfg *Device, cost cost) *device {
 		d.points = append(d.points, newPoint(&cfg.Registers[i]))
 	}
 	d.addScaleRegisters()
-	slices.SortStableFunc(d.points, func(a, b point) int {
-		return cmp.Or(cmp.Compare(a.reg.Table, b.reg.Table), cmp.Compare(a.first, b.first), cmp.Compare(a.width, b.width))
+	sort.SliceStable(d.points, func(i, j int) bool {
+		a, b := &d.points[i], &d.points[j]
+		return cmp.Or(cmp.Compare(a.reg.Table, b.reg.Table), cmp.Compare(a.first, b.first), cmp.Compare(a.width, b.width)) < 0
 	})
 	d.linkScaleRegisters()
 	d.cuts, d.holes = make([]bool, len(d.points)), make([]bool, len(d.points))
@@ -286,7 +288,10 @@ func newDevice(cfg *Device, cost cost) *device {
 		}
 		d.groups[k].members = append(d.groups[k].members, i)
 	}
-	slices.SortStableFunc(d.groups, func(a, b group) int { return cmp.Compare(a.interval, b.interval) })
+	sort.SliceStable(d.groups, func(i, j int) bool {
+		a, b := &d.groups[i], &d.groups[j]
+		return cmp.Compare(a.interval, b.interval) < 0
+	})
 	return d
 }
 

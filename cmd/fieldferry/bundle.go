@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"runtime/pprof"
 	"strings"
 	"time"
 
@@ -73,8 +72,8 @@ func (a *app) bundle(ctx context.Context, o bundleOptions) (err error) {
 	parts := a.commonParts(o.config, cfg, problems)
 	parts = append(parts, bundle.Part{Name: "status.jsonl", Write: func(ctx context.Context, w io.Writer) error {
 		return a.statusTwice(ctx, w, cfg)
-	}}, command("journal.txt", "journalctl", "-u", "fieldferry", "-n", "2000", "--no-pager", "-o", "short-iso"),
-		command("unit.txt", "systemctl", "status", "--no-pager", "-n", "0", "fieldferry"))
+	}}, output("journal.txt", "journalctl", "-u", "fieldferry", "-n", "2000", "--no-pager", "-o", "short-iso"),
+		output("unit.txt", "systemctl", "status", "--no-pager", "-n", "0", "fieldferry"))
 	failed := bundle.Write(ctx, out, parts, maskOf(cfg, o.mask))
 	if name != "-" {
 		fmt.Fprintf(a.stdout, "%s: look through it before you send it on\n", name)
@@ -223,8 +222,8 @@ func writeLinks(_ context.Context, w io.Writer) error {
 	return err
 }
 
-// command is a part that a program of the system writes.
-func command(name, program string, args ...string) bundle.Part {
+// output is a part that a program of the system writes.
+func output(name, program string, args ...string) bundle.Part {
 	return bundle.Part{Name: name, Write: func(ctx context.Context, w io.Writer) error {
 		c := exec.CommandContext(ctx, program, args...)
 		c.Stdout, c.Stderr = w, w
@@ -262,11 +261,12 @@ func liveParts(v web.View, logs *live.Logs, data bool) []bundle.Part {
 			}
 			return nil
 		}},
-		{Name: "goroutines.txt", Write: func(_ context.Context, w io.Writer) error { return pprof.Lookup("goroutine").WriteTo(w, 1) }},
-		{Name: "heap.pprof", Write: func(_ context.Context, w io.Writer) error {
-			runtime.GC()
-			return pprof.Lookup("heap").WriteTo(w, 0)
+		{Name: "goroutines.txt", Write: func(_ context.Context, w io.Writer) error {
+			stacks := make([]byte, 2<<20)
+			_, err := w.Write(stacks[:runtime.Stack(stacks, true)])
+			return err
 		}},
+		{Name: "heap.txt", Write: func(_ context.Context, w io.Writer) error { return writeHeap(w) }},
 	}
 	if s := v.Snapshot(); s != nil && data {
 		for i := range s.Sources {

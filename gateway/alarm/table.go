@@ -27,6 +27,13 @@ const (
 	StatusContested = "status_contested"
 	// CertificateExpires is about a certificate near its end, or beyond.
 	CertificateExpires = "certificate_expires"
+
+	CommandsDenied      = "commands_denied"
+	CommandsUnavailable = "commands_unavailable"
+	CommandsSuspended   = "commands_suspended"
+	CommandsPaused      = "commands_paused"
+	CommandsForgotten   = "commands_forgotten"
+	CommandFallback     = "command_fallback"
 )
 
 // Table has every condition that any part of fieldferry reports. To add one is
@@ -108,6 +115,24 @@ var Table = []Condition{
 	{Code: CertificateExpires, Severity: Warning, Title: "Certificate ends soon",
 		Text: "A certificate in use ends within three weeks, or within a quarter of its life if it lives less than twelve weeks, or has ended: the broker's (subject broker), the gateway's own (uplink.tls.cert) or that of the page (web.tls.cert). Then connections are refused. The detail has when it ends. Cleared when one that lasts longer is in use; while the clock is not trusted nothing is said.",
 		Help: "Renew it. A new client certificate is used as soon as its file is replaced; one of the page within a minute of that or at a reload; the broker's is seen at the next connect."},
+	{Code: CommandsDenied, Severity: Warning, Title: "The broker does not let the gateway hear commands", HiddenBy: []string{UplinkDown},
+		Text: "The broker refuses the subscription to the topics of requests; the detail has the reason. Data is delivered all the same. It is asked again every ten minutes.",
+		Help: "Grant the gateway's user read on the topics {root}/cmd/+/req and write on {root}/cmd/+/resp, or remove commands from the configuration."},
+	{Code: CommandsUnavailable, Severity: Error, Title: "Commands cannot be put on disk",
+		Text: "The journal of commands cannot be written, so every command is refused and nothing is written to a bus. Reads on demand and data continue. The detail has the error.",
+		Help: "See to the disk of buffer.path, as for disk_fault. The next command that comes tries again."},
+	{Code: CommandsSuspended, Severity: Warning, Title: "Commands are suspended",
+		Text: "Another client has taken over the gateway's connection to the broker: two gateways with one client_id would both act. Commands that come by MQTT are refused until a connection has held for a minute.",
+		Help: "Look for a second device with the same client_id, such as a copy of this one's card, and give it another."},
+	{Code: CommandsPaused, Severity: Warning, Title: "Commands are paused",
+		Text: "Somebody has paused all commands; the detail says who. They are refused, also after a restart.",
+		Help: "fieldferry commands resume, or the button on the page, when it is safe."},
+	{Code: CommandsForgotten, Severity: Warning, Momentary: true, Title: "The journal of commands was damaged",
+		Text: "It was put aside as commands.bad. Requests that were issued before the start are refused, as nobody knows whether they were carried out.",
+		Help: "Look at the disk (journalctl -k), and at the points themselves."},
+	{Code: CommandFallback, Severity: Warning, Title: "A fallback value is in force",
+		Text: "Nobody has renewed the value of the point in the subject in time, so the gateway has written its fallback, or is trying to; the detail says which. Cleared when a command has written the point.",
+		Help: "Look at whoever should write the point: it has stopped, or cannot reach the gateway."},
 	{Code: ClockStep, Severity: Info, Momentary: true, Title: "The clock was set",
 		Text: "The detail has from, to, and by how many seconds. Records are in the order of seq, not of ts.",
 		Help: "Nothing, after a start. Again and again: two services set the clock, or it runs badly."},

@@ -256,3 +256,16 @@ func (c *Clock) Correct(o Origin, t int64) (int64, bool) {
 func (c *Clock) Suspect(t int64) bool {
 	return t < c.earliest || c.Read().during(t, &state{}).why != ""
 }
+
+// Boot is the time since the machine was switched on, and which boot it is. It
+// is never set, and counts while the machine is suspended.
+func (c *Clock) Boot() (id uint64, since time.Duration) {
+	r := c.Read()
+	return r.view.boot, time.Duration(r.wall - r.view.last().zero)
+}
+
+// Now is the time of day, and whether the clock is trusted.
+func (c *Clock) Now() (now time.Time, trusted bool) {
+	r := c.Read()
+	return time.Unix(0, r.wall), r.Why() == ""
+}

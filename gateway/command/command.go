@@ -207,6 +207,6 @@ type Clock interface {
 	// Boot is the time since the machine was switched on, and which boot it is.
 	// Nobody sets it.
 	Boot() (id uint64, since time.Duration)
-	// Wall is the time of day, and whether it can be trusted.
-	Wall() (now time.Time, trusted bool)
+	// Now is the time of day, and whether it can be trusted.
+	Now() (now time.Time, trusted bool)
 }

@@ -211,7 +211,7 @@ func (e *Engine) again(h *held) {
 	e.mu.Lock()
 	left := h.Deadline - e.now()
 	if h.other {
-		wall, trusted := e.cfg.Clock.Wall()
+		wall, trusted := e.cfg.Clock.Now()
 		if left = 0; trusted && !h.Until.IsZero() {
 			left = min(h.Until.Sub(wall), e.cfg.MaxTTL)
 		}
@@ -251,7 +251,7 @@ func (e *Engine) reply(h *held, s State, c Code, message string) Reply {
 	if !h.other {
 		r.TookMS = (e.now() - h.at).Milliseconds()
 	}
-	if wall, trusted := e.cfg.Clock.Wall(); trusted {
+	if wall, trusted := e.cfg.Clock.Now(); trusted {
 		r.At = wall.UTC().Truncate(time.Millisecond)
 	}
 	return r
@@ -294,6 +294,6 @@ func (e *Engine) note(lines ...*line) error {
 
 // audit gives the account of a request to whoever keeps it.
 func (e *Engine) audit(a Audit) {
-	a.Time, _ = e.cfg.Clock.Wall()
+	a.Time, _ = e.cfg.Clock.Now()
 	e.cfg.Audit(a)
 }

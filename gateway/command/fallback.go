@@ -20,7 +20,7 @@ func (e *Engine) arms(p *point, h *held) *armed {
 
 func (e *Engine) newArmed(p *point, now time.Duration) *armed {
 	a := &armed{Point: p.Name, Value: p.Fallback.Value, After: p.Fallback.After, Due: now + p.Fallback.After, Boot: e.journal.boot, Permit: p.Permit}
-	if wall, trusted := e.cfg.Clock.Wall(); trusted {
+	if wall, trusted := e.cfg.Clock.Now(); trusted {
 		a.Until = wall.Add(p.Fallback.After)
 	}
 	return a
@@ -77,7 +77,7 @@ func (e *Engine) watchArmed(ctx context.Context) {
 func (e *Engine) settle() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	wall, trusted := e.cfg.Clock.Wall()
+	wall, trusted := e.cfg.Clock.Now()
 	for _, a := range e.journal.armed {
 		if a.Boot == e.journal.boot {
 			continue

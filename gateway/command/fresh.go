@@ -47,7 +47,7 @@ func (e *Engine) fresh(by Door, r *Request, now time.Duration) (time.Duration, *
 	if r.Expiry > 0 {
 		left = min(left, r.Expiry)
 	}
-	wall, trusted := e.cfg.Clock.Wall()
+	wall, trusted := e.cfg.Clock.Now()
 	switch {
 	case r.Epoch != "":
 		if left = min(left, e.epochs.left(r.Epoch, now)); left <= 0 {

@@ -174,7 +174,7 @@ type wall struct {
 
 func (w *wall) Boot() (uint64, time.Duration) { return w.boot, time.Since(w.begun) }
 
-func (w *wall) Wall() (time.Time, bool) { return time.Now().Add(w.set), !w.doubted }
+func (w *wall) Now() (time.Time, bool) { return time.Now().Add(w.set), !w.doubted }
 
 // site is an engine with one point and all that is around it.
 type site struct {

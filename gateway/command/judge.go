@@ -36,6 +36,15 @@ func (e *Engine) Take(a Actor, text []byte, from Transport, answer func(Reply)) 
 	e.take(a, r, from, answer)
 }
 
+// NotNow is the reply to a request that comes before there is an engine.
+func NotNow(text []byte, why string) Reply {
+	r, _ := ParseRequest(text)
+	if r == nil {
+		r = &Request{}
+	}
+	return Reply{V: Version, ID: r.ID, State: Rejected, Code: Busy, Status: statuses[Busy], Point: r.Point, Message: why}
+}
+
 // Transport is what a door knows of a request besides its text.
 type Transport struct {
 	Return Return        // where the reply goes
@@ -168,7 +177,7 @@ func (e *Engine) accept(a Actor, r *Request, p *point, signer string, from Trans
 	now := e.now()
 	n := &entry{Point: p.Name, Source: p.Source, Value: compact(r.Value), Expect: compact(r.Expect), Reason: r.Reason, Signer: signer,
 		Return: from.Return, Deadline: now + left}
-	if wall, trusted := e.cfg.Clock.Wall(); trusted {
+	if wall, trusted := e.cfg.Clock.Now(); trusted {
 		n.Until = wall.Add(left)
 	}
 	if r.Epoch == "" {

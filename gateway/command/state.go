@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"math"
-	"slices"
+	"sort"
 	"strings"
 	"time"
 )
@@ -49,14 +49,17 @@ func (e *Engine) changed() {
 		}
 		v.Points = append(v.Points, w)
 	}
-	slices.SortFunc(v.Points, func(a, b PointView) int { return strings.Compare(a.Name, b.Name) })
+	sort.SliceStable(v.Points, func(i, j int) bool {
+		a, b := &v.Points[i], &v.Points[j]
+		return strings.Compare(a.Name, b.Name) < 0
+	})
 	e.view.Store(v)
 	e.mu.Unlock()
 }
 
 // Pause stops all commands, also after a start. What is on a bus is finished.
 func (e *Engine) Pause(a Actor) error {
-	at, _ := e.cfg.Clock.Wall()
+	at, _ := e.cfg.Clock.Now()
 	return e.say(&line{Op: opPaused, key: key{By: a.By, Who: a.Who}, Time: at}, a, "pause")
 }
 

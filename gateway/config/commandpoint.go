@@ -54,7 +54,7 @@ func (f fields) checkRegister(at value, p *RegisterPoint) {
 		at.fail(fmt.Sprintf("%s is in the table %s, which is read-only", shown(r.Name), tableName(r.Table)), "choose a holding register or a coil")
 	case r.HasScaleRegister:
 		at.fail(shown(r.Name)+" has a scale in another register, which may change between reading and writing", "choose another register, or write the raw value by a register without scale_register")
-	case r.Table == modbus.Coil || r.Type == modbus.Bool:
+	case p.Switch():
 	case p.Limits.Min == "" || p.Limits.Max == "":
 		f.missingLimits()
 	}
@@ -169,15 +169,15 @@ func (f fields) signalPoint(p *FramePoint, message value, c *CAN) {
 	shared := f.limits()
 	items := f.need("signals", "list the signals that may be written").list()
 	for _, item := range items {
-		f.signal(p, item, shared, len(items))
+		signalOf(p, item, shared, len(items))
 	}
 }
 
-func (f fields) signal(p *FramePoint, item value, shared Limits, many int) {
+func signalOf(p *FramePoint, item value, shared Limits, many int) {
 	s := SignalPoint{Limits: shared}
-	at, limited := item, f
+	at := item
 	if item.n.kind == object {
-		limited = item.fields("name", "min", "max", "step")
+		limited := item.fields("name", "min", "max", "step")
 		at = limited.need("name", "write the name of a signal")
 		s.Limits = limited.limits()
 	} else if many > 1 {

@@ -2,8 +2,10 @@ package config
 
 import (
 	"crypto/ed25519"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -234,6 +236,9 @@ func (l *loader) point(v value, cfg *Config, names map[string]value) (p Point, o
 		return p, false
 	}
 	p.Fallback = f.at("fallback").fallback()
+	if p.Register != nil && !HasErrors(l.problems[before:]) {
+		f.checkPermit(&p)
+	}
 	return p, len(l.problems) == before || !HasErrors(l.problems[before:])
 }
 
@@ -308,4 +313,63 @@ func rat(text string) *big.Rat {
 		return nil
 	}
 	return r
+}
+
+// Identity is all that says what a write of the point does: a point with
+// another one is another point, whatever its name. It is not for reading.
+func (p *Point) Identity() string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q\n%+v\n", p.Source, p.Fallback)
+	if p.Register != nil {
+		fmt.Fprintf(h, "%+v\n", *p.Register)
+	}
+	if p.Frame != nil {
+		f := *p.Frame
+		if m := f.Message; m != nil {
+			f.Message = nil
+			for i := range m.Signals {
+				s := &m.Signals[i]
+				fmt.Fprintf(h, "%q %d %d %v %v %v %v %v %v\n", s.Name, s.Start, s.Length, s.BigEndian, s.Signed, s.Type, s.Factor, s.Offset, s.When)
+			}
+		}
+		fmt.Fprintf(h, "%+v\n", f)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:12])
+}
+
+// NewPoints are the points of c that former does not have as they are.
+func (c *Commands) NewPoints(former *Commands) map[string]bool {
+	had := map[string]string{}
+	if former.Enabled {
+		for i := range former.Points {
+			had[former.Points[i].Name] = former.Points[i].Identity()
+		}
+	}
+	m := map[string]bool{}
+	for i := range c.Points {
+		if p := &c.Points[i]; had[p.Name] != p.Identity() {
+			m[p.Name] = true
+		}
+	}
+	return m
+}
+
+// What says what a write of the point does, for a person.
+func (p *Point) What() string {
+	switch r, f := p.Register, p.Frame; {
+	case r != nil:
+		return r.Device + "." + r.Register.Name
+	case f == nil:
+		return ""
+	case f.Message != nil:
+		names := listOf(f.Signals, func(s SignalPoint) string { return s.Name })
+		return f.Message.Name + " " + strings.Join(names, ", ")
+	default:
+		return fmt.Sprintf("%X, %d bytes", f.ID, f.Length)
+	}
+}
+
+// Switch reports whether the value is true or false.
+func (r *RegisterPoint) Switch() bool {
+	return r.Register.Table == modbus.Coil || r.Register.Type == modbus.Bool
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sort"
 	"strings"
 )
 
@@ -72,14 +73,11 @@ func sorted(problems []Problem) []Problem {
 		)
 	}
 	if len(problems) > maxProblems {
-		slices.SortStableFunc(problems, func(a, b Problem) int {
-			if a.Warning != b.Warning {
-				if b.Warning {
-					return -1
-				}
-				return 1
+		sort.SliceStable(problems, func(i, j int) bool {
+			if a, b := &problems[i], &problems[j]; a.Warning != b.Warning {
+				return b.Warning
 			}
-			return order(a, b)
+			return order(problems[i], problems[j]) < 0
 		})
 		left := problems[maxProblems:]
 		more := Problem{
@@ -88,9 +86,9 @@ func sorted(problems []Problem) []Problem {
 			Fix:  "correct these first", Warning: !HasErrors(left),
 		}
 		problems = slices.Clone(problems[:maxProblems])
-		slices.SortStableFunc(problems, order)
+		sort.SliceStable(problems, func(i, j int) bool { return order(problems[i], problems[j]) < 0 })
 		return append(problems, more)
 	}
-	slices.SortStableFunc(problems, order)
+	sort.SliceStable(problems, func(i, j int) bool { return order(problems[i], problems[j]) < 0 })
 	return slices.Compact(problems)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 
@@ -233,8 +234,9 @@ func (p *placed) isPart() bool {
 // may hold too, so it is left out.
 func warnOverlaps(registers []placed) {
 	registers = slices.DeleteFunc(registers, func(p placed) bool { return p.typ == "bool" || p.isPart() })
-	slices.SortStableFunc(registers, func(a, b placed) int {
-		return cmp.Or(cmp.Compare(a.unit, b.unit), cmp.Compare(a.Table, b.Table), cmp.Compare(a.Address, b.Address))
+	sort.SliceStable(registers, func(i, j int) bool {
+		a, b := &registers[i], &registers[j]
+		return cmp.Or(cmp.Compare(a.unit, b.unit), cmp.Compare(a.Table, b.Table), cmp.Compare(a.Address, b.Address)) < 0
 	})
 	end := func(p placed) int { return int(p.Address) + p.width }
 	for i := 1; i < len(registers); i++ {

@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
+	"sort"
 	"strings"
 )
 
@@ -66,7 +66,10 @@ func Templates(dir string) ([]Template, []Problem) {
 			list = append(list, t.Template)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b Template) int { return strings.Compare(a.Name, b.Name) })
+	sort.SliceStable(list, func(i, j int) bool {
+		a, b := &list[i], &list[j]
+		return strings.Compare(a.Name, b.Name) < 0
+	})
 	return list, problems
 }
 

@@ -3,16 +3,16 @@
 //
 // # Nouns
 //
-// A [Request] asks for the gateway's state or for a one-shot read of a Modbus
-// line, a [Reply] is what came of it. A connection carries one of each, a JSON
-// object on a line. A [Door] is what can be asked.
+// A [Request] asks for the gateway's state, for a one-shot read of a Modbus line,
+// or for a command; a [Reply] is what came of it. A connection carries one of
+// each, a JSON object on a line. A [Door] is what can be asked.
 //
 // # Caveats
 //
 // Whoever can open the socket may ask for the state: its mode is 0660, and the
 // directory of the packaged service lets in its group. Everything else is for
-// root and the daemon's own user, as the kernel names them (SO_PEERCRED). Nothing
-// can be written or changed.
+// root and the daemon's own user, as the kernel names them (SO_PEERCRED). Commands
+// are those of the configuration, with its limits.
 package control
 
 import (
@@ -25,20 +25,26 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
 
+	"fieldferry/gateway/command"
 	"fieldferry/gateway/live"
 
 	"golang.org/x/sys/unix"
 )
 
-// Request asks for the state, or a unit of a line once.
+// Request asks for the state, or a unit of a line once, or for a command.
 type Request struct {
-	Verb    string `json:"verb,omitempty"` // "status"; empty: read
-	Line    string `json:"line"`           // source name
+	Verb    string          `json:"verb,omitempty"`    // one of the verbs; empty: read
+	Command json.RawMessage `json:"command,omitempty"` // a request as of package command
+
+	Line    string `json:"line"` // source name
 	Unit    uint8  `json:"unit"`
 	Table   string `json:"register"` // holding, input, coil or discrete
 	Address uint16 `json:"address"`  // 0-based, as on the wire
@@ -48,6 +54,7 @@ type Request struct {
 // Reply holds the state, or the words, each bit as 0 or 1, or the error.
 type Reply struct {
 	Status    *live.Snapshot `json:"status,omitempty"`
+	Command   *command.Reply `json:"command,omitempty"`
 	Words     []uint16       `json:"words,omitempty"`
 	Error     string         `json:"error,omitempty"`
 	Exception *uint8         `json:"exception,omitempty"` // code of a unit's refusal
@@ -55,22 +62,36 @@ type Reply struct {
 
 // What a peer may cost.
 const (
-	maxRequest = 1 << 10 // bytes
-	maxReply   = 1 << 20 // bytes
-	maxPeers   = 4       // at once; others wait to be accepted
+	maxRequest = command.MaxRequest + 1<<10 // bytes
+	maxReply   = 1 << 20                    // bytes
+	maxPeers   = 8                          // at once; others wait to be accepted
 	peerTime   = 5 * time.Second
-	answerTime = 30 * time.Second // for the line
+	answerTime = 30 * time.Second // for the line; a command has its own time
 )
 
 const socketName = "control"
 
-// Status is the verb that asks for the state of the gateway.
-const Status = "status"
+// The verbs: the state of the gateway, a command, and all commands' pause.
+const (
+	Status  = "status"
+	Command = "command"
+	Pause   = "pause"
+	Resume  = "resume"
+)
 
 // Door is what can be asked.
 type Door struct {
 	Lines    map[string]Line       // that can be read, by name
 	Snapshot func() *live.Snapshot // the state; nil before the first
+	Commands Commander
+}
+
+// Commander takes commands.
+type Commander interface {
+	// Command returns what became of a request, or an error when it is not
+	// known when ctx ends.
+	Command(ctx context.Context, a command.Actor, text []byte) (command.Reply, error)
+	PauseCommands(a command.Actor, pause bool) error
 }
 
 // Line is a Modbus line as this package needs it. An error that has a method
@@ -141,29 +162,39 @@ func (d *Door) serve(ctx context.Context, peer net.Conn) {
 	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
 		return // nobody waits for an answer
 	}
-	reply, _ := json.Marshal(d.answer(ctx, text, owner(peer)))
+	name, owner := peerOf(peer)
+	reply, _ := json.Marshal(d.answer(ctx, text, name, owner))
 	_ = peer.SetWriteDeadline(time.Now().Add(peerTime))
 	_, _ = peer.Write(append(reply, '\n'))
 }
 
-// owner reports whether a peer may ask for more than the state: it is root or
-// has the daemon's own user id.
-func owner(peer net.Conn) bool {
+// peerOf says who a peer is, as the kernel names it, and whether it may ask for
+// more than the state: it is root or has the daemon's own user id. One that
+// cannot be named is local.
+func peerOf(peer net.Conn) (name string, owner bool) {
+	const unnamed = "local"
 	c, ok := peer.(*net.UnixConn)
 	if !ok {
-		return false
+		return unnamed, false
 	}
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return false
+		return unnamed, false
 	}
 	var cred *unix.Ucred
 	failed := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	return failed == nil && err == nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
+	if failed != nil || err != nil {
+		return unnamed, false
+	}
+	owner = cred.Uid == 0 || int(cred.Uid) == os.Geteuid()
+	if u, err := user.LookupId(strconv.FormatUint(uint64(cred.Uid), 10)); err == nil {
+		return u.Username, owner
+	}
+	return unnamed, owner
 }
 
 // answer does what a request, whatever it is, asks for.
-func (d *Door) answer(ctx context.Context, text []byte, owner bool) Reply {
+func (d *Door) answer(ctx context.Context, text []byte, name string, owner bool) Reply {
 	var r Request
 	if err := json.Unmarshal(text, &r); err != nil {
 		return Reply{Error: "not a request: " + err.Error()}
@@ -174,12 +205,35 @@ func (d *Door) answer(ctx context.Context, text []byte, owner bool) Reply {
 			return Reply{Status: s}
 		}
 		return Reply{Error: "the gateway is starting"}
+	case !owner && slices.Contains([]string{Command, Pause, Resume}, r.Verb):
+		return Reply{Error: "only root and the daemon's user may command devices; use sudo"}
+	case r.Verb == Command:
+		return d.command(ctx, name, r.Command)
+	case r.Verb == Pause || r.Verb == Resume:
+		if err := d.Commands.PauseCommands(command.Actor{Who: name, By: command.ByCLI}, r.Verb == Pause); err != nil {
+			return Reply{Error: err.Error()}
+		}
+		return Reply{}
 	case r.Verb != "":
 		return Reply{Error: fmt.Sprintf("the daemon does not know %q; is it of another version?", r.Verb)}
 	case !owner:
 		return Reply{Error: "only root and the daemon's user may read devices; use sudo"}
 	}
 	return d.read(ctx, r)
+}
+
+// commandTime is the longest time of a command, with its reading back.
+const commandTime = command.MaxTTL + time.Minute
+
+// command carries out a command, and waits for its end.
+func (d *Door) command(ctx context.Context, name string, text []byte) Reply {
+	ctx, cancel := context.WithTimeout(ctx, commandTime)
+	defer cancel()
+	r, err := d.Commands.Command(ctx, command.Actor{Who: name, By: command.ByCLI}, text)
+	if err != nil {
+		return Reply{Error: err.Error()}
+	}
+	return Reply{Command: &r}
 }
 
 // read asks a unit of a line once.
@@ -215,7 +269,11 @@ func Ask(ctx context.Context, path string, r Request) (Reply, error) {
 	if err != nil {
 		return reply, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerTime+2*peerTime)
+	limit := answerTime + 2*peerTime
+	if r.Verb == Command {
+		limit += commandTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	peer, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if err != nil {

@@ -138,20 +138,20 @@ func TestWhoMayAsk(t *testing.T) {
 	var snapshot *live.Snapshot
 	door := Door{Lines: map[string]Line{"line1": line}, Snapshot: func() *live.Snapshot { return snapshot }}
 	status, read := []byte(`{"verb":"status"}`), []byte(`{"line":"line1","unit":17,"register":"holding","count":1}`)
-	if r := door.answer(t.Context(), status, false); r.Status != nil || !strings.Contains(r.Error, "starting") {
+	if r := door.answer(t.Context(), status, "root", false); r.Status != nil || !strings.Contains(r.Error, "starting") {
 		t.Errorf("before the first snapshot: %+v", r)
 	}
 	snapshot = &live.Snapshot{Gateway: "gw-01"}
-	if r := door.answer(t.Context(), status, false); r.Status == nil || r.Status.Gateway != "gw-01" {
+	if r := door.answer(t.Context(), status, "root", false); r.Status == nil || r.Status.Gateway != "gw-01" {
 		t.Errorf("the state: %+v", r)
 	}
-	if r := door.answer(t.Context(), read, false); !strings.Contains(r.Error, "only root") {
+	if r := door.answer(t.Context(), read, "root", false); !strings.Contains(r.Error, "only root") {
 		t.Errorf("a device, by somebody else: %+v", r)
 	}
-	if r := door.answer(t.Context(), read, true); r.Error != modbus.ErrNotOpen.Error() {
+	if r := door.answer(t.Context(), read, "root", true); r.Error != modbus.ErrNotOpen.Error() {
 		t.Errorf("a device, by the owner: %+v", r)
 	}
-	if r := door.answer(t.Context(), []byte(`{"verb":"reboot"}`), true); !strings.Contains(r.Error, "does not know") {
+	if r := door.answer(t.Context(), []byte(`{"verb":"reboot"}`), "root", true); !strings.Contains(r.Error, "does not know") {
 		t.Errorf("an unknown verb: %+v", r)
 	}
 }
@@ -242,7 +242,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Add([]byte(`{"verb":"status"}`))
 	door := Door{Lines: map[string]Line{"l": line}, Snapshot: func() *live.Snapshot { return &live.Snapshot{} }}
 	f.Fuzz(func(t *testing.T, text []byte) {
-		if r := door.answer(t.Context(), text, true); r.Error == "" && r.Status == nil || r.Words != nil {
+		if r := door.answer(t.Context(), text, "root", true); r.Error == "" && r.Status == nil || r.Words != nil {
 			t.Errorf("%+v", r)
 		}
 	})

@@ -153,6 +153,28 @@ func (d *Daemon) take(cfg *config.Config) {
 	d.confirm()
 }
 
+// released lets next take the place of what runs: points whose fallback is armed,
+// and which next does not have as they are, get it first, as nobody could write
+// it afterwards. If that fails, next is rejected. A way back is never kept up.
+func (d *Daemon) released(ctx context.Context, next *change) *change {
+	if next == nil {
+		return nil
+	}
+	err := d.gateway.ReleasePoints(ctx, next.cfg)
+	switch {
+	case err == nil:
+		return next
+	case next.back != nil:
+		d.log.Error("a fallback could not be written before its point went", "error", err)
+		return next
+	}
+	d.log.Error("the new configuration was rejected; keeping the current one", "error", err)
+	d.gateway.ConfigRejected([]string{err.Error()})
+	next.reply(&ApplyError{Result: Rejected, Err: err})
+	d.opts.Notify("READY=1")
+	return nil
+}
+
 // replace opens a gateway for next, or again for what ran before if that
 // cannot be done. An error means that neither can be opened.
 func (d *Daemon) replace(next *change) error {

@@ -198,6 +198,9 @@ func (d *Daemon) open(c *change) error {
 	o.Log, o.Ready, o.Live = d.log, d.ready, c.cfg.Web.Listen != ""
 	o.State = func(sentence string) { d.opts.Notify("STATUS=" + sentence) }
 	o.Config = live.Config{Path: d.opts.Path, Read: time.Now().UTC(), SHA256: sum(c.cfg.Text()), Note: c.note}
+	if c.watch > 0 && c.back == nil {
+		o.Trial = c.cfg.Commands.NewPoints(&d.now.cfg.Commands)
+	}
 	d.step("open")
 	g, err := gateway.Open(c.cfg, o)
 	if err == nil {
@@ -272,7 +275,7 @@ func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) (next *chan
 			over = nil
 			next = d.judge()
 		}
-		if next != nil {
+		if next = d.released(ctx, next); next != nil {
 			stop()
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"fieldferry/bus/modbus"
 	"fieldferry/gateway"
+	"fieldferry/gateway/command"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/live"
 	"fieldferry/gateway/record"
@@ -106,6 +107,24 @@ func exceptionOf(err error) error {
 		return &web.Exception{Code: refusal.ExceptionCode(), Text: refusal.Error()}
 	}
 	return err
+}
+
+// Command implements [web.Commander].
+func (l *looking) Command(ctx context.Context, a command.Actor, text []byte) (command.Reply, error) {
+	g := l.gateway.Load()
+	if g == nil {
+		return command.NotNow(text, "the gateway is starting"), nil
+	}
+	return g.Command(ctx, a, text)
+}
+
+// PauseCommands implements [web.Commander].
+func (l *looking) PauseCommands(a command.Actor, pause bool) error {
+	g := l.gateway.Load()
+	if g == nil {
+		return errors.New("the gateway is starting")
+	}
+	return g.PauseCommands(a, pause)
 }
 
 // audit puts what somebody did on the page into the stream of the gateway.
@@ -207,7 +226,7 @@ func (p *page) follow(g *gateway.Gateway, c *config.Config, log *slog.Logger) {
 		return
 	}
 	server := web.New(cfg, web.Options{
-		Log: log.With("part", "web"), Files: statedir.In(dir), View: &p.looking, Reader: &p.looking,
+		Log: log.With("part", "web"), Files: statedir.In(dir), View: &p.looking, Reader: &p.looking, Commands: &p.looking,
 		Configs: p, Logs: p.d.opts.Logs, Bundle: p.bundle,
 		Audit: p.looking.audit, Fault: p.looking.fault, Shows: p.looking.shows, ReadPair: config.ReadPair,
 	})

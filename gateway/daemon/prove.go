@@ -22,6 +22,7 @@ func (d *Daemon) judge() *change {
 	if why == nil {
 		d.trial = nil
 		d.log.Info("the configuration has proved itself", "by", t.of.by)
+		d.gateway.Confirm()
 		d.confirm()
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"sort"
 )
 
 // Stream names one numbering: within it each sequence number occurs once.
@@ -214,9 +215,10 @@ func (l *Ledger) Gaps(fromOne bool) []Gap {
 			gaps = append(gaps, Gap{stream, next, known})
 		}
 	}
-	slices.SortStableFunc(gaps, func(a, b Gap) int {
+	sort.SliceStable(gaps, func(i, j int) bool {
+		a, b := &gaps[i], &gaps[j]
 		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Session, b.Session),
-			cmp.Compare(a.Source, b.Source), cmp.Compare(a.From, b.From))
+			cmp.Compare(a.Source, b.Source), cmp.Compare(a.From, b.From)) < 0
 	})
 	return gaps
 }
@@ -265,8 +267,9 @@ func (l *Ledger) Streams() []Stream {
 	for s := range l.accounts {
 		streams = append(streams, s)
 	}
-	slices.SortStableFunc(streams, func(a, b Stream) int {
-		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Session, b.Session), cmp.Compare(a.Source, b.Source))
+	sort.SliceStable(streams, func(i, j int) bool {
+		a, b := &streams[i], &streams[j]
+		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Session, b.Session), cmp.Compare(a.Source, b.Source)) < 0
 	})
 	return streams
 }

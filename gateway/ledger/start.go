@@ -3,7 +3,7 @@ package ledger
 import (
 	"cmp"
 	"encoding/json"
-	"slices"
+	"sort"
 )
 
 // Every session begins with one event "started", which says how the sessions
@@ -141,8 +141,9 @@ func (l *Ledger) Tails() []Tail {
 			tails = append(tails, Tail{s, max(l.Last(s), x.stored[s.Source])})
 		}
 	}
-	slices.SortFunc(tails, func(a, b Tail) int {
-		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Session, b.Session), cmp.Compare(a.Source, b.Source))
+	sort.SliceStable(tails, func(i, j int) bool {
+		a, b := &tails[i], &tails[j]
+		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Session, b.Session), cmp.Compare(a.Source, b.Source)) < 0
 	})
 	return tails
 }

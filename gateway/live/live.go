@@ -39,6 +39,8 @@ type Snapshot struct {
 	Clock   Clock    `json:"clock"`
 	Process Process  `json:"process"`
 
+	Commands *Commands `json:"commands,omitempty"` // absent: nothing can be written
+
 	Config Config        `json:"config"`
 	Counts []AlarmCount  `json:"-"` // since the start, for metrics
 	Up     time.Duration `json:"-"` // since the start, by a clock nobody sets

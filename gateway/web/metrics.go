@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -274,7 +275,10 @@ func (m *exposition) alarms(s *live.Snapshot) {
 		{prefix + "alarm_times_total", "counter", "How often an alarm was raised, or happened, since the start.", func(c live.AlarmCount) float64 { return float64(c.Times) }},
 	} {
 		counts := slices.DeleteFunc(slices.Clone(s.Counts), func(c live.AlarmCount) bool { return c.Times == 0 && c.Raised == 0 })
-		slices.SortFunc(counts, func(a, b live.AlarmCount) int { return cmp.Compare(a.Code, b.Code) })
+		sort.SliceStable(counts, func(i, j int) bool {
+			a, b := &counts[i], &counts[j]
+			return cmp.Compare(a.Code, b.Code) < 0
+		})
 		if len(counts) > 0 {
 			m.family(f.name, f.kind, f.help)
 		}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"fieldferry/gateway/command"
 	"fieldferry/gateway/live"
 )
 
@@ -102,6 +103,9 @@ var descriptions = map[string]described{
 	"POST /api/v1/modbus/{line}/find":   {summary: "Search for the baud rate and parity of a serial line; it is not polled meanwhile", body: findAsk{}, reply: find{}, status: 202},
 	"GET /api/v1/modbus/{line}/find":    {summary: "The search for the settings that runs, or ran last", reply: find{}},
 	"DELETE /api/v1/modbus/{line}/find": {summary: "Stop the search for the settings", status: 204},
+	"POST /api/v1/commands":             {summary: "Write a point of the configuration within its limits, or read one; the reply says what became of it", body: commandBody{}, reply: command.Reply{}},
+	"POST /api/v1/commands/pause":       {summary: "Stop all commands, also after a restart", status: 204},
+	"POST /api/v1/commands/resume":      {summary: "Let commands go on", status: 204},
 	"GET /api/v1/config":                {summary: "The configuration file without its secrets", reply: ConfigText{}},
 	"POST /api/v1/config/check": {summary: "What is wrong with a text in place of the file; the body is the text", reply: struct {
 		OK       bool            `json:"ok"`
@@ -113,6 +117,17 @@ var descriptions = map[string]described{
 	"POST /api/v1/bundle": {summary: "The support bundle", body: BundleOptions{}, other: "application/gzip"},
 	"GET /api/v1/mark":    {summary: "The last mark that was put into the log", reply: Mark{}},
 	"POST /api/v1/mark":   {summary: "Put a mark into the log and the audit: state is start, stop or note", body: struct{ State, Note string }{}, reply: Mark{}},
+}
+
+// commandBody is a request as a person at the page sends it; see docs/COMMANDS.md.
+type commandBody struct {
+	ID     string          `json:"id,omitempty"`
+	Point  string          `json:"point,omitempty"`
+	Value  json.RawMessage `json:"value,omitempty"`
+	Expect json.RawMessage `json:"expect,omitempty"`
+	Read   string          `json:"read,omitempty"`
+	TTL    string          `json:"ttl,omitempty"`
+	Reason string          `json:"reason,omitempty"`
 }
 
 type identity struct {

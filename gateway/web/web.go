@@ -137,6 +137,7 @@ type Options struct {
 	Files    Files                                                 // where accounts and the key of TLS are kept
 	View     View                                                  // what there is to see
 	Reader   Reader                                                // reads registers by hand; nil: nobody can
+	Commands Commander                                             // takes commands; nil: nobody can
 	Configs  Configs                                               // shows and checks the configuration; nil: nobody can see it
 	Logs     *live.Logs                                            // nil: nobody can see the log
 	Bundle   func(context.Context, io.Writer, BundleOptions) error // writes a support bundle; nil: there is none

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"math"
 	"slices"
+	"sort"
 )
 
 // plan is a message compiled: what to do for each signal, in the order of the
@@ -144,7 +145,10 @@ func (pl *plan) group() {
 			}
 		}
 	}
-	slices.SortStableFunc(pairs, func(a, b pair) int { return cmp.Compare(a.value, b.value) })
+	sort.SliceStable(pairs, func(i, j int) bool {
+		a, b := &pairs[i], &pairs[j]
+		return cmp.Compare(a.value, b.value) < 0
+	})
 	values := 0
 	for i := range pairs {
 		if i == 0 || pairs[i].value != pairs[i-1].value {

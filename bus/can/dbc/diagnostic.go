@@ -3,7 +3,7 @@ package dbc
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"sort"
 	"strconv"
 	"unicode/utf8"
 )
@@ -105,7 +105,10 @@ func (r *reports) add(pos int, s Severity, fix, format string, args ...any) {
 
 // diagnostics sorts the reports and finds their lines in one pass over data.
 func (r *reports) diagnostics(file string, data []byte) []Diagnostic {
-	slices.SortStableFunc(r.list, func(a, b report) int { return a.pos - b.pos })
+	sort.SliceStable(r.list, func(i, j int) bool {
+		a, b := &r.list[i], &r.list[j]
+		return a.pos-b.pos < 0
+	})
 	out := make([]Diagnostic, 0, len(r.list)+1)
 	at, line, lineStart, col, colAt := 0, 1, 0, 1, 0
 	for _, rep := range r.list {

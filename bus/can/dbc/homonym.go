@@ -3,6 +3,7 @@ package dbc
 import (
 	"cmp"
 	"slices"
+	"sort"
 )
 
 // Signals of one name are homonyms. The format does not know them, yet files
@@ -138,7 +139,10 @@ func (p *parser) assign(m *rawMessage, first int, r *reference) {
 		p.depend(m, &m.signals[claims[0]], r, r.ranges)
 		return
 	}
-	slices.SortStableFunc(claims, func(a, b int) int { return cmp.Compare(m.signals[a].muxValue, m.signals[b].muxValue) })
+	sort.SliceStable(claims, func(i, j int) bool {
+		a, b := claims[i], claims[j]
+		return cmp.Compare(m.signals[a].muxValue, m.signals[b].muxValue) < 0
+	})
 	for _, rg := range r.ranges {
 		p.share(m, claims, r, rg, known)
 	}

@@ -2,7 +2,7 @@ package dbc
 
 import (
 	"cmp"
-	"slices"
+	"sort"
 )
 
 // linkMultiplexers finds for each multiplexed signal of a message the signal
@@ -135,7 +135,10 @@ func (p *parser) checkMultiplexers(m *rawMessage) (again bool) {
 
 // joinRanges sorts ranges and joins those that touch.
 func joinRanges(ranges []Range) []Range {
-	slices.SortStableFunc(ranges, func(a, b Range) int { return cmp.Compare(a.First, b.First) })
+	sort.SliceStable(ranges, func(i, j int) bool {
+		a, b := &ranges[i], &ranges[j]
+		return cmp.Compare(a.First, b.First) < 0
+	})
 	n := 0
 	for _, r := range ranges {
 		if n > 0 && (ranges[n-1].Last == ^uint64(0) || r.First <= ranges[n-1].Last+1) {

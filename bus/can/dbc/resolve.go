@@ -2,7 +2,7 @@ package dbc
 
 import (
 	"cmp"
-	"slices"
+	"sort"
 )
 
 // resolve applies what refers to messages and signals, and makes the messages.
@@ -119,7 +119,10 @@ func (p *parser) applyLabels(r *reference, m *rawMessage, s *rawSignal) {
 		quoted, text := quote(l.text)
 		labels = append(labels, Label{l.raw & mask, text, quoted})
 	}
-	slices.SortStableFunc(labels, func(a, b Label) int { return cmp.Compare(a.Raw, b.Raw) })
+	sort.SliceStable(labels, func(i, j int) bool {
+		a, b := &labels[i], &labels[j]
+		return cmp.Compare(a.Raw, b.Raw) < 0
+	})
 	n := 0
 	for i := range labels {
 		if n > 0 && labels[n-1].Raw == labels[i].Raw {

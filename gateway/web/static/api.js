@@ -17,8 +17,9 @@ async function call(method, path, body, type) {
 }
 
 export const get = async (path) => (await call('GET', path)).json();
-export const post = async (path, body) => {
-  const r = await call('POST', path, body === undefined ? undefined : JSON.stringify(body));
+// post sends a value as JSON, or a text that is JSON already.
+export const post = async (path, body, raw) => {
+  const r = await call('POST', path, body === undefined || raw ? body : JSON.stringify(body));
   return r.status === 204 ? null : r.json();
 };
 export const postText = async (path, text) => (await call('POST', path, text, 'text/plain')).json();

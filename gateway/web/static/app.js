@@ -11,17 +11,18 @@ import modbus from './pages/modbus.js';
 import buffer from './pages/buffer.js';
 import uplink from './pages/uplink.js';
 import config from './pages/config.js';
+import commands from './pages/commands.js';
 import commissioning from './pages/commissioning.js';
 import logs from './pages/logs.js';
 import support from './pages/support.js';
 
 const $ = (id) => document.getElementById(id);
-const pages = { overview, alarms, sources, can, modbus, buffer, uplink, config, commissioning, logs, support };
+const pages = { overview, alarms, sources, can, modbus, buffer, uplink, config, commands, commissioning, logs, support };
 const nav = [
   [null, ['overview', 'Overview'], ['alarms', 'Alarms']],
   ['Field', ['sources', 'Sources'], ['can', 'CAN'], ['modbus', 'Modbus']],
   ['Delivery', ['buffer', 'Buffer'], ['uplink', 'Uplink']],
-  ['Gateway', ['config', 'Config'], ['commissioning', 'Commissioning'], ['logs', 'Logs'], ['support', 'Support']],
+  ['Gateway', ['commands', 'Commands'], ['config', 'Config'], ['commissioning', 'Commissioning'], ['logs', 'Logs'], ['support', 'Support']],
 ];
 let me = {};
 let snapshot = null;

@@ -48,13 +48,13 @@ type mosquitto struct {
 	port    int
 	cmd     *exec.Cmd
 	exited  chan struct{}
-	log     *bytes.Buffer
+	log     *lockedBuffer
 }
 
 // startMosquitto starts a broker on a free port.
 func startMosquitto(t testing.TB, listen string) *mosquitto {
 	t.Helper()
-	m := &mosquitto{t: t, program: need(t, "mosquitto", "mosquitto"), dir: t.TempDir(), log: &bytes.Buffer{}}
+	m := &mosquitto{t: t, program: need(t, "mosquitto", "mosquitto"), dir: t.TempDir(), log: &lockedBuffer{}}
 	if err := os.Chmod(m.dir, 0o777); err != nil { // as root it runs as its own user
 		t.Fatal(err)
 	}

@@ -203,14 +203,7 @@ func (r *room) last(ctx context.Context) {
 		r.t.Fatalf("%v\n%s", err, &out)
 	}
 	daemon := g.Start(vm.Command{Argv: []string{"/bin/fieldferry", "run", "-c", "/fieldferry.yaml"}})
-	// The buffer gives out in order: when records of this session come, all
-	// of the earlier ones have come.
-	last := ledger.Stream{Gateway: "gw", Session: info.Session + 1, Source: "engine"}
-	for more := true; more; {
-		time.Sleep(100 * time.Millisecond)
-		r.mu.Lock()
-		more = r.ledger.Last(last) == 0
-		r.mu.Unlock()
+	for !r.delivers(ctx, g, info.Session) {
 		if ctx.Err() != nil {
 			r.t.Fatal("the backlog does not come")
 		}
@@ -231,6 +224,20 @@ func (r *room) last(ctx context.Context) {
 		r.t.Errorf("gaps %+v, %d lost, %v", gaps, r.ledger.Lost, r.bad)
 	}
 	r.t.Logf("the broker has %d records of %d sessions, %d came again", r.ledger.Records, len(r.ledger.Streams()), r.ledger.Duplicates)
+}
+
+// delivers reports whether the daemon runs in a session later than the one
+// before it, and nothing of earlier ones waits any more.
+func (r *room) delivers(ctx context.Context, g *vm.Guest, before uint64) bool {
+	var out bytes.Buffer
+	if status, err := g.Run(ctx, vm.Command{Argv: []string{"/bin/fieldferry", "status", "--json", "-c", "/fieldferry.yaml"}, Output: &out}); err != nil || status != 0 {
+		return false // it is not up yet
+	}
+	var now struct {
+		Session uint64
+		Uplink  struct{ Backlog, Acked uint64 }
+	}
+	return json.Unmarshal(out.Bytes(), &now) == nil && now.Session > before && now.Uplink.Acked > 0 && now.Uplink.Backlog == 0
 }
 
 // lines collects the promises of a workload.

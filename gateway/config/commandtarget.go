@@ -1,0 +1,100 @@
+package config
+
+import (
+	"fmt"
+	"math/big"
+
+	"fieldferry/bus/modbus"
+	"fieldferry/bus/permit"
+	decimal "fieldferry/bus/scalar"
+	"fieldferry/gateway/command"
+)
+
+// codec makes the values of the register, within its limits.
+func (r *RegisterPoint) codec() (*modbus.Codec, error) {
+	var limits decimal.Limits
+	if r.Limits != (Limits{}) {
+		var err error
+		if limits, err = decimal.NewLimits(r.Limits.Min, r.Limits.Max, r.Limits.Step); err != nil {
+			return nil, err
+		}
+	}
+	return modbus.NewCodec(r.Register, limits)
+}
+
+// On is the register on its line, with the permit to write it: the only place
+// where one is made.
+func (r *RegisterPoint) On(name string, line command.ModbusLine) (command.Target, error) {
+	codec, err := r.codec()
+	if err != nil {
+		return nil, err
+	}
+	p, err := permit.ForRegister(codec.Scope(name, r.Unit))
+	if err != nil {
+		return nil, err
+	}
+	var tolerance *big.Rat
+	if r.Tolerance != "" {
+		tolerance = rat(r.Tolerance)
+	}
+	return &command.ModbusPoint{Line: line, Codec: codec, Permit: p, ReadBack: r.ReadBack, Tolerance: tolerance, Delay: r.Delay}, nil
+}
+
+// Readable are the registers that may be read on demand beside the points, by
+// name; on says which line has a name.
+func (c *Config) Readable(on func(line string) command.ModbusLine) command.Reads {
+	reads := command.Reads{MaxPerMinute: command.DefaultPerMinute}
+	r := c.Commands.Read
+	if r == nil {
+		return reads
+	}
+	reads.Allow, reads.MaxPerMinute = r.Allow, r.MaxPerMinute
+	reads.Registers, reads.Sources = map[string]command.Register{}, map[string]string{}
+	twice := map[string]bool{}
+	for i := range c.Modbus {
+		line := &c.Modbus[i]
+		for k := range line.Devices {
+			d := &line.Devices[k]
+			for j := range d.Registers {
+				register := &command.ModbusRegister{Line: on(line.Name), Unit: d.UnitID, Codec: modbus.NewDecoder(d.Registers[j])}
+				short := d.Name + "." + d.Registers[j].Name
+				for _, name := range []string{line.Name + "." + short, short} {
+					if twice[name] = reads.Registers[name] != nil; !twice[name] {
+						reads.Registers[name], reads.Sources[name] = register, line.Name
+					}
+				}
+			}
+		}
+	}
+	for name, is := range twice { // it would be one of two
+		if is {
+			delete(reads.Registers, name)
+		}
+	}
+	return reads
+}
+
+// checkPermit says what of a register point cannot be: a range that its type and
+// scale cannot hold, a fallback outside of it.
+func (f fields) checkPermit(p *Point) {
+	r := p.Register
+	codec, err := r.codec()
+	if err != nil {
+		at := f.at("min")
+		if !at.has {
+			at = f.at("register")
+		}
+		at.fail(err.Error(), "correct it")
+		return
+	}
+	if p.Fallback != nil && p.Fallback.Value != "" {
+		if err := codec.Check(p.Fallback.Value); err != nil {
+			f.at("fallback").fail(fmt.Sprintf("its value cannot be written: %v", err), "write one that the point takes")
+		}
+	}
+	for _, key := range []struct{ name, value string }{{"max_change", p.MaxChange}, {"tolerance", r.Tolerance}} {
+		if key.value != "" && r.Switch() {
+			f.at(key.name).fail("is of a number, and this is true or false", "remove the key")
+		}
+	}
+}

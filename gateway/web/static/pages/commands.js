@@ -1,0 +1,62 @@
+import { h, put, st, b, head, lede, msg, sec, empty, span, clock } from '../ui.js';
+import { post } from '../api.js';
+
+// kind is the shape that stands for what became of a command.
+const kind = { done: 'ok', failed: 'err', rejected: 'warn', unknown: 'crit' };
+const words = (r) => [st(kind[r.state] || 'wait', `${r.state}: ${r.code.replaceAll('_', ' ')}`),
+  r.read !== undefined ? ` It is ${JSON.stringify(r.read)} now.` : '', r.message ? ' ' + r.message + '.' : '', ` ${r.took_ms} ms`];
+
+export default function (ctx) {
+  const c = ctx.snapshot.commands;
+  if (!c) return { view: [head('Commands'), empty('off', 'Nothing can be written', 'The configuration has no commands, or does not enable them. Without them the gateway has no way to write to a bus.')] };
+  const may = ctx.may('operate');
+  const top = h('div', {}), tools = h('div', { class: 'tools' });
+  const cards = new Map(c.points.map((p) => [p.name, card(p)]));
+
+  // card is one point: its limits, its state, and the way to write it.
+  function card(p) {
+    const state = h('div', {}), out = h('div', { role: 'status' }), ask = h('div', {});
+    const unit = p.unit ? ' ' + p.unit : '';
+    const input = h('input', { class: 'm', inputmode: p.min ? 'decimal' : 'text', size: 10, autocomplete: 'off', 'aria-label': 'New value of ' + p.name });
+    const read = p.readable && b('Read', { onclick: async () => {
+      put(out, st('wait', 'reading'));
+      try { const r = await post('commands', { read: p.name }); put(out, st(kind[r.state], r.state), r.state === 'done' ? ` It is ${JSON.stringify(r.value)}${unit} now.` : ` ${r.message}`); } catch (e) { put(out, msg('err', e.message)); }
+    } });
+    // Two steps: what will happen is said before it does.
+    const confirm = (value) => put(ask, msg('warn', `Write ${value}${unit} to ${p.name} (${p.what} on ${p.source})?`,
+      b('Write it', { class: 'bad', onclick: () => write(value) }), b('Cancel', { onclick: () => put(ask) })));
+    async function write(value) {
+      put(ask); put(out, st('wait', 'writing ' + value));
+      let v;
+      try { v = JSON.parse(value); } catch { v = value; }
+      // A number goes as it was typed: not rounded by the browser.
+      const body = typeof v === 'number' ? `{"point":${JSON.stringify(p.name)},"value":${value}}` : JSON.stringify({ point: p.name, value: v });
+      try { put(out, ...words(await post('commands', body, true))); } catch (e) { put(out, msg('err', e.message)); }
+    }
+    const form = !may ? h('p', { class: 'note' }, 'Your account may only look.') : p.switch
+      ? h('div', { class: 'form' }, b('On', { onclick: () => confirm('true') }), b('Off', { onclick: () => confirm('false') }), read)
+      : h('form', { class: 'form', onsubmit: (e) => { e.preventDefault(); if (input.value.trim()) confirm(input.value.trim()); } },
+        h('label', {}, 'New value' + (p.unit ? ', ' + p.unit : ''), input), h('button', { class: 'pri' }, 'Write'), read);
+    const range = p.switch ? 'on or off' : p.min ? `${p.min} to ${p.max}${unit}${p.step ? ', in steps of ' + p.step : ''}` : 'no number';
+    return { box: sec(p.name, [p.what, ' on ', p.source, ': ', range, p.allow ? '; may: ' + p.allow.join(', ') : ''], state, form, ask, out), state };
+  }
+  const last = (p) => (!p.last_state ? 'Nothing was done to it since the start.' : [st(kind[p.last_state], `${p.last_state}: ${p.last_code.replaceAll('_', ' ')}`),
+    ` ${JSON.stringify(p.last_value)}${p.last_read !== undefined ? ', and read ' + JSON.stringify(p.last_read) : ''}${p.last_at ? ' at ' + clock(p.last_at) : ''}`]);
+  const fallback = (p) => p.fallback && h('p', { class: 'note' }, p.fallback_active ? st('warn', 'The fallback ' + p.fallback + ' is in force') : p.fallback_in_s !== undefined
+    ? st('wait', `Falls back to ${p.fallback} in ${span(p.fallback_in_s)} unless it is written again`) : `Falls back to ${p.fallback} when nobody renews a value that was written.`);
+  const pause = async (how) => { try { await post('commands/' + how); } catch (e) { put(top, msg('err', e.message)); } };
+  return {
+    view: [head('Commands', tools), lede('Each value is checked against the limits of the configuration, written once, read back, and recorded with your name.'), top, [...cards.values()].map((x) => x.box)],
+    snapshot(s) {
+      const now = s.commands;
+      if (!now) return;
+      put(tools, may && (now.paused ? b('Resume commands', { class: 'pri', onclick: () => pause('resume') }) : b('Pause all commands', { class: 'bad', onclick: () => pause('pause') })));
+      put(top, now.paused && msg('warn', `All commands are paused by ${now.paused}, whoever they come from.`), now.fault && msg('err', 'No command is taken, as it cannot be put on disk: ' + now.fault),
+        now.suspended && msg('warn', 'Commands from the broker are suspended: another client has taken the connection over.'), now.denied && msg('warn', 'The broker does not let the gateway hear commands: ' + now.denied));
+      for (const p of now.points) {
+        const x = cards.get(p.name);
+        if (x) put(x.state, h('p', { class: 'note' }, last(p)), fallback(p), p.trial && h('p', { class: 'note' }, st('wait', 'It is new in a configuration that is not confirmed yet.')));
+      }
+    },
+  };
+}

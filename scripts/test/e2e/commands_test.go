@@ -1,0 +1,329 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fieldferry/bus/modbus/modbustest"
+)
+
+// plant is a boiler on a line, a broker with rules, and the daemon between them.
+type plant struct {
+	*bench
+	slave  *modbustest.Slave
+	daemon *daemon
+	proto  string
+}
+
+// rules let everybody ask under his own name only.
+const rules = `user gw
+topic readwrite site/#
+user witness
+topic read #
+pattern write site/+/cmd/%u/req
+pattern read site/+/cmd/%u/resp
+pattern read site/+/status
+`
+
+// The boiler's registers.
+const setpoint, pump = 100, 4
+
+func newPlant(t *testing.T, protocol, commands string) *plant {
+	t.Helper()
+	p := &plant{bench: &bench{t: t, dir: t.TempDir(), account: newAccount(t)}, proto: protocol}
+	p.broker = startMosquitto(t, "127.0.0.1")
+	p.broker.protect("gw", "alice", "bob", "witness")
+	pty, err := modbustest.OpenPTY()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.slave = modbustest.NewSlave(map[byte]*modbustest.Unit{3: {Holding: map[uint16]uint16{setpoint: 600}, Coils: map[uint16]bool{pump: false}}})
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() { p.slave.Run(ctx, pty) })
+	t.Cleanup(func() {
+		cancel()
+		pty.Close()
+		group.Wait()
+	})
+	text := fmt.Sprintf(`gateway: {id: gw-e2e, clock: trusted}
+modbus:
+  - name: line1
+    port: %s
+    devices:
+      - name: boiler
+        unit_id: 3
+        interval: 200ms
+        registers:
+          - {name: setpoint, register: holding, address: %d, type: int16, scale: 0.1}
+          - {name: pump, register: coil, address: %d}
+buffer: {path: buffer}
+uplink: {servers: ["mqtt://%s"], username: gw, password: secret, protocol: %q, topic: "site/{gateway}/{source}", compress: none}
+%s`, pty.Path, setpoint, pump, p.broker.addr(), protocol, commands)
+	p.config = filepath.Join(p.dir, "fieldferry.yaml")
+	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.daemon = startDaemon(t, p.config)
+	return p
+}
+
+const boiler = `commands:
+  enabled: true
+  max_ttl: 10s
+  max_per_minute: 6000
+  read: {}
+  points:
+    - {name: boiler.setpoint, line: line1, device: boiler, register: setpoint, min: 40, max: 75, step: 0.5, fallback: {value: 50, after: 1h}}
+    - {name: boiler.pump, line: line1, device: boiler, register: pump, allow: [alice]}
+`
+
+// as runs a program of mosquitto's as a user.
+func (p *plant) as(user, program string, args ...string) string {
+	p.t.Helper()
+	args = append([]string{"-h", "127.0.0.1", "-p", fmt.Sprint(p.broker.port), "-u", user, "-P", "secret"}, args...)
+	out, err := exec.Command(need(p.t, program, "mosquitto-clients"), args...).Output()
+	if err != nil && program != "mosquitto_sub" {
+		p.t.Fatalf("%s %q: %v", program, args, err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// epoch is the word that the status message has now.
+func (p *plant) epoch() string {
+	p.t.Helper()
+	var word string
+	p.daemon.until("an epoch", func() bool {
+		var status struct{ State, Epoch string }
+		_ = json.Unmarshal([]byte(p.as("alice", "mosquitto_sub", "-t", "site/gw-e2e/status", "-C", "1", "-W", "2")), &status)
+		word = status.Epoch
+		return status.State == "online" && word != ""
+	})
+	return word
+}
+
+// reply is what comes back.
+type reply struct {
+	ID, State, Code string
+	Status          int
+	Value, Read     json.RawMessage
+	Duplicate       bool
+}
+
+// listen takes replies to a user.
+func (p *plant) listen(user string) *subscriber {
+	p.t.Helper()
+	return p.broker.follow(p.t, user, "site/gw-e2e/cmd/"+user+"/resp")
+}
+
+// answers are the replies to an id until now.
+func answers(s *subscriber, id string) (list []reply) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, payload := range s.payloads {
+		var r reply
+		if json.Unmarshal(payload, &r) == nil && r.ID == id {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// ask sends a request and returns its last answer, of n.
+func (p *plant) ask(s *subscriber, user, id, text string, n int, more ...string) reply {
+	p.t.Helper()
+	p.as(user, "mosquitto_pub", append([]string{"-q", "1", "-t", "site/gw-e2e/cmd/" + user + "/req", "-m", text}, more...)...)
+	p.daemon.until("an answer to "+id, func() bool { return len(answers(s, id)) >= n })
+	return answers(s, id)[n-1]
+}
+
+func (p *plant) writes(address uint16) (words []uint16) {
+	for _, w := range p.slave.Writes() {
+		if w.Address == address {
+			words = append(words, w.Words...)
+		}
+	}
+	return words
+}
+
+// subscribed is what mosquitto logs of the subscription to requests.
+const subscribed = "site/gw-e2e/cmd/+/req (QoS 1)"
+
+// Commands over both protocols: written once, read back, answered and recorded;
+// what nobody allowed is not written.
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	for _, protocol := range []string{"3.1.1", "5"} {
+		t.Run(protocol, func(t *testing.T) {
+			t.Parallel()
+			p := newPlant(t, protocol, boiler)
+			p.witness = p.broker.follow(t, "witness", "site/gw-e2e/line1")
+			alice, bob := p.listen("alice"), p.listen("bob")
+			e := p.epoch()
+			p.daemon.until("the subscription", func() bool { return strings.Contains(p.broker.text(), subscribed) })
+			write := func(id, value string) string {
+				return fmt.Sprintf(`{"v":1,"id":%q,"point":"boiler.setpoint","value":%s,"epoch":%q,"reason":"ticket"}`, id, value, e)
+			}
+			if r := p.ask(alice, "alice", "a1", write("a1", "62.5"), 1); r.State != "done" || r.Code != "ok" || string(r.Read) != "62.5" {
+				t.Errorf("%+v", r)
+			}
+			for n := range 5 { // the same one again
+				if r := p.ask(alice, "alice", "a1", write("a1", "62.5"), n+2); !r.Duplicate || r.Code != "ok" {
+					t.Errorf("%+v", r)
+				}
+			}
+			if r := p.ask(alice, "alice", "a2", write("a2", "75.5"), 1); r.Code != "range" {
+				t.Errorf("%+v", r)
+			}
+			if r := p.ask(alice, "alice", "a3", strings.Replace(write("a3", "true"), "setpoint", "pump", 1), 1); r.Code != "ok" || string(r.Read) != "true" {
+				t.Errorf("%+v", r)
+			}
+			if r := p.ask(bob, "bob", "b1", strings.Replace(write("b1", "false"), "setpoint", "pump", 1), 1); r.Code != "not_allowed" {
+				t.Errorf("%+v", r)
+			}
+			if r := p.ask(alice, "alice", "r1", fmt.Sprintf(`{"id":"r1","read":"boiler.setpoint","epoch":%q}`, e), 1); string(r.Value) != "62.5" {
+				t.Errorf("%+v", r)
+			}
+			// Alice on bob's topic: the broker does not let it through. Her next
+			// request shows that the one before would have come.
+			p.as("alice", "mosquitto_pub", "-q", "1", "-t", "site/gw-e2e/cmd/bob/req", "-m", write("b2", "70"))
+			if r := p.ask(alice, "alice", "a4", write("a4", "63"), 1); r.Code != "ok" {
+				t.Errorf("%+v", r)
+			}
+			p.retained(alice, write)
+			if w := p.writes(setpoint); !slices.Equal(w, []uint16{625, 630}) {
+				t.Errorf("setpoint was written %v", w)
+			}
+			if w := p.writes(pump); !slices.Equal(w, []uint16{1}) {
+				t.Errorf("pump was written %v", w)
+			}
+			if len(answers(bob, "b2")) > 0 {
+				t.Error("bob got an answer to what alice has sent")
+			}
+			p.accounts("a1", "a2", "a3", "b1", "r1", "a4")
+		})
+	}
+}
+
+// retained publishes a request that the broker keeps. A live one is taken under
+// MQTT 3.1.1, where nothing shows it; a replay never is.
+func (p *plant) retained(alice *subscriber, write func(id, value string) string) {
+	p.t.Helper()
+	if p.proto == "5" {
+		if r := p.ask(alice, "alice", "kept", write("kept", "70"), 1, "-r"); r.Code != "retained" {
+			p.t.Errorf("retained: %+v", r)
+		}
+		return
+	}
+	p.as("alice", "mosquitto_pub", "-q", "1", "-r", "-t", "site/gw-e2e/cmd/alice/req", "-m", write("a4", "63")) // known already
+	p.daemon.stop()
+	p.daemon = startDaemon(p.t, p.config)
+	p.daemon.until("the replay is answered", func() bool {
+		list := answers(alice, "a4")
+		return len(list) > 0 && list[len(list)-1].Code == "retained"
+	})
+}
+
+// accounts waits for one record of each command.
+func (p *plant) accounts(ids ...string) {
+	p.t.Helper()
+	for _, id := range ids {
+		p.daemon.until("the account of "+id, func() bool {
+			p.witness.mu.Lock()
+			defer p.witness.mu.Unlock()
+			n := 0
+			for _, payload := range p.witness.payloads {
+				n += strings.Count(string(payload), `"type":"command","id":"`+id+`"`)
+			}
+			return n >= 1
+		})
+	}
+}
+
+// Without the section nothing is subscribed to, and nothing is written.
+func TestNoCommands(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, "3.1.1", "")
+	before := p.slave.Requests()
+	p.as("alice", "mosquitto_pub", "-q", "1", "-t", "site/gw-e2e/cmd/alice/req", "-m", `{"id":"x","point":"boiler.setpoint","value":50}`)
+	p.daemon.until("polls", func() bool { return p.slave.Requests() > before+10 })
+	if w := p.slave.Writes(); len(w) > 0 {
+		t.Errorf("written: %v", w)
+	}
+	if strings.Contains(p.broker.text(), subscribed) {
+		t.Error("the daemon has subscribed to command topics")
+	}
+}
+
+// A request that the broker was too slow to deliver is not carried out.
+func TestAStaleCommand(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, "5", boiler)
+	alice := p.listen("alice")
+	e := p.epoch()
+	text := fmt.Sprintf(`{"id":"late","point":"boiler.setpoint","value":70,"issued":%q,"ttl":"2s"}`, time.Now().Add(-8*time.Second).UTC().Format(time.RFC3339Nano))
+	if r := p.ask(alice, "alice", "late", text, 1); r.Code != "expired" {
+		t.Errorf("%+v", r)
+	}
+	if r := p.ask(alice, "alice", "now", fmt.Sprintf(`{"id":"now","point":"boiler.setpoint","value":70,"epoch":%q}`, e), 1); r.Code != "ok" {
+		t.Errorf("%+v", r)
+	}
+	if w := p.writes(setpoint); !slices.Equal(w, []uint16{700}) {
+		t.Errorf("written %v", w)
+	}
+}
+
+// Request and response of MQTT 5, by mosquitto_rr, and by the verb on the spot.
+func TestCommandsByOtherDoors(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, "5", boiler)
+	e := p.epoch()
+	out := p.as("alice", "mosquitto_rr", "-V", "mqttv5", "-q", "1", "-t", "site/gw-e2e/cmd/alice/req", "-e", "site/gw-e2e/cmd/alice/resp", "-W", "10",
+		"-m", fmt.Sprintf(`{"id":"rr","point":"boiler.setpoint","value":61,"epoch":%q}`, e))
+	if !strings.Contains(out, `"state":"done"`) {
+		t.Errorf("mosquitto_rr: %s", out)
+	}
+	bin, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	verb := func(want int, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(bin, append(args, "-c", p.config)...)
+		out, _ := cmd.CombinedOutput()
+		if code := cmd.ProcessState.ExitCode(); code != want {
+			t.Errorf("%q: code %d: %s", args, code, out)
+		}
+		return string(out)
+	}
+	if out := verb(0, "command", "boiler.setpoint", "61.5", "--expect", "61"); !strings.Contains(out, "done (ok), was 61, is 61.5") {
+		t.Errorf("%s", out)
+	}
+	if out := verb(1, "command", "boiler.setpoint", "61.3"); !strings.Contains(out, "rejected (step)") {
+		t.Errorf("%s", out)
+	}
+	verb(0, "commands", "pause")
+	if out := verb(1, "command", "boiler.setpoint", "62"); !strings.Contains(out, "rejected (disabled)") {
+		t.Errorf("%s", out)
+	}
+	p.daemon.until("the list shows it", func() bool {
+		out := verb(0, "commands")
+		return strings.Contains(out, "Paused by") && strings.Contains(out, "done ok, is 61.5")
+	})
+	verb(0, "commands", "resume")
+	if out := verb(0, "command", "--read", "boiler.setpoint"); !strings.Contains(out, "61.5") {
+		t.Errorf("%s", out)
+	}
+	if w := p.writes(setpoint); !slices.Equal(w, []uint16{610, 615}) {
+		t.Errorf("written %v", w)
+	}
+}

@@ -1,0 +1,66 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// protect lets only users in, each with the password secret, by the rules of
+// commands.
+func (m *mosquitto) protect(users ...string) {
+	m.t.Helper()
+	m.kill()
+	passwords, acl := filepath.Join(m.dir, "passwords"), filepath.Join(m.dir, "acl")
+	var lines bytes.Buffer
+	for _, u := range users {
+		fmt.Fprintf(&lines, "%s:secret\n", u)
+	}
+	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous false\nuser root\npassword_file %s\nacl_file %s\nlog_type all\n", m.port, passwords, acl)
+	for path, text := range map[string]string{passwords: lines.String(), acl: rules, filepath.Join(m.dir, "mosquitto.conf"): conf} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command(need(m.t, "mosquitto_passwd", "mosquitto"), "-U", passwords).CombinedOutput(); err != nil {
+		m.t.Fatalf("mosquitto_passwd: %v\n%s", err, out)
+	}
+	m.restart()
+}
+
+// follow is mosquitto_sub as a user, which is subscribed when follow returns.
+func (m *mosquitto) follow(t testing.TB, user, topic string) *subscriber {
+	t.Helper()
+	s := &subscriber{changed: make(chan struct{}, 1), ended: make(chan struct{})}
+	id := "follow-" + user
+	cmd := exec.Command(need(t, "mosquitto_sub", "mosquitto-clients"), "-h", "127.0.0.1", "-p", fmt.Sprint(m.port),
+		"-u", user, "-P", "secret", "-i", id, "-q", "1", "-t", topic)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { defer close(s.ended); s.read(out) }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-s.ended
+		_ = cmd.Wait()
+	})
+	for deadline := time.Now().Add(20 * time.Second); !bytes.Contains([]byte(m.text()), []byte("Sending SUBACK to "+id)); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("mosquitto_sub does not subscribe:\n%s", m.text())
+		}
+	}
+	return s
+}
+
+// text is what the broker has logged.
+func (m *mosquitto) text() string { return m.log.String() }
