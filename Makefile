@@ -13,7 +13,7 @@ VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -tags nethttpomithttp2 -ldflags='-s -w'
 
 # What the everyday guest and the release guests run (scripts/test/vm).
-VM_TESTS := ./bus/can ./bus/can/link ./gateway/clock
+VM_TESTS := ./bus/can ./bus/can/link ./bus/can/write ./gateway/clock
 # The rooms of the product; scripts/ holds what needs a host, and runs programs
 # whose sources the test cache does not see.
 UNIT_TESTS = $$(go list ./... | grep -v '^fieldferry/scripts')
