@@ -46,7 +46,8 @@ and prints its path; --port tcp://HOST:PORT and rtu+tcp://HOST:PORT listen.
 
 Further faults: truncate, wrong_unit, duplicate, noise, byte_gap: 5ms, echo: true.
 Values move as sine, ramp, counter (rate per second), random or toggle.
-Masters may write holding registers and coils; what moves moves on.`,
+Masters may write holding registers and coils, and each write is shown; what
+moves moves on.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.modbusSimulate(c.Context(), o, args[0]) },
 	}
@@ -90,7 +91,12 @@ func (a *app) modbusSimulate(ctx context.Context, o simulateOptions, path string
 	if o.pace {
 		slave.Pace = line.Mode
 	}
-	defer func() { a.warn("%d requests", slave.Requests()) }()
+	writes := 0 // of one goroutine at a time
+	slave.OnWrite = func(w modbustest.Write) {
+		writes++
+		a.warn("%s unit %d, function %d: %d is written %v", w.At.Format("15:04:05.000"), w.Unit, w.Function, w.Address, w.Words)
+	}
+	defer func() { a.warn("%d requests, %d of them writes", slave.Requests(), writes) }()
 	if scheme, address, ok := strings.Cut(port, "://"); ok {
 		return a.simulateOnTCP(ctx, slave, scheme, address)
 	}

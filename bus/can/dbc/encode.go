@@ -298,12 +298,9 @@ func (n *encodedSignal) text(v scalar.Value) (number *big.Rat) {
 			if number != nil {
 				return nil // several raw values have it
 			}
-			signed := int64(l.Raw)
+			number = new(big.Rat).SetUint64(l.Raw)
 			if n.signal.Signed {
-				signed = int64(l.Raw<<(64-n.signal.Length)) >> (64 - n.signal.Length)
-				number = new(big.Rat).SetInt64(signed)
-			} else {
-				number = new(big.Rat).SetUint64(l.Raw)
+				number.SetInt64(int64(l.Raw<<(64-n.signal.Length)) >> (64 - n.signal.Length))
 			}
 			number.Mul(number, n.factor)
 			number.Add(number, n.offset)
