@@ -20,13 +20,31 @@ type CANSender interface {
 // CANPoint is a frame as a [Target]. Close ends what it repeats.
 type CANPoint struct {
 	Sender CANSender
-	Codec  write.Codec
+	Codec  FrameCodec
 	Repeat time.Duration // 0: each frame is sent once
 	Failed func(error)   // hears why a repetition was left out; may be nil
 
 	mu     sync.Mutex
 	cancel context.CancelFunc // ends the repetition; nil: none
 	done   sync.WaitGroup
+}
+
+// FrameCodec makes the data of a frame of a value; an Encoder of package dbc is
+// one, and [RawFrame] makes another.
+type FrameCodec = write.Codec
+
+// RawFrame is a codec for data as a string of hexadecimal digits; see [write.NewRaw].
+func RawFrame(length int, base, mask []byte) (FrameCodec, error) {
+	r, err := write.NewRaw(length, base, mask)
+	if err != nil {
+		return nil, err // not r: a nil *Raw is not a nil FrameCodec
+	}
+	return r, nil
+}
+
+// NewCANPoint makes a point that sends the frames of a permit. It does no I/O.
+func NewCANPoint(p permit.Frame, codec FrameCodec, repeat time.Duration, failed func(error)) *CANPoint {
+	return &CANPoint{Sender: write.New(p), Codec: codec, Repeat: repeat, Failed: failed}
 }
 
 // Check implements [Target].
