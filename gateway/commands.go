@@ -278,6 +278,18 @@ func (g *Gateway) Confirm() {
 	}
 }
 
+// freshSnapshot is the newest snapshot, with commands as they are now: who has
+// just commanded looks at once.
+func (g *Gateway) freshSnapshot() *live.Snapshot {
+	s := g.look.Snapshot()
+	if s == nil || s.Commands == nil {
+		return s
+	}
+	now := *s
+	now.Commands = g.pictureOfCommands()
+	return &now
+}
+
 // pictureOfCommands is what there is to be seen of commands; nil: there are none.
 func (g *Gateway) pictureOfCommands() *live.Commands {
 	if !g.cfg.Commands.Enabled {

@@ -299,7 +299,7 @@ func (g *Gateway) serveControl(ctx context.Context) {
 		if g.opts.Control == "" && g.buffer.Stats().Session == 0 {
 			return errors.New("the disk of the state directory is not there yet")
 		}
-		return control.Serve(ctx, path, control.Door{Lines: lines, Snapshot: g.look.Snapshot, Commands: g})
+		return control.Serve(ctx, path, control.Door{Lines: lines, Snapshot: g.freshSnapshot, Commands: g})
 	})
 }
 

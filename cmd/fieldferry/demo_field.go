@@ -47,6 +47,11 @@ modbus:
         registers:
           - {name: pressure, register: holding, address: 0, type: int16, scale: 0.01, unit: bar}
           - {name: running, register: coil, address: 0, type: bool}
+          - {name: target, register: holding, address: 1, type: int16, scale: 0.01, unit: bar}
+commands:
+  enabled: true
+  points:
+    - {name: pump.target, line: line1, device: pump, register: target, min: 1, max: 6, step: 0.1, max_change: 2}
 buffer: {path: %s}
 uplink:
   servers: ["mqtt://%s"]
@@ -100,13 +105,13 @@ func newMeter() *modbustest.Unit {
 // newPump is a pump that pauses now and then.
 func newPump() *modbustest.Unit {
 	return &modbustest.Unit{
-		Holding: map[uint16]uint16{},
+		Holding: map[uint16]uint16{1: 420}, // the target, which can be written
 		Coils:   map[uint16]bool{},
 		Update: func(u *modbustest.Unit, at time.Duration) {
 			running := int(at.Seconds())%20 < 15
 			pressure := 0.2
 			if running {
-				pressure = 4.2 + 0.3*math.Sin(at.Seconds())
+				pressure = float64(int16(u.Holding[1]))/100 + 0.3*math.Sin(at.Seconds())
 			}
 			u.Coils[0] = running
 			u.Holding[0] = uint16(int16(math.Round(pressure * 100)))

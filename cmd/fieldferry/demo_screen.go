@@ -51,6 +51,7 @@ func (s *screen) intro(d *demo) {
 	fmt.Fprintf(s.out, "  look at it     %s   (this machine only; no login in the demo)\n", d.page)
 	fmt.Fprintf(s.out, "  configuration  %s\n", printable(filepath.Join(d.dir, "fieldferry.yaml")))
 	fmt.Fprintf(s.out, "  see the data   fieldferry watch --server mqtt://%s\n", d.broker.Addr())
+	fmt.Fprintf(s.out, "  set a value    fieldferry command pump.target 5 -c %s\n", printable(filepath.Join(d.dir, "fieldferry.yaml")))
 	if d.opts.duration == 0 {
 		fmt.Fprintln(s.out, "  end with       Ctrl-C")
 	}

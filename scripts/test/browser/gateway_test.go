@@ -54,6 +54,7 @@ modbus:
         registers:
           - {name: voltage_l1, register: input, address: 0, type: float32, unit: V}
           - {name: energy, register: holding, address: 40, type: uint32, scale: 0.01, unit: "<img src=x onerror=1>", interval: 2s}
+          - {name: limit, register: holding, address: 60, type: int16, scale: 0.1, unit: "%%", interval: 2s}
       - name: pump
         unit_id: 2
         interval: 1s
@@ -69,6 +70,10 @@ uplink:
   servers: ["mqtt://%s"]
   batch: {max_records: 100, max_delay: 200ms}
 web: {listen: "127.0.0.1:0"}
+commands:
+  enabled: true
+  points:
+    - {name: meter.limit, line: line1, device: meter, register: limit, min: 0, max: 100, step: 0.5, fallback: {value: 100, after: 1h}}
 `
 
 const slaves = `units:
@@ -76,6 +81,7 @@ const slaves = `units:
     registers:
       - {register: input, address: 0, type: float32, value: 230, moves: sine, amplitude: 2, period: 10s}
       - {register: holding, address: 40, type: uint32, value: 123456, moves: counter, rate: 20}
+      - {register: holding, address: 60, value: 1000}
   - unit_id: 2
     registers:
       - {register: holding, address: 0, value: 250, moves: random, amplitude: 20}

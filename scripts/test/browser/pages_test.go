@@ -14,7 +14,7 @@ import (
 // pages, and a text that each has when it is complete.
 var pages = []struct{ name, says string }{
 	{"overview", "Records in"}, {"alarms", "Modbus device does not answer"}, {"sources", "voltage_l1"}, {"can", "EEC1"}, {"can?view=roll", "EEC1"}, {"modbus", "offline for"},
-	{"buffer", "Buffer"}, {"uplink", "Connected for"}, {"config", "sim:engine"}, {"commissioning", "Wiring"}, {"logs", "info"}, {"support", "Make the bundle"},
+	{"buffer", "Buffer"}, {"uplink", "Connected for"}, {"commands", "meter.limit"}, {"config", "sim:engine"}, {"commissioning", "Wiring"}, {"logs", "info"}, {"support", "Make the bundle"},
 }
 
 var looks = []struct {
@@ -34,7 +34,7 @@ func TestPage(t *testing.T) {
 		name string
 		run  func(*testing.T, context.Context, *site)
 	}{
-		{"pages", testPages}, {"first paint", testFirstPaint}, {"tasks", testTasks}, {"hostile text", testHostileText}, {"read by hand", testReadByHand},
+		{"pages", testPages}, {"first paint", testFirstPaint}, {"tasks", testTasks}, {"hostile text", testHostileText}, {"read by hand", testReadByHand}, {"commands", testCommands},
 		{"roll of frames", testRoll}, {"sources", testSources}, {"recording", testRecording}, {"pace", testPace}, {"difference", testDifference}, {"settings of a line", testSettings}, {"accessibility", testAccessibility}, {"keyboard", testKeyboard}, {"keys act", testKeysAct},
 		{"does not grow", testPageDoesNotGrow}, {"outage", testOutage}, {"lost connection", testLostConnection},
 	} {
@@ -204,6 +204,33 @@ func testReadByHand(t *testing.T, b context.Context, s *site) {
 		t.Errorf("plausible is %q, want ABCD", got)
 	}
 	p.shot("d-light-read", true)
+	p.clean()
+}
+
+// A point is written in two steps, with what became of it; what is beyond its
+// limits is refused, and a pause stops everything.
+func testCommands(t *testing.T, b context.Context, s *site) {
+	p := open(t, b, s, 360, 740, "light", true)
+	p.visit("#/commands")
+	p.sees("0 to 100 %, in steps of 0.5")
+	write := func(value, says string) {
+		t.Helper()
+		p.do(chromedp.SetValue(`main form input`, value, chromedp.ByQuery))
+		p.tap("Write")
+		p.sees("Write " + value + " % to meter.limit")
+		p.tap("Write it")
+		p.sees(says)
+	}
+	write("62.5", "It is 62.5 now.")
+	write("62.3", "is not a whole number of steps")
+	p.sees("Falls back to 100 in ")
+	p.shot("m-light-commands-written", true)
+	p.tap("Pause all commands")
+	p.sees("All commands are paused by " + user)
+	write("63", "rejected: disabled")
+	p.tap("Resume commands")
+	p.sees("Pause all commands")
+	write("63", "It is 63 now.")
 	p.clean()
 }
 

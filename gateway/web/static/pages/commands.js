@@ -3,8 +3,8 @@ import { post } from '../api.js';
 
 // kind is the shape that stands for what became of a command.
 const kind = { done: 'ok', failed: 'err', rejected: 'warn', unknown: 'crit' };
-const words = (r) => [st(kind[r.state] || 'wait', `${r.state}: ${r.code.replaceAll('_', ' ')}`),
-  r.read !== undefined ? ` It is ${JSON.stringify(r.read)} now.` : '', r.message ? ' ' + r.message + '.' : '', ` ${r.took_ms} ms`];
+const words = (r) => [st(kind[r.state] || 'wait', `${r.state}: ${r.code.replaceAll('_', ' ')}`), ` after ${r.took_ms} ms.`,
+  r.read !== undefined ? ` It is ${JSON.stringify(r.read)} now.` : '', r.message ? ' ' + r.message[0].toUpperCase() + r.message.slice(1) + '.' : ''];
 
 export default function (ctx) {
   const c = ctx.snapshot.commands;
@@ -42,8 +42,8 @@ export default function (ctx) {
   }
   const last = (p) => (!p.last_state ? 'Nothing was done to it since the start.' : [st(kind[p.last_state], `${p.last_state}: ${p.last_code.replaceAll('_', ' ')}`),
     ` ${JSON.stringify(p.last_value)}${p.last_read !== undefined ? ', and read ' + JSON.stringify(p.last_read) : ''}${p.last_at ? ' at ' + clock(p.last_at) : ''}`]);
-  const fallback = (p) => p.fallback && h('p', { class: 'note' }, p.fallback_active ? st('warn', 'The fallback ' + p.fallback + ' is in force') : p.fallback_in_s !== undefined
-    ? st('wait', `Falls back to ${p.fallback} in ${span(p.fallback_in_s)} unless it is written again`) : `Falls back to ${p.fallback} when nobody renews a value that was written.`);
+  const fallback = (p) => p.fallback && h('p', { class: 'note' }, p.fallback_active ? [st('warn', 'fallback'), ` ${p.fallback} is in force, until somebody writes another value.`] : p.fallback_in_s !== undefined
+    ? [st('wait', 'armed'), ` Falls back to ${p.fallback} in ${span(p.fallback_in_s)} unless it is written again.`] : `Falls back to ${p.fallback} when nobody renews a value that was written.`);
   const pause = async (how) => { try { await post('commands/' + how); } catch (e) { put(top, msg('err', e.message)); } };
   return {
     view: [head('Commands', tools), lede('Each value is checked against the limits of the configuration, written once, read back, and recorded with your name.'), top, [...cards.values()].map((x) => x.box)],
@@ -55,7 +55,7 @@ export default function (ctx) {
         now.suspended && msg('warn', 'Commands from the broker are suspended: another client has taken the connection over.'), now.denied && msg('warn', 'The broker does not let the gateway hear commands: ' + now.denied));
       for (const p of now.points) {
         const x = cards.get(p.name);
-        if (x) put(x.state, h('p', { class: 'note' }, last(p)), fallback(p), p.trial && h('p', { class: 'note' }, st('wait', 'It is new in a configuration that is not confirmed yet.')));
+        if (x) put(x.state, h('p', { class: 'note' }, last(p)), fallback(p), p.trial && h('p', { class: 'note' }, st('wait', 'on trial'), ' It is new in a configuration that is not confirmed yet.'));
       }
     },
   };
