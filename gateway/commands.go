@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -26,6 +25,7 @@ import (
 // and no subscription.
 type commands struct {
 	points []command.Point
+	frames []*command.CANPoint            // of them, those that hold a bus
 	engine atomic.Pointer[command.Engine] // nil: nobody may, or the disk of the journal is not there yet
 	denied atomic.Pointer[string]         // why the broker does not let requests be heard
 }
@@ -57,7 +57,13 @@ func (g *Gateway) target(p *config.Point) (command.Target, error) {
 	if p.Register != nil {
 		return p.Register.On(p.Source, g.lines[p.Source])
 	}
-	return nil, fmt.Errorf("%s: frames cannot be sent yet", p.Name)
+	log := g.log.With("part", "commands", "point", p.Name)
+	point, err := p.Frame.On(func(err error) { log.Warn("a frame that is to be repeated could not be sent", "error", err) })
+	if err != nil {
+		return nil, err
+	}
+	g.commands.frames = append(g.commands.frames, point)
+	return point, nil
 }
 
 // runCommands carries out commands until ctx ends, and what is on a bus then.
@@ -85,6 +91,9 @@ func (g *Gateway) runCommands(ctx context.Context) {
 	g.commands.engine.Store(engine)
 	g.uplink.Announce(g.announceStatus)
 	engine.Run(ctx)
+	for _, f := range g.commands.frames {
+		f.Close()
+	}
 }
 
 // requestTopics is the filter of the topics that requests come by. The level of

@@ -110,7 +110,7 @@ func (f fields) framePoint(bus value, cfg *Config) *FramePoint {
 	case c.Bus.Link != nil && c.Bus.Link.Mode&link.ListenOnly != 0:
 		bus.fail(shown(name)+" is listen-only, so nothing can be sent", "write listen_only: false at the interface, if it may take part in the bus")
 	}
-	p := &FramePoint{FD: c.Bus.FD, Repeat: f.at("repeat").duration(repeatEvery, 0)}
+	p := &FramePoint{Interface: c.Bus.Interface, FD: c.Bus.FD, BRS: c.Bus.DataBitrate > 0, Repeat: f.at("repeat").duration(repeatEvery, 0)}
 	switch message, id := f.at("message"), f.at("id"); {
 	case message.has && id.has:
 		id.fail("there is a message too", "remove one of them")

@@ -64,13 +64,15 @@ type RegisterPoint struct {
 
 // FramePoint is a message on a CAN interface.
 type FramePoint struct {
-	Message  *dbc.Message // nil: the raw frame that follows
-	Signals  []SignalPoint
-	ID       uint32
-	Extended bool
-	Length   int           // bytes
-	FD       bool          // the interface carries CAN FD
-	Repeat   time.Duration // how often it is sent while the request's time lasts; 0: once
+	Interface string
+	Message   *dbc.Message // nil: the raw frame that follows
+	Signals   []SignalPoint
+	ID        uint32
+	Extended  bool
+	Length    int           // bytes
+	FD        bool          // the interface carries CAN FD
+	BRS       bool          // and a faster bit rate for the data
+	Repeat    time.Duration // how often it is sent while the request's time lasts; 0: once
 }
 
 // SignalPoint is a signal of a message.
@@ -236,7 +238,7 @@ func (l *loader) point(v value, cfg *Config, names map[string]value) (p Point, o
 		return p, false
 	}
 	p.Fallback = f.at("fallback").fallback()
-	if p.Register != nil && !HasErrors(l.problems[before:]) {
+	if (p.Register != nil || p.Frame != nil) && !HasErrors(l.problems[before:]) {
 		f.checkPermit(&p)
 	}
 	return p, len(l.problems) == before || !HasErrors(l.problems[before:])

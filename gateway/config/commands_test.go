@@ -78,7 +78,7 @@ func TestCommands(t *testing.T) {
        min_interval: 10s, allow: [alice, scada], tolerance: 0.5, delay: 100ms, retries: 0, fallback: {value: 50, after: 5m}}
     - {name: pump, line: line1, device: boiler, register: pump, readback: none}
     - {name: fan, can: can0, message: FanCmd, signals: [Enable, Speed, {name: Free, min: 0, max: 9}], repeat: 100ms,
-       fallback: {value: {Enable: 0, Speed: 0}, after: 10s}}
+       fallback: {value: {Enable: 0, Speed: 0, Free: 0}, after: 10s}}
     - {name: raw, can: can0, id: 0x18FEF100, length: 8}
 `)
 	if cfg == nil {
@@ -95,7 +95,7 @@ func TestCommands(t *testing.T) {
 	if r := p.Register; p.Source != "line1" || r.Unit != 3 || r.Register.Name != "setpoint" || r.Limits != (Limits{"40", "75.50", "0.5"}) || !r.ReadBack || p.MaxChange != "10" || p.Fallback.Value != "50" {
 		t.Errorf("%+v %+v", p, p.Register)
 	}
-	if f := c.Points[2].Frame; f.Message.Name != "FanCmd" || c.Points[2].Fallback.Value != `{"Enable":0,"Speed":0}` ||
+	if f := c.Points[2].Frame; f.Message.Name != "FanCmd" || c.Points[2].Fallback.Value != `{"Enable":0,"Speed":0,"Free":0}` ||
 		!cmp.Equal(f.Signals, []SignalPoint{{"Enable", Limits{"0", "1", ""}}, {"Speed", Limits{"0", "3000", ""}}, {"Free", Limits{"0", "9", ""}}}) {
 		t.Errorf("%+v %s", f, c.Points[2].Fallback.Value)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/big"
 
+	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/modbus"
 	"fieldferry/bus/permit"
 	decimal "fieldferry/bus/scalar"
@@ -40,6 +41,52 @@ func (r *RegisterPoint) On(name string, line command.ModbusLine) (command.Target
 	return &command.ModbusPoint{Line: line, Codec: codec, Permit: p, ReadBack: r.ReadBack, Tolerance: tolerance, Delay: r.Delay}, nil
 }
 
+// codec makes the data of the frame, within its limits. What the point does not
+// name has its start value.
+func (p *FramePoint) codec() (command.FrameCodec, error) {
+	if p.Message == nil {
+		return command.RawFrame(p.Length, nil, nil)
+	}
+	limits := map[string]decimal.Limits{}
+	var names []string
+	for _, s := range p.Signals {
+		names = append(names, s.Name)
+		if s.Limits == (Limits{}) {
+			continue
+		}
+		l, err := decimal.NewLimits(s.Limits.Min, s.Limits.Max, s.Limits.Step)
+		if err != nil {
+			return nil, fmt.Errorf("signal %s: %w", s.Name, err)
+		}
+		limits[s.Name] = l
+	}
+	encoder, err := dbc.NewEncoder(p.Message, names, limits, p.Message.Start())
+	if err != nil {
+		return nil, err // not encoder: a nil one is not a nil FrameCodec
+	}
+	return encoder, nil
+}
+
+// On is the frame on its interface, with the permit to send it: the only place
+// where one is made. failed hears why a repetition was left out.
+func (p *FramePoint) On(failed func(error)) (*command.CANPoint, error) {
+	codec, err := p.codec()
+	if err != nil {
+		return nil, err
+	}
+	fd := p.Length > classicLength
+	permitted, err := permit.ForFrame(permit.FrameScope{
+		Interface: p.Interface, ID: p.ID, Extended: p.Extended, FD: fd, BRS: fd && p.BRS, Length: p.Length, Limits: codec.Within,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return command.NewCANPoint(permitted, codec, p.Repeat, failed), nil
+}
+
+// classicLength is how many bytes a frame carries that is not of CAN FD.
+const classicLength = 8
+
 // Readable are the registers that may be read on demand beside the points, by
 // name; on says which line has a name.
 func (c *Config) Readable(on func(line string) command.ModbusLine) command.Reads {
@@ -74,15 +121,26 @@ func (c *Config) Readable(on func(line string) command.ModbusLine) command.Reads
 	return reads
 }
 
-// checkPermit says what of a register point cannot be: a range that its type and
-// scale cannot hold, a fallback outside of it.
+// checker says why a value cannot be written.
+type checker interface{ Check(value string) error }
+
+// checkPermit says what of a point cannot be: a range that its type and scale
+// cannot hold, a fallback outside of it.
 func (f fields) checkPermit(p *Point) {
-	r := p.Register
-	codec, err := r.codec()
+	var codec checker
+	var err error
+	if p.Register != nil {
+		codec, err = p.Register.codec()
+	} else {
+		codec, err = p.Frame.codec()
+	}
 	if err != nil {
-		at := f.at("min")
-		if !at.has {
-			at = f.at("register")
+		at := f.value
+		for _, key := range []string{"min", "register", "signals", "id"} {
+			if v := f.at(key); v.has {
+				at = v
+				break
+			}
 		}
 		at.fail(err.Error(), "correct it")
 		return
@@ -92,8 +150,11 @@ func (f fields) checkPermit(p *Point) {
 			f.at("fallback").fail(fmt.Sprintf("its value cannot be written: %v", err), "write one that the point takes")
 		}
 	}
-	for _, key := range []struct{ name, value string }{{"max_change", p.MaxChange}, {"tolerance", r.Tolerance}} {
-		if key.value != "" && r.Switch() {
+	if p.Register == nil {
+		return
+	}
+	for _, key := range []struct{ name, value string }{{"max_change", p.MaxChange}, {"tolerance", p.Register.Tolerance}} {
+		if key.value != "" && p.Register.Switch() {
 			f.at(key.name).fail("is of a number, and this is true or false", "remove the key")
 		}
 	}

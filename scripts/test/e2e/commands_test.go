@@ -326,3 +326,36 @@ func TestCommandsByOtherDoors(t *testing.T) {
 		t.Errorf("written %v", w)
 	}
 }
+
+// The daemon is killed while it carries commands out, again and again: none is
+// ever written twice, and each that was asked for has a final answer.
+func TestCommandsOverKills(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, "3.1.1", boiler)
+	alice := p.listen("alice")
+	for n := range 20 {
+		id, value := fmt.Sprint("k", n), fmt.Sprint(40.5+float64(n))
+		text := fmt.Sprintf(`{"id":%q,"point":"boiler.setpoint","value":%s,"epoch":%q}`, id, value, p.epoch())
+		asked := len(p.slave.Writes())
+		p.as("alice", "mosquitto_pub", "-q", "1", "-t", "site/gw-e2e/cmd/alice/req", "-m", text)
+		time.Sleep(time.Duration(n) * time.Millisecond / 2) // the kill comes somewhere, nothing is synchronised by it
+		p.daemon.kill()
+		p.daemon = startDaemon(t, p.config)
+		p.epoch()
+		before := len(answers(alice, id))
+		last := p.ask(alice, "alice", id, text, before+1)
+		p.daemon.until("a final answer", func() bool {
+			list := answers(alice, id)
+			last = list[len(list)-1]
+			return last.State != "accepted"
+		})
+		wrote := p.slave.Writes()[asked:]
+		switch {
+		case len(wrote) > 1:
+			t.Errorf("%s was written %d times", id, len(wrote))
+		case last.State == "done" && len(wrote) != 1, last.State == "rejected" && len(wrote) != 0:
+			t.Errorf("%s is %s %s, and was written %d times", id, last.State, last.Code, len(wrote))
+		}
+		t.Logf("%s: %s %s, written %d times", id, last.State, last.Code, len(wrote))
+	}
+}
