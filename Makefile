@@ -87,6 +87,10 @@ cross: ## static binaries in dist/ for linux armv6, armv7, arm64, amd64
 	  GOOS=linux GOARCH=$$arch GOARM=$$arm $(GOBUILD) -ldflags="-s -w -R=$$page" $(SMALL) -o $(DIST)/fieldferry-linux-$$name ./cmd/fieldferry; \
 	done
 
+# cross-armv7 and so on: one of them.
+cross-%:
+	@$(MAKE) --no-print-directory cross CROSS='$(filter $*:%,$(CROSS))'
+
 .PHONY: deb
 deb: cross ## Debian packages in dist/ for armhf, arm64, amd64
 	@rm -f dist/*.deb
@@ -137,7 +141,7 @@ screenshots: ## the pictures of the README, as the page is now
 
 .PHONY: bench
 bench: ## run the benchmarks (BENCH=regexp picks some)
-	@go test -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT_TESTS) ./scripts/test/pipeline | grep -v 'no test files'
+	@go test -trimpath -tags nethttpomithttp2 $(SMALL) -run '^$$' -bench '$(BENCH)' -benchmem $(UNIT_TESTS) ./scripts/test/pipeline | grep -v 'no test files'
 	@if [ '$(BENCH)' != . ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v losetup mkfs.ext4 >/dev/null; then go run ./scripts/tool/bench; \
 	else echo "bytes on the device left out: a loop device takes root and e2fsprogs (go run ./scripts/tool/bench)"; fi

@@ -3,10 +3,6 @@ package uplink
 import (
 	"context"
 	"fmt"
-	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +10,7 @@ import (
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
+	"fieldferry/scripts/test/rig"
 	"fieldferry/uplink/uplinktest"
 )
 
@@ -109,110 +106,27 @@ func TestEmbeddedBrokerRestarts(t *testing.T) {
 
 // mosquitto is a real broker of others.
 type mosquitto struct {
+	*rig.Mosquitto
 	t    testing.TB
-	bin  string
-	conf string
 	addr string
-
-	cmd   *exec.Cmd
-	ended chan struct{} // cmd has ended
 }
 
 func newMosquitto(t testing.TB, extra ...string) *mosquitto {
 	t.Helper()
-	bin, err := exec.LookPath("mosquitto")
-	if err != nil {
-		if bin = "/usr/sbin/mosquitto"; !isFile(bin) {
-			const why = "mosquitto is missing: apt-get install mosquitto"
-			if os.Getenv("CI") == "true" {
-				t.Fatal(why)
-			}
-			t.Skip(why)
-		}
+	// A subscriber slower than the publisher must not lose anything.
+	lines := append([]string{"max_queued_messages 0"}, extra...)
+	if !strings.Contains(strings.Join(extra, "\n"), "max_inflight_messages") {
+		lines = append(lines, "max_inflight_messages 0")
 	}
-	m := &mosquitto{t: t, bin: bin, conf: filepath.Join(t.TempDir(), "mosquitto.conf")}
-	// The port is free until mosquitto takes it, unless somebody else is
-	// quicker: then another one.
-	for range 10 {
-		m.addr = freeAddress(t)
-		_, port, err := net.SplitHostPort(m.addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conf := "listener " + port + " 127.0.0.1\nallow_anonymous true\npersistence false\n" +
-			// A subscriber slower than the publisher must not lose anything.
-			"max_queued_messages 0\n" + strings.Join(extra, "\n") + "\n"
-		if !strings.Contains(conf, "max_inflight_messages") {
-			conf += "max_inflight_messages 0\n"
-		}
-		if err := os.WriteFile(m.conf, []byte(conf), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if m.start() {
-			t.Cleanup(m.kill)
-			return m
-		}
-	}
-	t.Fatal("mosquitto does not start")
-	return nil
-}
-
-func isFile(path string) bool {
-	st, err := os.Stat(path)
-	return err == nil && st.Mode().IsRegular()
-}
-
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// start returns when mosquitto accepts connections, or false if it ended.
-func (m *mosquitto) start() bool {
-	cmd := exec.Command(m.bin, "-c", m.conf)
-	if err := cmd.Start(); err != nil {
-		m.t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if c, err := net.Dial("tcp", m.addr); err == nil {
-			_ = c.Close()
-			m.cmd, m.ended = cmd, ended
-			return true
-		}
-		select {
-		case <-ended:
-			return false
-		case <-tick.C:
-		}
-	}
-}
-
-func (m *mosquitto) kill() {
-	if m.cmd != nil {
-		_ = m.cmd.Process.Kill() // it may have ended
-		<-m.ended
-		m.cmd = nil
-	}
+	m := rig.StartMosquitto(t, lines...)
+	return &mosquitto{m, t, m.Addr()}
 }
 
 // restart kills mosquitto and starts it again at the same address.
 func (m *mosquitto) restart() {
 	m.t.Helper()
-	m.kill()
-	deadline := time.Now().Add(patience)
-	for !m.start() {
-		if time.Now().After(deadline) {
-			m.t.Fatal("mosquitto does not start again")
-		}
+	if err := m.Restart(); err != nil {
+		m.t.Fatal(err)
 	}
 }
 

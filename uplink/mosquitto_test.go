@@ -208,14 +208,14 @@ func TestMosquittoInACrashLoop(t *testing.T) {
 		for i := range contestCount + 3 {
 			q.add(3)
 			q.wait(3 * (i + 1))
-			m.kill()
+			m.Kill()
 			for len(obs.ch) > 0 { // what was before
 				noTakeover(t, obs.next(t))
 			}
 			for ev := obs.next(t); !noTakeover(t, ev); ev = obs.next(t) {
 			}
-			if !m.start() {
-				t.Fatal("mosquitto does not start again")
+			if err := m.Start(); err != nil {
+				t.Fatal(err)
 			}
 		}
 		stop()

@@ -12,22 +12,14 @@ import (
 	"syscall"
 	"testing"
 
+	"fieldferry/scripts/test/rig"
 	"fieldferry/uplink/uplinktest"
 )
 
 // nginx starts one before a broker, and returns its host:port.
 func nginx(t *testing.T, broker string) string {
 	t.Helper()
-	bin, err := exec.LookPath("nginx")
-	if err != nil {
-		if bin = "/usr/sbin/nginx"; !isFile(bin) {
-			const why = "nginx is missing: apt-get install nginx-light"
-			if os.Getenv("CI") == "true" {
-				t.Fatal(why)
-			}
-			t.Skip(why)
-		}
-	}
+	bin := rig.Need(t, "nginx", "nginx-light")
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

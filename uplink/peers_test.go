@@ -174,7 +174,7 @@ func peerBridge(b *testing.B, m *mosquitto, address string) tally {
 	b.Helper()
 	near := newMosquitto(b, "max_inflight_messages 20", "connection away", "address "+address, "topic # out 1",
 		"bridge_protocol_version mqttv311", "try_private false", "notifications false", "restart_timeout 1")
-	defer near.kill()
+	defer near.Kill()
 	var came atomic.Uint64
 	watcher := peerClient(b, m.addr, "watcher")
 	defer watcher.Disconnect(0)
@@ -186,7 +186,7 @@ func peerBridge(b *testing.B, m *mosquitto, address string) tally {
 	var acked atomic.Uint64
 	stop := flood(client, 20, &acked, func() bool { return acked.Load() < came.Load()+2000 }) // its queue is memory
 	defer stop()
-	return count(b, &came, func() time.Duration { return cpuOf(b, near.cmd.Process.Pid) })
+	return count(b, &came, func() time.Duration { return cpuOf(b, near.PID()) })
 }
 
 // cpuOf is the CPU time of another process (proc(5), stat).

@@ -15,6 +15,9 @@ import (
 
 const module = "fieldferry"
 
+// rig starts the programs that tests run. It imports nothing of the product.
+const rig = module + "/scripts/test/rig"
+
 // room is a top-level directory and what it may import besides the standard
 // library and itself.
 type room struct {
@@ -165,6 +168,8 @@ func verdict(from, to string, test bool) string {
 			return "this module has no place in " + fromRoom + ": " + rules.reason
 		}
 		return ""
+	case from == rig && toRoom != "":
+		return "every room's tests use it: it imports nothing of the product"
 	case toRoom == "cmd" && fromRoom != "cmd":
 		return "nothing imports cmd: it is the program, not a library"
 	case toFake && !test && !fromFake && fromRoom != "cmd" && fromRoom != "scripts":
@@ -173,7 +178,7 @@ func verdict(from, to string, test bool) string {
 		return innerVerdict(from, to)
 	case toRoom == fromRoom || slices.Contains(rules.rooms, toRoom):
 		return ""
-	case test && toFake && fromRoom == "gateway":
+	case test && (toFake && fromRoom == "gateway" || to == rig):
 		return ""
 	}
 	return fromRoom + " may not import " + toRoom + ": " + rules.reason
@@ -212,6 +217,10 @@ func TestVerdict(t *testing.T) {
 		{"fieldferry/bus/can", "golang.org/x/sys/unix", false, ""},
 		{"fieldferry/uplink", "net/http", false, ""},
 		{"fieldferry/uplink", "fieldferry/uplink/uplinktest", true, ""},
+		{"fieldferry/uplink", rig, true, ""},
+		{"fieldferry/uplink", rig, false, "no frames"},
+		{"fieldferry/uplink", "fieldferry/scripts/test/vm", true, "no frames"},
+		{rig, "fieldferry/bus", false, "every room's tests"},
 		{"fieldferry/uplink/uplinktest", "github.com/mochi-mqtt/server/v2/listeners", false, ""},
 		{"fieldferry/gateway", "fieldferry/uplink/uplinktest", true, ""},
 		{"fieldferry/buffer", "fieldferry/bus", false, "no frames"},

@@ -15,7 +15,7 @@ const maxARM = 12_000_000
 // adding a module.
 func TestBinaryIsSmall(t *testing.T) {
 	dir := t.TempDir()
-	cmd := exec.Command("make", "-s", "-C", "../..", "cross", "CROSS=armv7:arm:7:4096 arm64:arm64::65536", "DIST="+dir)
+	cmd := exec.Command("make", "-s", "-C", "../..", "cross-armv7", "cross-arm64", "DIST="+dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("make cross: %v\n%s", err, out)
 	}

@@ -4,9 +4,7 @@
 package browser
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -14,11 +12,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
+	"fieldferry/scripts/test/rig"
 	"fieldferry/uplink/uplinktest"
 )
 
@@ -88,25 +85,10 @@ const slaves = `units:
     faults: {exception: 20%, exception_code: 6}
 `
 
-// binary is the program, built once.
-func binary(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(shared, "fieldferry")
-	if _, err := os.Stat(path); err == nil {
-		return path
-	}
-	build := exec.Command("go", "build", "-o", path, "./cmd/fieldferry")
-	build.Dir = "../../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build fieldferry: %v\n%s", err, out)
-	}
-	return path
-}
-
 // start runs a daemon until the test ends.
 func start(t *testing.T, account bool) *site {
 	t.Helper()
-	s, dir, bin := &site{}, t.TempDir(), binary(t)
+	s, dir, bin := &site{}, t.TempDir(), rig.Fieldferry(t)
 	broker, err := uplinktest.NewBroker(uplinktest.BrokerConfig{})
 	if err != nil {
 		t.Fatal(err)
@@ -123,7 +105,8 @@ func start(t *testing.T, account bool) *site {
 		t.Fatal(err)
 	}
 	write(t, dir, "engine.dbc", strings.Replace(string(dbc), `"km/h"`, `"`+hostile+`"`, 1))
-	port, _ := run(t, regexp.MustCompile(`(/dev/pts/\d+)`), bin, "modbus", "simulate", filepath.Join(dir, "map.yaml"))
+	slaves := rig.Start(t, nil, bin, "modbus", "simulate", filepath.Join(dir, "map.yaml"))
+	port := slaves.Finds(regexp.MustCompile(`(/dev/pts/\d+)`))
 	path := write(t, dir, "fieldferry.yaml", fmt.Sprintf(configuration, port[1], filepath.Join(dir, "buffer"), s.link.Addr()))
 	s.path = path
 	if err := os.Mkdir(filepath.Join(dir, "buffer"), 0o700); err != nil {
@@ -135,12 +118,15 @@ func start(t *testing.T, account bool) *site {
 		if out, err := c.CombinedOutput(); err != nil {
 			t.Fatalf("web password: %v\n%s", err, out)
 		}
-		found, stop := run(t, regexp.MustCompile(`url=(\S+)`), bin, "run", "--config", path)
-		s.url, s.stop = found[1], stop
+	}
+	d := rig.StartDaemon(t, nil, path)
+	s.stop = func() { d.Stop() }
+	if account {
+		s.url = d.Finds(regexp.MustCompile(`url=(\S+)`))[1]
 		return s
 	}
-	found, stop := run(t, regexp.MustCompile(`url=(\S+) code=(\S+)`), bin, "run", "--config", path)
-	s.url, s.code, s.stop = found[1], found[2], stop
+	found := d.Finds(regexp.MustCompile(`url=(\S+) code=(\S+)`))
+	s.url, s.code = found[1], found[2]
 	return s
 }
 
@@ -151,51 +137,6 @@ func write(t *testing.T, dir, name, text string) string {
 		t.Fatal(err)
 	}
 	return path
-}
-
-// run starts a program that runs until the test ends, and returns what it says.
-func run(t *testing.T, says *regexp.Regexp, name string, args ...string) ([]string, func()) {
-	t.Helper()
-	r, w := io.Pipe()
-	c := exec.Command(name, args...)
-	c.Stdout, c.Stderr = w, w
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stop := sync.OnceFunc(func() {
-		_ = c.Process.Signal(syscall.SIGTERM)
-		late := time.AfterFunc(patience, func() { _ = c.Process.Kill() })
-		defer late.Stop()
-		_ = c.Wait()
-		_ = w.Close()
-	})
-	t.Cleanup(stop)
-	found := make(chan []string, 1)
-	go func() {
-		var all strings.Builder
-		for lines := bufio.NewScanner(r); lines.Scan(); {
-			if m := says.FindStringSubmatch(lines.Text()); m != nil {
-				found <- m
-				break
-			}
-			fmt.Fprintln(&all, lines.Text())
-		}
-		_, _ = io.Copy(io.Discard, r)
-		select {
-		case found <- []string{all.String()}:
-		default:
-		}
-	}()
-	select {
-	case m := <-found:
-		if len(m) == 1 {
-			t.Fatalf("%s %s has ended:\n%s", name, args[0], m[0])
-		}
-		return m, stop
-	case <-time.After(patience):
-		t.Fatalf("%s %s has not said %s", name, args[0], says)
-		return nil, nil
-	}
 }
 
 // login returns the cookie of a session.

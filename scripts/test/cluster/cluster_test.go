@@ -1,23 +1,21 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 
 	"fieldferry/gateway/ledger"
+	"fieldferry/scripts/test/rig"
 )
 
 func TestMain(m *testing.M) {
@@ -72,8 +70,8 @@ func TestNodesDieUnderLoad(t *testing.T) {
 
 	there := w.last()
 	w.until(t, "data after the last node is back", func() bool { return w.last() > there+rate })
-	d.stop(t)
-	if pending := d.pending(t); pending > 2 { // what the gateway says of itself at the end
+	d.Stop()
+	if pending := rig.Pending(t, d.buffer); pending > 2 { // what the gateway says of itself at the end
 		t.Errorf("%d records are still in the buffer", pending)
 	}
 	w.end(t)
@@ -206,18 +204,8 @@ func (w *witness) until(t *testing.T, what string, ok func() bool) {
 
 // daemon is `fieldferry run` with a simulated bus.
 type daemon struct {
-	bin, buffer string
-	cmd         *exec.Cmd
-	exited      chan struct{}
-
-	mu  sync.Mutex
-	log bytes.Buffer
-}
-
-func (d *daemon) Write(p []byte) (int, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.log.Write(p)
+	*rig.Process
+	buffer string
 }
 
 func startDaemon(t *testing.T, urls []string) *daemon {
@@ -229,12 +217,7 @@ func startDaemon(t *testing.T, urls []string) *daemon {
 func startDaemonWith(t *testing.T, urls []string, buses string) *daemon {
 	t.Helper()
 	dir := t.TempDir()
-	d := &daemon{bin: filepath.Join(dir, "fieldferry"), buffer: filepath.Join(dir, "buffer"), exited: make(chan struct{})}
-	build := exec.Command("go", "build", "-trimpath", "-o", d.bin, "./cmd/fieldferry")
-	build.Dir = "../../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build fieldferry: %v\n%s", err, out)
-	}
+	buffer := filepath.Join(dir, "buffer")
 	conf := filepath.Join(dir, "fieldferry.yaml")
 	text := fmt.Sprintf(`gateway: {id: gw}
 can:
@@ -243,25 +226,11 @@ can:
 uplink:
   servers: ["%s"]
   topic: "site/{gateway}/{source}"
-`, rate, buses, d.buffer, strings.Join(urls, `", "`))
+`, rate, buses, buffer, strings.Join(urls, `", "`))
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	d.cmd = exec.Command(d.bin, "run", "-c", conf, "--log-format", "json")
-	d.cmd.Stdout, d.cmd.Stderr = d, d
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := d.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = d.cmd.Wait(); close(d.exited) }()
-	t.Cleanup(func() {
-		_ = d.cmd.Process.Kill()
-		<-d.exited
-		if t.Failed() {
-			t.Logf("log of the daemon:\n%s", d.log.String())
-		}
-	})
-	return d
+	return &daemon{rig.StartDaemon(t, nil, conf, "--log-format", "json"), buffer}
 }
 
 // said is a line of the daemon's log.
@@ -295,12 +264,10 @@ func (d *daemon) count(msg string) (n int) {
 }
 
 func (d *daemon) lines() []said {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	var all []said
-	for line := range bytes.Lines(d.log.Bytes()) {
+	for line := range strings.Lines(d.Log.String()) {
 		var s said
-		if json.Unmarshal(line, &s) == nil {
+		if json.Unmarshal([]byte(line), &s) == nil {
 			all = append(all, s)
 		}
 	}
@@ -336,35 +303,4 @@ func (d *daemon) works(t *testing.T, since time.Time) time.Time {
 	}
 	t.Fatal("the uplink does not work again")
 	return limit
-}
-
-func (d *daemon) stop(t *testing.T) {
-	t.Helper()
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-d.exited:
-	case <-time.After(patience):
-		t.Fatal("the daemon does not stop")
-	}
-	if code := d.cmd.ProcessState.ExitCode(); code != 0 {
-		t.Errorf("the daemon ended with code %d", code)
-	}
-}
-
-// pending is how many records the broker has not acknowledged.
-func (d *daemon) pending(t *testing.T) uint64 {
-	t.Helper()
-	out, err := exec.Command(d.bin, "buffer", "info", "--json", d.buffer).CombinedOutput()
-	if err != nil {
-		t.Fatalf("buffer info: %v\n%s", err, out)
-	}
-	var info struct {
-		Pending *uint64 `json:"pending"`
-	}
-	if err := json.Unmarshal(out, &info); err != nil || info.Pending == nil {
-		t.Fatalf("buffer info --json: %v\n%s", err, out)
-	}
-	return *info.Pending
 }

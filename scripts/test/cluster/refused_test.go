@@ -19,7 +19,7 @@ func TestATopicThatNATSRefusesStopsOnlyItself(t *testing.T) {
 	there := w.last()
 	w.until(t, "five seconds of data more", func() bool { return w.last() > there+5*rate })
 	w.until(t, "what has waited in the meantime", func() bool { return len(w.gaps()) == 0 })
-	d.stop(t)
+	d.Stop()
 	for _, s := range w.streams() {
 		if s.Source == "left engine" {
 			t.Error("the source with the space was delivered: NATS no longer refuses it, and this test shows nothing")

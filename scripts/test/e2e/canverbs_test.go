@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"fieldferry/scripts/test/rig"
 	"fieldferry/scripts/test/vm"
 )
 
@@ -27,10 +28,12 @@ func TestCANVerbs(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
-	files := map[string]string{"/bin/fieldferry": filepath.Join(dir, "fieldferry"), "/drive.log": filepath.Join(dir, "drive.log")}
-	if err := vm.UML.Build(ctx, "fieldferry/cmd/fieldferry", files["/bin/fieldferry"]); err != nil {
+	files := map[string]string{"/drive.log": filepath.Join(dir, "drive.log")}
+	bin, err := rig.Binary(vm.UML.Target())
+	if err != nil {
 		t.Fatal(err)
 	}
+	files["/bin/fieldferry"] = bin
 	if err := os.WriteFile(files["/drive.log"], []byte(canLog), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +47,7 @@ func TestCANVerbs(t *testing.T) {
 	defer guest.Close()
 	can := func(want int, args ...string) string {
 		t.Helper()
-		out := &lockedBuffer{}
+		out := &rig.Log{}
 		status, err := guest.Run(ctx, vm.Command{Argv: append([]string{"/bin/fieldferry", "can"}, args...), Output: out})
 		if err != nil || status != want {
 			t.Fatalf("can %q: status %d, %v: %s", args, status, err, out)
@@ -57,7 +60,7 @@ func TestCANVerbs(t *testing.T) {
 		}
 	}
 
-	out := &lockedBuffer{}
+	out := &rig.Log{}
 	dump := guest.Start(vm.Command{Argv: []string{"/bin/fieldferry", "can", "dump", "vcan0", "vcan1,#1FFFFFFF"}, Output: out})
 	for _, name := range []string{"vcan0", "vcan1"} { // until it listens
 		for !strings.Contains(out.String(), name+"  7FF   [0]") {

@@ -45,7 +45,7 @@ func TestBadLink(t *testing.T) {
 	const period = 10 * time.Millisecond
 	count := uint64((away + 8*time.Second) / period)
 	writeLog(t, filepath.Join(b.dir, "drive.log"), int(count), period)
-	far, err := link.Far(b.broker.addr())
+	far, err := link.Far(b.broker.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +82,7 @@ uplink:
 	link.Shape(bad)
 	link.Forget()
 	b.await("every frame of the log", b.has(1, "engine", count))
-	d.stop()
+	stop(t, d)
 	b.rest()
 	b.account.complete(1, "engine")
 	b.nothingPending()

@@ -12,8 +12,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,100 +19,29 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-// need returns the path of a program, or ends the test with the reason.
-func need(t testing.TB, program, pkg string) string {
-	t.Helper()
-	for _, dir := range []string{"", "/usr/sbin/", "/usr/bin/"} {
-		if path, err := exec.LookPath(dir + program); err == nil {
-			return path
-		}
-	}
-	reason := fmt.Sprintf("%s is missing; install the Debian package %s", program, pkg)
-	if os.Getenv("CI") == "true" {
-		t.Fatal(reason)
-	}
-	t.Skip(reason)
-	return ""
-}
+	"fieldferry/scripts/test/rig"
+)
 
 // mosquitto is a broker that keeps the sessions of its subscribers on disk,
 // so that a restart does not cost a subscriber anything.
 type mosquitto struct {
-	t       testing.TB
-	program string
-	dir     string
-	port    int
-	cmd     *exec.Cmd
-	exited  chan struct{}
-	log     *lockedBuffer
+	*rig.Mosquitto
+	dir string
 }
 
-// startMosquitto starts a broker on a free port.
 func startMosquitto(t testing.TB, listen string) *mosquitto {
 	t.Helper()
-	m := &mosquitto{t: t, program: need(t, "mosquitto", "mosquitto"), dir: t.TempDir(), log: &lockedBuffer{}}
-	if err := os.Chmod(m.dir, 0o777); err != nil { // as root it runs as its own user
-		t.Fatal(err)
-	}
-	for range 20 {
-		// Below the range from which the kernel takes ports for connections,
-		// so that it is still free when the broker restarts.
-		m.port = 20000 + rand.IntN(10000)
-		conf := fmt.Sprintf("listener %d %s\nallow_anonymous true\nuser root\npersistence true\npersistence_location %s/\n"+
-			"autosave_interval 1\nmax_inflight_messages 0\nmax_queued_messages 0\n", m.port, listen, m.dir)
-		if err := os.WriteFile(filepath.Join(m.dir, "mosquitto.conf"), []byte(conf), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if m.start() {
-			t.Cleanup(m.kill)
-			return m
-		}
-	}
-	t.Fatalf("mosquitto does not start:\n%s", m.log)
-	return nil
-}
-
-func (m *mosquitto) addr() string { return fmt.Sprintf("127.0.0.1:%d", m.port) }
-
-// start starts the broker and says whether it is the one that listens.
-func (m *mosquitto) start() bool {
-	m.cmd = exec.Command(m.program, "-c", filepath.Join(m.dir, "mosquitto.conf"))
-	m.cmd.Stdout, m.cmd.Stderr = m.log, m.log
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := m.cmd.Start(); err != nil {
-		m.t.Fatal(err)
-	}
-	exited := make(chan struct{})
-	m.exited = exited
-	go func() { _ = m.cmd.Wait(); close(exited) }()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		select {
-		case <-exited: // the port was taken
-			return false
-		default:
-		}
-		if conn, err := net.Dial("tcp", m.addr()); err == nil {
-			conn.Close()
-			return true
-		}
-	}
-	m.kill()
-	return false
+	dir := t.TempDir()
+	return &mosquitto{rig.StartMosquittoOn(t, dir, listen, rig.Unbounded, rig.Persistent(dir)), dir}
 }
 
 // restart starts the broker again on the same port.
-func (m *mosquitto) restart() {
-	m.t.Helper()
-	if !m.start() {
-		m.t.Fatalf("mosquitto does not start again:\n%s", m.log)
+func (m *mosquitto) restart(t testing.TB) {
+	t.Helper()
+	if err := m.Restart(); err != nil {
+		t.Fatal(err)
 	}
-}
-
-func (m *mosquitto) kill() {
-	_ = m.cmd.Process.Kill()
-	<-m.exited
 }
 
 // subscriber is mosquitto_sub with a session of its own at the broker: an
@@ -129,7 +56,7 @@ type subscriber struct {
 func (m *mosquitto) subscribe(t testing.TB, topic string) *subscriber {
 	t.Helper()
 	s := &subscriber{changed: make(chan struct{}, 1), ended: make(chan struct{})}
-	cmd := exec.Command(need(t, "mosquitto_sub", "mosquitto-clients"), "-h", "127.0.0.1", "-p", fmt.Sprint(m.port),
+	cmd := exec.Command(rig.Need(t, "mosquitto_sub", "mosquitto-clients"), "-h", "127.0.0.1", "-p", fmt.Sprint(m.Port),
 		"-i", "witness", "-c", "-q", "1", "-k", "5", "-t", topic)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
@@ -166,7 +93,7 @@ func (m *mosquitto) subscribe(t testing.TB, topic string) *subscriber {
 // publish publishes one message with QoS 1, by mosquitto_pub.
 func (m *mosquitto) publish(t testing.TB, topic, payload string) {
 	t.Helper()
-	out, err := exec.Command(need(t, "mosquitto_pub", "mosquitto-clients"), "-h", "127.0.0.1", "-p", fmt.Sprint(m.port),
+	out, err := exec.Command(rig.Need(t, "mosquitto_pub", "mosquitto-clients"), "-h", "127.0.0.1", "-p", fmt.Sprint(m.Port),
 		"-q", "1", "-t", topic, "-m", payload).CombinedOutput()
 	if err != nil {
 		t.Fatalf("mosquitto_pub: %v\n%s", err, out)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fieldferry/gateway/ledger"
+	"fieldferry/scripts/test/rig"
 )
 
 const (
@@ -59,7 +60,7 @@ uplink:
   servers: ["mqtt://%s"]
   keep_alive: 5s
   topic: "site/{gateway}/{source}"
-%s`, startSlave(t), pollPeriod, syncInterval, b.broker.addr(), uplink)
+%s`, startSlave(t), pollPeriod, syncInterval, b.broker.Addr(), uplink)
 	if err := os.WriteFile(b.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -111,11 +112,11 @@ func TestBrokerOutage(t *testing.T) {
 	b := newBench(t, "")
 	d := startDaemon(t, b.config)
 	b.await("data before the outage", b.has(1, "engine", 2000))
-	b.broker.kill()
+	b.broker.Kill()
 	time.Sleep(outage) // the outage itself, nothing is synchronised by it
-	b.broker.restart()
+	b.broker.restart(b.t)
 	b.await("every frame of the log", b.has(1, "engine", frames))
-	d.stop()
+	stop(t, d)
 	b.rest()
 	b.account.complete(1, "engine")
 	if n := b.account.last(1, "line1"); n < uint64(outage/pollPeriod) {
@@ -133,12 +134,12 @@ func TestLiveDataOvertakesABacklog(t *testing.T) {
 	b := newBench(t, "  backlog: {max_rate: 128KiB/s}\n")
 	d := startDaemon(t, b.config)
 	b.await("data before the outage", b.has(1, "engine", 2000))
-	b.broker.kill()
+	b.broker.Kill()
 	time.Sleep(outage * 3 / 10) // the outage itself
-	b.broker.restart()
+	b.broker.restart(b.t)
 	b.await("live data before the backlog", func() bool { return b.account.overtook > 1000 })
 	b.await("the backlog", func() bool { return b.account.ledger.Missing(true) == 0 })
-	d.stop()
+	stop(t, d)
 	b.rest()
 	b.account.complete(1, "engine")
 	b.account.complete(1, "line1")
@@ -155,14 +156,14 @@ func TestKillInAnOutage(t *testing.T) {
 	b := newBench(t, "")
 	d := startDaemon(t, b.config)
 	b.await("data before the outage", b.has(1, "engine", 2000))
-	b.broker.kill()
+	b.broker.Kill()
 	time.Sleep(outage / 2)
-	killed := d.kill()
+	killed := d.Kill()
 	d = startDaemon(t, b.config)
 	time.Sleep(outage / 2)
-	b.broker.restart()
+	b.broker.restart(b.t)
 	b.await("data of the new session", b.has(2, "engine", 9000))
-	d.stop()
+	stop(t, d)
 	b.rest()
 	for source, period := range map[string]time.Duration{"engine": framePeriod, "line1": pollPeriod} {
 		b.account.complete(1, source)
@@ -181,16 +182,9 @@ func TestKillInAnOutage(t *testing.T) {
 
 func (b *bench) nothingPending() {
 	b.t.Helper()
-	var info struct {
-		Pending *uint64 `json:"pending"`
-	}
-	out := pending(b.t, filepath.Join(b.dir, "buffer"))
-	if err := json.Unmarshal([]byte(out), &info); err != nil || info.Pending == nil {
-		b.t.Fatalf("buffer info --json: %v\n%s", err, out)
-	}
 	// The gateway's own stream may say at the end that the uplink went away.
-	if *info.Pending > 2 {
-		b.t.Errorf("%d records are still in the buffer", *info.Pending)
+	if n := rig.Pending(b.t, filepath.Join(b.dir, "buffer")); n > 2 {
+		b.t.Errorf("%d records are still in the buffer", n)
 	}
 }
 

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"fieldferry/scripts/test/rig"
 )
 
 // The program follows SIGHUP, and a second signal does not wait for what the
@@ -29,33 +30,19 @@ uplink: {servers: ["mqtt://127.0.0.1:1"]}
 	}
 	config(100)
 	d := startDaemon(t, path)
-	signal := func(list ...syscall.Signal) {
-		t.Helper()
-		for _, s := range list {
-			if err := d.cmd.Process.Signal(s); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	signal(syscall.SIGHUP)
-	d.waitLog("the configuration is the same")
+	d.Signal(syscall.SIGHUP)
+	d.Says("the configuration is the same")
 	if err := os.WriteFile(path, []byte("can: [{interfac: can0}]\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	signal(syscall.SIGHUP)
-	d.waitLog(path + ":1:8: can[0].interfac: ")
-	d.waitLog("code=config_rejected")
+	d.Signal(syscall.SIGHUP)
+	d.Says(path + ":1:8: can[0].interfac: ")
+	d.Says("code=config_rejected")
 	config(200)
-	signal(syscall.SIGHUP)
-	d.until("the next session", func() bool { return strings.Count(d.log.String(), "code=started") == 2 })
+	d.Signal(syscall.SIGHUP)
+	d.Until("the next session", func() bool { return strings.Count(d.Log.String(), "code=started") == 2 })
 
-	stored := func() (n uint64) {
-		var info struct{ Pending uint64 }
-		if err := json.Unmarshal([]byte(pending(t, filepath.Join(dir, "buffer"))), &info); err != nil {
-			t.Fatal(err)
-		}
-		return info.Pending
-	}
+	stored := func() uint64 { return rig.Pending(t, filepath.Join(dir, "buffer")) }
 	before := stored()
 	for deadline := time.Now().Add(20 * time.Second); before < 50; before = stored() {
 		if time.Now().After(deadline) {
@@ -63,15 +50,14 @@ uplink: {servers: ["mqtt://127.0.0.1:1"]}
 		}
 	}
 	// Stopped, it takes both at once.
-	signal(syscall.SIGSTOP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGCONT)
-	<-d.done
-	if code := d.cmd.ProcessState.ExitCode(); code != 1 {
+	d.Signal(syscall.SIGSTOP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGCONT)
+	if code := d.ExitCode(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
 	if after := stored(); after < before {
 		t.Errorf("%d records on disk, %d before", after, before)
 	}
-	if strings.Contains(d.log.String(), "panic") {
+	if strings.Contains(d.Log.String(), "panic") {
 		t.Error("a panic")
 	}
 }

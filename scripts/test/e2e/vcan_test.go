@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fieldferry/gateway/ledger"
+	"fieldferry/scripts/test/rig"
 	"fieldferry/scripts/test/vm"
 )
 
@@ -22,7 +23,7 @@ type guestSite struct {
 	t       *testing.T
 	ctx     context.Context
 	guest   *vm.Guest
-	log     *lockedBuffer
+	log     *rig.Log
 	witness *subscriber
 	ledger  ledger.Ledger
 	probes  int             // probe frames seen
@@ -37,24 +38,24 @@ const (
 
 func newGuestSite(ctx context.Context, t *testing.T, kind vm.Kind) *guestSite {
 	t.Helper()
-	s := &guestSite{t: t, ctx: ctx, log: &lockedBuffer{}, burst: map[uint64]bool{}}
+	s := &guestSite{t: t, ctx: ctx, log: &rig.Log{}, burst: map[uint64]bool{}}
 	broker := startMosquitto(t, "127.0.0.1")
 	s.witness = broker.subscribe(t, "site/#")
 	dir := t.TempDir()
-	files := map[string]string{}
-	for name, pkg := range map[string]string{"fieldferry": "fieldferry/cmd/fieldferry", "canburst": "fieldferry/scripts/test/e2e/testdata/canburst"} {
-		path := filepath.Join(dir, name)
-		if err := kind.Build(ctx, pkg, path); err != nil {
-			t.Fatal(err)
-		}
-		files["/bin/"+name] = path
+	bin, err := rig.Binary(kind.Target())
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{"/bin/fieldferry": bin, "/bin/canburst": filepath.Join(dir, "canburst")}
+	if err := kind.Build(ctx, "fieldferry/scripts/test/e2e/testdata/canburst", files["/bin/canburst"]); err != nil {
+		t.Fatal(err)
 	}
 	config := filepath.Join(dir, "fieldferry.yaml")
 	text := fmt.Sprintf(`gateway: {id: gw-vm}
 can: [{interface: vcan0}]
 buffer: {path: /tmp/buffer, max_size: 32MiB}
 uplink: {servers: ["mqtt://%s:%d"], topic: "site/{gateway}/{source}"}
-`, vm.HostAddr, broker.port)
+`, vm.HostAddr, broker.Port)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +85,7 @@ func (s *guestSite) start() *vm.Process {
 // send runs the sender in the guest to its end.
 func (s *guestSite) send(id string, first, count int, period time.Duration) {
 	s.t.Helper()
-	out := &lockedBuffer{}
+	out := &rig.Log{}
 	status, err := s.guest.Run(s.ctx, vm.Command{
 		Argv:   []string{"/bin/canburst", "vcan0", id, strconv.Itoa(first), strconv.Itoa(count), period.String()},
 		Output: out,

@@ -6,9 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -21,6 +19,7 @@ import (
 	"fieldferry/bus/can"
 	"fieldferry/gateway"
 	"fieldferry/gateway/config"
+	"fieldferry/scripts/test/rig"
 )
 
 // BenchmarkPipeline takes b.N frames to their PUBACK. The naive program waits
@@ -142,36 +141,7 @@ func load(b *testing.B, broker string, buses, rate int) *config.Config {
 // startMosquitto starts a broker and returns its address.
 func startMosquitto(b *testing.B) string {
 	b.Helper()
-	program := "/usr/sbin/mosquitto" // not in everybody's PATH
-	if _, err := os.Stat(program); err != nil {
-		if program, err = exec.LookPath("mosquitto"); err != nil {
-			b.Skip("mosquitto is missing; install the Debian package mosquitto")
-		}
-	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	must(b, err)
-	addr := free.Addr().String()
-	must(b, free.Close())
-	_, port, _ := net.SplitHostPort(addr)
-	conf := filepath.Join(b.TempDir(), "mosquitto.conf")
-	must(b, os.WriteFile(conf, []byte("listener "+port+" 127.0.0.1\nallow_anonymous true\nuser root\nlog_type none\n"), 0o600))
-	cmd := exec.Command(program, "-c", conf)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	must(b, cmd.Start())
-	b.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	for begin := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			_ = conn.Close()
-			return addr
-		}
-		if time.Since(begin) > 10*time.Second {
-			b.Fatal("mosquitto does not start: ", err)
-		}
-	}
+	return rig.StartMosquitto(b, rig.Quiet).Addr()
 }
 
 func cpuTime(b *testing.B) time.Duration {

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"fieldferry/gateway/ledger"
+	"fieldferry/scripts/test/rig"
 	"fieldferry/scripts/test/vm"
 	"fieldferry/scripts/test/vm/nbd"
 	"fieldferry/uplink/uplinktest"
@@ -69,12 +70,13 @@ func newRoom(ctx context.Context, t *testing.T) *room {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := &room{t: t, dir: t.TempDir(), files: map[string]string{}, rng: rand.New(rand.NewPCG(seed, 1))}
-	for inside, pkg := range map[string]string{"/bin/fieldferry": "fieldferry/cmd/fieldferry", "/bin/crash": "fieldferry/scripts/tool/crash"} {
-		out := filepath.Join(r.dir, filepath.Base(inside))
-		if err := vm.ARM.Build(ctx, pkg, out); err != nil {
-			t.Fatal(err)
-		}
-		r.files[inside] = out
+	bin, err := rig.Binary(vm.ARM.Target())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.files["/bin/fieldferry"], r.files["/bin/crash"] = bin, filepath.Join(r.dir, "crash")
+	if err := vm.ARM.Build(ctx, "fieldferry/scripts/tool/crash", r.files["/bin/crash"]); err != nil {
+		t.Fatal(err)
 	}
 	r.image = filepath.Join(r.dir, "image")
 	if err := errors.Join(os.WriteFile(r.image, nil, 0o600), os.Truncate(r.image, 192<<20)); err != nil {
@@ -83,7 +85,6 @@ func newRoom(ctx context.Context, t *testing.T) *room {
 	if out, err := exec.CommandContext(ctx, "/sbin/mkfs.ext4", "-q", r.image).CombinedOutput(); err != nil {
 		t.Fatalf("mkfs.ext4 (scripts/deps vm): %v\n%s", err, out)
 	}
-	var err error
 	if r.broker, err = uplinktest.NewBroker(uplinktest.BrokerConfig{}); err != nil {
 		t.Fatal(err)
 	}

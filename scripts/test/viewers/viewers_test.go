@@ -17,11 +17,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"fieldferry/gateway/live"
+	"fieldferry/scripts/test/rig"
 )
 
 var (
@@ -42,12 +42,7 @@ type daemon struct {
 func start(t *testing.T, max int) *daemon {
 	t.Helper()
 	dir := t.TempDir()
-	bin := filepath.Join(dir, "fieldferry")
-	build := exec.Command("go", "build", "-trimpath", "-tags", "nethttpomithttp2", "-o", bin, "fieldferry/cmd/fieldferry")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build: %v\n%s", err, out)
-	}
+	bin := rig.Fieldferry(t)
 	config := filepath.Join(dir, "f.yaml")
 	text := fmt.Sprintf("gateway: {id: gw}\ncan: [{interface: \"sim:ramp?rate=%d\", name: bus}]\nbuffer: {path: %s/buf, max_size: 64MiB}\n"+
 		"uplink: {servers: [\"mqtt://127.0.0.1:1\"]}\nweb: {listen: \"127.0.0.1:0\", max_clients: %d}\n", frameRate, dir, max)
@@ -64,38 +59,9 @@ func start(t *testing.T, max int) *daemon {
 			t.Fatal(err)
 		}
 	}
-	run := exec.Command(bin, "run", "-c", config)
-	run.Env = append(os.Environ(), "GOMEMLIMIT=100MiB")
-	run.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := run.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := run.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = run.Process.Kill(); _ = run.Wait() })
-	url := regexp.MustCompile(`url=(http://[0-9.:]+)`)
-	base := make(chan string, 1)
-	go func() {
-		var log bytes.Buffer
-		for lines := bufio.NewScanner(out); lines.Scan(); {
-			log.WriteString(lines.Text() + "\n")
-			if m := url.FindStringSubmatch(lines.Text()); m != nil {
-				select {
-				case base <- m[1]:
-				default:
-				}
-			}
-		}
-	}()
-	select {
-	case b := <-base:
-		return &daemon{t, run.Process.Pid, b, strings.TrimSpace(string(token))}
-	case <-time.After(30 * time.Second):
-		t.Fatal("the page is not served")
-		return nil
-	}
+	run := rig.StartDaemon(t, []string{"GOMEMLIMIT=100MiB"}, config)
+	base := run.Finds(regexp.MustCompile(`url=(http://[0-9.:]+)`))[1]
+	return &daemon{t, run.PID(), base, strings.TrimSpace(string(token))}
 }
 
 // rss is the resident memory of the daemon in bytes, cpu its processor time.

@@ -27,6 +27,11 @@ const (
 	ARM64 Kind = "arm64"
 )
 
+// Target is what `make cross` calls the binaries that run in guests of this kind.
+func (k Kind) Target() string {
+	return map[Kind]string{UML: "amd64", ARM: "armv7", ARM64: "arm64"}[k]
+}
+
 // ErrMissing is wrapped by the errors that say that a kernel or a program
 // the bench needs is not installed.
 var ErrMissing = errors.New("not installed")

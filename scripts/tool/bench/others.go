@@ -5,15 +5,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"fieldferry/buffer/buffertest"
+	"fieldferry/scripts/test/rig"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
 	bolt "go.etcd.io/bbolt"
@@ -109,37 +106,13 @@ func (b *bench) mosquitto(rate int) (perSecond, cost float64, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	port := 20000 + rand.IntN(10000)
-	conf := filepath.Join(dir, "mosquitto.conf")
-	text := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\nuser root\npersistence true\npersistence_location %s/\n"+
-		"autosave_interval 1\nmax_inflight_messages 0\nmax_queued_messages 0\n", port, dir)
-	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
-		return 0, 0, err
-	}
-	program, err := exec.LookPath("mosquitto")
+	broker, err := rig.NewMosquitto(dir, "127.0.0.1", rig.Unbounded, rig.Persistent(dir), rig.Quiet)
 	if err != nil {
-		program = "/usr/sbin/mosquitto"
-	}
-	broker := exec.Command(program, "-c", conf)
-	broker.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := broker.Start(); err != nil {
 		return 0, 0, err
 	}
-	defer func() {
-		_ = broker.Process.Kill()
-		_ = broker.Wait()
-	}()
-	server := fmt.Sprintf("127.0.0.1:%d", port)
-	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
-		if c, err := net.Dial("tcp", server); err == nil {
-			c.Close()
-			break
-		} else if time.Since(begin) > 5*time.Second {
-			return 0, 0, err
-		}
-	}
+	defer broker.Kill()
 	connect := func(id string) (mqtt.Client, error) {
-		c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + server).SetClientID(id).SetCleanSession(false))
+		c := mqtt.NewClient(mqtt.NewClientOptions().AddBroker("tcp://" + broker.Addr()).SetClientID(id).SetCleanSession(false))
 		t := c.Connect()
 		t.Wait()
 		return c, t.Error()

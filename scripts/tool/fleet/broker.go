@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"fieldferry/scripts/test/rig"
 )
 
 // broker is what the gateways connect to.
@@ -38,73 +38,28 @@ func (g given) fail(context.Context, time.Duration) (string, error) { return "",
 func (g given) close()                                              {}
 
 // mosquitto is one that is killed and started again.
-type mosquitto struct {
-	program, conf, address string
-	cmd                    *exec.Cmd
-	exited                 chan struct{}
-}
+type mosquitto struct{ *rig.Mosquitto }
 
-func startMosquitto(ctx context.Context, dir string) (*mosquitto, error) {
-	m := &mosquitto{program: "/usr/sbin/mosquitto", conf: filepath.Join(dir, "mosquitto.conf")}
-	if _, err := os.Stat(m.program); err != nil {
-		if m.program, err = exec.LookPath("mosquitto"); err != nil {
-			return nil, errors.New("mosquitto is missing: install it (apt-get install mosquitto), or give -server or -cluster")
-		}
+func startMosquitto(dir string) (*mosquitto, error) {
+	m, err := rig.NewMosquitto(dir, "127.0.0.1", rig.Quiet)
+	if err != nil {
+		return nil, fmt.Errorf("%w; install the package mosquitto, or give -server or -cluster", err)
 	}
-	for range 10 { // the port may be taken
-		port := 15000 + rand.IntN(15000)
-		m.address = fmt.Sprintf("127.0.0.1:%d", port)
-		conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous true\nuser root\nlog_type none\n", port)
-		if err := os.WriteFile(m.conf, []byte(conf), 0o600); err != nil {
-			return nil, err
-		}
-		if err := m.start(ctx); err == nil {
-			return m, nil
-		}
-	}
-	return nil, errors.New("mosquitto does not start")
-}
-
-func (m *mosquitto) start(ctx context.Context) error {
-	m.cmd = exec.Command(m.program, "-c", m.conf)
-	m.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := m.cmd.Start(); err != nil {
-		return err
-	}
-	cmd, exited := m.cmd, make(chan struct{})
-	m.exited = exited
-	go func() { _ = cmd.Wait(); close(exited) }()
-	for {
-		if c, err := net.Dial("tcp", m.address); err == nil {
-			return c.Close()
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-exited:
-			return errors.New("mosquitto has ended")
-		case <-time.After(5 * time.Millisecond):
-		}
-	}
+	return &mosquitto{m}, nil
 }
 
 func (m *mosquitto) name() string   { return "mosquitto" }
-func (m *mosquitto) urls() []string { return []string{"mqtt://" + m.address} }
-
-func (m *mosquitto) pids() []int { return []int{m.cmd.Process.Pid} }
+func (m *mosquitto) urls() []string { return []string{"mqtt://" + m.Addr()} }
+func (m *mosquitto) pids() []int    { return []int{m.PID()} }
+func (m *mosquitto) close()         { m.Kill() }
 
 func (m *mosquitto) fail(ctx context.Context, away time.Duration) (string, error) {
-	m.close()
+	m.Kill()
 	select {
 	case <-time.After(away):
 	case <-ctx.Done():
 	}
-	return fmt.Sprintf("mosquitto was killed, away for %v, and is back", away), m.start(ctx)
-}
-
-func (m *mosquitto) close() {
-	_ = m.cmd.Process.Kill() // it may have ended
-	<-m.exited
+	return fmt.Sprintf("mosquitto was killed, away for %v, and is back", away), m.Start()
 }
 
 // cluster is scripts/test/cluster, a program of another module.
@@ -157,7 +112,7 @@ func buildCluster(ctx context.Context) (string, error) {
 		return "", err
 	}
 	build := exec.CommandContext(ctx, "go", "build", "-o", f.Name(), ".")
-	build.Dir = filepath.Join(strings.TrimSpace(string(root)), "scripts", "cluster")
+	build.Dir = filepath.Join(strings.TrimSpace(string(root)), "scripts", "test", "cluster")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build scripts/test/cluster: %w\n%s", err, out)
 	}

@@ -82,7 +82,7 @@ func run(ctx context.Context, o options, server string, cluster, asJSON bool) er
 	case cluster:
 		b, err = startCluster(ctx)
 	default:
-		b, err = startMosquitto(ctx, dir)
+		b, err = startMosquitto(dir)
 	}
 	if err != nil {
 		return err
