@@ -14,13 +14,14 @@ import (
 	"time"
 
 	"fieldferry/bus/modbus/modbustest"
+	"fieldferry/scripts/test/rig"
 )
 
 // plant is a boiler on a line, a broker with rules, and the daemon between them.
 type plant struct {
 	*bench
 	slave  *modbustest.Slave
-	daemon *daemon
+	daemon *rig.Process
 	proto  string
 }
 
@@ -41,7 +42,7 @@ func newPlant(t *testing.T, protocol, commands string) *plant {
 	t.Helper()
 	p := &plant{bench: &bench{t: t, dir: t.TempDir(), account: newAccount(t)}, proto: protocol}
 	p.broker = startMosquitto(t, "127.0.0.1")
-	p.broker.protect("gw", "alice", "bob", "witness")
+	p.broker.protect(t, "gw", "alice", "bob", "witness")
 	pty, err := modbustest.OpenPTY()
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +69,7 @@ modbus:
           - {name: pump, register: coil, address: %d}
 buffer: {path: buffer}
 uplink: {servers: ["mqtt://%s"], username: gw, password: secret, protocol: %q, topic: "site/{gateway}/{source}", compress: none}
-%s`, pty.Path, setpoint, pump, p.broker.addr(), protocol, commands)
+%s`, pty.Path, setpoint, pump, p.broker.Addr(), protocol, commands)
 	p.config = filepath.Join(p.dir, "fieldferry.yaml")
 	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -90,8 +91,8 @@ const boiler = `commands:
 // as runs a program of mosquitto's as a user.
 func (p *plant) as(user, program string, args ...string) string {
 	p.t.Helper()
-	args = append([]string{"-h", "127.0.0.1", "-p", fmt.Sprint(p.broker.port), "-u", user, "-P", "secret"}, args...)
-	out, err := exec.Command(need(p.t, program, "mosquitto-clients"), args...).Output()
+	args = append([]string{"-h", "127.0.0.1", "-p", fmt.Sprint(p.broker.Port), "-u", user, "-P", "secret"}, args...)
+	out, err := exec.Command(rig.Need(p.t, program, "mosquitto-clients"), args...).Output()
 	if err != nil && program != "mosquitto_sub" {
 		p.t.Fatalf("%s %q: %v", program, args, err)
 	}
@@ -102,7 +103,7 @@ func (p *plant) as(user, program string, args ...string) string {
 func (p *plant) epoch() string {
 	p.t.Helper()
 	var word string
-	p.daemon.until("an epoch", func() bool {
+	p.daemon.Until("an epoch", func() bool {
 		var status struct{ State, Epoch string }
 		_ = json.Unmarshal([]byte(p.as("alice", "mosquitto_sub", "-t", "site/gw-e2e/status", "-C", "1", "-W", "2")), &status)
 		word = status.Epoch
@@ -142,7 +143,7 @@ func answers(s *subscriber, id string) (list []reply) {
 func (p *plant) ask(s *subscriber, user, id, text string, n int, more ...string) reply {
 	p.t.Helper()
 	p.as(user, "mosquitto_pub", append([]string{"-q", "1", "-t", "site/gw-e2e/cmd/" + user + "/req", "-m", text}, more...)...)
-	p.daemon.until("an answer to "+id, func() bool { return len(answers(s, id)) >= n })
+	p.daemon.Until("an answer to "+id, func() bool { return len(answers(s, id)) >= n })
 	return answers(s, id)[n-1]
 }
 
@@ -169,7 +170,7 @@ func TestCommands(t *testing.T) {
 			p.witness = p.broker.follow(t, "witness", "site/gw-e2e/line1")
 			alice, bob := p.listen("alice"), p.listen("bob")
 			e := p.epoch()
-			p.daemon.until("the subscription", func() bool { return strings.Contains(p.broker.text(), subscribed) })
+			p.daemon.Until("the subscription", func() bool { return strings.Contains(p.broker.Said(), subscribed) })
 			write := func(id, value string) string {
 				return fmt.Sprintf(`{"v":1,"id":%q,"point":"boiler.setpoint","value":%s,"epoch":%q,"reason":"ticket"}`, id, value, e)
 			}
@@ -225,9 +226,9 @@ func (p *plant) retained(alice *subscriber, write func(id, value string) string)
 		return
 	}
 	p.as("alice", "mosquitto_pub", "-q", "1", "-r", "-t", "site/gw-e2e/cmd/alice/req", "-m", write("a4", "63")) // known already
-	p.daemon.stop()
+	stop(p.t, p.daemon)
 	p.daemon = startDaemon(p.t, p.config)
-	p.daemon.until("the replay is answered", func() bool {
+	p.daemon.Until("the replay is answered", func() bool {
 		list := answers(alice, "a4")
 		return len(list) > 0 && list[len(list)-1].Code == "retained"
 	})
@@ -237,7 +238,7 @@ func (p *plant) retained(alice *subscriber, write func(id, value string) string)
 func (p *plant) accounts(ids ...string) {
 	p.t.Helper()
 	for _, id := range ids {
-		p.daemon.until("the account of "+id, func() bool {
+		p.daemon.Until("the account of "+id, func() bool {
 			p.witness.mu.Lock()
 			defer p.witness.mu.Unlock()
 			n := 0
@@ -255,11 +256,11 @@ func TestNoCommands(t *testing.T) {
 	p := newPlant(t, "3.1.1", "")
 	before := p.slave.Requests()
 	p.as("alice", "mosquitto_pub", "-q", "1", "-t", "site/gw-e2e/cmd/alice/req", "-m", `{"id":"x","point":"boiler.setpoint","value":50}`)
-	p.daemon.until("polls", func() bool { return p.slave.Requests() > before+10 })
+	p.daemon.Until("polls", func() bool { return p.slave.Requests() > before+10 })
 	if w := p.slave.Writes(); len(w) > 0 {
 		t.Errorf("written: %v", w)
 	}
-	if strings.Contains(p.broker.text(), subscribed) {
+	if strings.Contains(p.broker.Said(), subscribed) {
 		t.Error("the daemon has subscribed to command topics")
 	}
 }
@@ -292,10 +293,7 @@ func TestCommandsByOtherDoors(t *testing.T) {
 	if !strings.Contains(out, `"state":"done"`) {
 		t.Errorf("mosquitto_rr: %s", out)
 	}
-	bin, err := build()
-	if err != nil {
-		t.Fatal(err)
-	}
+	bin := rig.Fieldferry(t)
 	verb := func(want int, args ...string) string {
 		t.Helper()
 		cmd := exec.Command(bin, append(args, "-c", p.config)...)

@@ -6,31 +6,34 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"fieldferry/scripts/test/rig"
 )
 
 // protect lets only users in, each with the password secret, by the rules of
 // commands.
-func (m *mosquitto) protect(users ...string) {
-	m.t.Helper()
-	m.kill()
+func (m *mosquitto) protect(t testing.TB, users ...string) {
+	t.Helper()
+	m.Kill()
 	passwords, acl := filepath.Join(m.dir, "passwords"), filepath.Join(m.dir, "acl")
 	var lines bytes.Buffer
 	for _, u := range users {
 		fmt.Fprintf(&lines, "%s:secret\n", u)
 	}
-	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous false\nuser root\npassword_file %s\nacl_file %s\nlog_type all\n", m.port, passwords, acl)
+	conf := fmt.Sprintf("listener %d 127.0.0.1\nallow_anonymous false\nuser root\npassword_file %s\nacl_file %s\nlog_type all\n", m.Port, passwords, acl)
 	for path, text := range map[string]string{passwords: lines.String(), acl: rules, filepath.Join(m.dir, "mosquitto.conf"): conf} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			m.t.Fatal(err)
+			t.Fatal(err)
 		}
 	}
-	if out, err := exec.Command(need(m.t, "mosquitto_passwd", "mosquitto"), "-U", passwords).CombinedOutput(); err != nil {
-		m.t.Fatalf("mosquitto_passwd: %v\n%s", err, out)
+	if out, err := exec.Command(rig.Need(t, "mosquitto_passwd", "mosquitto"), "-U", passwords).CombinedOutput(); err != nil {
+		t.Fatalf("mosquitto_passwd: %v\n%s", err, out)
 	}
-	m.restart()
+	m.restart(t)
 }
 
 // follow is mosquitto_sub as a user, which is subscribed when follow returns.
@@ -38,7 +41,7 @@ func (m *mosquitto) follow(t testing.TB, user, topic string) *subscriber {
 	t.Helper()
 	s := &subscriber{changed: make(chan struct{}, 1), ended: make(chan struct{})}
 	id := "follow-" + user
-	cmd := exec.Command(need(t, "mosquitto_sub", "mosquitto-clients"), "-h", "127.0.0.1", "-p", fmt.Sprint(m.port),
+	cmd := exec.Command(rig.Need(t, "mosquitto_sub", "mosquitto-clients"), "-h", "127.0.0.1", "-p", fmt.Sprint(m.Port),
 		"-u", user, "-P", "secret", "-i", id, "-q", "1", "-t", topic)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
@@ -54,13 +57,10 @@ func (m *mosquitto) follow(t testing.TB, user, topic string) *subscriber {
 		<-s.ended
 		_ = cmd.Wait()
 	})
-	for deadline := time.Now().Add(20 * time.Second); !bytes.Contains([]byte(m.text()), []byte("Sending SUBACK to "+id)); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(m.Said(), "Sending SUBACK to "+id); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("mosquitto_sub does not subscribe:\n%s", m.text())
+			t.Fatalf("mosquitto_sub does not subscribe:\n%s", m.Said())
 		}
 	}
 	return s
 }
-
-// text is what the broker has logged.
-func (m *mosquitto) text() string { return m.log.String() }

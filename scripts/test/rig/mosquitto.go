@@ -84,6 +84,9 @@ func (m *Mosquitto) Addr() string { return fmt.Sprintf("127.0.0.1:%d", m.Port) }
 // PID is the number of the process.
 func (m *Mosquitto) PID() int { return m.cmd.Process.Pid }
 
+// Said is what it has logged so far.
+func (m *Mosquitto) Said() string { return m.log.String() }
+
 // Start returns when it takes connections. It must not be running.
 func (m *Mosquitto) Start() error {
 	cmd := exec.Command(m.program, "-c", m.conf)
