@@ -146,6 +146,11 @@ bench: ## run the benchmarks (BENCH=regexp picks some)
 	elif [ "$$(id -u)" = 0 ] && command -v losetup mkfs.ext4 >/dev/null; then go run ./scripts/tool/bench; \
 	else echo "bytes on the device left out: a loop device takes root and e2fsprogs (go run ./scripts/tool/bench)"; fi
 
+.PHONY: bench-arm
+bench-arm: ## instructions on the target, beside candump's: renews docs/benchmarks-arm.md (minutes)
+	scripts/deps vm
+	ARMCOST=write go test -count=1 -v -timeout 40m -run TestCost ./scripts/test/armcost
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME
 	@scripts/fuzz $(FUZZTIME)

@@ -16,7 +16,7 @@
 // is there, so that a test that skips has failed to look at what it is for.
 // The kernels come from scripts/test/vm/fetch. System calls under user-mode-linux
 // take about 70 µs, and everything on ARM is emulated: nothing here measures
-// speed.
+// speed. [Config.Counted] measures work.
 package vm
 
 import (
@@ -50,7 +50,11 @@ type Config struct {
 	Network bool              // eth0, with the host's loopback at HostAddr
 	Disk    string            // ARM: socket of a disk with an ext4 file system (scripts/test/vm/nbd), mounted at /disk
 	Memory  int               // MiB; 0 means 192
-	Console io.Writer         // where the kernel's console goes after the end; nil: nowhere
+	// Counted makes the guest's clock advance a nanosecond an instruction, and
+	// jump to the next timer when there is nothing to do (ARM): CPU time is then
+	// a number of instructions, whatever the host does beside it.
+	Counted bool
+	Console io.Writer // where the kernel's console goes after the end; nil: nowhere
 }
 
 // Guest is one running guest. Its methods may be called at the same time.

@@ -94,6 +94,9 @@ func (g *Guest) commandLine(k kernel) []string {
 		"-device", "virtio-serial-pci,romfile=", "-chardev", "socket,id=channel,fd="+channelFD,
 		"-device", "virtserialport,chardev=channel,name="+wire.PortName,
 	)
+	if g.config.Counted {
+		argv = append(argv, "-icount", "shift=0,sleep=off")
+	}
 	if g.config.Network {
 		argv = append(argv, "-netdev", "user,id=n0", "-device", "virtio-net-pci,netdev=n0,romfile=")
 	}
