@@ -337,12 +337,12 @@ func TestCommandsOverKills(t *testing.T) {
 		asked := len(p.slave.Writes())
 		p.as("alice", "mosquitto_pub", "-q", "1", "-t", "site/gw-e2e/cmd/alice/req", "-m", text)
 		time.Sleep(time.Duration(n) * time.Millisecond / 2) // the kill comes somewhere, nothing is synchronised by it
-		p.daemon.kill()
+		p.daemon.Kill()
 		p.daemon = startDaemon(t, p.config)
 		p.epoch()
 		before := len(answers(alice, id))
 		last := p.ask(alice, "alice", id, text, before+1)
-		p.daemon.until("a final answer", func() bool {
+		p.daemon.Until("a final answer", func() bool {
 			list := answers(alice, id)
 			last = list[len(list)-1]
 			return last.State != "accepted"
