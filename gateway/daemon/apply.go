@@ -76,6 +76,7 @@ func (d *Daemon) Apply(ctx context.Context, candidate []byte, by Actor, watch ti
 // returns nil when that is the end of it.
 func (d *Daemon) candidate(c *change) *change {
 	defer d.opts.Sparing()()
+	d.step("candidate")
 	cfg, problems := config.Parse(d.opts.Path, c.text, d.opts.Config())
 	if cfg == nil {
 		c.reply(&ApplyError{Result: Rejected, Problems: problems})
@@ -108,6 +109,7 @@ func (d *Daemon) candidate(c *change) *change {
 // and is not what is in use.
 func (d *Daemon) reread() *change {
 	defer d.opts.Sparing()()
+	d.step("reread")
 	d.opts.Reload()
 	if d.page.renew != nil {
 		d.page.renew()

@@ -257,6 +257,7 @@ func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) (next *chan
 	if d.trial == nil {
 		d.confirm()
 	} else {
+		d.step("watch")
 		over = time.After(d.trial.of.watch)
 	}
 	for {

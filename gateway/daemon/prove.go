@@ -18,6 +18,7 @@ type trial struct {
 // judge ends the trial: it confirms the candidate, or returns the way back.
 func (d *Daemon) judge() *change {
 	t := d.trial
+	d.step("judge")
 	why := proved(t.before, d.gateway.Look().Snapshot())
 	if why == nil {
 		d.trial = nil
