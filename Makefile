@@ -10,7 +10,9 @@ SHELL := bash
 VCS := $(shell git rev-parse HEAD >/dev/null 2>&1 && echo auto || echo false)
 # HTTP is only spoken to open a WebSocket, and that is HTTP/1.1: HTTP/2 would be
 # 260 kB for nothing.
-GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -tags nethttpomithttp2 -ldflags='-s -w'
+GOBUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=$(VCS) -tags nethttpomithttp2
+VERSION = $(shell scripts/version)
+LDFLAGS = -s -w -X main.release=$(VERSION)
 
 # What the everyday guest and the release guests run (scripts/test/vm).
 VM_TESTS := ./bus/can ./bus/can/link ./bus/can/write ./gateway/clock
@@ -31,7 +33,7 @@ run: build ## build and run the demo: the whole product without hardware (ARGS="
 
 .PHONY: build
 build: ## build bin/fieldferry
-	@$(GOBUILD) -o bin/fieldferry ./cmd/fieldferry
+	@$(GOBUILD) -ldflags='$(LDFLAGS)' -o bin/fieldferry ./cmd/fieldferry
 
 .PHONY: test
 test: ## everything: unit and end-to-end tests, SocketCAN in a guest, ARMv7 (installs what it needs as root)
@@ -84,7 +86,7 @@ cross: ## static binaries in dist/ for linux armv6, armv7, arm64, amd64
 	@for target in $(CROSS); do \
 	  IFS=: read -r name arch arm page <<< "$$target"; \
 	  echo "$(DIST)/fieldferry-linux-$$name"; \
-	  GOOS=linux GOARCH=$$arch GOARM=$$arm $(GOBUILD) -ldflags="-s -w -R=$$page" $(SMALL) -o $(DIST)/fieldferry-linux-$$name ./cmd/fieldferry; \
+	  GOOS=linux GOARCH=$$arch GOARM=$$arm $(GOBUILD) -ldflags="$(LDFLAGS) -R=$$page" $(SMALL) -o $(DIST)/fieldferry-linux-$$name ./cmd/fieldferry; \
 	done
 
 # cross-armv7 and so on: one of them.
@@ -92,11 +94,13 @@ cross-%:
 	@$(MAKE) --no-print-directory cross CROSS='$(filter $*:%,$(CROSS))'
 
 .PHONY: deb
-deb: cross ## Debian packages in dist/ for armhf, arm64, amd64
-	@rm -f dist/*.deb
+deb: cross ## Debian packages (armhf, arm64, amd64), archives of all binaries and SHA256SUMS in dist/
+	@rm -f dist/*.deb dist/*.tar.gz dist/SHA256SUMS
 	@scripts/deb/build armhf dist/fieldferry-linux-armv6 dist
 	@scripts/deb/build arm64 dist/fieldferry-linux-arm64 dist
 	@scripts/deb/build amd64 dist/fieldferry-linux-amd64 dist
+	@for name in armv6 armv7 arm64 amd64; do scripts/deb/archive $$name dist/fieldferry-linux-$$name dist; done
+	@cd dist && sha256sum *.deb *.tar.gz > SHA256SUMS
 	FIELDFERRY_DEBS=$(CURDIR)/dist go test -count=1 ./scripts/deb
 
 .PHONY: vm-test
