@@ -124,7 +124,7 @@ const maxStatusAlarms = 50
 // fit. It has no topic if not even the least fits into what the broker takes.
 func (g *Gateway) online(most int) uplink.Retained {
 	topic := g.root + "/status"
-	list := g.alarms.Raised()
+	list := append([]alarm.Alarm{}, g.alarms.Raised()...) // none is [], not null
 	st := g.status("online")
 	st.Epoch = g.epoch()
 	st.AlarmsTotal = len(list)

@@ -19,7 +19,7 @@ import (
 	"fieldferry/gateway/topic"
 )
 
-// Format is fieldferry's own form: envelopes of JSON records, see docs/PAYLOAD.md.
+// Format is fieldferry's own form: envelopes of JSON records, see docs/payload.md.
 // It implements [payload.Format] and is used by one goroutine at a time.
 type Format struct {
 	gateway   string

@@ -20,7 +20,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"strings"
 )
 
@@ -73,7 +72,11 @@ func write(w io.Writer, binary string, short bool) error {
 			return err
 		}
 	}
-	return licences(w, "Go standard library "+info.GoVersion+"\nSource: https://go.dev/dl", runtime.GOROOT(), short)
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return err
+	}
+	return licences(w, "Go standard library "+info.GoVersion+"\nSource: https://go.dev/dl", strings.TrimSpace(string(root)), short)
 }
 
 // source returns where a module's files are.
