@@ -253,15 +253,14 @@ func (c *Codec) raw(n *big.Rat) (uint64, error) {
 	}
 	i := raw.Num()
 	switch {
-	case c.reg.Type == BCD16 || c.reg.Type == BCD32:
-		if _, high := c.reg.span(); i.Sign() < 0 || i.Cmp(big.NewInt(int64(high))) > 0 {
+	case i.IsInt64():
+		u, ok := c.reg.bitsOf(i.Int64())
+		if !ok {
 			return 0, c.overflow(n)
 		}
-		return toBCD(i.Uint64()), nil
-	case i.IsUint64():
+		return u, nil
+	case i.IsUint64() && (c.reg.Type == Uint64 || c.reg.BitCount > 0):
 		return i.Uint64(), nil
-	case i.IsInt64():
-		return uint64(i.Int64()), nil
 	}
 	return 0, c.overflow(n)
 }
@@ -277,7 +276,7 @@ func (c *Codec) place(u uint64, held []uint16) []uint16 {
 	copy(words, held)
 	if mask := r.partMask(); mask != 0 {
 		shift := r.BitLow
-		if (r.Type == Int8 || r.Type == Uint8) && r.HighByte {
+		if r.Type.InByte() && r.HighByte {
 			shift += 8
 		}
 		u = r.merge(words, u, mask, shift)
@@ -341,9 +340,9 @@ func (c *Codec) decode(words []uint16) (v scalar.Value, err error) {
 		p = binary.BigEndian.AppendUint16(p, w)
 	}
 	if c.reg.Type == String {
-		return scalar.Value{Kind: scalar.Text, Text: textOf(p, c.reg.Length, c.reg.ByteOrder)}, nil
+		return scalar.Value{Kind: scalar.Text, Text: textOf(p, &c.reg, c.reg.ByteOrder)}, nil
 	}
-	u, n, ok := c.convert.bits(p)
+	u, size, ok := c.convert.bits(p)
 	if !ok {
 		return v, errors.New(notAvailable)
 	}
@@ -351,22 +350,20 @@ func (c *Codec) decode(words []uint16) (v scalar.Value, err error) {
 	switch c.reg.Type {
 	case Bool, Bit:
 		return scalar.Value{Kind: scalar.Bool, Bool: u != 0}, nil
-	case BCD16, BCD32:
-		d, ok := fromBCD(u)
-		if !ok {
-			return v, fmt.Errorf("not a BCD number: 0x%0*X", 2*n, u)
-		}
-		v.Number = new(big.Rat).SetUint64(d)
-	case Int8, Int16, Int32, Int64:
-		v.Number = new(big.Rat).SetInt64(int64(u<<(64-8*n)) >> (64 - 8*n))
 	case Float16, Float32, Float64:
-		f := floatOf(u, n)
+		f := floatOf(u, size/8)
 		if math.IsNaN(f) || math.IsInf(f, 0) {
 			return v, fmt.Errorf("not a number: %v", f)
 		}
-		v.Number = scalar.OfFloat(f, max(8*n, 32))
+		v.Number = scalar.OfFloat(f, max(size, 32))
 	default:
-		v.Number = new(big.Rat).SetUint64(u)
+		i, unsigned, fail := wholeOf(c.reg.Type, u, size)
+		if fail != "" {
+			return v, errors.New(fail)
+		}
+		if v.Number = new(big.Rat).SetInt64(i); unsigned {
+			v.Number.SetUint64(uint64(i))
+		}
 	}
 	v.Number = c.scaled(v.Number)
 	return v, nil

@@ -41,14 +41,20 @@ func (r *Register) Encode(v float64, words []uint16) ([]uint16, error) {
 		u = uint64(raw)
 	}
 	shift := r.BitLow
-	if (r.Type == Int8 || r.Type == Uint8) && r.HighByte {
+	if r.Type.InByte() && r.HighByte {
 		shift += 8
 	}
 	switch mask := r.partMask(); {
 	case r.Type == Bool:
 		u = min(u, 1)
-	case r.Type == BCD16 || r.Type == BCD32:
+	case r.Type == BCD16 || r.Type == BCD32 || r.Type == BCD64:
 		u = toBCD(u)
+	case r.Type == BCD8:
+		u = r.merge(words, toBCD(u), mask, shift)
+	case r.Type == SignMagnitude16 || r.Type == SignMagnitude32:
+		u = toSignMagnitude(int64(raw), r.Type.Size())
+	case r.Type == Modulo10000:
+		u = toModulo10000(int64(raw), r.Width())
 	case mask != 0:
 		u = r.merge(words, u, mask, shift)
 	}
@@ -59,7 +65,17 @@ func (r *Register) Encode(v float64, words []uint16) ([]uint16, error) {
 // EncodeText makes the words of a string, padded with NUL.
 func (r *Register) EncodeText(s string) []uint16 {
 	b := make([]byte, 2*r.Width())
-	copy(b[:min(r.Length, len(b))], s)
+	if r.PerRegister {
+		for i := range min(r.Length, len(s)) {
+			if r.HighByte {
+				b[2*i] = s[i]
+			} else {
+				b[2*i+1] = s[i]
+			}
+		}
+	} else {
+		copy(b[:min(r.Length, len(b))], s)
+	}
 	reorder(b, r.ByteOrder)
 	words := make([]uint16, r.Width())
 	for i := range words {
@@ -76,8 +92,10 @@ func (r *Register) partMask() uint64 {
 		return ^uint64(0) >> (64 - r.BitCount)
 	case r.Type == Bit:
 		return 1
-	case r.Type == Int8 || r.Type == Uint8:
+	case r.Type.InByte():
 		return 0xFF
+	case r.Type == Int24 || r.Type == Uint24:
+		return 1<<24 - 1
 	}
 	return 0
 }
@@ -104,10 +122,29 @@ func (r *Register) span() (low, high float64) {
 		return math.MinInt64, math.Nextafter(1<<63, 0)
 	case Uint64:
 		return 0, math.Nextafter(1<<64, 0)
+	case Int24:
+		return -1 << 23, 1<<23 - 1
+	case Uint24:
+		return 0, 1<<24 - 1
+	case Int48:
+		return -1 << 47, 1<<47 - 1
+	case Uint48:
+		return 0, 1<<48 - 1
+	case BCD8:
+		return 0, 99
 	case BCD16:
 		return 0, 9999
 	case BCD32:
 		return 0, 99_999_999
+	case BCD64:
+		return 0, math.Nextafter(1e16, 0)
+	case SignMagnitude16:
+		return -math.MaxInt16, math.MaxInt16
+	case SignMagnitude32:
+		return -math.MaxInt32, math.MaxInt32
+	case Modulo10000:
+		most := math.Nextafter(math.Pow10(4*r.Width()), 0)
+		return -most, most
 	default:
 		return 0, math.MaxUint16
 	}
@@ -152,12 +189,4 @@ func (r *Register) put(words []uint16, u uint64) {
 	for i := range words {
 		words[i] = binary.BigEndian.Uint16(b[2*i:])
 	}
-}
-
-func toBCD(u uint64) (bcd uint64) {
-	for shift := 0; u > 0; shift += 4 {
-		bcd |= u % 10 << shift
-		u /= 10
-	}
-	return bcd
 }

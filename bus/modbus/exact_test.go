@@ -226,7 +226,7 @@ func TestDecodeThenEncode(t *testing.T) {
 			}
 			t.Fatalf("%+v: %x is read as %s, which cannot be written: %v", r, words, text, err)
 		}
-		if !slices.Equal(words, again) && !sameMeaning(c, words, again) {
+		if !slices.Equal(words, again) && !sameMeaning(c, words, again) && !minusZero(&r, words) {
 			t.Fatalf("%+v: %x is read as %s, which is written as %x", r, words, text, again)
 		}
 		kept[r.Type]++

@@ -65,6 +65,15 @@ const (
 	String  // Register.Length characters, two in a register
 	BCD16   // four decimal digits
 	BCD32   // eight decimal digits
+	Int24   // of two registers, the lowest 24 bits
+	Uint24  // likewise
+	Int48   // of three registers
+	Uint48  // likewise
+	BCD8    // two decimal digits in one byte of a register: Register.HighByte
+	BCD64   // sixteen decimal digits
+	SignMagnitude16
+	SignMagnitude32 // the highest bit is the sign, the others are the amount
+	Modulo10000     // Register.Length registers, each four decimal digits, signed
 )
 
 // LineConfig says which line to poll, how it is set, and what is on it.
@@ -120,8 +129,9 @@ type Register struct {
 	Interval  time.Duration
 	OnChange  bool // publish only when the value differs from the last one published
 
-	Length   int  // String: characters; a register holds two
-	HighByte bool // Int8, Uint8: the high byte of the register
+	Length      int  // String: characters; a register holds two; Modulo10000: registers
+	HighByte    bool // Int8, Uint8, BCD8: the high byte of the register; String with PerRegister likewise
+	PerRegister bool // String: one character in each register
 	// BitLow and BitCount pick a field of a Bit or an unsigned value, 0 being
 	// the least significant bit; BitCount 0 means the whole value.
 	BitLow, BitCount int

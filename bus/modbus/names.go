@@ -10,7 +10,8 @@ var (
 	tableNames     = []string{"holding", "input", "coil", "discrete"}
 	byteOrderNames = []string{"ABCD", "DCBA", "BADC", "CDAB"}
 	typeNames      = []string{"uint16", "int16", "uint32", "int32", "uint64", "int64", "float32", "float64", "bool",
-		"bit", "int8", "uint8", "float16", "string", "bcd16", "bcd32"}
+		"bit", "int8", "uint8", "float16", "string", "bcd16", "bcd32",
+		"int24", "uint24", "int48", "uint48", "bcd8", "bcd64", "sign_magnitude16", "sign_magnitude32", "modulo10000"}
 )
 
 func name[T ~uint8](names []string, v T, what string) string {
@@ -49,29 +50,49 @@ func ParseByteOrder(s string) (ByteOrder, error) {
 // ParseType reads the name of a type, such as float32.
 func ParseType(s string) (Type, error) { return parse[Type](typeNames, s, "type") }
 
-// Registers is how many registers a value of the type takes: 1, 2 or 4. That
-// of a String depends on its length, see [Register.Width].
+// Registers is how many registers a value of the type takes: 1 to 4. That of a
+// String and of a Modulo10000 depends on its length, see [Register.Width].
 func (t Type) Registers() int {
 	switch t {
-	case Uint32, Int32, Float32, BCD32:
+	case Uint32, Int32, Float32, BCD32, Uint24, Int24, SignMagnitude32:
 		return 2
-	case Uint64, Int64, Float64:
+	case Uint48, Int48:
+		return 3
+	case Uint64, Int64, Float64, BCD64:
 		return 4
 	default:
 		return 1
 	}
 }
 
+// Size is how many bits of its registers a value of the type has.
+func (t Type) Size() int {
+	switch t {
+	case Int8, Uint8, BCD8:
+		return 8
+	case Int24, Uint24:
+		return 24
+	default:
+		return 16 * t.Registers()
+	}
+}
+
+// InByte reports whether a value of the type is one byte of a register.
+func (t Type) InByte() bool { return t.Size() == 8 }
+
 // Types are the names of all types, in the order of the documentation.
 func Types() []string {
-	return []string{"bool", "bit", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64",
-		"float16", "float32", "float64", "string", "bcd16", "bcd32"}
+	return []string{"bool", "bit", "int8", "uint8", "int16", "uint16", "int24", "uint24", "int32", "uint32", "int48", "uint48", "int64", "uint64",
+		"float16", "float32", "float64", "string", "bcd8", "bcd16", "bcd32", "bcd64", "sign_magnitude16", "sign_magnitude32", "modulo10000"}
 }
 
 // Width is how many registers the value takes; a coil or discrete input takes
 // one bit.
 func (r *Register) Width() int {
-	if r.Type == String {
+	switch {
+	case r.Type == String && r.PerRegister, r.Type == Modulo10000:
+		return max(1, r.Length)
+	case r.Type == String:
 		return max(1, (r.Length+1)/2)
 	}
 	return r.Type.Registers()

@@ -83,10 +83,10 @@ func (c *conversion) times(power int) conversion {
 func (c *conversion) value(p []byte) (v Value, fail string) {
 	v.Name = c.name
 	if c.kind == String {
-		v.Kind, v.Text = KindText, textOf(p, c.reg.Length, c.order)
+		v.Kind, v.Text = KindText, textOf(p, c.reg, c.order)
 		return v, ""
 	}
-	u, n, ok := c.bits(p)
+	u, size, ok := c.bits(p)
 	if !ok {
 		return v, notAvailable
 	}
@@ -97,46 +97,50 @@ func (c *conversion) value(p []byte) (v Value, fail string) {
 			v.Uint = 1
 		}
 		v.Label = c.reg.Enum[int64(v.Uint)]
-	case BCD16, BCD32:
-		d, ok := fromBCD(u)
-		if !ok {
-			return v, fmt.Sprintf("not a BCD number: 0x%0*X", 2*n, u)
-		}
-		c.setUint(&v, d)
-	case Uint8, Uint16, Uint32, Uint64:
-		c.setUint(&v, u)
-	case Int8, Int16, Int32, Int64:
-		i := int64(u<<(64-8*n)) >> (64 - 8*n)
-		if v.Kind, v.Int = KindInt, i; !c.plain {
-			v.Kind, v.Int, v.Float = KindFloat, 0, c.fromInt(i)
-		}
-		v.Label = c.reg.Enum[i]
+	case Float16, Float32, Float64:
+		v.Kind, v.Float = KindFloat, c.fromFloat(floatOf(u, size/8), max(size, 32))
 	default:
-		v.Kind, v.Float = KindFloat, c.fromFloat(floatOf(u, n), max(8*n, 32))
+		i, unsigned, fail := wholeOf(c.kind, u, size)
+		if fail != "" {
+			return v, fail
+		}
+		if unsigned {
+			c.setUint(&v, uint64(i))
+		} else {
+			c.setInt(&v, i)
+		}
 	}
 	return v, ""
 }
 
-// bits returns the n bytes that count of the bytes of a number, and false if
-// they say that the device has none.
-func (c *conversion) bits(p []byte) (u uint64, n int, ok bool) {
+// bits returns the value in the bytes of a number and how many bits it has, and
+// false if they say that the device has none.
+func (c *conversion) bits(p []byte) (u uint64, size int, ok bool) {
 	var raw [8]byte
-	n = copy(raw[:], p)
+	n := copy(raw[:], p)
 	reorder(raw[:n], c.order)
-	u = unsigned(raw[:n])
-	if c.kind == Int8 || c.kind == Uint8 {
-		if c.reg.HighByte {
-			u >>= 8
-		}
-		u, n = u&0xFF, 1
+	u, size = unsigned(raw[:n]), c.kind.Size()
+	switch {
+	case c.kind == Modulo10000:
+		size = 8 * n
+	case size == 8 && c.reg.HighByte:
+		u >>= 8
 	}
-	if c.invalid(u, 8*n) {
-		return u, n, false
+	u &= ^uint64(0) >> (64 - size)
+	if c.invalid(u, size) {
+		return u, size, false
 	}
 	if c.mask != 0 {
 		u = u >> c.reg.BitLow & c.mask
 	}
-	return u, n, true
+	return u, size, true
+}
+
+func (c *conversion) setInt(v *Value, i int64) {
+	if v.Kind, v.Int = KindInt, i; !c.plain {
+		v.Kind, v.Int, v.Float = KindFloat, 0, c.fromInt(i)
+	}
+	v.Label = c.reg.Enum[i]
 }
 
 func (c *conversion) setUint(v *Value, u uint64) {
@@ -217,23 +221,15 @@ func half(u uint16) float64 {
 	return f
 }
 
-func fromBCD(u uint64) (d uint64, ok bool) {
-	for shift := 60; shift >= 0; shift -= 4 {
-		digit := u >> shift & 0xF
-		if digit > 9 {
-			return 0, false
-		}
-		d = d*10 + digit
-	}
-	return d, true
-}
-
-// textOf is a string without what it is padded with. A device that has none
-// fills it with zeros, spaces or 0xFF.
-func textOf(p []byte, length int, order ByteOrder) string {
+// textOf is a string without what it is padded with, on either side. A device
+// that has none fills it with zeros, spaces or 0xFF.
+func textOf(p []byte, r *Register, order ByteOrder) string {
 	b := append([]byte(nil), p...)
 	reorder(b, order)
-	b = b[:min(length, len(b))]
+	if r.PerRegister {
+		b = oneOfTwo(b, r.HighByte)
+	}
+	b = bytes.TrimLeft(b[:min(r.Length, len(b))], "\x00")
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		b = b[:i]
 	}

@@ -32,6 +32,7 @@ type inherited struct {
 	maxRegisters int
 	addressBase  int64
 	modicon      bool
+	again        repetition
 	wire         bool // said so: an address like 40001 is meant as it is
 	tcp          bool // Modbus TCP, where 0 means the far end itself
 }
@@ -193,13 +194,19 @@ func (l *loader) device(v value, in inherited, names map[string]value, units map
 	}
 	outputs := map[string]value{}
 	var polled []placed
+	whole := l // which bounds the repetitions of all
 	add := func(l *loader, list []value) {
 		for _, item := range list {
-			r := l.register(item, in, outputs)
-			d.Registers = append(d.Registers, r.Register)
-			if r.width > 0 {
-				r.unit = d.UnitID
-				polled = append(polled, r)
+			members, in := l.group(item, in)
+			for _, member := range members {
+				for _, r := range whole.repeated(l.register(member, in)) {
+					r.claim(outputs)
+					d.Registers = append(d.Registers, r.Register)
+					if r.width > 0 {
+						r.unit = d.UnitID
+						polled = append(polled, r)
+					}
+				}
 			}
 		}
 	}

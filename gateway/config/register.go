@@ -47,28 +47,26 @@ type placed struct {
 	typ   string
 	width int // 0: it is not right
 	unit  uint8
+	name  value
+	again repetition
 }
 
 var registerKeys = []string{
 	"name", "register", "address", "type", "scale", "offset", "unit", "on_change",
 	"interval", "byte_order", "address_base", "address_format",
 	"bit", "bits", "byte", "length", "enum", "flags", "invalid", "scale_register", "deadband", "min_interval", "max_interval",
+	"repeat",
 }
 
-func (l *loader) register(v value, in inherited, outputs map[string]value) placed {
+func (l *loader) register(v value, in inherited) placed {
 	f := v.fields(registerKeys...)
 	if !v.is(object) {
 		return placed{}
 	}
 	in = in.from(f)
-	name := f.need("name", "write name: voltage")
-	p := placed{at: f.need("address", "write address: 0")}
-	p.Name = name.label("")
-	if first, ok := outputs[p.Name]; ok && p.Name != "" {
-		name.fail(fmt.Sprintf("another register %s of this device has the name %s", first.where(), shown(p.Name)), "give it a name of its own")
-	} else {
-		outputs[p.Name] = name
-	}
+	p := placed{name: f.need("name", "write name: voltage"), at: f.need("address", "write address: 0"), again: in.again}
+	p.Name = p.name.label("")
+	p.setRepeat(f.at("repeat"))
 	var addressOK, typeOK bool
 	p.Table, p.Address, addressOK = f.address(in)
 	typeOK = p.setType(f)
@@ -124,7 +122,7 @@ func (p *placed) setType(f fields) bool {
 		return false
 	}
 	if err != nil {
-		v.choice(modbus.Types()...)
+		v.unknownType()
 		return false
 	}
 	p.Type, p.typ, p.width = t, v.n.text, t.Registers()
@@ -133,6 +131,26 @@ func (p *placed) setType(f fields) bool {
 		return false
 	}
 	return true
+}
+
+// unknownType proposes a type only where it would read as many registers: to
+// read others instead of a number of another width is no help.
+func (v value) unknownType() {
+	fix := "write one of " + strings.Join(modbus.Types(), ", ")
+	if near := nearest(v.n.text, modbus.Types()); near != "" && digits(near) == digits(v.n.text) {
+		fix = "write " + near
+	}
+	v.fail(shown(v.n.text)+" is not known", fix)
+}
+
+// digits are those of a word.
+func digits(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < '0' || r > '9' {
+			return -1
+		}
+		return r
+	}, s)
 }
 
 func (p *placed) setScale(f fields) {
@@ -226,7 +244,7 @@ func (v value) modicon(register value, table modbus.Table, tableOK bool) (modbus
 
 // isPart says that others may read the same register too.
 func (p *placed) isPart() bool {
-	return p.Type == modbus.Bit || p.BitCount > 0 || p.Type == modbus.Int8 || p.Type == modbus.Uint8
+	return p.Type == modbus.Bit || p.BitCount > 0 || p.Type.InByte()
 }
 
 // warnOverlaps names registers of one unit and table that share addresses but

@@ -13,9 +13,10 @@ import (
 
 // What a type may be combined with.
 var (
-	unsignedTypes = []modbus.Type{modbus.Uint8, modbus.Uint16, modbus.Uint32, modbus.Uint64}
-	integerTypes  = append([]modbus.Type{modbus.Int8, modbus.Int16, modbus.Int32, modbus.Int64, modbus.BCD16, modbus.BCD32}, unsignedTypes...)
-	floatTypes    = []modbus.Type{modbus.Float16, modbus.Float32, modbus.Float64}
+	unsignedTypes = []modbus.Type{modbus.Uint8, modbus.Uint16, modbus.Uint24, modbus.Uint32, modbus.Uint48, modbus.Uint64}
+	integerTypes  = append([]modbus.Type{modbus.Int8, modbus.Int16, modbus.Int24, modbus.Int32, modbus.Int48, modbus.Int64,
+		modbus.BCD8, modbus.BCD16, modbus.BCD32, modbus.BCD64, modbus.SignMagnitude16, modbus.SignMagnitude32, modbus.Modulo10000}, unsignedTypes...)
+	floatTypes = []modbus.Type{modbus.Float16, modbus.Float32, modbus.Float64}
 )
 
 func isOneOf(t modbus.Type, types []modbus.Type) bool {
@@ -50,8 +51,9 @@ func (p *placed) setParts(f fields) {
 	}
 	if v := f.at("byte"); v.has {
 		p.HighByte = v.choice("low", "high") == "high"
-		if p.Type != modbus.Int8 && p.Type != modbus.Uint8 {
-			v.fail(p.a()+" has no byte to choose", "write type: int8 or uint8, or remove the key")
+		p.PerRegister = p.Type == modbus.String
+		if !p.PerRegister && !p.Type.InByte() {
+			v.fail(p.a()+" has no byte to choose", "write type: int8, uint8 or bcd8, or string for one character in each register; or remove the key")
 		}
 	}
 	switch v := f.at("length"); {
@@ -59,8 +61,18 @@ func (p *placed) setParts(f fields) {
 		if !v.has {
 			f.at("type").fail("a string needs its length", "write length: 16, the number of its characters")
 		}
-		p.Length = int(v.integer(1, 250, 2))
-		p.width = (p.Length + 1) / 2
+		most := int64(250)
+		if p.PerRegister {
+			most = 125
+		}
+		p.Length = int(v.integer(1, most, 2))
+		p.width = p.Register.Width()
+	case p.Type == modbus.Modulo10000:
+		if !v.has {
+			f.at("type").fail("a modulo10000 needs its length", "write length: 2, the number of its registers")
+		}
+		p.Length = int(v.integer(1, 4, 2))
+		p.width = p.Length
 	case v.has:
 		v.fail(p.a()+" has a length of its own", "remove the key")
 	}
@@ -72,7 +84,7 @@ func (p *placed) setBits(v value) {
 	if !v.is(scalar) {
 		return
 	}
-	top := 16*p.width - 1
+	top := p.Type.Size() - 1
 	m := aBitRange.FindStringSubmatch(v.n.text)
 	if m == nil {
 		v.fail(shown(v.n.text)+" is not a range of bits", "write the lowest and the highest bit, such as 4-7")
@@ -111,7 +123,7 @@ func (p *placed) setLabels(f fields) {
 			v.fail("a value has an enum or flags, not both", "remove one of them")
 			return
 		}
-		top := int64(16*p.width - 1)
+		top := int64(p.Type.Size() - 1)
 		if p.BitCount > 0 {
 			top = int64(p.BitCount - 1)
 		}
@@ -133,7 +145,11 @@ func (v value) labels(example string, low, high int64, add func(int64, string)) 
 			key.fail(shown(fd.key)+" is not a whole number", "write {"+example+"}")
 			continue
 		}
+		before := len(v.l.problems)
 		n := key.integer(low, high, 0)
+		if len(v.l.problems) > before {
+			continue
+		}
 		if seen[n] {
 			key.fail(fd.key+" has a label already", "remove one of them")
 			continue
@@ -166,9 +182,9 @@ func (p *placed) addInvalid(v value) {
 		return
 	}
 	text, isFloat := v.n.text, isOneOf(p.Type, floatTypes)
-	size := 16 * p.width
-	if p.Type == modbus.Int8 || p.Type == modbus.Uint8 {
-		size = 8
+	size := p.Type.Size()
+	if p.Type == modbus.Modulo10000 {
+		size = 16 * p.width
 	}
 	switch lower := strings.ToLower(strings.TrimPrefix(text, ".")); {
 	case lower == "nan" && isFloat:

@@ -51,7 +51,10 @@ func (v value) plain(want, example string) (string, bool) {
 		return "", false
 	}
 	if v.n.quoted && !v.n.expanded {
-		v.fail(fmt.Sprintf("%s is wanted, not the text %s", want, shown(v.n.text)), "remove the quotes, such as "+example)
+		if text := v.n.text; wholeNumber.MatchString(text) && !leadingZero.MatchString(text) || aNumber.MatchString(text) && want == "a number" {
+			example = text
+		}
+		v.fail(fmt.Sprintf("%s is wanted, not the text %s", want, shown(v.n.text)), "remove the quotes: write "+example)
 		return "", false
 	}
 	return v.n.text, true

@@ -17,6 +17,8 @@ type loader struct {
 
 	templates string           // directory of the site's own device templates
 	places    map[string]place // of maps, by key path
+
+	repetitions int // of registers, all together
 }
 
 func (l *loader) report(at place, set bool, path, what, fix string, warning bool) {
