@@ -151,6 +151,10 @@ func (r *Register) validate(maxRegisters int) error {
 		return fmt.Errorf("scale %v and offset %v: use numbers", r.Scale, r.Offset)
 	case r.Type == String && (r.Length < 1 || r.Length > 2*rtu.MaxRegisters):
 		return fmt.Errorf("length %d: a string has 1 to %d characters", r.Length, 2*rtu.MaxRegisters)
+	case r.Type == Modulo10000 && (r.Length < 1 || r.Length > 4):
+		return fmt.Errorf("length %d: a %v has 1 to 4 registers", r.Length, r.Type)
+	case r.BitCount > 0 && r.Type == Uint24 && r.BitLow+r.BitCount > r.Type.Size():
+		return fmt.Errorf("bits %d to %d: a %v has bits 0 to %d", r.BitLow, r.BitLow+r.BitCount-1, r.Type, r.Type.Size()-1)
 	case r.BitLow < 0 || r.BitCount < 0 || r.BitLow+max(r.BitCount, 1) > 16*min(width, 4):
 		return fmt.Errorf("bits %d to %d: a %v has bits 0 to %d", r.BitLow, r.BitLow+max(r.BitCount, 1)-1, r.Type, 16*min(width, 4)-1)
 	case r.HasScaleRegister && r.Table.Bits():

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"syscall"
 	"time"
 
@@ -80,6 +81,15 @@ func (l *Line) connect() error {
 			return l.ctx.Err()
 		}
 		return &rtu.PortLostError{Op: "open", Err: err, Connection: l.link.network}
+	}
+	if l.log.Enabled(l.ctx, slog.LevelDebug) {
+		port = rtu.Traced(port, func(sent bool, b []byte) {
+			word := "received"
+			if sent {
+				word = "sent"
+			}
+			l.log.Debug(word, "bytes", fmt.Sprintf("% X", b))
+		})
 	}
 	stop := context.AfterFunc(l.ctx, func() { port.Close() })
 	l.wire.Attach(port)

@@ -2,6 +2,7 @@ package modbus
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -113,4 +114,21 @@ func (t Table) Function() byte {
 	default:
 		return 3
 	}
+}
+
+// modiconDigits are the first digits of a register's number in manuals.
+var modiconDigits = map[byte]Table{'0': Coil, '1': Discrete, '3': Input, '4': Holding}
+
+// ParseModicon reads 40001 or 400001: the first digit is the table, the rest
+// counts from 1.
+func ParseModicon(s string) (t Table, address uint16, ok bool) {
+	if len(s) != 5 && len(s) != 6 {
+		return 0, 0, false
+	}
+	n, err := strconv.ParseUint(s[1:], 10, 32)
+	t, known := modiconDigits[s[0]]
+	if err != nil || !known || n < 1 || n > 1<<16 {
+		return 0, 0, false
+	}
+	return t, uint16(n - 1), true
 }

@@ -72,7 +72,7 @@ func (a *app) main(ctx context.Context, args []string) int {
 	defer errs.end()
 	a.stdout, a.stderr = out, errs
 	root := a.newRootCommand()
-	root.SetArgs(args)
+	root.SetArgs(negatives(root, args))
 	err := root.ExecuteContext(ctx)
 	defer func() {
 		if a.flush != nil {

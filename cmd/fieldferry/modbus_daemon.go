@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"fieldferry/bus/modbus"
 	"fieldferry/bus/modbus/commission"
 	"fieldferry/bus/modbus/rtu"
 	"fieldferry/gateway/control"
@@ -29,10 +30,10 @@ type daemonLine struct {
 }
 
 // findLine returns the line of a configuration that a person means.
-func (a *app) findLine(o configOptions, name string) (d daemonLine, port string, err error) {
+func (a *app) findLine(o configOptions, name string) (d daemonLine, line *modbus.LineConfig, err error) {
 	cfg, err := a.load(o)
 	if err != nil {
-		return d, "", err
+		return d, nil, err
 	}
 	names := make([]string, len(cfg.Modbus))
 	for i := range cfg.Modbus {
@@ -41,16 +42,16 @@ func (a *app) findLine(o configOptions, name string) (d daemonLine, port string,
 	i := slices.Index(names, name)
 	switch {
 	case len(names) == 0:
-		return d, "", usageError("%s has no Modbus line", o.path)
+		return d, nil, usageError("%s has no Modbus line", o.path)
 	case name == "" && len(names) == 1:
 		i = 0
 	case name == "":
-		return d, "", usageError("--line is missing; the lines are %s", strings.Join(names, ", "))
+		return d, nil, usageError("--line is missing; the lines are %s", strings.Join(names, ", "))
 	case i < 0:
-		return d, "", usageError("%s has no line %q; the lines are %s", o.path, name, strings.Join(names, ", "))
+		return d, nil, usageError("%s has no line %q; the lines are %s", o.path, name, strings.Join(names, ", "))
 	}
 	path, err := a.controlSocket(cfg.Buffer.Dir)
-	return daemonLine{path, names[i]}, cfg.Modbus[i].Port, err
+	return daemonLine{path, names[i]}, &cfg.Modbus[i], err
 }
 
 // Read asks the daemon. An error without a reply is a [noDaemonError].

@@ -23,17 +23,30 @@ type readOptions struct {
 	line   string
 	unit   int
 	pause  time.Duration
+	every  time.Duration
+	count  uint64 // rounds; 0: one, or with every until Ctrl-C
+	trace  bool
 	asJSON bool
+
+	configured []configured // what the items are of, if there are none in the arguments
+	stamped    bool         // each line begins with the time
 }
 
 func (a *app) newModbusReadCommand() *cobra.Command {
 	var o readOptions
 	c := &cobra.Command{
 		Use:   "read {--port PORT | -c FILE --line NAME} --unit UNIT TABLE:ADDRESS[:COUNT]...",
-		Short: "Read registers once, in the order given",
+		Short: "Read registers, once or again and again, in the order given",
 		Long: `read asks for each item in turn and prints what came. TABLE is holding, input,
-coil or discrete, ADDRESS the 0-based one of the wire, in decimal or hex; an
-item of another unit is written UNIT/TABLE:ADDRESS:COUNT.
+coil or discrete, ADDRESS the 0-based one of the wire, in decimal or hex. Numbers
+of manuals work too: 40101 is holding:100, 30001 is input:0. An item of another
+unit is written UNIT/TABLE:ADDRESS:COUNT.
+
+A line of a register is: unit, table, address, and the value as a number without
+sign, in hex and as a number with sign; with --type the value in that type.
+
+--every reads again and again, with the time before each line; --trace shows the
+bytes on the line as they pass, on stderr.
 
 A reply is shown only if it can be no other request's: after a timeout read
 waits for the late reply before it asks for as many registers of that unit
@@ -41,12 +54,14 @@ again. The exit code is 1 when an item could not be read.
 
 While the daemon runs it has the port. With --line (or -c FILE, where there is
 one line) the daemon reads: between two of its own requests, with the settings
-of the line. Only root and the daemon's user may ask it.`,
+of the line. Only root and the daemon's user may ask it. Without an item it reads
+all registers that are configured on the line, or on --unit, by their names.`,
 		Example: `  fieldferry modbus read --port /dev/ttyUSB0 --baud 9600 --parity N --unit 17 holding:352
   fieldferry modbus read -p /dev/ttyUSB0 --unit 1 --type float32 input:0:6 2/input:0:2
   fieldferry modbus read -p tcp://192.168.1.20 --unit 1 --json holding:0:10 coil:0:8
-  fieldferry modbus read --line line1 --unit 17 holding:352`,
-		Args: cobra.MinimumNArgs(1),
+  fieldferry modbus read -p /dev/ttyUSB0 --unit 17 --every 1s --trace 40353
+  fieldferry modbus read --line line1 --unit 17 holding:352
+  fieldferry modbus read --line line1`,
 		RunE: func(c *cobra.Command, args []string) error {
 			daemon, err := throughDaemon(c.Flags())
 			if err != nil {
@@ -59,7 +74,10 @@ of the line. Only root and the daemon's user may ask it.`,
 	o.lineOptions.addFlags(f)
 	o.valueOptions.addFlags(f)
 	f.IntVarP(&o.unit, "unit", "u", -1, "`UNIT` id of the device")
-	f.DurationVar(&o.pause, "pause", 0, "time between two items")
+	f.DurationVar(&o.pause, "pause", 0, "`TIME` between two items")
+	f.DurationVar(&o.every, "every", 0, "read all again after this `TIME`, until Ctrl-C")
+	addCount(f, &o.count, "rounds of --every")
+	f.BoolVar(&o.trace, "trace", false, "print the bytes that pass, with the time, on stderr")
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON object an item")
 	f.StringVar(&o.line, "line", "", "`NAME` of a line of the configuration: read through the daemon")
 	o.config.addFlags(c)
@@ -72,7 +90,7 @@ func throughDaemon(f *pflag.FlagSet) (daemon bool, err error) {
 	if daemon = f.Changed("line") || f.Changed("config"); !daemon {
 		return false, nil
 	}
-	for _, ours := range []string{"port", "baud", "parity", "stop-bits", "timeout", "retries", "turnaround", "rs485"} {
+	for _, ours := range []string{"port", "baud", "parity", "stop-bits", "timeout", "retries", "turnaround", "rs485", "trace"} {
 		if f.Changed(ours) {
 			return true, usageError("--%s is for reading without the daemon; leave it out, or --line and --config", ours)
 		}
@@ -117,42 +135,99 @@ func (o *readOptions) items(args []string) ([]commission.Item, error) {
 
 func (a *app) modbusRead(ctx context.Context, o readOptions, args []string, daemon bool) error {
 	var (
-		line daemonLine
+		line *modbus.LineConfig
+		from itemSource
 		cfg  commission.Config
 		err  error
 	)
 	switch {
 	case daemon:
-		line, o.port, err = a.findLine(o.config, o.line)
+		var d daemonLine
+		d, line, err = a.findLine(o.config, o.line)
+		from = d
 	case o.port == "":
 		err = usageError("--port is missing; give the line, as in --port /dev/ttyUSB0, or --line NAME to read through the daemon")
+	case len(args) == 0:
+		err = usageError("what? give items such as holding:0:2 or 40001")
 	default:
 		cfg, err = o.session()
 	}
 	if err != nil {
 		return err
 	}
-	items, err := o.items(args)
+	if line != nil {
+		o.port = line.Port
+	}
+	items, err := o.wanted(args, line)
 	if err != nil {
 		return err
 	}
-	if o.typ != "" {
-		if _, _, err := o.register(1); err != nil {
-			return err
-		}
+	if err := o.checkRounds(); err != nil {
+		return err
 	}
 	if daemon {
-		return a.readItems(ctx, &o, line, items)
+		return a.readRounds(ctx, &o, from, items)
+	}
+	if o.trace {
+		cfg.Trace = a.trace()
 	}
 	s, err := commission.Open(ctx, cfg)
 	if err != nil {
-		return err
+		return advisePort(o.port, err)
 	}
 	defer s.Close()
 	for _, what := range s.Adjusted() {
 		a.warn("%s: %s", o.port, what)
 	}
-	return a.readItems(ctx, &o, s, items)
+	return a.readRounds(ctx, &o, s, items)
+}
+
+// wanted are the items of the arguments, or all of the line.
+func (o *readOptions) wanted(args []string, line *modbus.LineConfig) (items []commission.Item, err error) {
+	if len(args) == 0 {
+		if o.typ != "" {
+			return nil, usageError("--type is for items; the configured registers have types of their own")
+		}
+		return o.ofLine(line)
+	}
+	if items, err = o.items(args); err != nil || o.typ == "" {
+		return items, err
+	}
+	_, _, err = o.register(1)
+	return items, err
+}
+
+func (o *readOptions) checkRounds() error {
+	switch {
+	case o.every < 0 || o.every > 24*time.Hour:
+		return usageError("--every %v: use a time up to 24h, such as 1s", o.every)
+	case o.every == 0 && o.count > 1:
+		return usageError("--count is of the rounds of --every; say how often, as in --every 1s")
+	}
+	return nil
+}
+
+// readRounds reads all items once, or again and again until ctx ends, which is
+// no failure then.
+func (a *app) readRounds(ctx context.Context, o *readOptions, s itemSource, items []commission.Item) (err error) {
+	o.stamped = o.every > 0
+	next := time.Now()
+	for round := uint64(1); ; round++ {
+		err = a.readItems(ctx, o, s, items)
+		if o.every == 0 || round == o.count {
+			return err
+		}
+		var failed *exitError
+		if ctx.Err() == nil && err != nil && !errors.As(err, &failed) {
+			return err
+		}
+		now := time.Now()
+		for next = next.Add(o.every); next.Before(now); next = next.Add(o.every) { // what could not be held is left out
+		}
+		if s.Pause(ctx, time.Until(next)) != nil && ctx.Err() != nil {
+			return nil
+		}
+	}
 }
 
 func (a *app) readItems(ctx context.Context, o *readOptions, s itemSource, items []commission.Item) error {
@@ -168,7 +243,13 @@ func (a *app) readItems(ctx context.Context, o *readOptions, s itemSource, items
 			return none
 		}
 		failed = failed || r.Err != nil
-		if err := a.printResult(o, &r); err != nil {
+		var err error
+		if len(o.configured) > 0 {
+			err = a.printConfigured(o, &o.configured[i], &r)
+		} else {
+			err = a.printResult(o, &r)
+		}
+		if err != nil {
 			return err
 		}
 		if ctx.Err() != nil {
@@ -183,6 +264,7 @@ func (a *app) readItems(ctx context.Context, o *readOptions, s itemSource, items
 
 // itemJSON is an item for machines.
 type itemJSON struct {
+	Time      string            `json:"time,omitempty"` // of --every
 	Unit      byte              `json:"unit"`
 	Register  string            `json:"register"`
 	Address   uint16            `json:"address"`
@@ -200,7 +282,7 @@ func (a *app) printResult(o *readOptions, r *commission.Result) error {
 	if !o.asJSON {
 		return a.printItem(o, r)
 	}
-	j := itemJSON{Unit: r.Unit, Register: r.Table.String(), Address: r.Address, Count: r.Count, Words: r.Words, Bits: r.Bits}
+	j := itemJSON{Time: o.jsonTime(), Unit: r.Unit, Register: r.Table.String(), Address: r.Address, Count: r.Count, Words: r.Words, Bits: r.Bits}
 	if r.Err != nil {
 		j.Error = r.Err.Error()
 		if code, ok := r.Exception(); ok {
@@ -222,7 +304,7 @@ func (a *app) printResult(o *readOptions, r *commission.Result) error {
 }
 
 func (a *app) printItem(o *readOptions, r *commission.Result) error {
-	head := fmt.Sprintf("unit %d %v", r.Unit, r.Table)
+	head := fmt.Sprintf("%sunit %d %v", o.stamp(), r.Unit, r.Table)
 	if r.Err != nil {
 		_, err := fmt.Fprintf(a.stdout, "%s %d:%d  error: %v\n", head, r.Address, r.Count, r.Err)
 		return err

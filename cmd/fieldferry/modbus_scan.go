@@ -21,7 +21,7 @@ type scanOptions struct {
 	parities []string
 	stops    []int
 	units    string
-	probe    string
+	probes   []string
 	sweep    bool
 	asJSON   bool
 }
@@ -37,12 +37,17 @@ func (a *app) newModbusScanCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "scan --port PORT",
 		Short: "Find the unit ids that answer, and with which settings",
-		Long: `scan asks every unit id for one register. Any answer counts, a refusal too.
+		Long: `scan asks every unit id for one register. Any answer counts, a refusal too; the
+answer of a gateway that the unit is not there is none. Some devices say nothing
+when asked for what they do not have: with several --probe each unit is asked for
+one after the other until it gives a value, which takes longer.
+
 --sweep tries the usual baud rates and parities, --baud and --parity take
 lists. Ctrl-C ends it and keeps what was found. The exit code is 1 when nobody
 answered.`,
 		Example: `  fieldferry modbus scan --port /dev/ttyUSB0
   fieldferry modbus scan --port /dev/ttyUSB0 --baud 9600,19200 --parity N,E --units 1-20
+  fieldferry modbus scan -p tcp://192.168.1.20 --units 5,8,21-24 --probe holding:0 --probe input:0
   fieldferry modbus scan --port /dev/ttyUSB0 --sweep --units 1-32 --json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.modbusScan(c.Context(), o) },
@@ -53,8 +58,9 @@ answered.`,
 	f.StringSliceVar(&o.parities, "parity", []string{"E"}, "`PARITIES` to try: N, E, O")
 	f.IntSliceVar(&o.stops, "stop-bits", []int{1}, "stop `BITS` to try: 1, 2")
 	f.BoolVar(&o.sweep, "sweep", false, "try the usual baud rates and parities")
-	f.StringVar(&o.units, "units", "1-247", "`RANGE` of unit ids, as 1-32 or 17")
-	f.StringVar(&o.probe, "probe", "holding:0", "what each unit is asked for: `TABLE:ADDRESS`")
+	f.StringVar(&o.units, "units", "1-247", "`UNITS` to ask, as 1-32 or 5,8,21-24")
+	alias(f, "units", "unit")
+	f.StringArrayVar(&o.probes, "probe", []string{"holding:0"}, "what each unit is asked for, `TABLE:ADDRESS`; may be repeated")
 	o.addTimeout(f, "for the answer of one unit")
 	f.IntVar(&o.retries, "retries", 0, "further tries of a unit that does not answer")
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON object a unit")
@@ -64,6 +70,9 @@ answered.`,
 func (o *scanOptions) config() (commission.ScanConfig, error) {
 	o.baud, o.parity, o.stopBits = modbus.DefaultBaudRate, "N", 1
 	_, err := o.session()
+	if len(o.probes) == 0 {
+		return commission.ScanConfig{}, usageError("--probe is empty; write TABLE:ADDRESS, such as holding:0")
+	}
 	cfg := commission.ScanConfig{Port: o.port, Timeout: o.timeout, Retries: o.retries, RS485: rtu.RS485{Enabled: o.rs485, RTSHighDuringSend: true}}
 	if err != nil {
 		return cfg, err
@@ -87,22 +96,40 @@ func (o *scanOptions) config() (commission.ScanConfig, error) {
 	if strings.Contains(o.port, "://") {
 		cfg.Modes = cfg.Modes[:1]
 	}
-	item, err := commission.ParseItem(o.probe, 1)
-	if err != nil {
-		return cfg, usageError("--probe: %w", err)
+	for _, text := range o.probes {
+		item, err := commission.ParseItem(text, 1)
+		if err != nil {
+			return cfg, usageError("--probe: %w", err)
+		}
+		cfg.Probes = append(cfg.Probes, item)
 	}
-	cfg.Probe = item
-	first, last, ranged := strings.Cut(o.units, "-")
-	if !ranged {
-		last = first
+	cfg.Units, err = o.unitList()
+	return cfg, err
+}
+
+// unitList reads 5,8,21-24.
+func (o *scanOptions) unitList() (units []byte, err error) {
+	lowest := uint64(1)
+	if strings.HasPrefix(o.port, "tcp://") {
+		lowest = 0 // the far end itself, in some
 	}
-	low, err1 := strconv.ParseUint(first, 10, 8)
-	high, err2 := strconv.ParseUint(last, 10, 8)
-	if err1 != nil || err2 != nil || low > high || (low == 0 && !strings.HasPrefix(o.port, "tcp://")) {
-		return cfg, usageError("--units %q: write a range such as 1-32, within 1-247", o.units)
+	for part := range strings.SplitSeq(o.units, ",") {
+		first, last, ranged := strings.Cut(strings.TrimSpace(part), "-")
+		if !ranged {
+			last = first
+		}
+		low, err1 := strconv.ParseUint(first, 10, 8)
+		high, err2 := strconv.ParseUint(last, 10, 8)
+		if err1 != nil || err2 != nil || low > high || low < lowest {
+			return nil, usageError("--units %q: write unit ids and ranges, such as 5,8,21-24, within 1-247", o.units)
+		}
+		for u := low; u <= high; u++ {
+			if !slices.Contains(units, byte(u)) {
+				units = append(units, byte(u))
+			}
+		}
 	}
-	cfg.First, cfg.Last = byte(low), byte(high)
-	return cfg, nil
+	return units, nil
 }
 
 // foundJSON is a unit that answered, for machines.
@@ -156,7 +183,7 @@ func (a *app) modbusScan(ctx context.Context, o scanOptions) error {
 	}
 	a.warn("asked %d, found %d%s", summary.Asked, len(found), ended)
 	if err != nil {
-		return err
+		return advisePort(o.port, err)
 	}
 	if len(found) == 0 {
 		return &exitError{code: exitFailed}

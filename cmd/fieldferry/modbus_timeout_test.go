@@ -15,7 +15,7 @@ func TestTimeoutsAgree(t *testing.T) {
 		if cfg, err := read.session(); err != nil || cfg.Timeout != want {
 			t.Errorf("read from %s: %v, %v; want %v", port, cfg.Timeout, err, want)
 		}
-		scan := scanOptions{bauds: []int{9600}, parities: []string{"E"}, stops: []int{1}, units: "1-2", probe: "holding:0"}
+		scan := scanOptions{bauds: []int{9600}, parities: []string{"E"}, stops: []int{1}, units: "1-2", probes: []string{"holding:0"}}
 		scan.port = port
 		if cfg, err := scan.config(); err != nil || cfg.Timeout != want {
 			t.Errorf("scan of %s: %v, %v; want %v", port, cfg.Timeout, err, want)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"fieldferry/bus/modbus"
@@ -18,22 +19,32 @@ type writeOptions struct {
 	lineOptions
 	unit       int
 	typ, order string
+	function   string
 	yes        bool
 	asJSON     bool
 }
 
+// takesNegative marks a verb among whose arguments -5 is a number and no flag.
+const takesNegative = "takes negative numbers"
+
 func (a *app) newModbusWriteCommand() *cobra.Command {
 	var o writeOptions
 	c := &cobra.Command{
-		Use:   "write --port PORT --unit UNIT TABLE:ADDRESS VALUE...",
-		Short: "Write holding registers or coils of one device, after asking",
+		Use:         "write --port PORT --unit UNIT TABLE:ADDRESS VALUE...",
+		Short:       "Write holding registers or coils of one device, after asking",
+		Annotations: map[string]string{takesNegative: ""},
 		Long: `write changes a device. It reads what is there first, shows both, and asks; on
-anything but a terminal it needs --yes. A write that fails is not tried again,
-because it may have happened: read it back.
+anything but a terminal it needs --yes.
 
-The daemon cannot write: it contains no code for it.`,
+One register is written by function 6, one coil by 5, several by 16 and 15. A
+device that does not know the first (exception 1) is asked by the second;
+--function 16 or 15 does so at once. A write whose outcome is not known is not
+tried again, because it may have happened: read it back. A value below zero is
+int16, unless --type says otherwise.`,
 		Example: `  fieldferry modbus write --port /dev/ttyUSB0 --unit 17 holding:40 5
   fieldferry modbus write -p /dev/ttyUSB0 --unit 17 --type float32 --byte-order CDAB holding:100 21.5 --yes
+  fieldferry modbus write -p /dev/ttyUSB0 --unit 17 holding:257 -5 --yes
+  fieldferry modbus write -p /dev/ttyUSB0 --unit 17 --function 16 40041 5 --yes
   fieldferry modbus write -p /dev/ttyUSB0 --unit 17 coil:3 1 --yes`,
 		Args: cobra.MinimumNArgs(2),
 		RunE: func(c *cobra.Command, args []string) error {
@@ -45,6 +56,7 @@ The daemon cannot write: it contains no code for it.`,
 	f.IntVarP(&o.unit, "unit", "u", -1, "`UNIT` id of the device")
 	f.StringVarP(&o.typ, "type", "t", "", "`TYPE` of the values: bool int16 uint16 int32 uint32 int64 uint64 float32 float64; default uint16, coils bool")
 	f.StringVar(&o.order, "byte-order", "ABCD", "`ORDER` of the bytes: ABCD, CDAB, BADC or DCBA")
+	f.StringVar(&o.function, "function", "auto", "`FUNCTION` code: 6 or 5 for one, 16 or 15 for several, or auto")
 	f.BoolVarP(&o.yes, "yes", "y", false, "write without asking")
 	f.BoolVar(&o.asJSON, "json", false, "print the outcome as JSON")
 	return c
@@ -55,6 +67,9 @@ func (o *writeOptions) words(item commission.Item, values []string) (words []uin
 	name := o.typ
 	if name == "" {
 		name = "uint16"
+		if slices.ContainsFunc(values, func(v string) bool { return strings.HasPrefix(v, "-") }) {
+			name = "int16"
+		}
 		if item.Table.Bits() {
 			name = "bool"
 		}
@@ -78,6 +93,23 @@ func (o *writeOptions) words(item commission.Item, values []string) (words []uin
 		words = append(words, w...)
 	}
 	return words, nil
+}
+
+// by is the function that is asked for.
+func (o *writeOptions) by(item commission.Item) (commission.Function, error) {
+	one, several := "6", "16"
+	if item.Table.Bits() {
+		one, several = "5", "15"
+	}
+	switch o.function {
+	case "auto":
+		return commission.AutoFunction, nil
+	case one:
+		return commission.OneFunction, nil
+	case several:
+		return commission.SeveralFunction, nil
+	}
+	return 0, usageError("--function %s: a %v is written by %s or %s, or auto", o.function, item.Table, one, several)
 }
 
 func (a *app) modbusWrite(ctx context.Context, o writeOptions, args []string, in io.Reader) error {
@@ -107,23 +139,33 @@ func (a *app) modbusWrite(ctx context.Context, o writeOptions, args []string, in
 		return usageError("%s names %d, but there are values for %d", args[0], item.Count, len(words))
 	}
 	item.Count = len(words)
+	by, err := o.by(item)
+	if err != nil {
+		return err
+	}
+	if by == commission.OneFunction && len(words) > 1 {
+		return usageError("--function %s writes one value; there are %d", o.function, len(words))
+	}
 	if !o.yes && !isTerminalInput(in) {
 		return usageError("nobody is there to confirm the write; add --yes to write without asking")
 	}
 	s, err := commission.Open(ctx, cfg)
 	if err != nil {
-		return err
+		return advisePort(o.port, err)
 	}
 	defer s.Close()
 	was := before(s.Read(ctx, item))
 	if !o.yes && !a.confirm(in, o.port, item, words, was) {
 		return fmt.Errorf("not written")
 	}
-	err = s.Write(ctx, item, words)
+	err = s.Write(ctx, item, words, by)
 	if o.asJSON {
 		return a.writeJSON(item, words, err)
 	}
-	if err != nil {
+	switch {
+	case commission.Refused(err):
+		return fmt.Errorf("write %v %d of unit %d: %w; the device refused it, nothing was written", item.Table, item.Address, item.Unit, err)
+	case err != nil:
 		return fmt.Errorf("write %v %d of unit %d: %w; it may have happened or not: read it back", item.Table, item.Address, item.Unit, err)
 	}
 	_, err = fmt.Fprintf(a.stdout, "unit %d %v %d: written %v, before %s\n", item.Unit, item.Table, item.Address, words, was)

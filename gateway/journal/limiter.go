@@ -173,6 +173,9 @@ func (h *limited) Enabled(ctx context.Context, level slog.Level) bool {
 
 // Handle implements [slog.Handler].
 func (h *limited) Handle(ctx context.Context, r slog.Record) error {
+	if r.Level < slog.LevelInfo { // somebody asked for all of it
+		return h.next.Handle(ctx, r)
+	}
 	var key strings.Builder
 	key.WriteString(r.Level.String() + "\x00" + r.Message + h.place)
 	r.Attrs(func(a slog.Attr) bool { key.WriteString(place(a)); return true })

@@ -70,7 +70,7 @@ func TestFarEndThatClosesAfterEachReply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := ScanConfig{Port: port, First: 1, Last: 6, Modes: []rtu.Mode{{}}, Timeout: time.Second, Probe: probe}
+	cfg := ScanConfig{Port: port, Units: []byte{1, 2, 3, 4, 5, 6}, Modes: []rtu.Mode{{}}, Timeout: time.Second, Probes: []Item{probe}}
 	if _, err := Scan(t.Context(), cfg, func(Found) { found++ }, func(int, int) {}); err != nil || found != 6 {
 		t.Errorf("scan found %d of 6 units: %v", found, err)
 	}

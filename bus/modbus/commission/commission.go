@@ -37,6 +37,8 @@ type Config struct {
 	Turnaround time.Duration
 	RS485      rtu.RS485
 	Writes     bool // allow Write
+	// Trace, if set, is shown what passes on the line, as it passes; see [rtu.Traced].
+	Trace func(sent bool, b []byte)
 }
 
 // Pauses before a unit that asks for patience is asked again.
@@ -84,6 +86,9 @@ func (s *Session) open(ctx context.Context) error {
 	}
 	if p, ok := port.(*rtu.SerialPort); ok {
 		s.adjusted = p.Adjusted()
+	}
+	if s.cfg.Trace != nil {
+		port = rtu.Traced(port, s.cfg.Trace)
 	}
 	s.port, s.proved = port, false
 	s.master.Attach(port)
@@ -133,8 +138,9 @@ var tableWords = map[string]modbus.Table{
 	"hr": modbus.Holding, "ir": modbus.Input, "co": modbus.Coil, "coils": modbus.Coil, "di": modbus.Discrete,
 }
 
-// ParseItem reads TABLE:ADDRESS[:COUNT], or UNIT/TABLE:ADDRESS[:COUNT] for
-// another unit than the given one. Count is 0 when it is not there. Numbers
+// ParseItem reads TABLE:ADDRESS[:COUNT], or 40001[:COUNT], where the first digit
+// is the table and the others count from 1, as in manuals. UNIT/ before it is
+// for another unit than the given one. Count is 0 when it is not there. Numbers
 // may be in hex with 0x.
 func ParseItem(s string, unit byte) (Item, error) {
 	item := Item{Unit: unit}
@@ -147,8 +153,11 @@ func ParseItem(s string, unit byte) (Item, error) {
 		item.Unit, rest = byte(n), after
 	}
 	parts := strings.Split(rest, ":")
+	if table, address, ok := modbus.ParseModicon(parts[0]); ok {
+		parts = append([]string{table.String(), strconv.Itoa(int(address))}, parts[1:]...)
+	}
 	if len(parts) < 2 || len(parts) > 3 {
-		return item, fmt.Errorf("%q: write TABLE:ADDRESS or TABLE:ADDRESS:COUNT, such as holding:100:2", s)
+		return item, fmt.Errorf("%q: write TABLE:ADDRESS or TABLE:ADDRESS:COUNT, such as holding:100:2, or a number of the manual such as 40101:2", s)
 	}
 	table, err := modbus.ParseTable(parts[0])
 	if err != nil {

@@ -11,13 +11,13 @@ import (
 
 // ScanConfig says where to look for units.
 type ScanConfig struct {
-	Port        string
-	Modes       []rtu.Mode // of a serial line, tried one after the other
-	First, Last byte       // unit ids
-	Probe       Item       // what each unit is asked for; its unit does not count
-	Timeout     time.Duration
-	Retries     int
-	RS485       rtu.RS485
+	Port    string
+	Modes   []rtu.Mode // of a serial line, tried one after the other
+	Units   []byte     // unit ids, in the order in which they are asked
+	Probes  []Item     // what each unit is asked for until it answers; their units do not count
+	Timeout time.Duration
+	Retries int
+	RS485   rtu.RS485
 }
 
 // Found is a unit that answered.
@@ -43,7 +43,7 @@ type ScanSummary struct {
 // not be used.
 func Scan(ctx context.Context, cfg ScanConfig, found func(Found), progress func(done, all int)) (ScanSummary, error) {
 	summary := ScanSummary{Damaged: map[rtu.Mode]uint64{}}
-	all := len(cfg.Modes) * (int(cfg.Last) - int(cfg.First) + 1)
+	all := len(cfg.Modes) * len(cfg.Units)
 	for _, mode := range cfg.Modes {
 		if err := scanMode(ctx, cfg, mode, &summary, found, func() { progress(summary.Asked, all) }); err != nil {
 			return summary, err
@@ -65,20 +65,17 @@ func scanMode(ctx context.Context, cfg ScanConfig, mode rtu.Mode, summary *ScanS
 	}
 	defer s.Close()
 	answered := map[byte]bool{}
-	for unit := int(cfg.First); unit <= int(cfg.Last); unit++ {
+	for _, unit := range cfg.Units {
 		progress()
-		item := cfg.Probe
-		item.Unit = byte(unit)
-		r := s.Read(ctx, item)
-		var lost *rtu.PortLostError
+		f, ok, err := s.probe(ctx, unit, cfg.Probes, mode)
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.As(r.Err, &lost):
-			return r.Err
+		case err != nil:
+			return err
 		}
 		summary.Asked++
-		if f, ok := answerOf(&r, mode); ok {
+		if ok {
 			answered[f.Unit] = true
 			found(f)
 		}
@@ -87,9 +84,9 @@ func scanMode(ctx context.Context, cfg ScanConfig, mode rtu.Mode, summary *ScanS
 	if err := s.Pause(ctx, cfg.Timeout); err != nil {
 		return nil
 	}
-	for unit := int(cfg.First); unit <= int(cfg.Last); unit++ {
-		if took := s.master.Slowest(byte(unit)); took > 0 && !answered[byte(unit)] {
-			found(Found{Unit: byte(unit), Mode: mode, Answer: fmt.Sprintf("late, after %v", took.Round(time.Millisecond)), Exception: -1, Took: took, Late: true})
+	for _, unit := range cfg.Units {
+		if took := s.master.Slowest(unit); took > 0 && !answered[unit] {
+			found(Found{Unit: unit, Mode: mode, Answer: fmt.Sprintf("late, after %v", took.Round(time.Millisecond)), Exception: -1, Took: took, Late: true})
 		}
 	}
 	stats := s.Stats()
@@ -97,6 +94,29 @@ func scanMode(ctx context.Context, cfg ScanConfig, mode rtu.Mode, summary *ScanS
 		summary.Damaged[mode] = n
 	}
 	return nil
+}
+
+// probe asks a unit for one thing after the other, until it gives a value. A
+// refusal is an answer too, but a later value says more.
+func (s *Session) probe(ctx context.Context, unit byte, probes []Item, mode rtu.Mode) (best Found, ok bool, err error) {
+	for _, item := range probes {
+		item.Unit = unit
+		r := s.Read(ctx, item)
+		if ctx.Err() != nil {
+			return best, ok, ctx.Err()
+		}
+		if lost := (*rtu.PortLostError)(nil); errors.As(r.Err, &lost) {
+			return best, ok, r.Err
+		}
+		f, answers := answerOf(&r, mode)
+		if answers && (!ok || f.Exception < 0) {
+			best, ok = f, true
+		}
+		if answers && f.Exception < 0 {
+			break
+		}
+	}
+	return best, ok, nil
 }
 
 func answerOf(r *Result, mode rtu.Mode) (Found, bool) {

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"fieldferry/bus/modbus/rtu"
+)
+
+// advisePort adds what to do to the error of a serial port that cannot be used.
+func advisePort(port string, err error) error {
+	switch {
+	case err == nil || strings.Contains(port, "://"):
+		return err
+	case errors.Is(err, rtu.ErrInUse):
+		return adviceError{err, fmt.Sprintf("if that is the daemon, read through it with --line NAME; fuser -v %s names the program", port)}
+	case errors.Is(err, fs.ErrPermission):
+		return adviceError{err, "use sudo, or join the group of the device: sudo adduser $USER " + groupOf(port) + ", and log in again"}
+	case errors.Is(err, fs.ErrNotExist):
+		if there := serialPorts("/dev"); len(there) > 0 {
+			return adviceError{err, "there are " + strings.Join(there, ", ")}
+		}
+		return adviceError{err, "there is no USB or RS-485 port at all: is the adapter plugged in (dmesg | tail)?"}
+	case errors.Is(err, syscall.ENOTTY):
+		return adviceError{err, "it is not a serial port"}
+	}
+	return err
+}
+
+// serialPorts are the serial devices that a person may have meant: those that
+// keep their name, and others.
+func serialPorts(dev string) (names []string) {
+	for _, pattern := range []string{"serial/by-id/*", "ttyUSB*", "ttyACM*", "ttyAMA*", "ttySC*", "ttymxc*", "ttyRS485*"} {
+		found, _ := filepath.Glob(filepath.Join(dev, pattern))
+		slices.Sort(found)
+		names = append(names, found...)
+	}
+	const most = 12
+	return names[:min(len(names), most)]
+}
+
+// groupOf is the group that may use a device.
+func groupOf(port string) string {
+	info, err := os.Stat(port)
+	if err != nil {
+		return "dialout"
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		if g, err := user.LookupGroupId(strconv.Itoa(int(stat.Gid))); err == nil && g.Name != "root" {
+			return g.Name
+		}
+	}
+	return "dialout"
+}
