@@ -18,6 +18,7 @@ configuration or a running daemon, and the daemon itself never writes to a bus.`
 		a.newCANUpCommand(),
 		a.newCANDownCommand(),
 		a.newCANDumpCommand(),
+		a.newCANWatchCommand(),
 		a.newCANSendCommand(),
 		a.newCANReplayCommand(),
 	)

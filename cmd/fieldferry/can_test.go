@@ -61,11 +61,12 @@ func TestCANUsage(t *testing.T) {
 		{"can send nosuch0 20000040#", exitUsage, "cannot be sent"},
 		{"can send nosuch0 123#00", exitFailed, "nosuch0: there is no such interface"},
 		{"can send lo 123#00", exitFailed, "lo is not a CAN interface"},
-		{"can replay", exitUsage, "accepts between 1 and 2 arg"},
+		{"can replay", exitUsage, "requires at least 1 arg"},
 		{"can replay x.log", exitUsage, "where to?"},
-		{"can replay x.log can0 --map can0", exitUsage, "write LOG=HERE"},
+		{"can replay x.log can0 --map can0", exitUsage, "write HERE=LOG"},
 		{"can replay x.log can0 --speed 0", exitUsage, "--speed 0"},
-		{"can replay x.log can0 --rounds 0", exitUsage, "--rounds 0"},
+		{"can replay x.log can0 can1", exitUsage, "two interfaces"},
+		{"can replay x.log vcan0=can0 vcan1=can0", exitUsage, "go somewhere already"},
 		{"can replay - can0 --loop", exitUsage, "once only"},
 		{"can replay x.log nosuch0", exitFailed, "nosuch0: there is no such interface"},
 	} {
@@ -183,7 +184,7 @@ func TestReplayRoutes(t *testing.T) {
 		order = append(order, name)
 		return opened[name], nil
 	}}
-	if err := r.set("vcan0", []string{"can1=vcan1", "can2=vcan0", "can3=vcan1"}); err != nil {
+	if err := r.set("vcan0", []string{"vcan1=can1", "vcan0=can2", "vcan1=can3"}); err != nil {
 		t.Fatal(err)
 	}
 	for from, to := range map[string]string{"can0": "vcan0", "can1": "vcan1", "can2": "vcan0", "can3": "vcan1", "other": "vcan0"} {

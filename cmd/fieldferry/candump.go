@@ -24,6 +24,7 @@ type canDumpOptions struct {
 	dbc         []string
 	match       string
 	log, asJSON bool
+	logged      bool
 	stamp       string
 	count       uint64
 	duration    time.Duration
@@ -54,16 +55,20 @@ Frames that were dropped because this program was too slow are counted on stderr
 	f.StringArrayVar(&o.filters, "filter", nil, "`FILTER` for all interfaces; may be repeated")
 	f.StringArrayVar(&o.dbc, "dbc", nil, "DBC `FILE` to decode signals by; may be repeated")
 	f.StringVar(&o.match, "match", "auto", "how extended ids find their message: auto, pgn or id")
-	f.BoolVar(&o.log, "log", false, "print the form of a log (candump -l), which can be replayed")
+	f.BoolVarP(&o.log, "log", "L", false, "print the form of a log (candump -L), which can be replayed; to a file with > FILE")
+	f.BoolVarP(&o.logged, "logfile", "l", false, "as candump -l: say how a log is written")
+	_ = f.MarkHidden("logfile")
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON object a frame")
-	f.StringVarP(&o.stamp, "time", "t", "n", "print times: `a`bsolute, d: since the frame before, z: since the first, n: none")
-	f.Uint64VarP(&o.count, "count", "n", 0, "end after this many frames")
-	f.DurationVar(&o.duration, "for", 0, "end after this time, as 30s; default: until Ctrl-C")
+	f.StringVarP(&o.stamp, "time", "t", "n", "print times, `FORM` a: absolute, d: since the frame before, z: since the first, n: none")
+	addCount(f, &o.count, "frames")
+	addFor(f, &o.duration)
 	return c
 }
 
 func (a *app) canDump(ctx context.Context, args []string, o canDumpOptions) error {
 	switch {
+	case o.logged:
+		return usageError("-l: write a log with --log > FILE, as in fieldferry can dump can0 --log > drive.log")
 	case o.log && o.asJSON:
 		return usageError("--log and --json: choose one")
 	case o.log && len(o.dbc) > 0:
@@ -88,27 +93,41 @@ func (a *app) canDump(ctx context.Context, args []string, o canDumpOptions) erro
 			return err
 		}
 	}
-	type job struct {
-		bus *can.Bus
-		h   *dumpedBus
-	}
-	var jobs []job
-	log := slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	args, err := expandAny(args, canInterfaces)
 	if err != nil {
 		return err
 	}
+	var jobs []canJob
 	for _, arg := range args {
 		h, cfg, err := d.bus(arg, o.filters)
 		if err != nil {
 			return usageError("%w", err)
 		}
-		b, err := can.New(cfg, log)
+		b, err := a.newBus(cfg)
 		if err != nil {
-			return usageError("%w", err)
+			return err
 		}
-		jobs = append(jobs, job{b, h})
+		jobs = append(jobs, canJob{b, h})
 	}
+	return errors.Join(runBuses(ctx, cancel, jobs), d.flush())
+}
+
+// canJob is a bus that is read, and who takes what comes of it.
+type canJob struct {
+	bus *can.Bus
+	h   can.Handler
+}
+
+func (a *app) newBus(cfg can.Config) (*can.Bus, error) {
+	b, err := can.New(cfg, slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	if err != nil {
+		return nil, usageError("%w", err)
+	}
+	return b, nil
+}
+
+// runBuses reads buses until all have ended; one that fails ends the others.
+func runBuses(ctx context.Context, cancel func(), jobs []canJob) error {
 	var wait sync.WaitGroup
 	errs := make([]error, len(jobs))
 	for i, j := range jobs {
@@ -120,7 +139,7 @@ func (a *app) canDump(ctx context.Context, args []string, o canDumpOptions) erro
 		})
 	}
 	wait.Wait()
-	return errors.Join(append(errs, d.flush())...)
+	return errors.Join(errs...)
 }
 
 // dumper prints the frames of several buses.
@@ -166,17 +185,22 @@ func (d *dumper) bus(arg string, filters []string) (*dumpedBus, can.Config, erro
 	if err != nil {
 		return nil, cfg, err
 	}
-	h := &dumpedBus{dumper: d, name: src.String()}
-	if src.Kind == can.Sim {
-		h.name = src.Name
-	}
-	if src.Kind == can.Replay {
-		h.name = cmp.Or(src.Bus, "replay")
-	}
+	h := &dumpedBus{dumper: d, name: busName(src)}
 	if set.Errors {
 		h.classes = set.ErrorClasses
 	}
 	return h, cfg, nil
+}
+
+// busName is what the lines of a bus begin with.
+func busName(src can.Source) string {
+	switch src.Kind {
+	case can.Sim:
+		return src.Name
+	case can.Replay:
+		return cmp.Or(src.Bus, "replay")
+	}
+	return src.String()
 }
 
 // Frames implements can.Handler.

@@ -77,6 +77,7 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 		{"decode", "--dbc", dbc, "--keep-reserved", hostile, log}, {"decode", "--dbc", "demo.dbc", "--match", hostile, log},
 		{"can", "dump", "replay:" + log, "--for", "200ms"}, {"can", "dump", "replay:" + log, "--dbc", dbc, "--for", "200ms"},
 		{"can", "dump", "replay:" + log, "--json", "--for", "200ms"}, {"can", "dump", hostile}, {"can", "dump", "can0", "--filter", hostile},
+		{"can", "watch", hostile}, {"can", "watch", "replay:" + log, "--dbc", dbc, "--for", "200ms"},
 		{"can", "list", hostile}, {"can", "up", hostile, "--bitrate", "500000"}, {"can", "send", hostile, "123#00"}, {"can", "send", "can0", hostile},
 		{"can", "replay", log, hostile},
 		{"modbus", "read", hostile, "1", "1"}, {"modbus", "read", "--port", hostile, "--unit", "1", "--address", "0"},

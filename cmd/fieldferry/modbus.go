@@ -137,16 +137,19 @@ type valueOptions struct {
 	typ, order    string
 	scale, offset float64
 	bit           int
+	byteOf        string // low or high; of a string: one character in each register
 	highByte      bool
 }
 
 func (o *valueOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVarP(&o.typ, "type", "t", "", "`TYPE` of the values: "+strings.Join(modbus.Types(), " "))
 	f.StringVar(&o.order, "byte-order", "", "`ORDER` of the bytes: ABCD, CDAB, BADC or DCBA")
-	f.Float64Var(&o.scale, "scale", 1, "multiply by this")
-	f.Float64Var(&o.offset, "offset", 0, "then add this")
+	f.Float64Var(&o.scale, "scale", 1, "multiply by this `NUMBER`")
+	f.Float64Var(&o.offset, "offset", 0, "add this `NUMBER`, after --scale")
 	f.IntVar(&o.bit, "bit", 0, "`BIT` of the type bit, 0 to 15")
-	f.BoolVar(&o.highByte, "high-byte", false, "int8 and uint8: the register's high byte")
+	f.StringVar(&o.byteOf, "byte", "", "`BYTE` of the register, low or high: of int8, uint8 and bcd8; of a string it says that each register holds one character")
+	f.BoolVar(&o.highByte, "high-byte", false, "as --byte high")
+	_ = f.MarkHidden("high-byte")
 }
 
 // register is a register of that type; count words are there for it.
@@ -167,13 +170,27 @@ func (o *valueOptions) register(count int) (modbus.Register, []modbus.ByteOrder,
 	if o.bit < 0 || o.bit > 15 {
 		return r, nil, usageError("--bit %d: a register has bits 0 to 15", o.bit)
 	}
-	r = modbus.Register{Type: typ, Scale: o.scale, Offset: o.offset, HighByte: o.highByte}
+	r = modbus.Register{Type: typ, Scale: o.scale, Offset: o.offset, HighByte: o.highByte || o.byteOf == "high"}
+	switch {
+	case o.byteOf != "" && o.byteOf != "low" && o.byteOf != "high":
+		return r, nil, usageError("--byte %q: use low or high", o.byteOf)
+	case o.byteOf != "" && typ != modbus.String && !typ.InByte():
+		return r, nil, usageError("--byte is of int8, uint8, bcd8 and string, not of %v", typ)
+	}
 	if o.scale == 0 {
 		return r, nil, usageError("--scale 0 would make every value the same")
 	}
 	switch typ {
 	case modbus.String:
-		r.Length = max(2*count, 1)
+		if r.PerRegister = o.byteOf != ""; r.PerRegister {
+			r.Length = count
+		} else {
+			r.Length = max(2*count, 1)
+		}
+	case modbus.Modulo10000:
+		if r.Length = count; count > 4 {
+			return r, nil, usageError("a %v has 1 to 4 registers, not %d", typ, count)
+		}
 	case modbus.Bit:
 		r.BitLow = o.bit
 	}
