@@ -143,10 +143,10 @@ func TestPortAdvice(t *testing.T) {
 func TestModbusDecodeTypes(t *testing.T) {
 	for args, want := range map[string]string{
 		"--type string --byte low 0x44 0x52 0x49 0x56 0x45 0x37 --byte-order ABCD": `"DRIVE7"`,
-		"--type uint48 --byte-order ABCD 0x12 0x3456 0x789A":                        "78187493530",
-		"--type modulo10000 --byte-order CDAB 5678 1234":                            "12345678",
-		"--type bcd8 --high-byte --byte-order ABCD 0x4200":                          "42",
-		"--type sign_magnitude16 --byte-order ABCD 0x8005":                          "-5",
+		"--type uint48 --byte-order ABCD 0x12 0x3456 0x789A":                       "78187493530",
+		"--type modulo10000 --byte-order CDAB 5678 1234":                           "12345678",
+		"--type bcd8 --high-byte --byte-order ABCD 0x4200":                         "42",
+		"--type sign_magnitude16 --byte-order ABCD 0x8005":                         "-5",
 	} {
 		code, out, errs := cli(t, append([]string{"modbus", "decode"}, strings.Fields(args)...)...)
 		if code != 0 || out != fmt.Sprintln(want) {
