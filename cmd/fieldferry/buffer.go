@@ -23,24 +23,29 @@ func (a *app) newBufferCommand() *cobra.Command {
 
 func (a *app) newBufferInfoCommand() *cobra.Command {
 	var asJSON bool
+	var o configOptions
 	c := &cobra.Command{
-		Use:   "info PATH",
+		Use:   "info [PATH]",
 		Short: "Say what a buffer holds and whether it is sound",
 		Long: `info looks into the buffer in a directory (buffer.path of the configuration),
 or into one of its segment files, and changes nothing. It may be used while the
 daemon runs: then it does not see what is only in the daemon's memory. The exit
-code is 1 when there is damage.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return a.bufferInfo(args[0], asJSON) },
+code is 1 when there is damage. Without PATH it is the buffer of the configuration.`,
+		Example: `  sudo fieldferry buffer info
+  fieldferry buffer info /var/lib/fieldferry --json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: a.onBuffer(&o, func(path string) error { return a.bufferInfo(path, asJSON) }),
 	}
+	o.addFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }
 
 func (a *app) newBufferVerifyCommand() *cobra.Command {
 	var asJSON bool
+	var o configOptions
 	c := &cobra.Command{
-		Use:   "verify PATH",
+		Use:   "verify [PATH]",
 		Short: "Read all of a buffer and check that nothing is damaged or missing",
 		Long: `verify reads every page and every record of the buffer in a directory, or of
 one of its segment files, and changes nothing. It checks checksums, structure
@@ -48,12 +53,30 @@ and that the sequence numbers of every source add up: what is neither there,
 nor acknowledged, nor accounted for by a loss record is missing. While the
 daemon runs it does not judge what lies between two files. The exit code is 1
 when something is damaged or missing; the daemon repairs that when it starts,
-and accounts for what is lost.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return a.bufferVerify(args[0], asJSON) },
+and accounts for what is lost. Without PATH it is the buffer of the configuration.`,
+		Example: `  sudo fieldferry buffer verify
+  fieldferry buffer verify /var/lib/fieldferry --json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: a.onBuffer(&o, func(path string) error { return a.bufferVerify(path, asJSON) }),
 	}
+	o.addFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
+}
+
+// onBuffer runs a verb on the buffer at the path that was given, or else on that
+// of the configuration.
+func (a *app) onBuffer(o *configOptions, run func(path string) error) func(*cobra.Command, []string) error {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return run(args[0])
+		}
+		cfg, err := a.load(*o)
+		if err != nil {
+			return err
+		}
+		return run(cfg.Buffer.Dir)
+	}
 }
 
 // bufferJSON is a report for machines.

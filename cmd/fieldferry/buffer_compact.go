@@ -11,16 +11,21 @@ import (
 
 func (a *app) newBufferCompactCommand() *cobra.Command {
 	var asJSON, dropBad bool
+	var o configOptions
 	c := &cobra.Command{
-		Use:   "compact DIRECTORY",
+		Use:   "compact [DIRECTORY]",
 		Short: "Repair a buffer and free the room of what is acknowledged",
 		Long: `compact repairs what is damaged in the buffer of a stopped daemon, as the
 daemon does when it starts, and accounts for what is lost by loss records. Then
 it writes the segments again without what is acknowledged and joins small ones.
-No record is evicted, and power may fail at any time. It begins a session.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return a.bufferCompact(args[0], dropBad, asJSON) },
+No record is evicted, and power may fail at any time. It begins a session.
+Without DIRECTORY it is the buffer of the configuration.`,
+		Example: `  sudo systemctl stop fieldferry && sudo -u fieldferry fieldferry buffer compact
+  fieldferry buffer compact ./buffer`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: a.onBuffer(&o, func(path string) error { return a.bufferCompact(path, dropBad, asJSON) }),
 	}
+	o.addFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&dropBad, "remove-damaged", false, "remove the damaged files that were put aside")
 	return c

@@ -15,8 +15,9 @@ import (
 
 func (a *app) newBufferDumpCommand() *cobra.Command {
 	var asJSON, all bool
+	var o configOptions
 	c := &cobra.Command{
-		Use:   "dump PATH",
+		Use:   "dump [PATH]",
 		Short: "Print the records of a buffer",
 		Long: `dump prints the records of the buffer in a directory, or of one of its segment
 files, that are not acknowledged, and the losses, in the order of the buffer; it
@@ -29,10 +30,14 @@ memory. Each line is
 where RECORD is the JSON that the broker is sent. With --json each line is an
 object with the members offset, session, source and record. A record that
 cannot be read as one of fieldferry's has the member "hex" with its bytes. The
-exit code is 1 when there is damage.`,
-		Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return a.bufferDump(args[0], all, asJSON) },
+exit code is 1 when there is damage. Without PATH it is the buffer of the
+configuration.`,
+		Example: `  sudo fieldferry buffer dump
+  fieldferry buffer dump /var/lib/fieldferry --json | jq .record`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: a.onBuffer(&o, func(path string) error { return a.bufferDump(path, all, asJSON) }),
 	}
+	o.addFlags(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	c.Flags().BoolVar(&all, "all", false, "print also what is acknowledged and still stored")
 	return c

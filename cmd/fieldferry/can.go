@@ -11,7 +11,7 @@ func (a *app) newCANCommand() *cobra.Command {
 		Use:   "can",
 		Short: "Look at CAN interfaces and buses, set links up, send",
 		Long: `can is for commissioning and for finding faults. Nothing below it needs a
-configuration or a running daemon, and the daemon itself never writes to a bus.`,
+configuration or a running daemon. Only send and replay write to a bus.`,
 	}
 	c.AddCommand(
 		a.newCANListCommand(),

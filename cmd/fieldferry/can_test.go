@@ -34,7 +34,7 @@ func TestCANUsage(t *testing.T) {
 	}{
 		{"can", exitUsage, "which verb"},
 		{"can fly", exitUsage, `can has no verb "fly"; use one of down, dump`},
-		{"can up", exitUsage, "accepts 1 arg"},
+		{"can up", exitUsage, "; usage: fieldferry can "},
 		{"can up can0 --listen-only=false", exitUsage, "--listen-only needs --bitrate"},
 		{"can up can0 --restart-ms 100", exitUsage, "--restart-ms needs --bitrate"},
 		{"can up can0 --bitrate 0", exitUsage, "give the bit rate"},
@@ -46,7 +46,7 @@ func TestCANUsage(t *testing.T) {
 		{"can down nosuch0", exitFailed, "nosuch0: there is no such interface"},
 		{"can down lo", exitFailed, "lo is not a CAN interface"},
 		{"can list nosuch0", exitFailed, "nosuch0: there is no such interface"},
-		{"can dump", exitUsage, "requires at least 1 arg"},
+		{"can dump", exitUsage, "; usage: fieldferry can "},
 		{"can dump sim:engine --log --json", exitUsage, "choose one"},
 		{"can dump sim:engine -t x", exitUsage, "--time x"},
 		{"can dump sim:engine --log --dbc x.dbc", exitUsage, "choose one"},
@@ -56,12 +56,12 @@ func TestCANUsage(t *testing.T) {
 		{"can dump can0,123", exitUsage, `"123" has no mask`},
 		{"can dump can0 --filter #x", exitUsage, `"#x" has no mask`},
 		{"can dump replay:nosuch.log", exitFailed, "no such file"},
-		{"can send can0", exitUsage, "requires at least 2 arg"},
+		{"can send can0", exitUsage, "; usage: fieldferry can "},
 		{"can send nosuch0 12#00", exitUsage, "12#00"},
 		{"can send nosuch0 20000040#", exitUsage, "cannot be sent"},
 		{"can send nosuch0 123#00", exitFailed, "nosuch0: there is no such interface"},
 		{"can send lo 123#00", exitFailed, "lo is not a CAN interface"},
-		{"can replay", exitUsage, "requires at least 1 arg"},
+		{"can replay", exitUsage, "; usage: fieldferry can "},
 		{"can replay x.log", exitUsage, "where to?"},
 		{"can replay x.log can0 --map can0", exitUsage, "write HERE=LOG"},
 		{"can replay x.log can0 --speed 0", exitUsage, "--speed 0"},
@@ -73,6 +73,13 @@ func TestCANUsage(t *testing.T) {
 		if _, stderr, code := verb(strings.Fields(c.args)...); code != c.code || !strings.Contains(stderr, c.want) {
 			t.Errorf("%s: exit code %d, %q", c.args, code, stderr)
 		}
+	}
+}
+
+// An interface that is not there is one error, and not an alarm before it.
+func TestCANDumpOfNoInterface(t *testing.T) {
+	if stdout, stderr, code := verb("can", "dump", "nosuch0"); code != exitFailed || stdout != "" || strings.Contains(stderr, "raised") || strings.Count(stderr, "\n") != 1 {
+		t.Errorf("exit code %d, %q, %q", code, stdout, stderr)
 	}
 }
 

@@ -54,7 +54,7 @@ Frames that were dropped because this program was too slow are counted on stderr
 	f := c.Flags()
 	f.StringArrayVar(&o.filters, "filter", nil, "`FILTER` for all interfaces; may be repeated")
 	f.StringArrayVar(&o.dbc, "dbc", nil, "DBC `FILE` to decode signals by; may be repeated")
-	f.StringVar(&o.match, "match", "auto", "how extended ids find their message: auto, pgn or id")
+	f.StringVar(&o.match, "match", "auto", "`HOW` extended ids find their message: auto, pgn or id")
 	f.BoolVarP(&o.log, "log", "L", false, "print the form of a log (candump -L), which can be replayed; to a file with > FILE")
 	f.BoolVarP(&o.logged, "logfile", "l", false, "as candump -l: say how a log is written")
 	_ = f.MarkHidden("logfile")
@@ -109,7 +109,11 @@ func (a *app) canDump(ctx context.Context, args []string, o canDumpOptions) erro
 		}
 		jobs = append(jobs, canJob{b, h})
 	}
-	return errors.Join(runBuses(ctx, cancel, jobs), d.flush())
+	err = runBuses(ctx, cancel, jobs)
+	for _, j := range jobs {
+		j.h.(*dumpedBus).ended()
+	}
+	return errors.Join(err, d.flush())
 }
 
 // canJob is a bus that is read, and who takes what comes of it.
@@ -166,6 +170,9 @@ type dumpedBus struct {
 	*dumper
 	name    string
 	classes uint32 // of error frames to be printed
+
+	begun bool        // events are printed at once
+	held  *time.Timer // the first one
 }
 
 // bus takes an argument such as can0,123:7FF apart.
@@ -236,7 +243,31 @@ func (h *dumpedBus) Lost(frames uint64) {
 func (h *dumpedBus) Event(e bus.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	fmt.Fprintf(h.err, "%s: %s %s\n", h.name, e.Code, e.State)
+	text := fmt.Sprintf("%s: %s %s\n", h.name, e.Code, e.State)
+	if !h.begun && h.held == nil {
+		// The error of an interface that cannot be used says more.
+		h.held = time.AfterFunc(heldFor, func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.begun = true
+			io.WriteString(h.err, text)
+		})
+		return
+	}
+	h.begun = true
+	io.WriteString(h.err, text)
+}
+
+// heldFor is how long the first event of a bus waits for an error that explains it.
+const heldFor = 300 * time.Millisecond
+
+// ended says that the bus is not read any more.
+func (h *dumpedBus) ended() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held != nil {
+		h.held.Stop()
+	}
 }
 
 // keep notes the first error of the output, which ends the dump: whoever read

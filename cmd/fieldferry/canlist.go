@@ -23,6 +23,8 @@ func (a *app) newCANListCommand() *cobra.Command {
 		Long: `list shows what "ip -details -statistics link show" knows of CAN interfaces:
 whether the link is up, the state of the controller and its error counters, bit
 rate and sample point, modes, restart-ms, and what was received and sent.`,
+		Example: `  fieldferry can list
+  fieldferry can list can0 --json`,
 		RunE: func(_ *cobra.Command, names []string) error { return a.canList(names, asJSON) },
 	}
 	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON array")

@@ -28,7 +28,7 @@ func (a *app) newCANSendCommand() *cobra.Command {
 			return a.canSend(c.Context(), args[0], args[1:], gap)
 		},
 	}
-	c.Flags().DurationVar(&gap, "gap", 0, "wait between frames, as 10ms")
+	c.Flags().DurationVar(&gap, "gap", 0, "wait this `TIME` between frames, as 10ms")
 	return c
 }
 

@@ -17,6 +17,7 @@ type canUpOptions struct {
 
 func (a *app) newCANUpCommand() *cobra.Command {
 	var o canUpOptions
+	var asJSON bool
 	c := &cobra.Command{
 		Use:   "up INTERFACE",
 		Short: "Set a CAN link up, listen-only unless asked otherwise",
@@ -40,6 +41,9 @@ acknowledges that node's frames.`,
 			if err != nil {
 				return adviseLink(err)
 			}
+			if asJSON {
+				return writeLinksJSON(a.stdout, []link.Info{info})
+			}
 			writeLink(a.stdout, &info)
 			return nil
 		},
@@ -56,6 +60,7 @@ acknowledges that node's frames.`,
 	f.BoolVar(&o.oneShot, "one-shot", false, "do not repeat a frame that was not acknowledged")
 	f.BoolVar(&o.berrReporting, "berr-reporting", false, "report every single bus error")
 	f.Uint32Var(&o.restartMs, "restart-ms", 0, "restart this many `MS` after bus-off; 0: never; default: as it is")
+	f.BoolVar(&asJSON, "json", false, "print one JSON array")
 	f.Uint32Var(&o.queue, "txqueuelen", 0, "`FRAMES` the transmit queue takes; default: as it is")
 	return c
 }
@@ -111,9 +116,10 @@ func perMille(flag string, part float64) (uint32, error) {
 
 func (a *app) newCANDownCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "down INTERFACE",
-		Short: "Take a CAN link down",
-		Args:  cobra.ExactArgs(1),
+		Use:     "down INTERFACE",
+		Short:   "Take a CAN link down",
+		Example: "  fieldferry can down can0",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			return adviseLink(link.Down(args[0]))
 		},

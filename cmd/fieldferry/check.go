@@ -37,16 +37,18 @@ and a client id of its own, and looks for the interfaces. It sends nothing to a
 bus and publishes nothing.
 
 The exit code is 2 when there is an error, and 1 when only --live has found
-one; warnings are none.`,
+one; warnings do not count.`,
 		Example: `  sudo fieldferry check
-  sudo fieldferry check --live -c /etc/fieldferry/fieldferry.yaml`,
+  sudo fieldferry check --live -c /etc/fieldferry/fieldferry.yaml
+  fieldferry check -c /tmp/new.yaml --base /etc/fieldferry   # before it is put there`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.check(c.Context(), opts) },
 	}
 	opts.addFlags(c)
 	opts.details = true
+	c.Flags().StringVar(&opts.base, "base", "", "`DIR` where relative paths begin; default: that of the file")
 	c.Flags().BoolVar(&opts.strict, "strict", false, "refuse DBC files with a faulty statement")
-	c.Flags().BoolVar(&opts.quiet, "quiet", false, "print problems only")
+	c.Flags().BoolVarP(&opts.quiet, "quiet", "q", false, "print problems only")
 	c.Flags().BoolVar(&opts.asJSON, "json", false, "print problems and poll plans as JSON")
 	c.Flags().BoolVar(&opts.live, "live", false, "look whether interfaces, ports and brokers are there")
 	c.Flags().StringVar(&opts.user, "as-user", "", "judge files as the `USER` of the service; default: the packaged service's, when root checks")

@@ -23,19 +23,22 @@ func (a *app) newDecodeCommand() *cobra.Command {
 	var o decodeOptions
 	c := &cobra.Command{
 		Use:   "decode --dbc FILE... [LOG|-]",
-		Short: "Turn a candump log into JSON Lines with decoded signals",
-		Long: `decode reads a candump log (-l, -L or -ta form) from a file or standard input and
-prints one JSON object a frame. A frame that no message of the DBC files
-describes is printed with its data and without a name.
+		Short: "Turn a log into JSON Lines with decoded signals",
+		Long: `decode reads a log from a file or standard input (candump -l, -L or -ta; Vector ASC;
+CSV of SavvyCAN and python-can; gzip of all) and prints one JSON object a frame. A
+frame that no message of the DBC files describes is printed with its data and
+without a name.
 
 In J1939 messages, raw values reserved for "not available" and "error indicator"
 that the limits of the signal exclude are null, with the reason in "errors";
 --keep-reserved prints their numbers. Other values outside of the limits are
 printed, and named in "out_of_range".
 
-What is wrong in a DBC file is reported and left out; --strict refuses the file.`,
+What is wrong in a DBC file is reported and left out; --strict refuses the file.
+The exit code is 1 when no line of the log is a frame.`,
 		Example: `  fieldferry decode --dbc engine.dbc drive.log
-  candump -L can0 | fieldferry decode --dbc engine.dbc --dbc body.dbc`,
+  candump -L can0 | fieldferry decode --dbc engine.dbc --dbc body.dbc
+  fieldferry decode --dbc engine.dbc drive.asc.gz | jq -r 'select(.name=="EEC1")|[.ts,.signals.EngineSpeed]|@csv'`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			log := "-"
@@ -47,8 +50,9 @@ What is wrong in a DBC file is reported and left out; --strict refuses the file.
 	}
 	f := c.Flags()
 	f.StringArrayVar(&o.files, "dbc", nil, "DBC `FILE`; may be repeated")
-	f.StringVar(&o.match, "match", "auto", "how extended ids find their message: auto, pgn or id")
+	f.StringVar(&o.match, "match", "auto", "`HOW` extended ids find their message: auto, pgn or id")
 	f.StringArrayVar(&o.keep, "keep-reserved", nil, "print the numbers that J1939 reserves, of `MESSAGE` or MESSAGE.SIGNAL; may be repeated")
+	f.Bool("json", true, "print JSON Lines, as always")
 	f.BoolVar(&o.strict, "strict", false, "refuse a DBC file with a faulty statement")
 	return c
 }

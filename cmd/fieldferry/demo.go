@@ -28,6 +28,9 @@ const (
 	demoDrain      = 30 * time.Second // how long the end waits for the last record
 )
 
+// seeItWork is the first example of all.
+const seeItWork = "  fieldferry demo                                 see it work, without any hardware\n"
+
 type demoOptions struct {
 	duration time.Duration
 	dir      string
@@ -45,11 +48,15 @@ buffer fill, restores it, shows the buffer drain, and ends with
   delivered N records, lost 0, duplicates D
 
 counted by an independent subscriber at the broker. The exit code is 1 if a
-record is missing. Nothing outside the demo's directory is touched.`,
+record is missing. Nothing outside the demo's directory is touched. With --dir it
+leaves a configuration to begin with, fieldferry.yaml, and engine.dbc for decode.`,
+		Example: `  fieldferry demo
+  fieldferry demo --for 30s
+  fieldferry demo --dir d --for 1s && fieldferry check -c d/fieldferry.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.demo(c.Context(), o) },
 	}
-	c.Flags().DurationVar(&o.duration, "for", 0, "end after this time, as 30s; default: until Ctrl-C on a terminal, else 30s")
+	c.Flags().DurationVar(&o.duration, "for", 0, "end after this `TIME`, as 30s; default: until Ctrl-C on a terminal, else 30s")
 	c.Flags().StringVar(&o.dir, "dir", "", "`DIRECTORY` for configuration and buffer, kept afterwards; default: a temporary one")
 	return c
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"time"
 
@@ -19,6 +20,13 @@ func addCount(f *pflag.FlagSet, n *uint64, what string, earlier ...string) {
 	alias(f, "count", earlier...)
 }
 
+// addUnit adds the flag of the unit id, -1 if it is not given.
+func addUnit(f *pflag.FlagSet, unit *int) {
+	f.IntVarP(unit, "unit", "u", -1, "`UNIT` id of the device")
+	f.Lookup("unit").DefValue = "0" // so that help shows none
+	alias(f, "unit", "unit-id", "slave", "slave-id")
+}
+
 // alias makes flags known by other names too, which help does not show.
 func alias(f *pflag.FlagSet, name string, others ...string) {
 	if len(others) == 0 {
@@ -33,6 +41,32 @@ func alias(f *pflag.FlagSet, name string, others ...string) {
 		}
 		return before(f, s)
 	})
+}
+
+// oneFile is a flag that names one file, and refuses to name another.
+type oneFile struct {
+	path  *string
+	given bool
+}
+
+// String implements pflag.Value, also of the zero value.
+func (f *oneFile) String() string {
+	if f.path == nil {
+		return ""
+	}
+	return *f.path
+}
+
+// Type implements pflag.Value.
+func (f *oneFile) Type() string { return "FILE" }
+
+// Set implements pflag.Value.
+func (f *oneFile) Set(path string) error {
+	if f.given {
+		return fmt.Errorf("it was given already (%s); there is one configuration", *f.path)
+	}
+	*f.path, f.given = path, true
+	return nil
 }
 
 func exists(path string) bool {

@@ -46,8 +46,9 @@ func unknownVerb(c *cobra.Command, name string) error {
 // newHelpCommand is cobra's, but for what it says of a verb that there is not.
 func (a *app) newHelpCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "help [VERB]...",
-		Short: "Show the help of a verb",
+		Use:     "help [VERB]...",
+		Short:   "Show the help of a verb",
+		Example: "  fieldferry help modbus read",
 		RunE: func(c *cobra.Command, args []string) error {
 			verb, rest, err := c.Root().Find(args)
 			if err != nil || len(rest) > 0 {

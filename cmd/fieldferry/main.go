@@ -72,7 +72,7 @@ func (a *app) main(ctx context.Context, args []string) int {
 	defer errs.end()
 	a.stdout, a.stderr = out, errs
 	root := a.newRootCommand()
-	root.SetArgs(negatives(root, args))
+	root.SetArgs(append([]string{}, negatives(root, args)...)) // nil would be the arguments of the process
 	err := root.ExecuteContext(ctx)
 	defer func() {
 		if a.flush != nil {
@@ -94,9 +94,6 @@ func (a *app) main(ctx context.Context, args []string) int {
 		}
 	}
 	fmt.Fprintf(a.stderr, "fieldferry: %s\n", errorText(err))
-	if !a.entered {
-		fmt.Fprintln(a.stderr, "Run 'fieldferry --help' for the verbs and 'fieldferry VERB --help' for their flags.")
-	}
 	return code
 }
 
@@ -104,12 +101,11 @@ func (a *app) newRootCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "fieldferry",
 		Short: "Field buses to MQTT, without losing a record",
-		Long: `fieldferry reads CAN and Modbus RTU, buffers on disk what it reads, and
-delivers it to an MQTT broker. A record leaves the buffer only when the broker
-has acknowledged it.
-
-See it work without any hardware:  fieldferry demo
-Exit codes: 0 ok, 1 failed at run time, 2 wrong usage or configuration.`,
+		Long: `fieldferry reads CAN, Modbus RTU and Modbus TCP, buffers on disk what it reads,
+and delivers it to an MQTT broker. A record leaves the buffer only when the broker
+has acknowledged it.`,
+		Example:       rootExamples,
+		Version:       readVersion().String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRun: func(*cobra.Command, []string) {
@@ -135,11 +131,12 @@ Exit codes: 0 ok, 1 failed at run time, 2 wrong usage or configuration.`,
 		a.newVersionCommand(),
 	)
 	root.SetHelpCommand(a.newHelpCommand())
+	root.Flags().Bool("version", false, "print the version")
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetHelpTemplate(helpTemplate)
+	root.SetFlagErrorFunc(flagError)
+	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
-	for _, c := range root.Commands() {
-		if c.Name() == "completion" {
-			group(c)
-		}
-	}
+	a.arrange(root)
 	return group(root)
 }

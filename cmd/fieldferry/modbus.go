@@ -47,10 +47,10 @@ type lineOptions struct {
 func (o *lineOptions) addFlags(f *pflag.FlagSet) {
 	o.addPortFlags(f)
 	f.IntVar(&o.baud, "baud", modbus.DefaultBaudRate, "baud `RATE`")
-	f.StringVar(&o.parity, "parity", "E", "parity: `N`, E or O")
-	f.IntVar(&o.stopBits, "stop-bits", 1, "stop bits: `1` or 2")
-	o.addTimeout(f, "for the reply to one request, as 300ms or 2s")
-	f.IntVar(&o.retries, "retries", 1, "further tries of a failed request")
+	f.StringVar(&o.parity, "parity", "E", "`PARITY`: N, E or O")
+	f.IntVar(&o.stopBits, "stop-bits", 1, "stop `BITS`: 1 or 2")
+	o.addTimeout(f, "`TIME` for the reply to one request, as 300ms or 2s")
+	f.IntVar(&o.retries, "retries", 1, "further `TRIES` of a failed request")
 	aliases := map[string]string{"baud-rate": "baud", "baudrate": "baud", "stopbits": "stop-bits"}
 	f.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
 		if ours, ok := aliases[name]; ok {
@@ -67,8 +67,8 @@ func (o *lineOptions) addTimeout(f *pflag.FlagSet, usage string) {
 }
 
 func (o *lineOptions) addPortFlags(f *pflag.FlagSet) {
-	f.StringVarP(&o.port, "port", "p", "", "serial device, tcp://host:502 or rtu+tcp://host:port")
-	f.DurationVar(&o.turnaround, "turnaround", 0, "silence before each request, beyond t3.5")
+	f.StringVarP(&o.port, "port", "p", "", "`PORT`: serial device, tcp://host:502 or rtu+tcp://host:port")
+	f.DurationVar(&o.turnaround, "turnaround", 0, "silence of this `TIME` before each request, beyond t3.5")
 	f.BoolVar(&o.rs485, "rs485", false, "switch the direction by RTS: by the driver (TIOCSRS485) if it can, otherwise by fieldferry")
 }
 

@@ -73,7 +73,7 @@ all registers that are configured on the line, or on --unit, by their names.`,
 	f := c.Flags()
 	o.lineOptions.addFlags(f)
 	o.valueOptions.addFlags(f)
-	f.IntVarP(&o.unit, "unit", "u", -1, "`UNIT` id of the device")
+	addUnit(f, &o.unit)
 	f.DurationVar(&o.pause, "pause", 0, "`TIME` between two items")
 	f.DurationVar(&o.every, "every", 0, "read all again after this `TIME`, until Ctrl-C")
 	addCount(f, &o.count, "rounds of --every")

@@ -61,8 +61,8 @@ answered.`,
 	f.StringVar(&o.units, "units", "1-247", "`UNITS` to ask, as 1-32 or 5,8,21-24")
 	alias(f, "units", "unit")
 	f.StringArrayVar(&o.probes, "probe", []string{"holding:0"}, "what each unit is asked for, `TABLE:ADDRESS`; may be repeated")
-	o.addTimeout(f, "for the answer of one unit")
-	f.IntVar(&o.retries, "retries", 0, "further tries of a unit that does not answer")
+	o.addTimeout(f, "`TIME` for the answer of one unit")
+	f.IntVar(&o.retries, "retries", 0, "further `TRIES` of a unit that does not answer")
 	f.BoolVar(&o.asJSON, "json", false, "print one JSON object a unit")
 	return c
 }

@@ -48,6 +48,8 @@ Further faults: truncate, wrong_unit, duplicate, noise, byte_gap: 5ms, echo: tru
 Values move as sine, ramp, counter (rate per second), random or toggle.
 Masters may write holding registers and coils, and each write is shown; what
 moves moves on.`,
+		Example: `  fieldferry modbus simulate map.yaml
+  fieldferry modbus simulate map.yaml --port tcp://127.0.0.1:1502 --for 10m`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.modbusSimulate(c.Context(), o, args[0]) },
 	}
@@ -56,7 +58,7 @@ moves moves on.`,
 	for _, name := range []string{"timeout", "retries", "turnaround"} {
 		_ = f.MarkHidden(name)
 	}
-	f.DurationVar(&o.duration, "for", 0, "end after this time, as 30s; default: until Ctrl-C")
+	addFor(f, &o.duration)
 	f.BoolVar(&o.pace, "pace", false, "take the time of the characters at --baud, where the line has none")
 	return c
 }

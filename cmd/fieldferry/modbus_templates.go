@@ -25,6 +25,8 @@ func (a *app) newModbusTemplatesCommand() *cobra.Command {
 Templates are YAML files with the keys of a device. Those of a site stand in the
 directory that templates: names in the configuration, and replace others of the
 same name. To make one, begin with one that is shown here.`,
+		Example: `  fieldferry modbus templates
+  fieldferry modbus templates eastron-sdm120 > my-meter.yaml`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return a.modbusTemplates(dir, asJSON, args) },
 	}

@@ -53,7 +53,7 @@ int16, unless --type says otherwise.`,
 	}
 	f := c.Flags()
 	o.addFlags(f)
-	f.IntVarP(&o.unit, "unit", "u", -1, "`UNIT` id of the device")
+	addUnit(f, &o.unit)
 	f.StringVarP(&o.typ, "type", "t", "", "`TYPE` of the values: bool int16 uint16 int32 uint32 int64 uint64 float32 float64; default uint16, coils bool")
 	f.StringVar(&o.order, "byte-order", "ABCD", "`ORDER` of the bytes: ABCD, CDAB, BADC or DCBA")
 	f.StringVar(&o.function, "function", "auto", "`FUNCTION` code: 6 or 5 for one, 16 or 15 for several, or auto")

@@ -29,13 +29,15 @@ const defaultConfig = "/etc/fieldferry/fieldferry.yaml"
 type configOptions struct {
 	path    string
 	set     []string
-	strict  bool // see [config.Options]
+	strict  bool   // see [config.Options]
+	base    string // likewise
 	details bool
 }
 
 func (o *configOptions) addFlags(c *cobra.Command) {
-	c.Flags().StringVarP(&o.path, "config", "c", defaultConfig, "configuration `FILE`")
-	c.Flags().StringArrayVar(&o.set, "set", nil, "override a key, as in --set buffer.sync_interval=100ms; may be repeated")
+	o.path = defaultConfig
+	c.Flags().VarP(&oneFile{path: &o.path}, "config", "c", "configuration `FILE`")
+	c.Flags().StringArrayVar(&o.set, "set", nil, "override a key by `KEY=VALUE`, as in --set buffer.sync_interval=100ms; may be repeated")
 }
 
 func (a *app) loadQuietly(o configOptions) (*config.Config, []config.Problem) {
@@ -71,7 +73,7 @@ func (a *app) configOptions(o configOptions) config.Options {
 	if err != nil {
 		host = "" // then the file must name the gateway
 	}
-	return config.Options{Set: o.set, Getenv: a.getenv, Hostname: host, Strict: o.strict, Details: o.details}
+	return config.Options{Set: o.set, Getenv: a.getenv, Hostname: host, Strict: o.strict, Base: o.base, Details: o.details}
 }
 
 type runOptions struct {
@@ -87,15 +89,24 @@ func (a *app) newRunCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon",
-		Args:  cobra.NoArgs,
+		Long: `run reads the configured buses and delivers to the broker, until it is told to end
+(Ctrl-C, SIGTERM). SIGHUP reads the configuration again; a file with an error is
+refused, and the daemon keeps what it has. The log is on stderr, as text or, with
+--log-format json, one JSON object a line.
+
+The package starts it by systemd: systemctl status fieldferry, journalctl -u fieldferry.`,
+		Example: `  fieldferry run -c fieldferry.yaml
+  fieldferry run -c fieldferry.yaml --set uplink.servers='["mqtt://127.0.0.1"]' --log-level debug
+  fieldferry run -c fieldferry.yaml --log-format json`,
+		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return a.run(c.Context(), opts, level, format)
 		},
 	}
 	opts.addFlags(c)
 	c.Flags().StringVar(&opts.store, "config-store", "", "`DIR` to keep configurations that ran in; default: config in $STATE_DIRECTORY, else none")
-	c.Flags().StringVar(&level, "log-level", "info", "debug, info, warn or error")
-	c.Flags().StringVar(&format, "log-format", "text", "text or json")
+	c.Flags().StringVar(&level, "log-level", "info", "`LEVEL` of the log: debug, info, warn or error; debug has the bytes of each Modbus line")
+	c.Flags().StringVar(&format, "log-format", "text", "`FORMAT` of the log: text or json")
 	return c
 }
 

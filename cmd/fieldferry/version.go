@@ -67,7 +67,9 @@ func (a *app) newVersionCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "version",
 		Short: "Print the version and what it was built for",
-		Args:  cobra.NoArgs,
+		Example: `  fieldferry version
+  fieldferry version --json`,
+		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			v := readVersion()
 			if asJSON {

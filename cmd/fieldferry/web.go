@@ -108,10 +108,13 @@ func (a *app) newWebTokenCommand() *cobra.Command {
 
 func (a *app) newWebListCommand() *cobra.Command {
 	var o configOptions
+	var asJSON bool
 	c := &cobra.Command{
-		Use:   "accounts",
-		Short: "List who may log in",
-		Args:  cobra.NoArgs,
+		Use:     "accounts",
+		Aliases: []string{"list"},
+		Short:   "List who may log in",
+		Example: "  sudo fieldferry web accounts --json",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			files, err := a.webFiles(o)
 			if err != nil {
@@ -120,6 +123,9 @@ func (a *app) newWebListCommand() *cobra.Command {
 			list, err := web.Accounts(files)
 			if err != nil {
 				return err
+			}
+			if asJSON {
+				return a.accountsJSON(list)
 			}
 			t := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 			fmt.Fprintln(t, "NAME\tKIND\tROLE\tMADE\tEXPIRES")
@@ -137,15 +143,41 @@ func (a *app) newWebListCommand() *cobra.Command {
 		},
 	}
 	o.addFlags(c)
+	c.Flags().BoolVar(&asJSON, "json", false, "print one JSON array")
 	return c
+}
+
+// accountJSON is an account for machines.
+type accountJSON struct {
+	Name    string     `json:"name"`
+	Kind    string     `json:"kind"`
+	Role    web.Role   `json:"role"`
+	Made    time.Time  `json:"made"`
+	Expires *time.Time `json:"expires,omitempty"`
+}
+
+func (a *app) accountsJSON(list []web.Account) error {
+	out := []accountJSON{}
+	for _, c := range list {
+		j := accountJSON{Name: c.Name, Kind: "person", Role: c.Role, Made: c.Made}
+		if c.Token != "" {
+			j.Kind = "program"
+		}
+		if !c.Expires.IsZero() {
+			j.Expires = &c.Expires
+		}
+		out = append(out, j)
+	}
+	return a.printIndented(out)
 }
 
 func (a *app) newWebRemoveCommand() *cobra.Command {
 	var o configOptions
 	c := &cobra.Command{
-		Use:   "remove NAME",
-		Short: "Remove an account; its sessions end",
-		Args:  cobra.ExactArgs(1),
+		Use:     "remove NAME",
+		Short:   "Remove an account; its sessions end",
+		Example: "  sudo fieldferry web remove anna",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			files, err := a.webFiles(o)
 			if err != nil {

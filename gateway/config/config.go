@@ -1,7 +1,10 @@
 package config
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -109,6 +112,8 @@ type Options struct {
 	Set []string
 	// Getenv looks up a variable for ${VAR}; nil: no variable is set.
 	Getenv func(string) (string, bool)
+	// Base is where relative paths begin; empty: the file's directory.
+	Base string
 	// Hostname is the gateway's id when the file has none.
 	Hostname string
 	// DiskSize returns the bytes of the file system that holds path, which
@@ -138,6 +143,9 @@ func Load(path string, opts Options) (*Config, []Problem) {
 	data, info, err := readRegular(path, maxFileSize)
 	if err != nil {
 		what, fix := fileTrouble("the configuration", err)
+		if errors.Is(err, fs.ErrPermission) {
+			fix = "use sudo, or " + fix
+		}
 		return nil, []Problem{{File: path, What: what, Fix: fix}}
 	}
 	l.public = info.Mode().Perm()&0o004 != 0
@@ -165,7 +173,7 @@ func newLoader(name string, opts Options) *loader {
 	if opts.SerialDir == "" {
 		opts.SerialDir = "/dev/serial"
 	}
-	return &loader{file: name, dir: filepath.Dir(name), opts: opts, places: map[string]place{}}
+	return &loader{file: name, dir: cmp.Or(opts.Base, filepath.Dir(name)), opts: opts, places: map[string]place{}}
 }
 
 func (l *loader) load(data []byte) (*Config, []Problem) {
