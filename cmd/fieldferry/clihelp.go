@@ -27,15 +27,22 @@ const rootExamples = seeItWork + `  sudo fieldferry check                       
   fieldferry modbus scan --port /dev/ttyUSB0      who answers on an RS-485 line
   fieldferry watch --server mqtt://broker:1883    what arrives, and whether anything is missing`
 
-// helpTemplate is cobra's, with what holds for all verbs at the end of that of
-// the root.
-const helpTemplate = `{{with (or .Long .Short)}}{{. | trimTrailingWhitespaces}}
-
-{{end}}{{if or .Runnable .HasSubCommands}}{{.UsageString}}{{end}}{{if not .HasParent}}
+// help prints what a verb does and how it is used, and after that of the root
+// what holds for all verbs.
+func (a *app) help(c *cobra.Command, _ []string) {
+	text := c.Long
+	if text == "" {
+		text = c.Short
+	}
+	fmt.Fprintf(a.stdout, "%s\n\n%s", strings.TrimSpace(text), c.UsageString())
+	if !c.HasParent() {
+		fmt.Fprint(a.stdout, `
 Exit codes: 0 ok, 1 failed at run time, 2 wrong usage or configuration.
 Documentation: /usr/share/doc/fieldferry where the package is installed, README.md
 and docs/ in the source; "fieldferry VERB --help" has examples of each verb.
-{{end}}`
+`)
+	}
+}
 
 // arrange puts the verbs into their groups, and has each say how it is used when
 // it was not.

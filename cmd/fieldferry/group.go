@@ -12,7 +12,11 @@ import (
 func group(c *cobra.Command) *cobra.Command {
 	c.Args = cobra.ArbitraryArgs
 	c.RunE = func(c *cobra.Command, args []string) error {
+		version, _ := c.Flags().GetBool("version")
 		switch {
+		case version:
+			_, err := fmt.Fprintln(c.OutOrStdout(), readVersion())
+			return err
 		case len(args) == 0 && !c.HasParent():
 			_ = c.Help()
 			return &exitError{code: exitUsage}

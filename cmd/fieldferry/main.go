@@ -132,8 +132,7 @@ has acknowledged it.`,
 	)
 	root.SetHelpCommand(a.newHelpCommand())
 	root.Flags().Bool("version", false, "print the version")
-	root.SetVersionTemplate("{{.Version}}\n")
-	root.SetHelpTemplate(helpTemplate)
+	root.SetHelpFunc(a.help) // no template: package text/template is 1.7 MB
 	root.SetFlagErrorFunc(flagError)
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
