@@ -91,7 +91,9 @@ func Types() []string {
 // one bit.
 func (r *Register) Width() int {
 	switch {
-	case r.Type == String && r.PerRegister, r.Type == Modulo10000:
+	case r.Type == Modulo10000:
+		return min(max(1, r.Length), 4)
+	case r.Type == String && r.PerRegister:
 		return max(1, r.Length)
 	case r.Type == String:
 		return max(1, (r.Length+1)/2)
