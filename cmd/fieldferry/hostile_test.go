@@ -87,6 +87,7 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 		{"watch", "--server", hostile}, {"watch", "--server", "mqtt://127.0.0.1:1", "--topic", hostile, "--for", "1ms"},
 		{"buffer", "info", filepath.Dir(junk)}, {"buffer", "info", junk}, {"buffer", "dump", junk}, {"buffer", "verify", junk}, {"buffer", "compact", junk},
 		{"bundle", "-c", yaml, "--out", junk}, {"demo", "--dir", junk}, {"help", hostile}, {hostile}, {"modbus", hostile},
+		{"command", hostile}, {"command", "-c", yaml, hostile, hostile}, {"commands", "pause", hostile}, {"commands", "resume", hostile},
 		{"completion", "bash", hostile}, {"completion", "zsh", hostile}, {"completion", "fish", hostile}, {"completion", "powershell", hostile},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
