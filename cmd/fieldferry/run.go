@@ -89,7 +89,7 @@ func (a *app) newRunCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run",
 		Short: "Run the daemon",
-		Long: `run reads the configured buses and delivers to the broker, until it is told to end
+		Long: `run reads the configured buses and delivers to the broker, until it is stopped
 (Ctrl-C, SIGTERM). SIGHUP reads the configuration again; a file with an error is
 refused, and the daemon keeps what it has. The log is on stderr, as text or, with
 --log-format json, one JSON object a line.
