@@ -7,14 +7,13 @@ import (
 	"time"
 )
 
-// contest finds out that another client takes over our sessions. Under MQTT 5
-// the broker says so; a reset right behind it may keep that from us. Under
-// 3.1.1 it closes the connection without a word, as the other one connects again
+// contest finds out that another client takes over our sessions. Under MQTT 5 a
+// broker may say so; mosquitto 2.0.11 does not, and a reset right behind it may
+// keep it from us. Else it closes the connection without a word, as the other one connects again
 // at once: connections that worked and were closed in an orderly way soon after,
 // several in a row, by a server that took every connection in between. One that
 // refuses them has been restarted.
 type contest struct {
-	told   bool // MQTT 5
 	short  int
 	server string // whose connections were short
 }
@@ -30,9 +29,6 @@ func (c *contest) ended(e *Error, lived time.Duration, proved bool) bool {
 		return true
 	}
 	like := e.Reason == ReasonLost && closedThere(e) && lived <= contestLife
-	if c.told && errors.Is(e, io.EOF) {
-		like = false // what the broker had to say was read: not a word
-	}
 	if !like || e.Server != c.server {
 		c.short, c.server = 0, e.Server
 	}

@@ -91,7 +91,6 @@ func New(cfg Config, q Queue, obs Observer, log *slog.Logger) (*Uplink, error) {
 	u.conn = u.cfg.connection()
 	u.since = u.now()
 	u.pace, u.proofs = newPace(&cfg), newProofs()
-	u.contested.told = cfg.Protocol == Protocol5
 	u.report.log, u.report.refusedFilters = log, map[string]bool{}
 	u.receiver = mqtt.NewReceiver(u.Reconnect)
 	u.connect, u.reachable, u.answers = u.newPublisher, u.reach, u.touch

@@ -488,3 +488,46 @@ func TestReadOnDemand(t *testing.T) {
 		s.stop()
 	})
 }
+
+// A point that is new in a configuration on trial waits until it is confirmed.
+func TestAPointOnTrialWaits(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site) {
+		s.cfg.Trial = map[string]bool{"setpoint": true}
+		s.start()
+		s.write("a", "50")
+		synctest.Wait()
+		s.want("a", Rejected, Busy)
+		if !s.engine.View().Points[0].Trial {
+			t.Error("it is not visible")
+		}
+		s.engine.Confirm()
+		s.write("b", "50")
+		synctest.Wait()
+		s.want("b", Done, OK)
+		s.stop()
+	})
+}
+
+// A write that is on the bus when the engine ends is finished and answered; what
+// waits behind it is left to the next engine, and asked for once.
+func TestAnEndFinishesWhatIsOnTheBus(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site) {
+		s.plant.slow = 2 * time.Second
+		s.start()
+		s.write("a", "50")
+		s.write("b", "51")
+		time.Sleep(time.Second)
+		s.stop()
+		s.want("a", Done, OK)
+		if n := s.plant.written(); n != 1 {
+			t.Errorf("%d writes before the end", n)
+		}
+		s.start()
+		time.Sleep(5 * time.Second)
+		s.want("b", Done, OK)
+		if n := s.plant.written(); n != 2 {
+			t.Errorf("%d writes", n)
+		}
+		s.stop()
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -293,16 +294,7 @@ func TestCommandsByOtherDoors(t *testing.T) {
 	if !strings.Contains(out, `"state":"done"`) {
 		t.Errorf("mosquitto_rr: %s", out)
 	}
-	bin := rig.Fieldferry(t)
-	verb := func(want int, args ...string) string {
-		t.Helper()
-		cmd := exec.Command(bin, append(args, "-c", p.config)...)
-		out, _ := cmd.CombinedOutput()
-		if code := cmd.ProcessState.ExitCode(); code != want {
-			t.Errorf("%q: code %d: %s", args, code, out)
-		}
-		return string(out)
-	}
+	verb := p.verb
 	if out := verb(0, "command", "boiler.setpoint", "61.5", "--expect", "61"); !strings.Contains(out, "done (ok), was 61, is 61.5") {
 		t.Errorf("%s", out)
 	}
@@ -355,5 +347,79 @@ func TestCommandsOverKills(t *testing.T) {
 			t.Errorf("%s is %s %s, and was written %d times", id, last.State, last.Code, len(wrote))
 		}
 		t.Logf("%s: %s %s, written %d times", id, last.State, last.Code, len(wrote))
+	}
+}
+
+// verb runs the program beside the daemon, which must end with want.
+func (p *plant) verb(want int, args ...string) string {
+	p.t.Helper()
+	cmd := exec.Command(rig.Fieldferry(p.t), append(args, "-c", p.config)...)
+	out, _ := cmd.CombinedOutput()
+	if code := cmd.ProcessState.ExitCode(); code != want {
+		p.t.Errorf("%q: code %d: %s", args, code, out)
+	}
+	return string(out)
+}
+
+// A point that a new configuration no longer has gets its fallback before it
+// goes; if the device does not take it, the new configuration is refused.
+func TestAPointThatGoes(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, "5", boiler)
+	p.verb(0, "command", "boiler.setpoint", "70")
+	text, err := os.ReadFile(p.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	without := []byte(strings.Replace(string(text), "  - {name: boiler.setpoint,", "  - {name: boiler.other,", 1))
+	reload := func(text []byte) {
+		t.Helper()
+		if err := os.WriteFile(p.config, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.daemon.Signal(syscall.SIGHUP)
+	}
+	p.slave.Do(func(units map[byte]*modbustest.Unit) { units[3].Silent = true })
+	reload(without)
+	p.daemon.Says("its fallback 50 cannot be written")
+	if out := p.verb(0, "commands"); !strings.Contains(out, "boiler.setpoint") {
+		t.Errorf("the configuration was taken: %s", out)
+	}
+	p.slave.Do(func(units map[byte]*modbustest.Unit) { units[3].Silent = false })
+	p.daemon.Until("the device is back", func() bool { return strings.Contains(p.verbAny("command", "--read", "boiler.setpoint"), "done") })
+	reload(without)
+	p.daemon.Until("the new configuration", func() bool { return strings.Contains(p.verbAny("commands"), "boiler.other") })
+	if w := p.writes(setpoint); w[0] != 700 || w[len(w)-1] != 500 {
+		t.Errorf("written %v, want 700 first and 500 last", w)
+	}
+}
+
+// verbAny is verb, however it ends.
+func (p *plant) verbAny(args ...string) string {
+	p.t.Helper()
+	out, _ := exec.Command(rig.Fieldferry(p.t), append(args, "-c", p.config)...).CombinedOutput()
+	return string(out)
+}
+
+// Another client with the gateway's client id: commands of MQTT are suspended,
+// those of a person on the spot are not.
+func TestATakeoverSuspendsCommands(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, "5", boiler)
+	p.epoch()
+	// A broker need not say why it ends a connection: that it happens again and
+	// again shows it.
+	p.daemon.Until("commands are suspended", func() bool {
+		p.as("gw", "mosquitto_sub", "-V", "mqttv5", "-i", "gw-e2e", "-t", "site/nothing", "-W", "1")
+		return strings.Contains(p.verbAny("commands"), "suspended")
+	})
+	alice := p.listen("alice")
+	e := p.epoch()
+	if r := p.ask(alice, "alice", "s1", fmt.Sprintf(`{"id":"s1","point":"boiler.setpoint","value":60,"epoch":%q}`, e), 1); r.Code != "busy" {
+		t.Errorf("%+v", r)
+	}
+	p.verb(0, "command", "boiler.setpoint", "61")
+	if w := p.writes(setpoint); !slices.Equal(w, []uint16{610}) {
+		t.Errorf("written %v", w)
 	}
 }
