@@ -155,6 +155,10 @@ bench-arm: ## instructions on the target, beside candump's: renews docs/benchmar
 	scripts/deps vm
 	ARMCOST=write go test -count=1 -v -timeout 40m -run TestCost ./scripts/test/armcost
 
+.PHONY: mutants
+mutants: ## break each rule of commands once, and see that a test notices
+	FIELDFERRY_MUTANTS=all go test -count=1 -v ./scripts/test/mutants
+
 .PHONY: fuzz
 fuzz: ## run each fuzz target for FUZZTIME
 	@scripts/fuzz $(FUZZTIME)

@@ -388,6 +388,13 @@ func TestPauseOutlivesAStart(t *testing.T) {
 		s.write("a", "50")
 		s.stop()
 		s.start()
+		s.engine.mu.Lock()
+		if err := s.engine.journal.rewrite(s.engine.now()); err != nil { // as when the file has become long
+			t.Error(err)
+		}
+		s.engine.mu.Unlock()
+		s.stop()
+		s.start()
 		s.write("b", "50")
 		synctest.Wait()
 		for _, id := range []string{"a", "b"} {
@@ -528,6 +535,23 @@ func TestAnEndFinishesWhatIsOnTheBus(t *testing.T) {
 		if n := s.plant.written(); n != 2 {
 			t.Errorf("%d writes", n)
 		}
+		s.stop()
+	})
+}
+
+// A request is not begun later than max_ttl after its epoch was new, however
+// late in that time it came.
+func TestAnEpochBoundsTheWait(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site) {
+		s.plant.slow = 70 * time.Second
+		s.start()
+		e := s.engine.Epoch()
+		s.write("a", "50")
+		time.Sleep(20 * time.Second)
+		s.send(alice, `{"id":"b","point":"setpoint","value":51,"epoch":%q}`, e)
+		time.Sleep(4 * time.Minute)
+		s.want("a", Done, OK)
+		s.want("b", Rejected, Expired)
 		s.stop()
 	})
 }
