@@ -87,10 +87,10 @@ func TestPackagesAreReproducible(t *testing.T) {
 	for _, name := range []string{"one", "another/place"} {
 		tree, out := filepath.Join(t.TempDir(), name), t.TempDir()
 		output(t, "git", "clone", "-q", root, tree)
-		output(t, "make", "-s", "-C", tree, "cross", "CROSS=armv6:arm:6:4096", "DIST="+out)
-		binary := filepath.Join(out, "fieldferry-linux-armv6")
+		output(t, "make", "-s", "-C", tree, "cross", "CROSS=armv7:arm:7:4096", "DIST="+out)
+		binary := filepath.Join(out, "fieldferry-linux-armv7")
 		output(t, filepath.Join(tree, "scripts/deb/build"), "armhf", binary, out)
-		output(t, filepath.Join(tree, "scripts/deb/archive"), "armv6", binary, out)
+		output(t, filepath.Join(tree, "scripts/deb/archive"), "armv7", binary, out)
 		built = append(built, out)
 	}
 	files, err := os.ReadDir(built[0])
