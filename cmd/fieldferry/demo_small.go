@@ -11,8 +11,9 @@ const seeItWork = ""
 // the binary, on machines where the binary has to be small.
 func (a *app) newDemoCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "demo",
-		Short: "Not in the builds for ARM; run it on a PC",
+		Use:     "demo",
+		Short:   "Not in the builds for ARM; run it on a PC",
+		Example: `  fieldferry demo     # on a PC`,
 		RunE: func(*cobra.Command, []string) error {
 			return usageError("the builds for ARM have no demo, to stay small; run it on a PC, " +
 				"or read the simulation here with interface: sim:engine")
