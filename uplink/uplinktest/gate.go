@@ -82,10 +82,10 @@ func (g *Gate) tunnel(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer near.Close()
+	g.tunnels.Add(1) // before the client can look
 	if _, err := io.WriteString(near, "HTTP/1.1 200 Connection established\r\n\r\n"); err != nil {
 		return
 	}
-	g.tunnels.Add(1)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
