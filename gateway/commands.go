@@ -80,7 +80,7 @@ func (g *Gateway) runCommands(ctx context.Context) {
 	engine, err := command.New(command.Config{
 		Gateway: g.cfg.Gateway.ID, MaxTTL: c.MaxTTL, MaxPerMinute: c.MaxPerMinute, Signers: c.Signers,
 		Points: g.commands.points, Reads: g.cfg.Readable(func(name string) command.ModbusLine { return g.lines[name] }), Trial: g.opts.Trial,
-		Files: statedir.In(g.cfg.Buffer.Dir), Clock: g.clock, Log: g.log.With("part", "commands"),
+		Files: statedir.In(g.cfg.Buffer.Dir), Clock: g.clock,
 		Answer: g.answer, Audit: g.auditCommand, Fallback: g.fellBack,
 		Renewed: func() { g.uplink.Announce(g.announceStatus) },
 	})
@@ -317,12 +317,8 @@ func (g *Gateway) pictureOfCommands() *live.Commands {
 	for i := range g.cfg.Commands.Points {
 		p := &g.cfg.Commands.Points[i]
 		c.Points[i] = pictureOfPoint(p)
-		if view != nil {
-			for k := range view.Points {
-				if view.Points[k].Name == p.Name {
-					addView(&c.Points[i], &view.Points[k], now)
-				}
-			}
+		if view != nil { // which has them in the same order
+			addView(&c.Points[i], p, &view.Points[i], now)
 		}
 	}
 	return c
@@ -341,8 +337,11 @@ func pictureOfPoint(p *config.Point) live.CommandPoint {
 	return c
 }
 
-func addView(c *live.CommandPoint, v *command.PointView, now time.Duration) {
-	c.Trial, c.Fallback, c.FellBack = v.Trial, v.Fallback, v.Fell
+func addView(c *live.CommandPoint, p *config.Point, v *command.PointView, now time.Duration) {
+	c.Trial, c.FellBack = v.Trial, v.Fell
+	if p.Fallback != nil {
+		c.Fallback = p.Fallback.Value
+	}
 	if v.Due > 0 {
 		in := max((v.Due - now).Seconds(), 0)
 		c.FallsIn = &in

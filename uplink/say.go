@@ -21,9 +21,7 @@ func (u *Uplink) Say(m Message) bool {
 	}
 	s.mu.Unlock()
 	if room {
-		s.pending.Add(1)
-		signal(s.signal)
-		s.rouse()
+		s.call()
 	}
 	return room
 }

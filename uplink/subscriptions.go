@@ -14,6 +14,11 @@ func (s *session) later(f func()) {
 	s.mu.Lock()
 	s.told = append(s.told, f)
 	s.mu.Unlock()
+	s.call()
+}
+
+// call lets run look at what others have left for it.
+func (s *session) call() {
 	s.pending.Add(1)
 	signal(s.signal)
 	s.rouse()

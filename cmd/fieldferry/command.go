@@ -25,18 +25,6 @@ type commandOptions struct {
 	read               bool
 }
 
-// daemonFlags are those that say which daemon is asked.
-func (a *app) daemonFlags(c *cobra.Command, o *statusOptions) {
-	o.config.addFlags(c)
-	c.Flags().StringVar(&o.socket, "socket", "", "control socket of the daemon, `PATH`")
-	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
-	c.PreRun = func(c *cobra.Command, _ []string) {
-		if !c.Flags().Changed("config") {
-			o.config.path = ""
-		}
-	}
-}
-
 func (a *app) newCommandCommand() *cobra.Command {
 	var o commandOptions
 	c := &cobra.Command{
@@ -66,7 +54,7 @@ Root and the daemon's user may. The exit code is 1 when the value is not there.`
 		},
 		RunE: func(c *cobra.Command, args []string) error { return a.command(c.Context(), o, args) },
 	}
-	a.daemonFlags(c, &o.statusOptions)
+	o.addFlags(c)
 	c.Flags().StringVar(&o.expect, "expect", "", "write only if this is the present `VALUE`")
 	c.Flags().StringVar(&o.reason, "reason", "", "your reason, for the account (`TEXT`)")
 	c.Flags().StringVar(&o.id, "id", "", "the command's own name, `ID`: the same one is never carried out twice (default: a new one)")
@@ -109,22 +97,16 @@ func (a *app) command(ctx context.Context, o commandOptions, args []string) erro
 	if err != nil {
 		return err
 	}
-	path, err := a.statusSocket(&o.statusOptions)
-	if err != nil {
-		return err
-	}
-	reply, err := control.Ask(ctx, path, control.Request{Verb: control.Command, Command: text})
+	reply, err := a.ask(ctx, &o.statusOptions, control.Request{Verb: control.Command, Command: text})
 	switch {
 	case err != nil:
-		return noStatus(path, err)
-	case reply.Error != "":
-		return errors.New(reply.Error)
+		return err
 	case reply.Command == nil:
 		return errors.New("the daemon does not say what became of it")
 	}
 	r := reply.Command
 	if o.json {
-		if err := json.NewEncoder(a.stdout).Encode(r); err != nil {
+		if err := a.printJSON(r); err != nil {
 			return err
 		}
 	} else if _, err := io.WriteString(a.stdout, resultText(r, o.read)); err != nil {
@@ -174,7 +156,7 @@ resume, also over a restart. A write that is on a bus is finished.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.commands(c.Context(), o) },
 	}
-	a.daemonFlags(c, &o)
+	o.addFlags(c)
 	for _, v := range []struct{ name, short, verb, done string }{
 		{"pause", "Stop all commands, until resume", control.Pause, "Commands are paused, also after a restart. To end the pause: fieldferry commands resume"},
 		{"resume", "End the pause of commands", control.Resume, "Commands are taken again."},
@@ -187,44 +169,30 @@ resume, also over a restart. A write that is on a bus is finished.`,
 			Example: "  sudo fieldferry commands " + v.name,
 			Args:    cobra.NoArgs,
 			RunE: func(c *cobra.Command, _ []string) error {
-				path, err := a.statusSocket(&o)
-				if err != nil {
-					return err
-				}
-				reply, err := control.Ask(c.Context(), path, control.Request{Verb: v.verb})
+				_, err := a.ask(c.Context(), &o, control.Request{Verb: v.verb})
 				switch {
 				case err != nil:
-					return noStatus(path, err)
-				case reply.Error != "":
-					return errors.New(reply.Error)
+					return err
 				case o.json:
-					return json.NewEncoder(a.stdout).Encode(map[string]bool{"paused": v.verb == control.Pause})
+					return a.printJSON(map[string]bool{"paused": v.verb == control.Pause})
 				}
 				_, err = fmt.Fprintln(a.stdout, v.done)
 				return err
 			},
 		}
-		a.daemonFlags(sub, &o)
+		o.addFlags(sub)
 		c.AddCommand(sub)
 	}
 	return c
 }
 
 func (a *app) commands(ctx context.Context, o statusOptions) error {
-	path, err := a.statusSocket(&o)
-	if err != nil {
-		return err
-	}
-	reply, err := control.Ask(ctx, path, control.Request{Verb: control.Status})
+	reply, err := a.ask(ctx, &o, control.Request{Verb: control.Status})
 	switch {
 	case err != nil:
-		return noStatus(path, err)
-	case reply.Error != "":
-		return errors.New(reply.Error)
+		return err
 	case o.json:
-		enc := json.NewEncoder(a.stdout)
-		enc.SetIndent("", "  ")
-		return enc.Encode(reply.Status.Commands)
+		return a.printIndented(reply.Status.Commands)
 	case reply.Status.Commands == nil:
 		_, err := fmt.Fprintln(a.stdout, "Nothing can be written: the configuration has no commands, or does not enable them.")
 		return err

@@ -61,18 +61,24 @@ The exit code is 1 when no daemon answers.`,
   fieldferry status --json | jq .sentence
   fieldferry status -c fieldferry.yaml`,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			if !c.Flags().Changed("config") {
-				o.config.path = ""
-			}
-			return a.status(c.Context(), o)
-		},
+		RunE: func(c *cobra.Command, _ []string) error { return a.status(c.Context(), o) },
 	}
+	o.addFlags(c)
+	c.Flags().BoolVarP(&o.watch, "watch", "w", false, "print it again each second until Ctrl-C")
+	return c
+}
+
+// addFlags adds the flags that say which daemon is asked, and in which form it
+// answers.
+func (o *statusOptions) addFlags(c *cobra.Command) {
 	o.config.addFlags(c)
 	c.Flags().StringVar(&o.socket, "socket", "", "control socket of the daemon, `PATH`")
 	c.Flags().BoolVar(&o.json, "json", false, "print JSON")
-	c.Flags().BoolVarP(&o.watch, "watch", "w", false, "print it again each second until Ctrl-C")
-	return c
+	c.PreRun = func(c *cobra.Command, _ []string) {
+		if !c.Flags().Changed("config") {
+			o.config.path = ""
+		}
+	}
 }
 
 func (a *app) status(ctx context.Context, o statusOptions) error {
@@ -81,18 +87,14 @@ func (a *app) status(ctx context.Context, o statusOptions) error {
 		return err
 	}
 	for {
-		reply, err := control.Ask(ctx, path, control.Request{Verb: control.Status})
+		reply, err := askDaemon(ctx, path, control.Request{Verb: control.Status})
 		switch {
 		case ctx.Err() != nil && o.watch:
 			return nil
 		case err != nil && !o.watch:
-			return noStatus(path, err)
+			return err
 		case err != nil:
-			a.warn("%v", noStatus(path, err))
-		case reply.Error != "" && !o.watch:
-			return errors.New(reply.Error)
-		case reply.Error != "":
-			a.warn("%s", reply.Error)
+			a.warn("%v", err)
 		default:
 			if err := a.printStatus(reply.Status, o); err != nil {
 				return err
@@ -121,6 +123,28 @@ func (a *app) statusSocket(o *statusOptions) (string, error) {
 		return "", err
 	}
 	return a.controlSocket(cfg.Buffer.Dir)
+}
+
+// askDaemon asks the daemon at a socket. The error is in words for a person:
+// that no daemon answers, or what it answers.
+func askDaemon(ctx context.Context, path string, r control.Request) (control.Reply, error) {
+	reply, err := control.Ask(ctx, path, r)
+	switch {
+	case err != nil:
+		return reply, noStatus(path, err)
+	case reply.Error != "":
+		return reply, errors.New(reply.Error)
+	}
+	return reply, nil
+}
+
+// ask asks the daemon that the flags name.
+func (a *app) ask(ctx context.Context, o *statusOptions, r control.Request) (control.Reply, error) {
+	path, err := a.statusSocket(o)
+	if err != nil {
+		return control.Reply{}, err
+	}
+	return askDaemon(ctx, path, r)
 }
 
 // noStatus says why the daemon cannot be asked, and what to do.

@@ -1,6 +1,6 @@
 //go:build ignore
 
-// Prints each record of every gateway once, as JSON lines; at the end what came
+// Command consumer prints each record of every gateway once, as JSON lines; at the end what came
 // twice and what is missing. Usage: go run consumer.go HOST PORT
 package main
 

@@ -5,7 +5,6 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +22,6 @@ type Config struct {
 
 	Files Files
 	Clock Clock
-	Log   *slog.Logger
 
 	// Answer sends a reply to a request of MQTT. It must not block; a reply that
 	// is lost is asked for again by the same id.

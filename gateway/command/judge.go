@@ -75,7 +75,9 @@ func (e *Engine) take(a Actor, r *Request, from Transport, answer func(Reply)) {
 	if no == nil && r.Read != "" {
 		no = e.takeRead(a, r, now, left, answer)
 		e.mu.Unlock()
-		e.refusedIf(a, r, "", no, answer)
+		if no != nil {
+			e.refused(a, r, "", no, answer)
+		}
 		return
 	}
 	var p *point
@@ -212,12 +214,6 @@ func (e *Engine) takesLong(h *held) {
 	e.mu.Unlock()
 	if !over {
 		e.cfg.Answer(h.Return, e.reply(h, Accepted, Queued, ""))
-	}
-}
-
-func (e *Engine) refusedIf(a Actor, r *Request, source string, no *Refusal, answer func(Reply)) {
-	if no != nil {
-		e.refused(a, r, source, no, answer)
 	}
 }
 

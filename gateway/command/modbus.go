@@ -99,11 +99,7 @@ func (m *ModbusPoint) near(a, b string) bool {
 		return true
 	}
 	x, y := number(a), number(b)
-	if m.Tolerance == nil || x == nil || y == nil {
-		return false
-	}
-	d := x.Sub(x, y)
-	return d.Abs(d).Cmp(m.Tolerance) <= 0
+	return m.Tolerance != nil && x != nil && y != nil && !apart(x, y, m.Tolerance)
 }
 
 // modbusRefusal gives an error of a line its code.

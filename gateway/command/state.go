@@ -4,29 +4,23 @@ import (
 	"context"
 	"encoding/json"
 	"math"
-	"sort"
-	"strings"
 	"time"
 )
 
 // View is what there is to be seen of an engine. It is never changed.
 type View struct {
-	Paused    string      `json:"paused,omitempty"` // by whom; empty: not paused
-	Suspended bool        `json:"suspended"`        // of MQTT nothing is taken: a takeover
-	Fault     string      `json:"fault,omitempty"`  // why requests cannot be put on disk
-	Points    []PointView `json:"points"`
+	Paused    string      // by whom; empty: not paused
+	Suspended bool        // of MQTT nothing is taken: a takeover
+	Fault     string      // why requests cannot be put on disk
+	Points    []PointView // in the order of [Config.Points]
 }
 
-// PointView is a point.
+// PointView is how a point fares.
 type PointView struct {
-	Name     string        `json:"name"`
-	Source   string        `json:"source"`
-	Trial    bool          `json:"trial,omitempty"` // it waits until the configuration is confirmed
-	Last     *Reply        `json:"last,omitempty"`  // the last final reply in this life
-	Fallback string        `json:"fallback,omitempty"`
-	After    time.Duration `json:"after,omitempty"`
-	Due      time.Duration `json:"due,omitempty"` // since boot: when an armed fallback is written; 0: not armed
-	Fell     bool          `json:"fell,omitempty"`
+	Trial bool          // it waits until the configuration is confirmed
+	Last  *Reply        // the last final reply in this life
+	Due   time.Duration // since boot: when an armed fallback is written; 0: not armed
+	Fell  bool          // its fallback is in force, or cannot be written
 }
 
 // View is what there is to be seen now. It costs nothing.
@@ -35,24 +29,17 @@ func (e *Engine) View() *View { return e.view.Load() }
 // changed makes a new view.
 func (e *Engine) changed() {
 	e.mu.Lock()
-	v := &View{Suspended: e.suspended > e.now(), Fault: e.doubt, Points: []PointView{}}
+	v := &View{Suspended: e.suspended > e.now(), Fault: e.doubt, Points: make([]PointView, len(e.cfg.Points))}
 	if e.journal.paused != nil {
 		v.Paused = e.journal.paused.Who
 	}
-	for _, p := range e.points {
-		w := PointView{Name: p.Name, Source: p.Source, Trial: e.cfg.Trial[p.Name], Last: p.last, Fell: p.fell != nil}
-		if p.Fallback != nil {
-			w.Fallback, w.After = p.Fallback.Value, p.Fallback.After
-		}
+	for i := range v.Points {
+		p := e.points[e.cfg.Points[i].Name]
+		v.Points[i] = PointView{Trial: e.cfg.Trial[p.Name], Last: p.last, Fell: p.fell != nil}
 		if a := e.journal.armed[p.Name]; a != nil {
-			w.Due = a.Due
+			v.Points[i].Due = a.Due
 		}
-		v.Points = append(v.Points, w)
 	}
-	sort.SliceStable(v.Points, func(i, j int) bool {
-		a, b := &v.Points[i], &v.Points[j]
-		return strings.Compare(a.Name, b.Name) < 0
-	})
 	e.view.Store(v)
 	e.mu.Unlock()
 }

@@ -9,7 +9,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"regexp"
 	"strings"
 	"time"
@@ -17,6 +16,7 @@ import (
 
 	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/modbus"
+	decimal "fieldferry/bus/scalar"
 	"fieldferry/gateway/command"
 )
 
@@ -299,7 +299,9 @@ func (v value) decimal() string {
 // nothing in it, are reported.
 func (f fields) limits() Limits {
 	c := Limits{f.at("min").decimal(), f.at("max").decimal(), f.at("step").decimal()}
-	low, high, step := rat(c.Min), rat(c.Max), rat(c.Step)
+	low, _ := decimal.ParseNumber(c.Min)
+	high, _ := decimal.ParseNumber(c.Max)
+	step, _ := decimal.ParseNumber(c.Step)
 	if low != nil && high != nil && low.Cmp(high) > 0 {
 		f.at("min").fail(c.Min+" is more than max, "+c.Max, "exchange them")
 	}
@@ -307,14 +309,6 @@ func (f fields) limits() Limits {
 		f.at("step").fail("must be more than 0", "write a number such as 0.5")
 	}
 	return c
-}
-
-func rat(text string) *big.Rat {
-	r, ok := new(big.Rat).SetString(text)
-	if !ok {
-		return nil
-	}
-	return r
 }
 
 // Identity is all that says what a write of the point does: a point with

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"math/big"
 
 	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/modbus"
@@ -34,10 +33,7 @@ func (r *RegisterPoint) On(name string, line command.ModbusLine) (command.Target
 	if err != nil {
 		return nil, err
 	}
-	var tolerance *big.Rat
-	if r.Tolerance != "" {
-		tolerance = rat(r.Tolerance)
-	}
+	tolerance, _ := decimal.ParseNumber(r.Tolerance)
 	return &command.ModbusPoint{Line: line, Codec: codec, Permit: p, ReadBack: r.ReadBack, Tolerance: tolerance, Delay: r.Delay}, nil
 }
 

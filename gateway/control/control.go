@@ -30,11 +30,11 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"fieldferry/gateway/command"
 	"fieldferry/gateway/live"
+	"fieldferry/gateway/socket"
 
 	"golang.org/x/sys/unix"
 )
@@ -104,8 +104,8 @@ type Line interface {
 // takes no path that long.
 func Path(dir string) (string, error) {
 	path := filepath.Join(dir, socketName)
-	if most := len(unix.RawSockaddrUnix{}.Path) - 1; len(path) > most {
-		return "", fmt.Errorf("control socket %s: its path has %d bytes, and at most %d are possible; use a shorter directory", path, len(path), most)
+	if len(path) > socket.MaxPath {
+		return "", fmt.Errorf("control socket %s: its path has %d bytes, and at most %d are possible; use a shorter directory", path, len(path), socket.MaxPath)
 	}
 	return path, nil
 }
@@ -116,14 +116,7 @@ func Serve(ctx context.Context, path string, door Door) error {
 	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
 		_ = os.Remove(path) // if it stays, listening says why
 	}
-	// Until its mode is set nobody else can open it: the mode of the socket
-	// before it is bound becomes that of its path.
-	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var failed error
-		err := c.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) })
-		return errors.Join(err, failed)
-	}}
-	listener, err := private.Listen(ctx, "unix", path)
+	listener, err := socket.Listen(ctx, path) // until its mode is set nobody else can open it
 	if err != nil {
 		return fmt.Errorf("control socket: %w", err)
 	}

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-
-	"golang.org/x/sys/unix"
 )
 
 // Append writes data behind the first size bytes of a file that Write has made,
@@ -17,19 +15,11 @@ func (d Dir) Append(name string, size int64, data []byte) error {
 		return err
 	}
 	defer root.Close()
-	named, err := root.Lstat(name)
+	f, info, err := d.open(root, name, os.O_WRONLY)
 	if err != nil {
 		return err
 	}
-	f, err := root.OpenFile(name, os.O_WRONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	if err != nil {
-		return err
-	}
-	info, err := f.Stat()
 	switch {
-	case err != nil:
-	case !info.Mode().IsRegular(), !os.SameFile(named, info):
-		err = fmt.Errorf("%s is not a regular file; remove it", filepath.Join(d.path, name))
 	case info.Size() < size:
 		err = fmt.Errorf("%s has become shorter than it was written", filepath.Join(d.path, name))
 	case info.Size() > size:

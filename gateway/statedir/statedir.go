@@ -47,27 +47,37 @@ func (d Dir) Read(name string) ([]byte, error) {
 		return nil, err
 	}
 	defer root.Close()
-	named, err := root.Lstat(name)
-	if err != nil {
-		return nil, err
-	}
-	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	f, _, err := d.open(root, name, os.O_RDONLY)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	switch {
-	case err != nil:
-		return nil, err
-	case !info.Mode().IsRegular(), !os.SameFile(named, info): // Root follows links that stay inside
-		return nil, fmt.Errorf("%s is not a regular file; remove it", filepath.Join(d.path, name))
-	}
 	b, err := io.ReadAll(io.LimitReader(f, MaxSize+1))
 	if err == nil && len(b) > MaxSize {
 		err = fmt.Errorf("%s has more than %d bytes; remove it", filepath.Join(d.path, name), MaxSize)
 	}
 	return b, err
+}
+
+// open opens a regular file that is there, whatever somebody may have put in its
+// place.
+func (d Dir) open(root *os.Root, name string, flag int) (*os.File, fs.FileInfo, error) {
+	named, err := root.Lstat(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := root.OpenFile(name, flag|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && (!info.Mode().IsRegular() || !os.SameFile(named, info)) { // Root follows links that stay inside
+		err = fmt.Errorf("%s is not a regular file; remove it", filepath.Join(d.path, name))
+	}
+	if err != nil {
+		return nil, nil, errors.Join(err, f.Close())
+	}
+	return f, info, nil
 }
 
 // Write replaces a file. The directory is made if its parent is there. Root

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -23,27 +22,13 @@ const (
 	maxRate      = 1_000_000
 )
 
-// finds are the searches for the settings of a line that run, or ran last, by
-// line. The line is not polled while one runs.
-type finds struct {
-	mu   sync.Mutex
-	list map[string]*find
-	all  sync.WaitGroup
-}
-
-// find is one search.
+// find is a search for the settings of a line, which is not polled meanwhile.
 type find struct {
-	Running bool      `json:"running"`
-	Aborted bool      `json:"aborted,omitempty"`
-	Began   time.Time `json:"began"`
-	By      string    `json:"by"`
-	Asked   int       `json:"asked"`
-	Of      int       `json:"of"`
-	Now     *Try      `json:"now,omitempty"` // asked last
-	Found   []settled `json:"found"`
-	Error   string    `json:"error,omitempty"` // why it ended before its time
-
-	stop context.CancelFunc
+	search
+	Asked int       `json:"asked"`
+	Of    int       `json:"of"`
+	Now   *Try      `json:"now,omitempty"` // asked last
+	Found []settled `json:"found"`
 }
 
 // settled is a setting in which a unit has answered, or sent what cannot be read.
@@ -105,31 +90,14 @@ func (s *Server) startFind(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusUnprocessableEntity, "settings", "Write one to four units (1 to 247), at most eight baud rates (1200 to 1000000), parities N, E or O, and stop bits 1 or 2.")
 		return
 	}
-	if s.opts.Reader == nil {
-		problem(w, http.StatusNotImplemented, "read", "This server cannot read registers.")
-		return
-	}
-	line := r.PathValue("line")
-	s.finds.mu.Lock()
-	defer s.finds.mu.Unlock()
-	if last := s.finds.list[line]; last != nil && last.Running {
-		problem(w, http.StatusConflict, "running", "A search on this line runs already.")
-		return
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	job := &find{Running: true, Began: time.Now().UTC(), By: who(r).Name, Of: len(tries), Found: []settled{}, stop: stop}
-	if s.finds.list == nil {
-		s.finds.list = map[string]*find{}
-	}
-	s.finds.list[line] = job
-	s.opts.Audit(Audit{Time: time.Now(), Action: "find", Who: who(r).Name, From: address(r), Detail: line})
-	s.finds.all.Go(func() { s.find(ctx, line, job, tries) })
-	writeStatus(w, http.StatusAccepted, job)
+	job := &find{Of: len(tries), Found: []settled{}}
+	s.finds.start(s, w, r, job, "find", "A search on this line runs already.", func(ctx context.Context, line string) error {
+		return s.find(ctx, line, job, tries)
+	})
 }
 
-func (s *Server) find(ctx context.Context, line string, job *find, tries []Try) {
-	defer job.stop()
-	err := s.opts.Reader.FindLine(ctx, line, tries, func(t Try, took time.Duration, err error) {
+func (s *Server) find(ctx context.Context, line string, job *find, tries []Try) error {
+	return s.opts.Reader.FindLine(ctx, line, tries, func(t Try, took time.Duration, err error) {
 		s.finds.mu.Lock()
 		defer s.finds.mu.Unlock()
 		job.Asked++
@@ -144,47 +112,12 @@ func (s *Server) find(ctx context.Context, line string, job *find, tries []Try) 
 		}
 		job.Found = append(job.Found, settled{t, float64(took.Microseconds()) / 1000, answer})
 	})
-	s.finds.mu.Lock()
-	defer s.finds.mu.Unlock()
-	job.Running, job.Aborted = false, ctx.Err() != nil
-	if err != nil && !job.Aborted {
-		job.Error = err.Error()
-	}
 }
 
 // lastFind is GET /api/v1/modbus/{line}/find.
 func (s *Server) lastFind(w http.ResponseWriter, r *http.Request) {
-	if _, ok := s.line(w, r); !ok {
-		return
-	}
-	s.finds.mu.Lock()
-	defer s.finds.mu.Unlock()
-	job := s.finds.list[r.PathValue("line")]
-	if job == nil {
-		job = &find{Found: []settled{}} // nobody has asked for one yet
-	}
-	writeJSON(w, job)
+	s.finds.last(s, w, r, &find{Found: []settled{}})
 }
 
 // stopFind is DELETE /api/v1/modbus/{line}/find.
-func (s *Server) stopFind(w http.ResponseWriter, r *http.Request) {
-	if _, ok := s.line(w, r); !ok {
-		return
-	}
-	s.finds.mu.Lock()
-	if job := s.finds.list[r.PathValue("line")]; job != nil {
-		job.stop()
-	}
-	s.finds.mu.Unlock()
-	w.WriteHeader(http.StatusNoContent)
-}
-
-// end stops all searches and waits for them.
-func (s *finds) end() {
-	s.mu.Lock()
-	for _, job := range s.list {
-		job.stop()
-	}
-	s.mu.Unlock()
-	s.all.Wait()
-}
+func (s *Server) stopFind(w http.ResponseWriter, r *http.Request) { s.finds.abort(s, w, r) }

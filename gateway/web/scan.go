@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 	"time"
 )
 
@@ -30,27 +29,14 @@ const (
 	scanPause = 50 * time.Millisecond
 )
 
-// scans are the searches for units that run, or ran last, by line.
-type scans struct {
-	mu   sync.Mutex
-	list map[string]*scan
-	all  sync.WaitGroup
-}
-
-// scan is one search. It goes between the polls of the line: a unit that is not
-// there costs one timeout of the line.
+// scan is a search for units. It goes between the polls of the line: a unit that
+// is not there costs one timeout of the line.
 type scan struct {
-	Running bool      `json:"running"`
-	Aborted bool      `json:"aborted,omitempty"`
-	Began   time.Time `json:"began"`
-	By      string    `json:"by"`
-	Unit    int       `json:"unit"` // asked last
-	From    int       `json:"from"`
-	To      int       `json:"to"`
-	Found   []found   `json:"found"`
-	Error   string    `json:"error,omitempty"` // why it ended before its time
-
-	stop context.CancelFunc
+	search
+	Unit  int     `json:"unit"` // asked last
+	From  int     `json:"from"`
+	To    int     `json:"to"`
+	Found []found `json:"found"`
 }
 
 // found is a unit that has answered.
@@ -73,30 +59,14 @@ func (s *Server) startScan(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusUnprocessableEntity, "units", "Write from and to as unit ids, 0 to 255.")
 		return
 	}
-	if s.opts.Reader == nil {
-		problem(w, http.StatusNotImplemented, "read", "This server cannot read registers.")
-		return
-	}
-	line := r.PathValue("line")
-	s.scans.mu.Lock()
-	defer s.scans.mu.Unlock()
-	if last := s.scans.list[line]; last != nil && last.Running {
-		problem(w, http.StatusConflict, "running", "A scan of this line runs already.")
-		return
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	job := &scan{Running: true, Began: time.Now().UTC(), By: who(r).Name, From: in.From, To: in.To, Found: []found{}, stop: stop}
-	if s.scans.list == nil {
-		s.scans.list = map[string]*scan{}
-	}
-	s.scans.list[line] = job
-	s.opts.Audit(Audit{Time: time.Now(), Action: "scan", Who: who(r).Name, From: address(r), Detail: line})
-	s.scans.all.Go(func() { s.scan(ctx, line, job) })
-	writeStatus(w, http.StatusAccepted, job)
+	job := &scan{From: in.From, To: in.To, Found: []found{}}
+	s.scans.start(s, w, r, job, "scan", "A scan of this line runs already.", func(ctx context.Context, line string) error {
+		s.scan(ctx, line, job)
+		return nil
+	})
 }
 
 func (s *Server) scan(ctx context.Context, line string, job *scan) {
-	defer job.stop()
 	for unit := job.From; unit <= job.To && ctx.Err() == nil; unit++ {
 		s.scans.mu.Lock()
 		job.Unit = unit
@@ -122,44 +92,12 @@ func (s *Server) scan(ctx context.Context, line string, job *scan) {
 		case <-time.After(scanPause):
 		}
 	}
-	s.scans.mu.Lock()
-	defer s.scans.mu.Unlock()
-	job.Running, job.Aborted = false, ctx.Err() != nil
 }
 
 // lastScan is GET /api/v1/modbus/{line}/scan.
 func (s *Server) lastScan(w http.ResponseWriter, r *http.Request) {
-	if _, ok := s.line(w, r); !ok {
-		return
-	}
-	s.scans.mu.Lock()
-	defer s.scans.mu.Unlock()
-	job := s.scans.list[r.PathValue("line")]
-	if job == nil {
-		job = &scan{Found: []found{}} // nobody has asked for one yet
-	}
-	writeJSON(w, job)
+	s.scans.last(s, w, r, &scan{Found: []found{}})
 }
 
 // stopScan is DELETE /api/v1/modbus/{line}/scan.
-func (s *Server) stopScan(w http.ResponseWriter, r *http.Request) {
-	if _, ok := s.line(w, r); !ok {
-		return
-	}
-	s.scans.mu.Lock()
-	if job := s.scans.list[r.PathValue("line")]; job != nil {
-		job.stop()
-	}
-	s.scans.mu.Unlock()
-	w.WriteHeader(http.StatusNoContent)
-}
-
-// end stops all scans and waits for them.
-func (s *scans) end() {
-	s.mu.Lock()
-	for _, job := range s.list {
-		job.stop()
-	}
-	s.mu.Unlock()
-	s.all.Wait()
-}
+func (s *Server) stopScan(w http.ResponseWriter, r *http.Request) { s.scans.abort(s, w, r) }

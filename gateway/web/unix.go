@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"time"
 
+	"fieldferry/gateway/socket"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -35,11 +37,11 @@ func (c *Config) socket() string {
 // validateSocket says what about a socket cannot work.
 func (c *Config) validateSocket(wrong func(key, what, fix string)) {
 	path := c.socket()
-	switch most := len(unix.RawSockaddrUnix{}.Path) - 1; {
+	switch {
 	case !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/":
 		wrong("listen", fmt.Sprintf("%q is not the absolute path of a socket", path), "write unix:/run/fieldferry/page")
-	case len(path) > most:
-		wrong("listen", fmt.Sprintf("the path has %d bytes, and a socket takes %d", len(path), most), "write a shorter one")
+	case len(path) > socket.MaxPath:
+		wrong("listen", fmt.Sprintf("the path has %d bytes, and a socket takes %d", len(path), socket.MaxPath), "write a shorter one")
 	}
 	if c.Group != "" && !groupName.MatchString(c.Group) {
 		wrong("group", fmt.Sprintf("%q is not the name of a group", c.Group), "write a name that is in /etc/group")
@@ -61,13 +63,7 @@ func listenUnix(ctx context.Context, path, group string) (net.Listener, error) {
 	if err := makeWay(ctx, path); err != nil {
 		return nil, err
 	}
-	// The mode of a socket before it is bound becomes that of its path.
-	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var failed error
-		err := c.Control(func(fd uintptr) { failed = unix.Fchmod(int(fd), 0o600) })
-		return errors.Join(err, failed)
-	}}
-	l, err := private.Listen(ctx, "unix", path)
+	l, err := socket.Listen(ctx, path)
 	if err != nil {
 		return nil, err
 	}

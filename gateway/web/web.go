@@ -192,8 +192,8 @@ type Server struct {
 	limiter  limiter
 	setup    setup
 	hub      *hub
-	scans    scans
-	finds    finds
+	scans    searches
+	finds    searches
 	marks    marks
 	shown    shown
 	handler  http.Handler

@@ -25,7 +25,7 @@ var inner = map[string]innerRoom{
 	module + "/gateway/clock":          {nil, leaf},
 	module + "/gateway/command":        {[]string{"bus/..."}, "what changes devices does not know who asked, nor how the answer travels"},
 	module + "/gateway/config":         {[]string{"bus/...", "buffer", "uplink", "gateway/command", "gateway/web"}, "the configuration is vocabulary: the validators of the leaves decide, nothing is started"},
-	module + "/gateway/control":        {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command"}, door},
+	module + "/gateway/control":        {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command", "gateway/socket"}, door},
 	module + "/gateway/daemon":         {[]string{"gateway", "gateway/command", "gateway/config", "gateway/live", "gateway/record", "gateway/statedir", "gateway/web", "bus/modbus"}, "it keeps one gateway at a time, and the page that outlives it: buffer and broker are the gateway's business"},
 	module + "/gateway/journal":        {nil, leaf},
 	module + "/gateway/live":           {[]string{"bus/...", "gateway/payload/native"}, "last values are made of what a bus brings: who buffers, sends or configures it is not seen"},
@@ -36,10 +36,11 @@ var inner = map[string]innerRoom{
 	module + "/gateway/payload/native": {[]string{"bus/...", "buffer", "gateway/clock", "gateway/payload", "gateway/record", "gateway/topic"}, "a payload is a form of a record: who delivers it is the uplink's business"},
 	module + "/gateway/record":         {[]string{"bus", "bus/can", "bus/can/dbc", "bus/modbus", "gateway/clock"}, "a body is facts: in which form they are sent is the formats' business"},
 	module + "/gateway/source":         {[]string{"bus/...", "gateway/clock", "gateway/config", "gateway/live", "gateway/record"}, "a source makes records of what a bus brings: who keeps and who sends them is not seen"},
+	module + "/gateway/socket":         {nil, leaf},
 	module + "/gateway/statedir":       {nil, leaf},
 	module + "/gateway/topic":          {nil, leaf},
 	module + "/uplink/mqtt":            {[]string{"uplink/internal/wsconn"}, "it is one connection: sessions, retries and the pace are the uplink's, and what is in a message is the gateway's"},
-	module + "/gateway/web":            {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command"}, door},
+	module + "/gateway/web":            {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command", "gateway/socket"}, door},
 }
 
 // changers are the packages that change devices without a permit.

@@ -19,15 +19,8 @@ func (m *Message) Start() []byte {
 	}
 	for i := range m.Signals {
 		s := &m.Signals[i]
-		if s.Multiplexer == nil {
-			continue
-		}
-		raw := s.Multiplexer.get(data)
-		for _, r := range s.When {
-			if raw >= uint64(r.First) && raw <= uint64(r.Last) {
-				put(s)
-				break
-			}
+		if s.Multiplexer != nil && inRanges(s.When, s.Multiplexer.get(data)) {
+			put(s)
 		}
 	}
 	return data

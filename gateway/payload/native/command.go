@@ -14,25 +14,18 @@ func appendCommand(dst, body []byte) ([]byte, error) {
 		return dst, err
 	}
 	dst = appendString(append(dst, `"id":`...), c.ID)
-	texts := func(list ...[2]string) {
-		for _, m := range list {
-			if m[1] != "" {
-				dst = appendString(append(append(append(dst, `,"`...), m[0]...), `":`...), m[1])
-			}
-		}
-	}
-	texts([2]string{"who", c.Who}, [2]string{"by", c.By}, [2]string{"point", c.Point})
+	dst = appendTexts(dst, [2]string{"who", c.Who}, [2]string{"by", c.By}, [2]string{"point", c.Point})
 	for _, m := range [][2]string{{"value", c.Value}, {"old", c.Old}, {"read", c.Read}} {
 		if m[1] != "" {
-			dst = appendJSON(append(append(append(dst, `,"`...), m[0]...), `":`...), m[1])
+			dst = appendJSON(appendName(dst, m[0]), m[1])
 		}
 	}
-	texts([2]string{"state", c.State}, [2]string{"code", c.Code})
+	dst = appendTexts(dst, [2]string{"state", c.State}, [2]string{"code", c.Code})
 	if c.Exception > 0 {
 		dst = appendUint(append(dst, `,"exception":`...), c.Exception)
 	}
 	dst = appendUint(append(dst, `,"took_ms":`...), c.TookMS)
-	texts([2]string{"reason", c.Reason}, [2]string{"signer", c.Signer})
+	dst = appendTexts(dst, [2]string{"reason", c.Reason}, [2]string{"signer", c.Signer})
 	if c.More > 0 {
 		dst = appendUint(append(dst, `,"more":`...), c.More)
 	}

@@ -106,15 +106,27 @@ func appendAudit(dst, body []byte) ([]byte, error) {
 		return dst, err
 	}
 	dst = appendString(append(dst, `"action":`...), a.Action)
-	for _, m := range []struct{ name, value string }{{"who", a.Who}, {"by", a.By}, {"from", a.From}, {"detail", a.Detail}} {
-		if m.value != "" {
-			dst = appendString(append(append(append(dst, `,"`...), m.name...), `":`...), m.value)
-		}
-	}
+	dst = appendTexts(dst, [2]string{"who", a.Who}, [2]string{"by", a.By}, [2]string{"from", a.From}, [2]string{"detail", a.Detail})
 	if a.More > 0 {
 		dst = appendUint(append(dst, `,"more":`...), a.More)
 	}
 	return dst, nil
+}
+
+// appendTexts appends further members, each a name and a text; empty ones are
+// left out.
+func appendTexts(dst []byte, members ...[2]string) []byte {
+	for _, m := range members {
+		if m[1] != "" {
+			dst = appendString(appendName(dst, m[0]), m[1])
+		}
+	}
+	return dst
+}
+
+// appendName appends the name of a further member, which needs no escapes.
+func appendName(dst []byte, name string) []byte {
+	return append(append(append(dst, `,"`...), name...), `":`...)
 }
 
 // KeysOf returns what a topic template may name of a body. One that cannot be

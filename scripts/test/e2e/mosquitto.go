@@ -55,23 +55,7 @@ type subscriber struct {
 
 func (m *mosquitto) subscribe(t testing.TB, topic string) *subscriber {
 	t.Helper()
-	s := &subscriber{changed: make(chan struct{}, 1), ended: make(chan struct{})}
-	cmd := exec.Command(rig.Need(t, "mosquitto_sub", "mosquitto-clients"), "-h", "127.0.0.1", "-p", fmt.Sprint(m.Port),
-		"-i", "witness", "-c", "-q", "1", "-k", "5", "-t", topic)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { defer close(s.ended); s.read(out) }()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-s.ended
-		_ = cmd.Wait()
-	})
+	s := m.listen(t, "-i", "witness", "-c", "-k", "5", "-t", topic)
 	// The broker must have saved the subscription before anybody publishes,
 	// or kills it.
 	db := filepath.Join(m.dir, "mosquitto.db")
@@ -88,6 +72,29 @@ func (m *mosquitto) subscribe(t testing.TB, topic string) *subscriber {
 			t.Fatal("mosquitto did not save the subscription")
 		}
 	}
+}
+
+// listen runs mosquitto_sub with QoS 1 until the test ends.
+func (m *mosquitto) listen(t testing.TB, args ...string) *subscriber {
+	t.Helper()
+	s := &subscriber{changed: make(chan struct{}, 1), ended: make(chan struct{})}
+	args = append([]string{"-h", "127.0.0.1", "-p", fmt.Sprint(m.Port), "-q", "1"}, args...)
+	cmd := exec.Command(rig.Need(t, "mosquitto_sub", "mosquitto-clients"), args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { defer close(s.ended); s.read(out) }()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-s.ended
+		_ = cmd.Wait()
+	})
+	return s
 }
 
 // publish publishes one message with QoS 1, by mosquitto_pub.

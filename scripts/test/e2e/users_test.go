@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -39,24 +38,8 @@ func (m *mosquitto) protect(t testing.TB, users ...string) {
 // follow is mosquitto_sub as a user, which is subscribed when follow returns.
 func (m *mosquitto) follow(t testing.TB, user, topic string) *subscriber {
 	t.Helper()
-	s := &subscriber{changed: make(chan struct{}, 1), ended: make(chan struct{})}
 	id := "follow-" + user
-	cmd := exec.Command(rig.Need(t, "mosquitto_sub", "mosquitto-clients"), "-h", "127.0.0.1", "-p", fmt.Sprint(m.Port),
-		"-u", user, "-P", "secret", "-i", id, "-q", "1", "-t", topic)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	go func() { defer close(s.ended); s.read(out) }()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-s.ended
-		_ = cmd.Wait()
-	})
+	s := m.listen(t, "-u", user, "-P", "secret", "-i", id, "-t", topic)
 	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(m.Said(), "Sending SUBACK to "+id); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("mosquitto_sub does not subscribe:\n%s", m.Said())

@@ -1,13 +1,13 @@
 package mutants
 
 import (
-	"encoding/json"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"fieldferry/scripts/test/rig"
 )
 
 const engine = "gateway/command/"
@@ -47,24 +47,7 @@ func TestEachIsCaught(t *testing.T) {
 			continue
 		}
 		t.Run(m.name, func(t *testing.T) {
-			path := filepath.Join(root, m.file)
-			src, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if n := strings.Count(string(src), m.old); n != 1 {
-				t.Fatalf("%s has %q %d times", m.file, m.old, n)
-			}
-			dir := t.TempDir()
-			broken, overlay := filepath.Join(dir, "broken.go"), filepath.Join(dir, "overlay.json")
-			replace, err := json.Marshal(map[string]any{"Replace": map[string]string{path: broken}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = errors.Join(os.WriteFile(broken, []byte(strings.Replace(string(src), m.old, m.new, 1)), 0o600), os.WriteFile(overlay, replace, 0o600))
-			if err != nil {
-				t.Fatal(err)
-			}
+			overlay := rig.Overlay(t, filepath.Join(root, m.file), m.old, m.new)
 			c := exec.Command("go", "test", "-count=1", "-short", "-vet=off", "-timeout=60s", "-overlay", overlay, "./"+filepath.Dir(m.file))
 			c.Dir = root
 			out, err := c.CombinedOutput()

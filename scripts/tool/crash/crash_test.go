@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +9,7 @@ import (
 	"time"
 
 	"fieldferry/buffer"
+	"fieldferry/scripts/test/rig"
 )
 
 func build(t *testing.T, flags ...string) string {
@@ -90,28 +89,8 @@ func TestPowerCutsFindABrokenBuffer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path, err := filepath.Abs(filepath.Join("../../../buffer", m.file))
-			if err != nil {
-				t.Fatal(err)
-			}
-			src, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if strings.Count(string(src), m.old) != 1 {
-				t.Fatalf("%s has %q %d times", path, m.old, strings.Count(string(src), m.old))
-			}
-			dir := t.TempDir()
-			broken, overlay := filepath.Join(dir, m.file), filepath.Join(dir, "overlay.json")
-			replace, err := json.Marshal(map[string]any{"Replace": map[string]string{path: broken}})
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = errors.Join(os.WriteFile(broken, []byte(strings.Replace(string(src), m.old, m.new, 1)), 0o600), os.WriteFile(overlay, replace, 0o600))
-			if err != nil {
-				t.Fatal(err)
-			}
-			out, err := exec.Command(build(t, "-overlay", overlay), "cuts", "-lives", "4", "-places", "200", filepath.Join(dir, "d")).CombinedOutput()
+			overlay := rig.Overlay(t, filepath.Join("../../../buffer", m.file), m.old, m.new)
+			out, err := exec.Command(build(t, "-overlay", overlay), "cuts", "-lives", "4", "-places", "200", filepath.Join(t.TempDir(), "d")).CombinedOutput()
 			if err == nil || !strings.Contains(string(out), "power cut behind call") {
 				t.Errorf("it was not caught: %v\n%s", err, out)
 			}
