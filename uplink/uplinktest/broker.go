@@ -54,7 +54,8 @@ func NewBroker(cfg BrokerConfig) (*Broker, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	b := &Broker{server: mochi.New(&mochi.Options{InlineClient: true, Logger: log})}
-	if err := b.server.AddHook(new(allowAll), nil); err != nil {
+	door := &door{server: b.server, gone: map[net.Conn]chan struct{}{}}
+	if err := b.server.AddHook(door, nil); err != nil {
 		return nil, fmt.Errorf("uplinktest: broker: %w", err)
 	}
 	// Without Serve: connections come from the listener below, and all else it
@@ -62,6 +63,7 @@ func NewBroker(cfg BrokerConfig) (*Broker, error) {
 	// an HTTP server among others, is 640 KiB of the binary.
 	var err error
 	b.listener, err = newListener(cfg.Address, cfg.Transport, func(c net.Conn) {
+		defer door.enter(c)()
 		// How a client's connection ended is the client's affair.
 		_ = b.server.EstablishConnection("tcp", c)
 	})
@@ -135,16 +137,52 @@ func (b *Broker) Close() error {
 	return b.server.Close()
 }
 
-// allowAll lets any user do anything. mochi's own hook of that kind would
-// bring a YAML library along.
-type allowAll struct{ mochi.HookBase }
+// door lets any user do anything (mochi's own hook of that kind would bring a
+// YAML library along), and a client in when its former connection is gone. Else
+// mochi 2.7.9 may forget both: the end of the old connection deletes what has
+// the client's identifier, unless it knows already that it was taken over.
+type door struct {
+	mochi.HookBase
+	server *mochi.Server
 
-func (*allowAll) ID() string { return "allow-all" }
-
-func (*allowAll) Provides(b byte) bool {
-	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
+	mu   sync.Mutex
+	gone map[net.Conn]chan struct{} // closed when nothing of the connection is left
 }
 
-func (*allowAll) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
+// enter takes a connection into account, until the returned function is called.
+func (d *door) enter(c net.Conn) (leave func()) {
+	gone := make(chan struct{})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.gone[c] = gone
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.gone, c)
+		close(gone)
+	}
+}
 
-func (*allowAll) OnACLCheck(*mochi.Client, string, bool) bool { return true }
+func (*door) ID() string { return "door" }
+
+func (*door) Provides(b byte) bool {
+	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck || b == mochi.OnSessionEstablish
+}
+
+func (*door) OnConnectAuthenticate(*mochi.Client, packets.Packet) bool { return true }
+
+func (*door) OnACLCheck(*mochi.Client, string, bool) bool { return true }
+
+func (d *door) OnSessionEstablish(cl *mochi.Client, _ packets.Packet) {
+	former, ok := d.server.Clients.Get(cl.ID)
+	if !ok {
+		return
+	}
+	_ = d.server.DisconnectClient(former, packets.ErrSessionTakenOver) // it says the code as an error
+	d.mu.Lock()
+	gone := d.gone[former.Net.Conn]
+	d.mu.Unlock()
+	if gone != nil {
+		<-gone
+	}
+}

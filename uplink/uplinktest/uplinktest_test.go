@@ -1,8 +1,10 @@
 package uplinktest
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"syscall"
 	"testing"
@@ -126,5 +128,37 @@ func TestFaultBrokerRecords(t *testing.T) {
 	cancelNow()
 	if err := b.Wait(done, func([]Received, int, int) bool { return false }); !errors.Is(err, context.Canceled) {
 		t.Errorf("Wait returned %v at the end of its context", err)
+	}
+}
+
+// A client that comes again while the broker still ends its former connection
+// is a client like any other: what it publishes comes back to it.
+func TestBrokerLetsAClientComeAgain(t *testing.T) {
+	b, err := NewBroker(BrokerConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	var former net.Conn
+	for i := range 300 {
+		c, err := net.Dial("tcp", b.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if former != nil {
+			go former.Close()
+		}
+		former = c
+		// CONNECT of "c" with a clean session, SUBSCRIBE to "a", PUBLISH to it.
+		if _, err := c.Write([]byte("\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01c" + "\x82\x06\x00\x01\x00\x01a\x00" + "\x30\x04\x00\x01a!")); err != nil {
+			t.Fatal(err)
+		}
+		want := []byte("\x20\x02\x00\x00" + "\x90\x03\x00\x01\x00" + "\x30\x04\x00\x01a!")
+		got := make([]byte, len(want))
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		if n, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("connection %d: got %x, %v, want %x", i, got[:n], err, want)
+		}
 	}
 }
