@@ -5,15 +5,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"fieldferry/scripts/test/rig"
 	"fieldferry/scripts/test/schema"
 )
 
@@ -82,35 +83,6 @@ func missing(t *testing.T, what string, installed bool) {
 	t.Skipf("SKIPPED: %s is missing", what)
 }
 
-// broker starts mosquitto at a free port and returns that.
-func broker(ctx context.Context, t *testing.T) string {
-	t.Helper()
-	program := need(t, "mosquitto", true)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	_ = l.Close()
-	conf := filepath.Join(t.TempDir(), "conf")
-	if err := os.WriteFile(conf, []byte("listener "+port+" 127.0.0.1\nallow_anonymous true\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	start(ctx, t, exec.CommandContext(ctx, program, "-c", conf))
-	for ctx.Err() == nil {
-		if c, err := net.Dial("tcp", "127.0.0.1:"+port); err == nil {
-			_ = c.Close()
-			return port
-		}
-		select { // until it listens
-		case <-ctx.Done():
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	t.Fatal("mosquitto does not listen")
-	return ""
-}
-
 func start(_ context.Context, t *testing.T, cmd *exec.Cmd) {
 	t.Helper()
 	cmd.Stderr = os.Stderr
@@ -155,7 +127,7 @@ func TestConsumers(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 			defer cancel()
 			argv := c.command(t)
-			port := broker(ctx, t)
+			port := strconv.Itoa(rig.StartMosquitto(t).Port)
 			if got := consume(ctx, t, argv, port); got != want {
 				t.Errorf("its account is\n%s, want\n%s", got, want)
 			}

@@ -1,0 +1,278 @@
+package consume
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"fieldferry/scripts/test/rig"
+)
+
+// What a gateway with values sends, beside the messages about itself.
+var withValues = []string{
+	`{"v":1,"gateway":"gw","session":9,"source":"line1","seq":1,"count":2,"records":[` +
+		`{"seq":1,"ts":"2026-11-25T20:30:00.041000001Z","type":"modbus","device":"main meter","values":{"u":230.25,"on":true,"mode":{"value":1,"label":"auto"},"energy":"28147931469447271","power":null,"say":"a \"b\" \\ c"},"errors":{"power":"not a number"}},` +
+		`{"seq":2,"ts":"2026-11-25T20:30:01.041Z","type":"modbus","device":"main meter","values":{"u":231}}]}`,
+	`{"v":1,"gateway":"gw","session":9,"source":"bus","seq":1,"count":1,"records":[` +
+		`{"seq":1,"ts":"2026-11-25T20:30:00.5Z","type":"can","id":"0CF00400","ext":true,"name":"EEC1","data":"00","signals":{"EngineSpeed":8032}}]}`,
+}
+
+func publish(t *testing.T, m *rig.Mosquitto, topic, message string) {
+	t.Helper()
+	pub := rig.Need(t, "mosquitto_pub", "mosquitto-clients")
+	if out, err := exec.Command(pub, "-p", strconv.Itoa(m.Port), "-q", "1", "-t", topic, "-m", message).CombinedOutput(); err != nil {
+		t.Fatalf("mosquitto_pub: %v\n%s", err, out)
+	}
+}
+
+func needPython(t *testing.T, module, pkg string) {
+	t.Helper()
+	if exec.Command("/usr/bin/python3", "-c", "import "+module).Run() != nil {
+		missing(t, pkg, true)
+	}
+}
+
+// subscribed starts a program of the documents and waits until the broker has
+// its subscription, which it then keeps.
+func subscribed(t *testing.T, m *rig.Mosquitto, file string, args ...string) *rig.Process {
+	t.Helper()
+	needPython(t, "paho.mqtt.client", "python3-paho-mqtt")
+	before := strings.Count(m.Said(), "Sending SUBACK")
+	p := rig.Start(t, nil, "/usr/bin/python3", append([]string{docs + "consume/" + file, "127.0.0.1", strconv.Itoa(m.Port)}, args...)...)
+	p.Until("the subscription", func() bool { return strings.Count(m.Said(), "Sending SUBACK") > before })
+	return p
+}
+
+// postgres is a server of Debian's package with one database.
+type postgres struct {
+	t      *testing.T
+	bin    string
+	dir    string
+	server *rig.Process
+}
+
+func newPostgres(t *testing.T) *postgres {
+	t.Helper()
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if len(found) == 0 {
+		missing(t, "postgresql", true)
+	}
+	dir, err := os.MkdirTemp("", "pg") // the server's user finds its way to it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	p := &postgres{t: t, bin: filepath.Dir(found[len(found)-1]), dir: dir}
+	if u, err := user.Lookup("postgres"); err == nil && os.Geteuid() == 0 {
+		uid, _ := strconv.Atoi(u.Uid)
+		gid, _ := strconv.Atoi(u.Gid)
+		if err := os.Chown(dir, uid, gid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command("setpriv", p.argv("initdb", "-D", dir+"/data", "-U", "postgres", "-A", "trust", "-N")...).CombinedOutput(); err != nil {
+		t.Fatalf("initdb: %v\n%s", err, out)
+	}
+	p.start()
+	return p
+}
+
+// argv are the arguments of setpriv: the server does not run as root.
+func (p *postgres) argv(program string, args ...string) []string {
+	var who []string
+	if os.Geteuid() == 0 {
+		who = []string{"--reuid=postgres", "--regid=postgres", "--clear-groups"}
+	}
+	return append(append(who, p.bin+"/"+program), args...)
+}
+
+func (p *postgres) start() {
+	p.t.Helper()
+	p.server = rig.Start(p.t, nil, "setpriv", p.argv("postgres", "-D", p.dir+"/data", "-k", p.dir, "-c", "listen_addresses=", "-c", "fsync=off")...)
+	p.server.Says("ready to accept connections")
+}
+
+// sql is what a statement returns, without decoration.
+func (p *postgres) sql(statement string) string {
+	p.t.Helper()
+	out, err := exec.Command(p.bin+"/psql", "-h", p.dir, "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-Atc", statement).CombinedOutput()
+	if err != nil {
+		p.t.Fatalf("%s: %v\n%s", statement, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func (p *postgres) file(name string) {
+	p.t.Helper()
+	if out, err := exec.Command(p.bin+"/psql", "-h", p.dir, "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-qf", docs+"consume/"+name).CombinedOutput(); err != nil {
+		p.t.Fatalf("%s: %v\n%s", name, err, out)
+	}
+}
+
+// Every record is in the database once, also when the database was away.
+func TestPostgreSQL(t *testing.T) {
+	needPython(t, "psycopg2", "python3-psycopg2")
+	db := newPostgres(t)
+	db.file("postgres.sql")
+	m := rig.StartMosquitto(t, "log_type all")
+	conn := "host=" + db.dir + " user=postgres"
+	p := subscribed(t, m, "postgres.py", conn)
+	publish(t, m, "fieldferry/gw/status", `{"v":1,"state":"online","gateway":"gw"}`)
+	for _, message := range append(messages, withValues...) {
+		publish(t, m, "fieldferry/gw/any", message)
+	}
+	publish(t, m, "fieldferry/gw/any", `{"records": nonsense`) // one that no database takes is in nobody's way
+	p.Says("never taken")
+
+	// The database goes; what comes meanwhile is acknowledged when it is back.
+	db.server.Kill()
+	publish(t, m, "fieldferry/gw/gateway", envelope(9, 3, event(3)))
+	<-p.Done()
+	if p.ExitCode() == 0 {
+		t.Error("the program goes on without a database")
+	}
+	db.start()
+	p = subscribed(t, m, "postgres.py", conn)
+	p.Until("the record of the outage", func() bool {
+		return db.sql("SELECT count(*) FROM record WHERE session = 9 AND source = 'gateway'") == "3"
+	})
+
+	for statement, want := range map[string]string{
+		"SELECT count(*) FROM record WHERE source = 'gateway'":                                     "11",
+		"SELECT first, last, reason FROM loss":                                                     "8|10|evicted",
+		"SELECT session, source, first, last FROM missing":                                         "7|gateway|4|4",
+		"SELECT device, name, number, text, label FROM value WHERE source = 'line1' ORDER BY 2, 3": strings.Join([]string{"main meter|energy||28147931469447271|", "main meter|mode|1|1|auto", "main meter|on|1|true|", "main meter|power|||", `main meter|say||a "b" \ c|`, "main meter|u|230.25|230.25|", "main meter|u|231|231|"}, "\n"),
+		"SELECT device, name, number FROM value WHERE source = 'bus'":                              "EEC1|EngineSpeed|8032",
+	} {
+		if got := db.sql(statement); got != want {
+			t.Errorf("%s is\n%s, want\n%s", statement, got, want)
+		}
+	}
+	t.Run("Grafana", func(t *testing.T) { grafana(t, db) })
+}
+
+// grafana runs the queries of the dashboard.
+func grafana(t *testing.T, db *postgres) {
+	text, err := os.ReadFile(docs + "consume/grafana.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var board struct {
+		Templating struct{ List []struct{ Query string } }
+		Panels     []struct {
+			Title   string
+			Targets []struct{ RawSQL string }
+		}
+	}
+	if err := json.Unmarshal(text, &board); err != nil {
+		t.Fatal(err)
+	}
+	macro := regexp.MustCompile(`\$__timeFilter\((\w+)\)`)
+	run := func(title, query string) {
+		query = macro.ReplaceAllString(strings.ReplaceAll(query, "$source", "line1"), "$1 BETWEEN '2026-11-01' AND '2026-12-01'")
+		if strings.Contains(query, "$") || db.sql(query) == "" {
+			t.Errorf("%s: nothing comes of %s", title, query)
+		}
+	}
+	for _, v := range board.Templating.List {
+		run("variable", v.Query)
+	}
+	for _, p := range board.Panels {
+		run(p.Title, p.Targets[0].RawSQL)
+	}
+	if len(board.Panels) < 3 {
+		t.Errorf("%d panels", len(board.Panels))
+	}
+}
+
+// Every value is in the database, with its nanoseconds and its type.
+func TestInfluxDB(t *testing.T) {
+	program := need(t, "influxd", true)
+	dir := t.TempDir()
+	conf := filepath.Join(dir, "influxdb.conf")
+	text := "reporting-disabled = true\nbind-address = \"127.0.0.1:0\"\n[meta]\n dir = \"" + dir + "/meta\"\n[data]\n dir = \"" + dir + "/data\"\n wal-dir = \"" +
+		dir + "/wal\"\n[http]\n bind-address = \"127.0.0.1:0\"\n[monitor]\n store-enabled = false\n"
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := rig.Start(t, nil, program, "-config", conf)
+	port := server.Finds(regexp.MustCompile(`Listening on HTTP.*127\.0\.0\.1:(\d+)`))[1]
+	influx := need(t, "influx", true)
+	ask := func(query string) string {
+		out, err := exec.Command(influx, "-port", port, "-database", "plant", "-format", "csv", "-precision", "ns", "-execute", query).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", query, err, out)
+		}
+		return strings.TrimSpace(string(out))
+	}
+	ask("CREATE DATABASE plant")
+	m := rig.StartMosquitto(t, "log_type all")
+	p := subscribed(t, m, "influx.py", "http://127.0.0.1:"+port+"/write?db=plant")
+	for _, message := range append(append(messages, withValues...), withValues...) {
+		publish(t, m, "fieldferry/gw/any", message)
+	}
+	p.Until("the signal of the frame", func() bool { return strings.Contains(ask("SELECT EngineSpeed FROM bus"), "8032") })
+	for query, want := range map[string]string{
+		`SELECT u, "on", mode, "energy.text", "say.text" FROM line1 WHERE device = 'main meter'`: "name,time,u,on,mode,energy.text,say.text\n" +
+			`line1,1795638600041000001,230.25,true,1,28147931469447271,"a ""b"" \ c"` + "\nline1,1795638601041000000,231,,,,",
+		"SELECT EngineSpeed FROM bus WHERE gateway = 'gw'": "name,time,EngineSpeed\nbus,1795638600500000000,8032",
+	} {
+		if got := ask(query); got != want {
+			t.Errorf("%s is\n%s\nwant\n%s", query, got, want)
+		}
+	}
+	p.Signal(syscall.SIGTERM)
+}
+
+// The flow's function passes each record once.
+func TestNodeRED(t *testing.T) {
+	node := need(t, "node", false)
+	text, err := os.ReadFile(docs + "consume/nodered.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flow []struct{ ID, Type, Func string }
+	if err := json.Unmarshal(text, &flow); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range flow {
+		if n.Type != "function" {
+			continue
+		}
+		const program = `const f = new Function("msg", "context", process.argv[1]); const kept = {};
+const context = {get: k => kept[k], set: (k, v) => { kept[k] = v; }};
+let n = 0; for (const m of JSON.parse(process.argv[2])) { const out = f({payload: m}, context); n += out ? out[0].length : 0; }
+console.log(n, JSON.stringify(Object.values(kept.seen)));`
+		all := "[" + strings.Join(append([]string{`{"v":1,"state":"online"}`, `{"v":2,"records":[]}`}, messages...), ",") + "]"
+		out, err := exec.Command(node, "-e", program, n.Func, all).CombinedOutput()
+		if got, want := strings.TrimSpace(string(out)), "10 [[[1,3],[5,12]],[[1,2]]]"; err != nil || got != want {
+			t.Errorf("%v: %s, want %s", err, got, want)
+		}
+		return
+	}
+	t.Error("the flow has no function")
+}
+
+// Telegraf's configuration is one of TOML that asks for what an envelope has.
+func TestTelegraf(t *testing.T) {
+	const program = `import json, sys, tomllib
+i = tomllib.load(open(sys.argv[1], "rb"))["inputs"]["mqtt_consumer"][0]
+o = i["json_v2"][0]
+assert i["qos"] == 1 and i["persistent_session"] and i["data_format"] == "json_v2", i
+e = json.loads(sys.argv[2])
+for tag in o["tag"]: assert tag["path"] in e, tag
+for r in e[o["object"][0]["path"]]: assert o["object"][0]["timestamp_key"] in r, r
+`
+	for _, m := range append(messages, withValues...) {
+		if out, err := exec.Command("/usr/bin/python3", "-c", program, docs+"consume/telegraf.conf", m).CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+}
