@@ -101,16 +101,17 @@ func (g *Gateway) runCommands(ctx context.Context) {
 func (g *Gateway) requestTopics() (before, after string) { return g.root + "/cmd/", "/req" }
 
 // subscriptions are what the gateway wants to hear of the broker: nothing,
-// unless commands are enabled.
+// unless commands are enabled, or a configuration from afar.
 func (g *Gateway) subscriptions() []uplink.Subscription {
+	list := g.remoteSubscriptions()
 	if !g.cfg.Commands.Enabled {
-		return nil
+		return list
 	}
 	before, after := g.requestTopics()
-	return []uplink.Subscription{{
+	return append(list, uplink.Subscription{
 		Filter: before + "+" + after, MaxBytes: command.MaxRequest, KeepRetain: true, NoReplay: true,
 		Handle: g.request, Granted: g.commandsGranted,
-	}}
+	})
 }
 
 // request takes a request of MQTT. When it returns, the request is on disk or

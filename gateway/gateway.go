@@ -65,6 +65,7 @@ type Options struct {
 	Live    bool            // keep the last value of every point, for those who look
 	Config  live.Config     // where the configuration came from, for those who look
 	Trial   map[string]bool // points that are not written until [Gateway.Confirm]
+	Remote  Remote          // takes configurations from afar; nil: nobody does
 
 	conditions []alarm.Condition // tests make time shorter
 }
@@ -94,6 +95,7 @@ type Gateway struct {
 	unproved topicAlarm // topics of which that is not known
 	parts    published
 	commands commands
+	report   configReport
 }
 
 // Open opens the buffer and prepares every source; nothing runs yet. The

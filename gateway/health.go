@@ -135,6 +135,7 @@ func (h *health) look(now time.Time) {
 		g.lookAtCertificates(now)
 	}
 	g.lookAtCommands()
+	g.ReportConfig()
 	if g.alarms.Doubtful() {
 		h.doubts()
 	}

@@ -241,6 +241,9 @@ func (g *Gateway) births(most int) []uplink.Retained {
 	if status := g.online(most); status.Topic != "" {
 		list = append([]uplink.Retained{status}, list...)
 	}
+	if r, is := g.reportBirth(); is {
+		list = append(list, r)
+	}
 	return list
 }
 

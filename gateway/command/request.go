@@ -52,7 +52,7 @@ func ParseRequest(text []byte) (*Request, error) {
 		"v": &version, "id": &r.ID, "point": &r.Point, "value": &r.Value, "expect": &r.Expect, "read": &r.Read,
 		"issued": &r.Issued, "ttl": &r.TTL, "epoch": &r.Epoch, "reason": &r.Reason, "sig": &r.Sig,
 	}
-	seen, err := parseObject(text, members)
+	seen, err := ParseObject(text, members)
 	switch {
 	case err != nil:
 		return r, err
@@ -62,9 +62,9 @@ func ParseRequest(text []byte) (*Request, error) {
 	return r, r.check(seen)
 }
 
-// parseObject reads members of an object strictly: encoding/json would ignore
+// ParseObject reads the members of an object strictly: encoding/json would ignore
 // case, take the last of two, and null for anything.
-func parseObject(text []byte, members map[string]any) (seen map[string]bool, err error) {
+func ParseObject(text []byte, members map[string]any) (seen map[string]bool, err error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return nil, errors.New("it is not a JSON object")

@@ -27,6 +27,8 @@ type Config struct {
 	Web     web.Config // how it can be looked into; the zero value: not at all
 	// Commands is what may be done to the buses; the zero value: nothing.
 	Commands Commands
+	// Remote is what of it may be changed from afar; the zero value: nothing.
+	Remote Remote
 
 	file   string
 	places map[string]place
@@ -218,7 +220,7 @@ func (l *loader) config(root value) *Config {
 		return nil
 	}
 	root.expandAll()
-	f := root.fields("gateway", "can", "modbus", "templates", "buffer", "uplink", "web", "commands")
+	f := root.fields("gateway", "can", "modbus", "templates", "buffer", "uplink", "web", "commands", "remote_config")
 	cfg := &Config{file: l.file, places: l.places}
 	cfg.Gateway = l.gateway(f.at("gateway"))
 	sources := sources{}
@@ -232,6 +234,8 @@ func (l *loader) config(root value) *Config {
 	cfg.Buffer = l.buffer(f.at("buffer"))
 	cfg.Web = l.web(f.at("web"))
 	cfg.Commands = l.commands(f.at("commands"), cfg)
+	cfg.Remote = l.remote(f.at("remote_config"))
+	l.checkRemote(f.at("remote_config"), cfg)
 	if up := f.at("uplink"); up.has {
 		cfg.Uplink = l.uplink(up, cfg.Gateway)
 	} else {

@@ -10,7 +10,8 @@ import (
 	"fieldferry/gateway/live"
 )
 
-// Actor is who puts a configuration in place.
+// Actor is who puts a configuration in place: a door and a name, such as
+// web:anna, cli:root, mqtt:ops; mqtt alone is a broker.
 type Actor string
 
 // ByFile is whoever has written the site's file.
@@ -45,18 +46,33 @@ func (r Result) words() string {
 	return string(r)
 }
 
+// Candidate is a configuration that is to take the place of the one that runs.
+// Relative paths in it are relative to the directory of the site's file.
+type Candidate struct {
+	Text  []byte
+	Parts map[string]string // where copies of files are, see [config.Options]
+	By    Actor
+	// Watch is the time in which it has to prove itself; 0: it need not.
+	Watch time.Duration
+	// Keep says that it proves nothing, and goes back unless somebody keeps it.
+	Keep bool
+	// Check has rules of its own; nil: none. It is called by the daemon's goroutine.
+	Check func(next, runs *config.Config) []config.Problem
+	// Told hears that the trial begins. It must not block; nil: nobody does.
+	Told func(*Trial)
+}
+
 // Apply puts a candidate in the place of the configuration that runs, and
 // returns when it is confirmed, or with an *[ApplyError] when the former one
-// runs again. With watch the candidate has to prove itself within that time:
+// runs again. With a watch the candidate has to prove itself within that time:
 // the broker has acknowledged something, no source that delivered before is
-// down, and no alarm of severity error is new. Relative paths in the candidate
-// are relative to the directory of the site's file.
+// down, and no alarm of severity error is new; see also [Daemon.Keep].
 //
 // A candidate that is confirmed runs, also after a start, until the site's file
 // is changed. When ctx ends sooner the change goes on without the caller.
-func (d *Daemon) Apply(ctx context.Context, candidate []byte, by Actor, watch time.Duration) error {
+func (d *Daemon) Apply(ctx context.Context, n Candidate) error {
 	done := make(chan error, 1)
-	c := &change{text: candidate, by: by, watch: watch, done: done}
+	c := &change{text: n.Text, parts: n.Parts, by: n.By, watch: n.Watch, keep: n.Keep, check: n.Check, told: n.Told, done: done}
 	select {
 	case d.applies <- c:
 	case <-ctx.Done():
@@ -77,10 +93,14 @@ func (d *Daemon) Apply(ctx context.Context, candidate []byte, by Actor, watch ti
 func (d *Daemon) candidate(c *change) *change {
 	defer d.opts.Sparing()()
 	d.step("candidate")
-	cfg, problems := config.Parse(d.opts.Path, c.text, d.opts.Config())
-	if cfg == nil {
-		c.reply(&ApplyError{Result: Rejected, Problems: problems})
-		return nil
+	o := d.opts.Config()
+	o.Parts = c.parts
+	cfg, problems := config.Parse(d.opts.Path, c.text, o)
+	if cfg != nil && c.check != nil {
+		problems = c.check(cfg, d.now.cfg)
+	}
+	if cfg == nil || config.HasErrors(problems) {
+		return d.reject(c, &ApplyError{Result: Rejected, Problems: problems})
 	}
 	if cfg.Same(d.now.cfg) {
 		c.reply(nil)
@@ -88,6 +108,8 @@ func (d *Daemon) candidate(c *change) *change {
 	}
 	file, _ := config.ReadFile(d.opts.Path) // one that is not there is replaced as well
 	c.cfg = cfg
+	by := c.by
+	c.note = ""
 	if c.site = sum(file); c.site == sum(c.text) {
 		c.site, c.by = "", ByFile
 	} else {
@@ -98,11 +120,18 @@ func (d *Daemon) candidate(c *change) *change {
 		err = errors.New("there is no directory to keep the former configuration in; name one with --config-store")
 	}
 	if err != nil {
-		c.reply(&ApplyError{Result: Rejected, Err: fmt.Errorf("it cannot be kept: %w", err)})
-		return nil
+		return d.reject(c, &ApplyError{Result: Rejected, Err: fmt.Errorf("it cannot be kept: %w", err)})
 	}
-	d.log.Info("a configuration is put in place", "by", c.by, "watch", c.watch)
+	d.log.Info("a configuration is put in place", "by", by, "watch", c.watch)
+	d.audit("config_apply", by, fmt.Sprintf("%.12s, watch %v", c.id, c.watch))
 	return c
+}
+
+// reject says that a candidate is not even tried.
+func (d *Daemon) reject(c *change, why *ApplyError) *change {
+	d.audit("config_rejected", c.by, why.Error())
+	c.reply(why)
+	return nil
 }
 
 // reread reads the file again and returns what it says, if that can be used
@@ -200,6 +229,7 @@ func (d *Daemon) replace(next *change) error {
 	}
 	d.failed = &Entry{ID: next.id, By: string(next.by), Result: Rejected, Why: err.Error()}
 	d.gateway.ConfigRejected([]string{err.Error()})
+	d.audit("config_rejected", next.by, err.Error())
 	next.reply(&ApplyError{Result: Rejected, Err: err})
 	return nil
 }
@@ -241,14 +271,19 @@ func (d *Daemon) try(next, old *change) error {
 // configuration after it.
 func (d *Daemon) opened(next, old *change, before *live.Snapshot) {
 	d.trial = nil
+	d.view.Store(nil)
 	switch {
 	case next.back != nil:
 		why := next.back
 		next.back = nil
 		d.gateway.ConfigRejected([]string{why.Error()})
+		d.audit("config_rolled_back", next.away, why.Error())
 		next.reply(&ApplyError{Result: RolledBack, Err: why})
 	case next.watch > 0:
 		d.trial = &trial{of: next, former: old, before: before}
+		t := &Trial{By: next.by, ID: next.id, SHA256: sum(next.text), Until: time.Now().Add(next.watch).UTC(), Keep: next.keep}
+		d.view.Store(t)
+		next.tell(t)
 	}
 }
 
@@ -273,6 +308,7 @@ func (d *Daemon) confirm() {
 	if st.Confirmed != id {
 		st.Previous, st.Confirmed = st.Confirmed, id
 		st.History = append(st.History, Entry{Time: now, ID: id, By: string(d.now.by), Result: Confirmed})
+		d.audit("config_confirmed", d.now.by, id[:min(len(id), 12)])
 	}
 	if err == nil {
 		st.Site, st.By = d.now.site, string(d.now.by)
@@ -282,5 +318,6 @@ func (d *Daemon) confirm() {
 	if err := d.opts.Store.Set(st); err != nil {
 		d.log.Warn("it could not be noted which configuration runs", "error", err)
 	}
+	d.follow(d.now, false)
 	d.now.reply(nil)
 }

@@ -22,11 +22,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"fieldferry/gateway"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/live"
+	"fieldferry/gateway/remote"
 	"fieldferry/gateway/web"
 )
 
@@ -63,6 +66,10 @@ type Daemon struct {
 	applies chan *change
 	ended   chan struct{}
 	page    page
+	agent   *remote.Agent
+
+	decisions chan *decision
+	view      atomic.Pointer[Trial] // for those who look
 
 	now     *change // what runs
 	gateway *gateway.Gateway
@@ -78,10 +85,15 @@ type change struct {
 	site  string // see [State].Site
 	watch time.Duration
 
-	text []byte     // of a candidate that is not checked yet
-	done chan error // hears what became of it; nil: nobody waits
-	back error      // it is the way back from a candidate that has not proved itself, and why
-	id   string     // in the store
+	text  []byte            // of a candidate that is not checked yet
+	parts map[string]string // see [Candidate]
+	check further
+	told  func(*Trial)
+	keep  bool
+	away  Actor      // whose candidate the way back leads away from
+	done  chan error // hears what became of it; nil: nobody waits
+	back  error      // it is the way back from a candidate that has not proved itself, and why
+	id    string     // in the store
 }
 
 // reply says what became of a candidate.
@@ -94,8 +106,9 @@ func (c *change) reply(err error) {
 
 // Start opens the gateway of the site's file, or of what is to run in its place.
 func Start(o Options) (*Daemon, error) {
-	d := &Daemon{opts: o, log: o.Log, up: make(chan struct{}, 1), applies: make(chan *change), ended: make(chan struct{})}
+	d := &Daemon{opts: o, log: o.Log, up: make(chan struct{}, 1), applies: make(chan *change), decisions: make(chan *decision), ended: make(chan struct{})}
 	d.page.d = d
+	d.agent = d.newAgent()
 	return d, d.start()
 }
 
@@ -173,7 +186,7 @@ func (d *Daemon) choices(wrong *[]string) (list []*change) {
 
 // placed is the note of a configuration that runs in the place of the file.
 func placed(by Actor) string {
-	return fmt.Sprintf("put in the place of the file by %s; a change of the file takes over", by)
+	return fmt.Sprintf("put in the place of the file by %s; a change of the file takes over", by.words())
 }
 
 // say reports what is wrong with the file at the start: to the person who
@@ -197,6 +210,7 @@ func (d *Daemon) open(c *change) error {
 	o := d.opts.Gateway
 	o.Log, o.Ready, o.Live = d.log, d.ready, c.cfg.Web.Listen != ""
 	o.State = func(sentence string) { d.opts.Notify("STATUS=" + sentence) }
+	o.Remote = d.agent
 	o.Config = live.Config{Path: d.opts.Path, Read: time.Now().UTC(), SHA256: sum(c.cfg.Text()), Note: c.note}
 	if c.watch > 0 && c.back == nil {
 		o.Trial = c.cfg.Commands.NewPoints(&d.now.cfg.Commands)
@@ -206,6 +220,7 @@ func (d *Daemon) open(c *change) error {
 	if err == nil {
 		d.now, d.gateway = c, g
 		d.page.follow(g, c.cfg, d.log)
+		d.follow(c, c.watch > 0 && c.back == nil)
 	}
 	return err
 }
@@ -226,6 +241,11 @@ func (d *Daemon) step(what string) {
 // Run runs the gateway until ctx ends. An error ends it too: then something
 // hangs or is lost, and a new process is the better new beginning.
 func (d *Daemon) Run(ctx context.Context, hangup <-chan os.Signal) error {
+	var agent sync.WaitGroup
+	agentCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	agent.Go(func() { d.agent.Run(agentCtx) })
+	defer agent.Wait()
+	defer stop()
 	defer close(d.ended)
 	defer d.page.end()
 	for {
@@ -262,8 +282,12 @@ func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) (next *chan
 	}
 	for {
 		again, applies := hangup, d.applies
+		decisions := d.decisions
 		if over != nil || next != nil { // one thing after the other
 			again, applies = nil, nil
+		}
+		if next != nil {
+			decisions = nil
 		}
 		select {
 		case err := <-ended:
@@ -272,6 +296,8 @@ func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) (next *chan
 			next = d.reread()
 		case c := <-applies:
 			next = d.candidate(c)
+		case w := <-decisions:
+			over, next = nil, d.decide(w)
 		case <-over:
 			over = nil
 			next = d.judge()

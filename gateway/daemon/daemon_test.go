@@ -119,24 +119,24 @@ func TestApply(t *testing.T) {
 	d, stop := s.run()
 	const watch = 2500 * time.Millisecond // two pictures at least
 	var failed *ApplyError
-	if err := d.Apply(t.Context(), []byte("gateway: 1"), "anna", 0); !errors.As(err, &failed) || failed.Result != Rejected || len(failed.Problems) == 0 {
+	if err := d.Apply(t.Context(), Candidate{Text: []byte("gateway: 1"), By: "anna", Watch: 0}); !errors.As(err, &failed) || failed.Result != Rejected || len(failed.Problems) == 0 {
 		t.Errorf("%v", err)
 	}
-	if err := d.Apply(t.Context(), []byte("# the same\n"+text("old", "a.dbc", server)), "anna", 0); err != nil {
+	if err := d.Apply(t.Context(), Candidate{Text: []byte("# the same\n" + text("old", "a.dbc", server)), By: "anna", Watch: 0}); err != nil {
 		t.Error(err)
 	}
 	// One that loses the broker comes back by itself.
-	if err := d.Apply(t.Context(), []byte(text("lost", "b.dbc", nobody)), "anna", watch); !errors.As(err, &failed) || failed.Result != RolledBack || !errors.Is(err, ErrNoUplink) {
+	if err := d.Apply(t.Context(), Candidate{Text: []byte(text("lost", "b.dbc", nobody)), By: "anna", Watch: watch}); !errors.As(err, &failed) || failed.Result != RolledBack || !errors.Is(err, ErrNoUplink) {
 		t.Errorf("%v", err)
 	}
-	if err := d.Apply(t.Context(), []byte(text("new", "b.dbc", server)), "anna", watch); err != nil {
+	if err := d.Apply(t.Context(), Candidate{Text: []byte(text("new", "b.dbc", server)), By: "anna", Watch: watch}); err != nil {
 		t.Error(err)
 	}
 	if note := d.gateway.Look().Snapshot().Config.Note; !strings.Contains(note, "by anna") {
 		t.Errorf("note %q", note)
 	}
 	stop()
-	if err := d.Apply(t.Context(), nil, "anna", 0); !errors.Is(err, ErrStopped) {
+	if err := d.Apply(t.Context(), Candidate{Text: nil, By: "anna", Watch: 0}); !errors.Is(err, ErrStopped) {
 		t.Errorf("%v", err)
 	}
 	st := d.opts.Store.State()
@@ -167,7 +167,7 @@ func TestApplyCannotBeUsed(t *testing.T) {
 	d, stop := s.run()
 	var failed *ApplyError
 	bad := strings.Replace(text("new", "b.dbc", nobody), "path: buffer", "path: file/buffer", 1)
-	if err := d.Apply(t.Context(), []byte(bad), "anna", 0); !errors.As(err, &failed) || failed.Result != Rejected || failed.Err == nil {
+	if err := d.Apply(t.Context(), Candidate{Text: []byte(bad), By: "anna", Watch: 0}); !errors.As(err, &failed) || failed.Result != Rejected || failed.Err == nil {
 		t.Errorf("%v", err)
 	}
 	stop()

@@ -152,7 +152,7 @@ func (s *site) apply(ctx context.Context, d *Daemon, mode, candidate string) {
 	if mode != "apply" {
 		watch = time.Millisecond
 	}
-	err := d.Apply(ctx, []byte(candidate), "anna", watch)
+	err := d.Apply(ctx, Candidate{Text: []byte(candidate), By: "anna", Watch: watch})
 	if mode != "rollback" {
 		if err != nil {
 			s.t.Error(err)

@@ -154,6 +154,7 @@ type running struct {
 	sum  string
 	text string // without secrets
 	read time.Time
+	cfg  *config.Config
 }
 
 // page is the web server of the daemon. It outlives a change of the
@@ -213,7 +214,7 @@ func (p *page) bundle(ctx context.Context, w io.Writer, o web.BundleOptions) err
 // follow makes the page show a gateway, and starts the server again if its
 // configuration has changed.
 func (p *page) follow(g *gateway.Gateway, c *config.Config, log *slog.Logger) {
-	p.running.Store(&running{sum(c.Text()), string(config.Redact(c.Text())), time.Now().UTC()})
+	p.running.Store(&running{sum(c.Text()), string(config.Redact(c.Text())), time.Now().UTC(), c})
 	p.looking.now.Store(g.Look())
 	p.looking.gateway.Store(g)
 	g.WebCertificate(p.looking.certificate.Load())

@@ -19,18 +19,33 @@ type trial struct {
 func (d *Daemon) judge() *change {
 	t := d.trial
 	d.step("judge")
-	why := proved(t.before, d.gateway.Look().Snapshot())
-	if why == nil {
-		d.trial = nil
-		d.log.Info("the configuration has proved itself", "by", t.of.by)
-		d.gateway.Confirm()
-		d.confirm()
-		return nil
+	why := ErrNotKept
+	if !t.of.keep {
+		why = proved(t.before, d.gateway.Look().Snapshot())
 	}
+	if why != nil {
+		return d.back(why)
+	}
+	d.log.Info("the configuration has proved itself", "by", t.of.by)
+	d.proven()
+	return nil
+}
+
+// proven ends the trial well.
+func (d *Daemon) proven() {
+	d.trial = nil
+	d.view.Store(nil)
+	d.gateway.Confirm()
+	d.confirm()
+}
+
+// back is the way back from the trial.
+func (d *Daemon) back(why error) *change {
+	t := d.trial
 	d.log.Error("the configuration has not proved itself, the former one comes back", "by", t.of.by, "error", why)
 	d.failed = &Entry{ID: t.of.id, By: string(t.of.by), Result: RolledBack, Why: why.Error()}
 	back := *t.former
-	back.back, back.done = why, t.of.done
+	back.back, back.away, back.done = why, t.of.by, t.of.done
 	t.of.done = nil
 	return &back
 }

@@ -31,6 +31,8 @@ const rules = `user gw
 topic readwrite site/#
 user witness
 topic read #
+user reader
+topic read #
 pattern write site/+/cmd/%u/req
 pattern read site/+/cmd/%u/resp
 pattern read site/+/status
@@ -41,9 +43,17 @@ const setpoint, pump = 100, 4
 
 func newPlant(t *testing.T, protocol, commands string) *plant {
 	t.Helper()
+	p := layPlant(t, protocol, commands)
+	p.daemon = startDaemon(t, p.config)
+	return p
+}
+
+// layPlant is newPlant without the daemon.
+func layPlant(t *testing.T, protocol, commands string) *plant {
+	t.Helper()
 	p := &plant{bench: &bench{t: t, dir: t.TempDir(), account: newAccount(t)}, proto: protocol}
 	p.broker = startMosquitto(t, "127.0.0.1")
-	p.broker.protect(t, "gw", "alice", "bob", "witness")
+	p.broker.protect(t, "gw", "alice", "bob", "witness", "reader")
 	pty, err := modbustest.OpenPTY()
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +85,6 @@ uplink: {servers: ["mqtt://%s"], username: gw, password: secret, protocol: %q, t
 	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p.daemon = startDaemon(t, p.config)
 	return p
 }
 

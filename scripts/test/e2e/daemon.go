@@ -15,9 +15,9 @@ import (
 )
 
 // startDaemon starts the daemon and waits until it is ready.
-func startDaemon(t testing.TB, config string) *rig.Process {
+func startDaemon(t testing.TB, config string, more ...string) *rig.Process {
 	t.Helper()
-	d := rig.StartDaemon(t, nil, config)
+	d := rig.StartDaemon(t, nil, config, more...)
 	d.Says("msg=ready")
 	return d
 }
