@@ -63,6 +63,7 @@ type Options struct {
 	Control string          // path of the control socket; empty: "control" in buffer.path
 	State   func(string)    // told the state as a sentence, whenever it has changed; may be nil
 	Live    bool            // keep the last value of every point, for those who look
+	Follow  []string        // with Live: values whose course is kept, named as live.Numbers does
 	Config  live.Config     // where the configuration came from, for those who look
 	Trial   map[string]bool // points that are not written until [Gateway.Confirm]
 	Remote  Remote          // takes configurations from afar; nil: nobody does
@@ -104,7 +105,7 @@ func Open(cfg *config.Config, opts Options) (*Gateway, error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gateway{cfg: cfg, opts: opts, log: opts.Log, lines: map[string]*modbus.Line{}, started: time.Now(), look: newLook(opts.Live), foreign: make(chan foreign, 1)}
+	g := &Gateway{cfg: cfg, opts: opts, log: opts.Log, lines: map[string]*modbus.Line{}, started: time.Now(), look: newLook(opts.Live, opts.Follow), foreign: make(chan foreign, 1)}
 	g.denials, g.unproved = newTopicAlarm(alarm.UplinkDenied, maxDenied), newTopicAlarm(alarm.UplinkUnproved, maxUnproved)
 	g.clock = clock.New(ClockConfig(cfg, opts))
 	store := cfg.Buffer

@@ -55,11 +55,11 @@ func (g *Gateway) FindLine(ctx context.Context, line string, tries []modbus.Try,
 }
 
 // newLook prepares what can be looked at.
-func newLook(points bool) *live.Look {
+func newLook(points bool, follow []string) *live.Look {
 	l := &live.Look{Buses: map[string]live.Bus{}, Lines: map[string]live.Line{}}
 	l.Notes.Size, l.Disconnects.Size = lastNotes, lastDisconnects
 	if points {
-		l.History = live.NewHistory()
+		l.History, l.Follow = live.NewHistory(), follow
 	}
 	return l
 }

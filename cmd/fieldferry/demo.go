@@ -91,7 +91,7 @@ func (a *app) demo(ctx context.Context, o demoOptions) error {
 	if cfg == nil {
 		return fmt.Errorf("the demo's own configuration is refused: %v", problems)
 	}
-	g, err := gateway.Open(cfg, gateway.Options{Version: readVersion().Version, Drain: demoDrain, Live: true})
+	g, err := gateway.Open(cfg, gateway.Options{Version: readVersion().Version, Drain: demoDrain, Live: true, Follow: cfg.Web.Metrics.Signals})
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ buffer: {path: %s}
 uplink:
   servers: ["mqtt://%s"]
   batch: {max_records: 100, max_delay: 200ms}
-web: {listen: "127.0.0.1:0"}
+web: {listen: "127.0.0.1:0", metrics: {signals: [line1/meter/voltage_l1, line1/pump/pressure, engine/EngineSpeed]}}
 `
 
 // demoSlaves are a meter and a pump on one pseudo-terminal.

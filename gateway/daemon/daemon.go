@@ -208,7 +208,7 @@ func (d *Daemon) say(problems []config.Problem, ours, instead bool, wrong *[]str
 // open opens the gateway of c; then c is what runs.
 func (d *Daemon) open(c *change) error {
 	o := d.opts.Gateway
-	o.Log, o.Ready, o.Live = d.log, d.ready, c.cfg.Web.Listen != ""
+	o.Log, o.Ready, o.Live, o.Follow = d.log, d.ready, c.cfg.Web.Listen != "", c.cfg.Web.Metrics.Signals
 	o.State = func(sentence string) { d.opts.Notify("STATUS=" + sentence) }
 	o.Remote = d.agent
 	o.Config = live.Config{Path: d.opts.Path, Read: time.Now().UTC(), SHA256: sum(c.cfg.Text()), Note: c.note}

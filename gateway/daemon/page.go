@@ -56,6 +56,9 @@ func (l *looking) Course(name string, day bool) (live.Course, time.Time) {
 // Figures implements [web.View].
 func (l *looking) Figures() []string { return l.look().Figures() }
 
+// Numbers implements [web.View].
+func (l *looking) Numbers(names []string) []live.Number { return l.look().Numbers(names) }
+
 // LastNotes implements [web.View].
 func (l *looking) LastNotes() []live.Note { return l.look().LastNotes() }
 

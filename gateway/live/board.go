@@ -128,6 +128,8 @@ type Look struct {
 	Buses map[string]Bus  // CAN sources by name
 	Lines map[string]Line // Modbus sources by name
 
+	Follow []string // values whose course is kept, named as in Numbers; at most 200
+
 	Notes       Ring[Note]       // alarms raised and cleared, and what happened
 	Disconnects Ring[Disconnect] // connections to the broker that ended, and attempts that failed
 	Says        Sayings          // what the gateway says of itself to the broker

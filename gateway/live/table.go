@@ -127,25 +127,6 @@ func FormatID(f *can.Frame) string {
 
 func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
-// Signal finds the newest frame that carries a signal and returns its value. It
-// returns false if no frame does, or if the value is not a number.
-func (b Bus) Signal(name string) (value float64, at time.Time, ok bool) {
-	rows, _ := b.Frames.Rows(nil)
-	for i := range rows {
-		f := &rows[i].Frame
-		m := b.message(f)
-		if m == nil || ok && !time.Unix(0, f.Time).After(at) {
-			continue
-		}
-		for _, v := range m.Decode(f.Payload(), nil) {
-			if v.Signal.Name == name && v.Missing() == "" {
-				value, at, ok = v.Float(), time.Unix(0, f.Time), true
-			}
-		}
-	}
-	return value, at, ok
-}
-
 // maxPoints bounds the signals of a bus that are listed together.
 const maxPoints = 2000
 

@@ -22,6 +22,8 @@ type View interface {
 	Course(name string, day bool) (live.Course, time.Time)
 	// Figures lists the names Course knows.
 	Figures() []string
+	// Numbers returns the last value of registers and signals by name; see live.Look.
+	Numbers(names []string) []live.Number
 	// LastNotes and LastDisconnects return what happened lately, oldest first: to
 	// alarms, and to the connection to the broker.
 	LastNotes() []live.Note

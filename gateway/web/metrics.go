@@ -2,7 +2,6 @@ package web
 
 import (
 	"cmp"
-	"encoding/json"
 	"net/http"
 	"net/netip"
 	"slices"
@@ -288,61 +287,24 @@ func (m *exposition) alarms(s *live.Snapshot) {
 	}
 }
 
-// signals are the values that the configuration names: SOURCE/DEVICE/NAME of a
-// register, SOURCE/NAME of a signal of the last frame that has it.
+// signals are the values that the configuration names.
 func (m *exposition) signals(v View, names []string) {
 	if len(names) == 0 {
 		return
 	}
-	type value struct {
-		value float64
-		at    time.Time
-	}
-	found := make([]*value, len(names))
-	for i, name := range names {
-		part := strings.Split(name, "/")
-		if line, ok := v.Line(part[0]); ok && len(part) == 3 {
-			for _, p := range line.Table() {
-				if n, err := number(p.Value); err == nil && p.Device == part[1] && p.Name == part[2] && p.Error == "" && !p.At.IsZero() {
-					found[i] = &value{n, p.At}
-				}
-			}
-		}
-		if bus, ok := v.Bus(part[0]); ok && len(part) == 2 {
-			if n, at, ok := bus.Signal(part[1]); ok {
-				found[i] = &value{n, at}
-			}
-		}
-	}
+	found := v.Numbers(names)
 	m.family(prefix+"signal", "gauge", "Last value of a configured signal or register.")
-	for i, f := range found {
-		if f != nil {
-			m.sample(prefix+"signal", f.value, "name", names[i])
+	for i, n := range found {
+		if !n.At.IsZero() {
+			m.sample(prefix+"signal", n.Value, "name", names[i])
 		}
 	}
 	m.family(prefix+"signal_age_seconds", "gauge", "Age of that value.")
-	for i, f := range found {
-		if f != nil {
-			m.sample(prefix+"signal_age_seconds", max(time.Since(f.at).Seconds(), 0), "name", names[i])
+	for i, n := range found {
+		if !n.At.IsZero() {
+			m.sample(prefix+"signal_age_seconds", max(time.Since(n.At).Seconds(), 0), "name", names[i])
 		}
 	}
-}
-
-// number reads a value as it stands in a record: a number, a 64-bit integer as
-// text, or one with a label.
-func number(raw json.RawMessage) (float64, error) {
-	var labelled struct{ Value json.RawMessage }
-	if json.Unmarshal(raw, &labelled) == nil && labelled.Value != nil {
-		raw = labelled.Value
-	}
-	text := strings.Trim(string(raw), `"`)
-	switch text {
-	case "true":
-		return 1, nil
-	case "false":
-		return 0, nil
-	}
-	return strconv.ParseFloat(text, 64)
 }
 
 func sortedKeys(m map[string]uint64) []string {

@@ -44,7 +44,7 @@ const (
 	DefaultClients = 200
 	DefaultListen  = "127.0.0.1:8090"
 	MaxHosts       = 32
-	MaxSignals     = 200 // values that are metrics
+	MaxSignals     = 200 // values that are metrics, and whose course is kept
 )
 
 // Config says whether and how the gateway can be looked into. The zero value

@@ -177,7 +177,7 @@ export function chart({ data = [[]], series, height = 180, shade = [], fmt = (v)
     u = new uPlot({
       width: w, height, legend: { show: false }, padding: [6, 8, 0, 0],
       cursor: { y: false, points: { size: 6 }, drag: { x: false, y: false } },
-      scales: { y: { range: (_, lo, hi) => [zero ? 0 : lo, max || (hi > 0 ? hi * 1.12 : 1)] } },
+      scales: { y: { range: (_, lo, hi) => (zero ? [0, max || (hi > 0 ? hi * 1.12 : 1)] : around(lo ?? 0, hi ?? 0)) } },
       axes: [
         { ...axis, grid: { show: false }, space: 70, size: 24, values: (_, t) => t.map((x) => hm(x)), incrs: span > 7200 ? [3600, 7200, 10800, 14400, 21600] : [60, 300, 600, 900, 1800] },
         { ...axis, grid: { stroke: tok('--line'), width: 1 }, size: 56, gap: 8, space: 36, values: (_, t) => t.map((x) => (x ? fmt(x) + (unit ? ' ' + unit : '') : '0')) },
@@ -235,6 +235,7 @@ export function chart({ data = [[]], series, height = 180, shade = [], fmt = (v)
   };
   return root;
 }
+const around = (lo, hi) => { const room = (hi - lo) * 0.1 || Math.abs(hi) * 0.01 || 1; return [lo - room, hi + room]; };
 export function endCharts() { for (const c of live) c.end(); live.clear(); }
 matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => { for (const c of live) c.draw(); });
 export function hm(t, s) {

@@ -66,7 +66,7 @@ buffer: {path: %s, sync_interval: 200ms, max_size: 64MiB}
 uplink:
   servers: ["mqtt://%s"]
   batch: {max_records: 100, max_delay: 200ms}
-web: {listen: "127.0.0.1:0"}
+web: {listen: "127.0.0.1:0", metrics: {signals: [line1/meter/voltage_l1, engine/EngineSpeed]}}
 commands:
   enabled: true
   points:

@@ -1,6 +1,6 @@
-import { h, put, st, b, sec, head, table, tr, age, rate, int, empty, Trail } from '../ui.js';
-import { sourceState } from './parts.js';
-import { Rows, copy } from '../api.js';
+import { h, put, st, b, sec, head, table, tr, age, rate, int, empty, Trail, seg, chart } from '../ui.js';
+import { sourceState, courses } from './parts.js';
+import { Rows, copy, get } from '../api.js';
 
 // text is a value as a person reads it.
 export function text(v) {
@@ -22,6 +22,7 @@ export default function (ctx) {
   const now = () => (ctx.snapshot ? Date.parse(ctx.snapshot.taken) : Date.now());
   const search = h('input', { placeholder: 'Search a value', 'aria-label': 'Search values', oninput: () => kept.forEach((k) => k.show()) });
   const said = h('span', { role: 'status', class: 'muted' });
+  const course = follow(ctx);
   const fits = (v) => (v.device + ' ' + v.name).toLowerCase().includes(search.value.toLowerCase());
   const json = b('Copy as JSON', { onclick: async () => {
     const list = {};
@@ -47,7 +48,7 @@ export default function (ctx) {
     }
   });
   return {
-    view: [head('Sources'), top, sec('Values', 'The last value of each register and signal', h('div', { class: 'tools' }, search, json, said), lines)],
+    view: [head('Sources'), top, sec('Values', 'The last value of each register and signal', h('div', { class: 'tools' }, search, json, said), lines), course],
     topics: Object.fromEntries(all.map((n) => ['values:' + n, (d) => take(n, d)])),
     snapshot(s) {
       const buses = s.sources.filter((x) => x.kind !== 'gateway');
@@ -72,4 +73,26 @@ export default function (ctx) {
     k.rows.take(data);
     k.show();
   }
+}
+
+// follow shows the course of a value that web.metrics.signals names, if there is one.
+function follow(ctx) {
+  const box = h('div', {});
+  let name = '', dayLong = false, line;
+  const load = async () => {
+    if (!name) return;
+    const c = await courses(['value:' + name], dayLong);
+    line.set(c.data, c.shade);
+  };
+  get('history').then((r) => {
+    const names = r.figures.filter((f) => f.startsWith('value:')).map((f) => f.slice(6));
+    if (!names.length) return;
+    name = names[0];
+    line = chart({ unit: '', label: 'Course of the value', height: 200, zero: false, fmt: (v) => (v == null ? '–' : Number(v.toPrecision(6)).toLocaleString('en-GB', { maximumFractionDigits: 6 })), series: [{ name: 'Last value of each step', color: '--acc' }] });
+    const pick = h('select', { 'aria-label': 'Value', onchange: () => { name = pick.value; load(); } }, names.map((n) => h('option', { value: n }, n)));
+    put(box, sec('Course', 'The values that web.metrics.signals names', h('div', { class: 'tools tight' }, pick, seg('Span', ['1 h', '24 h'], '1 h', (t) => { dayLong = t !== '1 h'; load(); })), line));
+    load();
+  }, () => {});
+  ctx.every(10000, load);
+  return box;
 }
