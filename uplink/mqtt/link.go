@@ -6,11 +6,10 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"sync/atomic"
 	"time"
-
-	"github.com/gorilla/websocket"
 
 	"fieldferry/uplink/internal/wsconn"
 )
@@ -126,7 +125,7 @@ func (d *Dialer) dial(ctx context.Context, s Server, config func() (*tls.Config,
 	if err != nil {
 		return nil, nil, err
 	}
-	stop := context.AfterFunc(ctx, l.kill) // gorilla does not look at ctx once it dialled
+	stop := context.AfterFunc(ctx, l.kill) // neither TLS nor WebSocket looks at ctx while it writes
 	var conn net.Conn = l
 	if s.usesTLS() {
 		conn, err = d.startTLS(ctx, l, s.Host, config)
@@ -182,20 +181,20 @@ func startWebSocket(ctx context.Context, conn net.Conn, s Server, headers func()
 			return nil, NewError(ReasonSecret, err)
 		}
 	}
-	same := func(context.Context, string, string) (net.Conn, error) { return conn, nil }
-	wd := websocket.Dialer{
-		NetDialContext:    same,
-		NetDialTLSContext: same,
-		Subprotocols:      []string{"mqtt"}, // [MQTT-6.0.0-3]
-		ReadBufferSize:    1024,
-		WriteBufferSize:   16 * 1024,
+	scheme := "http"
+	if s.usesTLS() {
+		scheme = "https"
 	}
-	ws, resp, err := wd.DialContext(ctx, s.Scheme+"://"+s.Address()+s.Path, header)
+	u, err := url.Parse(scheme + "://" + s.Address() + s.Path)
+	if err != nil {
+		return nil, NewError(ReasonNotMQTT, err)
+	}
+	ws, resp, err := wsconn.Dial(conn, u, header, frame)
 	var network net.Error
 	var known *Error
 	switch {
 	case err == nil:
-		return wsconn.New(ws, frame), nil
+		return ws, nil
 	case ctx.Err() != nil:
 		return nil, dialError(ctx.Err())
 	case errors.As(err, &known):

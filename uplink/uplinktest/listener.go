@@ -8,8 +8,6 @@ import (
 	"sync"
 
 	"github.com/gorilla/websocket"
-
-	"fieldferry/uplink/internal/wsconn"
 )
 
 // Transport is what lies between TCP and MQTT. The zero value is nothing.
@@ -112,7 +110,7 @@ func (l *listener) upgrade(c net.Conn) {
 	}
 	up := websocket.Upgrader{Subprotocols: []string{"mqtt"}, CheckOrigin: func(*http.Request) bool { return true }}
 	if ws, err := up.Upgrade(&response{conn: c, rw: rw, header: make(http.Header)}, req, nil); err == nil {
-		l.serve(wsconn.New(ws, nil))
+		l.serve(&webSocket{ws: ws})
 	}
 }
 
