@@ -67,6 +67,7 @@ type Options struct {
 	Config  live.Config     // where the configuration came from, for those who look
 	Trial   map[string]bool // points that are not written until [Gateway.Confirm]
 	Remote  Remote          // takes configurations from afar; nil: nobody does
+	Configs control.Configs // puts configurations in place for people; nil: nobody does
 
 	conditions []alarm.Condition // tests make time shorter
 }
@@ -302,7 +303,7 @@ func (g *Gateway) serveControl(ctx context.Context) {
 		if g.opts.Control == "" && g.buffer.Stats().Session == 0 {
 			return errors.New("the disk of the state directory is not there yet")
 		}
-		return control.Serve(ctx, path, control.Door{Lines: lines, Snapshot: g.freshSnapshot, Commands: g})
+		return control.Serve(ctx, path, control.Door{Lines: lines, Snapshot: g.freshSnapshot, Commands: g, Configs: g.opts.Configs})
 	})
 }
 

@@ -127,7 +127,7 @@ func (o *observer) picture(g *Gateway, now time.Time) *live.Snapshot {
 		Taken: now.UTC(), Gateway: g.cfg.Gateway.ID, Version: g.opts.Version, Session: st.Buffer.Session,
 		Started: g.startedAt().UTC(), Up: time.Since(g.started),
 		Buffer: pictureOfBuffer(&st.Buffer), Alarms: g.raised(),
-		Process: process(), Config: g.opts.Config, Commands: g.pictureOfCommands(),
+		Process: process(), Config: g.pictureOfConfig(), Commands: g.pictureOfCommands(),
 	}
 	s.Uplink = g.pictureOfUplink(&st, s.Alarms, now)
 	if why := g.clock.Read().Why(); why == "" {

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"fieldferry/gateway/config"
+	"fieldferry/gateway/live"
 	"fieldferry/gateway/remote"
 	"fieldferry/uplink"
 )
@@ -15,6 +16,7 @@ import (
 type Remote interface {
 	Desired(document []byte)
 	Reported() []byte // the report as it is now; nil: none
+	State() string    // what became of the last one; empty: none has come
 }
 
 // configReport is the report of the configuration, and what of it the broker has
@@ -75,4 +77,16 @@ func (g *Gateway) ReportConfig() {
 	if text != nil && !bytes.Equal(text, g.report.told) && g.uplink.Say(uplink.Message{Topic: g.root + "/config/reported", Payload: text, Retain: true}) {
 		g.report.told = text
 	}
+}
+
+// pictureOfConfig is where the configuration came from.
+func (g *Gateway) pictureOfConfig() live.Config {
+	c := g.opts.Config
+	if g.opts.Remote != nil {
+		c.Afar = g.opts.Remote.State()
+	}
+	if g.opts.Configs != nil {
+		c.Trial = g.opts.Configs.OnTrial()
+	}
+	return c
 }

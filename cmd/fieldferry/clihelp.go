@@ -15,7 +15,7 @@ var verbGroups = []struct {
 	id, title string
 	verbs     []string
 }{
-	{"gateway", "The gateway:", []string{"run", "check", "status", "command", "commands", "web", "bundle", "buffer"}},
+	{"gateway", "The gateway:", []string{"run", "check", "status", "command", "commands", "config", "web", "bundle", "buffer"}},
 	{"bus", "Buses, by hand:", []string{"can", "modbus"}},
 	{"data", "Data:", []string{"watch", "decode", "demo"}},
 	{"other", "Others:", []string{"version", "completion", "help"}},

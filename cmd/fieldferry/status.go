@@ -205,6 +205,12 @@ func writeStatus(w io.Writer, s *live.Snapshot, withTime bool) {
 	if s.Config.Note != "" {
 		fmt.Fprintf(t, "Config\t%s\n", printable(s.Config.Note))
 	}
+	if !s.Config.Trial.IsZero() {
+		fmt.Fprintf(t, "Trial\tthe configuration is being tried until %s\n", s.Config.Trial.Local().Format(time.TimeOnly))
+	}
+	if s.Config.Afar != "" {
+		fmt.Fprintf(t, "Afar\tthe configuration from afar: %s\n", printable(strings.ReplaceAll(s.Config.Afar, "_", " ")))
+	}
 	t.Flush()
 	for i := range s.Alarms {
 		writeAlarm(w, &s.Alarms[i], s.Taken)

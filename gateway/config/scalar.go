@@ -24,6 +24,9 @@ var yamlWords = map[string]string{
 
 // text returns a non-empty text, def when there is none.
 func (v value) text(def string) string {
+	if v.usual() && def != "" {
+		v.l.usual[v.path] = def
+	}
 	if !v.is(scalar) {
 		return def
 	}
@@ -63,6 +66,9 @@ func (v value) plain(want, example string) (string, bool) {
 // integer returns a whole number from low to high, def when there is none.
 func (v value) integer(low, high, def int64) int64 {
 	v.boundedInteger(low, high)
+	if v.usual() {
+		v.l.usual[v.path] = strconv.FormatInt(def, 10)
+	}
 	example := strconv.FormatInt(max(low, def), 10)
 	text, ok := v.plain("a whole number", example)
 	if !ok {
@@ -94,6 +100,9 @@ func trimZeros(text string) string {
 
 // number returns a finite number, def when there is none.
 func (v value) number(def float64) float64 {
+	if v.usual() {
+		v.l.usual[v.path] = strconv.FormatFloat(def, 'g', -1, 64)
+	}
 	text, ok := v.plain("a number", "0.1")
 	if !ok {
 		return def
@@ -121,6 +130,9 @@ func (v value) number(def float64) float64 {
 // def when there is none.
 func (v value) share(low, high, def float64) float64 {
 	v.boundedShare(low, high)
+	if v.usual() {
+		v.l.usual[v.path] = strconv.FormatFloat(def*100, 'g', -1, 64) + "%"
+	}
 	if !v.is(scalar) {
 		return def
 	}
@@ -140,6 +152,9 @@ func (v value) share(low, high, def float64) float64 {
 
 // boolean returns true or false, def when there is neither.
 func (v value) boolean(def bool) bool {
+	if v.usual() {
+		v.l.usual[v.path] = strconv.FormatBool(def)
+	}
 	text, ok := v.plain("true or false", "true")
 	if !ok {
 		return def
@@ -156,6 +171,9 @@ func (v value) boolean(def bool) bool {
 
 // choice returns one of the words, the first when there is none.
 func (v value) choice(words ...string) string {
+	if v.usual() && words[0] != "" {
+		v.l.usual[v.path] = words[0]
+	}
 	if !v.is(scalar) {
 		return words[0]
 	}
@@ -186,6 +204,9 @@ var bareNumber = regexp.MustCompile(`^[-+]?[0-9]+(\.[0-9]+)?$`)
 // duration returns a duration within s, def when there is none.
 func (v value) duration(s span, def time.Duration) time.Duration {
 	v.boundedDuration(s)
+	if v.usual() {
+		v.l.usual[v.path] = DurationText(def)
+	}
 	if !v.is(scalar) {
 		return def
 	}
@@ -251,6 +272,9 @@ func (v value) size(low, high, def int64) int64 {
 
 // bytes is size for a value that has said its bounds.
 func (v value) bytes(low, high, def int64) int64 {
+	if v.usual() {
+		v.l.usual[v.path] = bytesText(def)
+	}
 	if !v.is(scalar) {
 		return def
 	}

@@ -18,6 +18,8 @@ type loader struct {
 	templates string           // directory of the site's own device templates
 	places    map[string]place // of maps, by key path
 
+	usual map[string]string // defaults of keys that are not there, by path; nil: nobody asks
+
 	repetitions int // of registers, all together
 }
 

@@ -4,12 +4,13 @@
 // # Nouns
 //
 // A [Request] asks for the gateway's state, for a one-shot read of a Modbus line,
-// or for a command; a [Reply] is what came of it. A connection carries one of
+// for a command, or about the configuration; a [Reply] is what came of it. A connection carries one of
 // each, a JSON object on a line. A [Door] is what can be asked.
 //
 // # Caveats
 //
-// Whoever can open the socket may ask for the state: its mode is 0660, and the
+// Whoever can open the socket may ask for the state and for the configuration
+// without secrets: its mode is 0660, and the
 // directory of the packaged service lets in its group. Everything else is for
 // root and the daemon's own user, as the kernel names them (SO_PEERCRED). Commands
 // are those of the configuration, with its limits.
@@ -17,6 +18,7 @@ package control
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,6 +45,7 @@ import (
 type Request struct {
 	Verb    string          `json:"verb,omitempty"`    // one of the verbs; empty: read
 	Command json.RawMessage `json:"command,omitempty"` // a request as of package command
+	Config  *ConfigRequest  `json:"config,omitempty"`  // of the verbs about the configuration
 
 	Line    string `json:"line"` // source name
 	Unit    uint8  `json:"unit"`
@@ -53,17 +56,20 @@ type Request struct {
 
 // Reply holds the state, or the words, each bit as 0 or 1, or the error.
 type Reply struct {
-	Status    *live.Snapshot `json:"status,omitempty"`
-	Command   *command.Reply `json:"command,omitempty"`
-	Words     []uint16       `json:"words,omitempty"`
-	Error     string         `json:"error,omitempty"`
-	Exception *uint8         `json:"exception,omitempty"` // code of a unit's refusal
+	Status    *live.Snapshot      `json:"status,omitempty"`
+	Command   *command.Reply      `json:"command,omitempty"`
+	Config    *live.ConfigState   `json:"config,omitempty"`
+	Attempt   *live.ConfigAttempt `json:"attempt,omitempty"`
+	Words     []uint16            `json:"words,omitempty"`
+	Error     string              `json:"error,omitempty"`
+	Exception *uint8              `json:"exception,omitempty"` // code of a unit's refusal
 }
 
 // What a peer may cost.
 const (
 	maxRequest = command.MaxRequest + 1<<10 // bytes
-	maxReply   = 1 << 20                    // bytes
+	maxOwner   = 2 << 20                    // likewise, of root and the daemon's user: a configuration, as base64
+	maxReply   = 8 << 20                    // bytes
 	maxPeers   = 8                          // at once; others wait to be accepted
 	peerTime   = 5 * time.Second
 	answerTime = 30 * time.Second // for the line; a command has its own time
@@ -84,6 +90,7 @@ type Door struct {
 	Lines    map[string]Line       // that can be read, by name
 	Snapshot func() *live.Snapshot // the state; nil before the first
 	Commands Commander
+	Configs  Configs // nil: there is no configuration to be seen
 }
 
 // Commander takes commands.
@@ -151,14 +158,35 @@ func (d *Door) serve(ctx context.Context, peer net.Conn) {
 	stop := context.AfterFunc(ctx, func() { peer.Close() })
 	defer stop()
 	_ = peer.SetReadDeadline(time.Now().Add(peerTime))
-	text, err := bufio.NewReaderSize(peer, maxRequest).ReadSlice('\n')
-	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+	name, owner := peerOf(peer)
+	text, err := request(peer, owner)
+	if err != nil {
 		return // nobody waits for an answer
 	}
-	name, owner := peerOf(peer)
 	reply, _ := json.Marshal(d.answer(ctx, text, name, owner))
 	_ = peer.SetWriteDeadline(time.Now().Add(peerTime))
 	_, _ = peer.Write(append(reply, '\n'))
+}
+
+// request reads a request. What is too long is cut, and is not one then.
+func request(peer io.Reader, owner bool) ([]byte, error) {
+	r := bufio.NewReaderSize(peer, maxRequest)
+	text, err := r.ReadSlice('\n')
+	if !errors.Is(err, bufio.ErrBufferFull) || !owner {
+		if errors.Is(err, bufio.ErrBufferFull) {
+			err = nil
+		}
+		return text, err
+	}
+	all := bytes.Clone(text)
+	for len(all) < maxOwner && errors.Is(err, bufio.ErrBufferFull) {
+		text, err = r.ReadSlice('\n')
+		all = append(all, text...)
+	}
+	if errors.Is(err, bufio.ErrBufferFull) {
+		err = nil
+	}
+	return all, err
 }
 
 // peerOf says who a peer is, as the kernel names it, and whether it may ask for
@@ -198,6 +226,8 @@ func (d *Door) answer(ctx context.Context, text []byte, name string, owner bool)
 			return Reply{Status: s}
 		}
 		return Reply{Error: "the gateway is starting"}
+	case slices.Contains(configVerbs, r.Verb):
+		return d.config(ctx, &r, name, owner)
 	case !owner && slices.Contains([]string{Command, Pause, Resume}, r.Verb):
 		return Reply{Error: "only root and the daemon's user may command devices; use sudo"}
 	case r.Verb == Command:

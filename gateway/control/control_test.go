@@ -247,3 +247,86 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// changer is a daemon that notes who changes what.
+type changer struct{ did []string }
+
+func (c *changer) LookAtConfig(effective bool) live.ConfigState {
+	return live.ConfigState{Path: "/f.yaml", Settings: make([]live.ConfigSetting, map[bool]int{true: 1}[effective])}
+}
+
+func (c *changer) ApplyConfig(_ context.Context, by string, n live.ConfigCandidate) (live.ConfigAttempt, error) {
+	c.did = append(c.did, by+" apply "+string(n.Text[:min(len(n.Text), 5)])+n.Watch.String())
+	return live.ConfigAttempt{ID: "1"}, nil
+}
+
+func (c *changer) RollBackConfig(_ context.Context, by string, watch time.Duration) (live.ConfigAttempt, error) {
+	c.did = append(c.did, by+" rollback "+watch.String())
+	return live.ConfigAttempt{}, errors.New("no former")
+}
+
+func (c *changer) KeepConfig(_ context.Context, by string) error {
+	c.did = append(c.did, by+" keep")
+	return nil
+}
+
+func (c *changer) OnTrial() time.Time { return time.Time{} }
+
+// The configuration is for everybody to see who may see the state, and for the
+// owner to change.
+func TestConfig(t *testing.T) {
+	c := &changer{}
+	door := Door{Configs: c, Snapshot: func() *live.Snapshot { return nil }}
+	ask := func(owner bool, verb, more string) Reply {
+		return door.answer(t.Context(), []byte(`{"verb":"`+verb+`"`+more+`}`), "anna", owner)
+	}
+	if r := ask(false, ConfigShow, ""); r.Config == nil || r.Config.Path != "/f.yaml" || len(r.Config.Settings) > 0 {
+		t.Errorf("%+v", r)
+	}
+	if r := ask(false, ConfigShow, `,"config":{"effective":true}`); r.Config == nil || len(r.Config.Settings) != 1 {
+		t.Errorf("%+v", r)
+	}
+	for _, verb := range []string{ConfigApply, ConfigKeep, ConfigRollBack} {
+		if r := ask(false, verb, ""); !strings.Contains(r.Error, "only root") || len(c.did) > 0 {
+			t.Errorf("%s: %+v", verb, r)
+		}
+	}
+	if r := ask(true, ConfigApply, `,"config":{"candidate":{"text":"YWJj","watch":60000000000}}`); r.Attempt == nil || r.Attempt.ID != "1" {
+		t.Errorf("%+v", r)
+	}
+	if r := ask(true, ConfigRollBack, ""); r.Error != "no former" {
+		t.Errorf("%+v", r)
+	}
+	if r := ask(true, ConfigKeep, ""); r.Error != "" {
+		t.Errorf("%+v", r)
+	}
+	if got := strings.Join(c.did, ", "); got != "cli:anna apply abc1m0s, cli:anna rollback 0s, cli:anna keep" {
+		t.Error(got)
+	}
+	door.Configs = nil
+	if r := ask(true, ConfigShow, ""); r.Error == "" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A configuration is larger than other requests: the owner may send one, over
+// the socket itself.
+func TestLargeRequest(t *testing.T) {
+	path := socketPath(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &changer{}
+	served := make(chan error, 1)
+	go func() { served <- Serve(ctx, path, Door{Configs: c, Snapshot: func() *live.Snapshot { return nil }}) }()
+	large := Request{Verb: ConfigApply, Config: &ConfigRequest{Candidate: live.ConfigCandidate{Text: []byte(strings.Repeat("x", 1<<20))}}}
+	if r := ask(t, path, large); r.Attempt == nil {
+		t.Errorf("%+v", r)
+	}
+	large.Config.Candidate.Text = []byte(strings.Repeat("x", 2<<20))
+	if r, err := Ask(t.Context(), path, large); err == nil && !strings.Contains(r.Error, "not a request") {
+		t.Errorf("%+v", r)
+	}
+	cancel()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+}

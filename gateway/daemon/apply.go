@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"time"
@@ -56,10 +58,18 @@ type Candidate struct {
 	Watch time.Duration
 	// Keep says that it proves nothing, and goes back unless somebody keeps it.
 	Keep bool
+	// Tag is what [Daemon.Look] said of what was there when it was made; another
+	// one now: a conflict. Empty: any.
+	Tag string
 	// Check has rules of its own; nil: none. It is called by the daemon's goroutine.
 	Check func(next, runs *config.Config) []config.Problem
 	// Told hears that the trial begins. It must not block; nil: nobody does.
 	Told func(*Trial)
+	// Taken hears that it is well, before what runs gives way. It must not block;
+	// nil: nobody does.
+	Taken func()
+	// Attempt names this attempt; empty: it gets a name.
+	Attempt string
 }
 
 // Apply puts a candidate in the place of the configuration that runs, and
@@ -72,7 +82,8 @@ type Candidate struct {
 // is changed. When ctx ends sooner the change goes on without the caller.
 func (d *Daemon) Apply(ctx context.Context, n Candidate) error {
 	done := make(chan error, 1)
-	c := &change{text: n.Text, parts: n.Parts, by: n.By, watch: n.Watch, keep: n.Keep, check: n.Check, told: n.Told, done: done}
+	c := &change{text: n.Text, parts: n.Parts, by: n.By, watch: n.Watch, keep: n.Keep, check: n.Check, told: n.Told, taken: n.Taken, tag: n.Tag,
+		attempt: cmp.Or(n.Attempt, rand.Text()), done: done}
 	select {
 	case d.applies <- c:
 	case <-ctx.Done():
@@ -93,6 +104,9 @@ func (d *Daemon) Apply(ctx context.Context, n Candidate) error {
 func (d *Daemon) candidate(c *change) *change {
 	defer d.opts.Sparing()()
 	d.step("candidate")
+	if c.tag != "" && c.tag != d.tag() {
+		return d.reject(c, &ApplyError{Result: Rejected, Err: ErrConflict})
+	}
 	o := d.opts.Config()
 	o.Parts = c.parts
 	cfg, problems := config.Parse(d.opts.Path, c.text, o)
@@ -103,7 +117,7 @@ func (d *Daemon) candidate(c *change) *change {
 		return d.reject(c, &ApplyError{Result: Rejected, Problems: problems})
 	}
 	if cfg.Same(d.now.cfg) {
-		c.reply(nil)
+		d.reply(c, nil)
 		return nil
 	}
 	file, _ := config.ReadFile(d.opts.Path) // one that is not there is replaced as well
@@ -124,13 +138,17 @@ func (d *Daemon) candidate(c *change) *change {
 	}
 	d.log.Info("a configuration is put in place", "by", by, "watch", c.watch)
 	d.audit("config_apply", by, fmt.Sprintf("%.12s, watch %v", c.id, c.watch))
+	d.came(c, "applying", nil)
+	if c.taken != nil {
+		c.taken()
+	}
 	return c
 }
 
 // reject says that a candidate is not even tried.
 func (d *Daemon) reject(c *change, why *ApplyError) *change {
 	d.audit("config_rejected", c.by, why.Error())
-	c.reply(why)
+	d.reply(c, why)
 	return nil
 }
 
@@ -181,6 +199,7 @@ func (d *Daemon) reread() *change {
 // take notes that what runs is what the file says.
 func (d *Daemon) take(cfg *config.Config) {
 	d.now = &change{cfg: cfg, by: ByFile}
+	d.page.running.Store(&running{sum(cfg.Text()), string(config.Redact(cfg.Text())), time.Now().UTC(), cfg, ByFile, ""})
 	d.confirm()
 }
 
@@ -201,7 +220,7 @@ func (d *Daemon) released(ctx context.Context, next *change) *change {
 	}
 	d.log.Error("the new configuration was rejected; keeping the current one", "error", err)
 	d.gateway.ConfigRejected([]string{err.Error()})
-	next.reply(&ApplyError{Result: Rejected, Err: err})
+	d.reply(next, &ApplyError{Result: Rejected, Err: err})
 	d.opts.Notify("READY=1")
 	return nil
 }
@@ -230,7 +249,7 @@ func (d *Daemon) replace(next *change) error {
 	d.failed = &Entry{ID: next.id, By: string(next.by), Result: Rejected, Why: err.Error()}
 	d.gateway.ConfigRejected([]string{err.Error()})
 	d.audit("config_rejected", next.by, err.Error())
-	next.reply(&ApplyError{Result: Rejected, Err: err})
+	d.reply(next, &ApplyError{Result: Rejected, Err: err})
 	return nil
 }
 
@@ -278,11 +297,12 @@ func (d *Daemon) opened(next, old *change, before *live.Snapshot) {
 		next.back = nil
 		d.gateway.ConfigRejected([]string{why.Error()})
 		d.audit("config_rolled_back", next.away, why.Error())
-		next.reply(&ApplyError{Result: RolledBack, Err: why})
+		d.reply(next, &ApplyError{Result: RolledBack, Err: why})
 	case next.watch > 0:
 		d.trial = &trial{of: next, former: old, before: before}
 		t := &Trial{By: next.by, ID: next.id, SHA256: sum(next.text), Until: time.Now().Add(next.watch).UTC(), Keep: next.keep}
 		d.view.Store(t)
+		d.came(next, "watching", t)
 		next.tell(t)
 	}
 }
@@ -319,5 +339,5 @@ func (d *Daemon) confirm() {
 		d.log.Warn("it could not be noted which configuration runs", "error", err)
 	}
 	d.follow(d.now, false)
-	d.now.reply(nil)
+	d.reply(d.now, nil)
 }

@@ -70,6 +70,7 @@ type Daemon struct {
 
 	decisions chan *decision
 	view      atomic.Pointer[Trial] // for those who look
+	attempt   atomic.Pointer[live.ConfigAttempt]
 
 	now     *change // what runs
 	gateway *gateway.Gateway
@@ -89,11 +90,15 @@ type change struct {
 	parts map[string]string // see [Candidate]
 	check further
 	told  func(*Trial)
+	taken func()
 	keep  bool
-	away  Actor      // whose candidate the way back leads away from
-	done  chan error // hears what became of it; nil: nobody waits
-	back  error      // it is the way back from a candidate that has not proved itself, and why
-	id    string     // in the store
+	tag   string // see [Candidate]
+
+	attempt string     // its name; empty: nobody asks what becomes of it
+	away    Actor      // whose candidate the way back leads away from
+	done    chan error // hears what became of it; nil: nobody waits
+	back    error      // it is the way back from a candidate that has not proved itself, and why
+	id      string     // in the store
 }
 
 // reply says what became of a candidate.
@@ -210,7 +215,7 @@ func (d *Daemon) open(c *change) error {
 	o := d.opts.Gateway
 	o.Log, o.Ready, o.Live, o.Follow = d.log, d.ready, c.cfg.Web.Listen != "", c.cfg.Web.Metrics.Signals
 	o.State = func(sentence string) { d.opts.Notify("STATUS=" + sentence) }
-	o.Remote = d.agent
+	o.Remote, o.Configs = d.agent, d
 	o.Config = live.Config{Path: d.opts.Path, Read: time.Now().UTC(), SHA256: sum(c.cfg.Text()), Note: c.note}
 	if c.watch > 0 && c.back == nil {
 		o.Trial = c.cfg.Commands.NewPoints(&d.now.cfg.Commands)
@@ -219,7 +224,7 @@ func (d *Daemon) open(c *change) error {
 	g, err := gateway.Open(c.cfg, o)
 	if err == nil {
 		d.now, d.gateway = c, g
-		d.page.follow(g, c.cfg, d.log)
+		d.page.follow(g, c, d.log)
 		d.follow(c, c.watch > 0 && c.back == nil)
 	}
 	return err

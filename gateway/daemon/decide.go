@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"strings"
 	"time"
@@ -40,6 +41,7 @@ type decision struct {
 	keep  bool
 	by    Actor
 	watch time.Duration
+	taken func() // see [Candidate]
 	done  chan error
 }
 
@@ -100,7 +102,7 @@ func (d *Daemon) former(w *decision) *change {
 		w.done <- ErrNoFormer
 		return nil
 	}
-	return d.candidate(&change{text: k.text, parts: k.parts, by: w.by, watch: w.watch, done: w.done})
+	return d.candidate(&change{text: k.text, parts: k.parts, by: w.by, watch: w.watch, taken: w.taken, attempt: rand.Text(), done: w.done})
 }
 
 // audit puts what somebody does to the configuration into the gateway's stream.

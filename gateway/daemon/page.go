@@ -158,6 +158,8 @@ type running struct {
 	text string // without secrets
 	read time.Time
 	cfg  *config.Config
+	by   Actor
+	note string
 }
 
 // page is the web server of the daemon. It outlives a change of the
@@ -216,8 +218,9 @@ func (p *page) bundle(ctx context.Context, w io.Writer, o web.BundleOptions) err
 
 // follow makes the page show a gateway, and starts the server again if its
 // configuration has changed.
-func (p *page) follow(g *gateway.Gateway, c *config.Config, log *slog.Logger) {
-	p.running.Store(&running{sum(c.Text()), string(config.Redact(c.Text())), time.Now().UTC(), c})
+func (p *page) follow(g *gateway.Gateway, of *change, log *slog.Logger) {
+	c := of.cfg
+	p.running.Store(&running{sum(c.Text()), string(config.Redact(c.Text())), time.Now().UTC(), c, of.by, of.note})
 	p.looking.now.Store(g.Look())
 	p.looking.gateway.Store(g)
 	g.WebCertificate(p.looking.certificate.Load())

@@ -46,7 +46,8 @@ func (d *Daemon) back(why error) *change {
 	d.failed = &Entry{ID: t.of.id, By: string(t.of.by), Result: RolledBack, Why: why.Error()}
 	back := *t.former
 	back.back, back.away, back.done = why, t.of.by, t.of.done
-	t.of.done = nil
+	back.attempt = t.of.attempt
+	t.of.done, t.of.attempt = nil, ""
 	return &back
 }
 

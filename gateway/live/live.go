@@ -237,5 +237,7 @@ type Config struct {
 	Path   string    `json:"path,omitempty"`
 	Read   time.Time `json:"read,omitzero"`
 	SHA256 string    `json:"sha256,omitempty"`
-	Note   string    `json:"note,omitempty"` // such as that a former one runs
+	Note   string    `json:"note,omitempty"`       // such as that a former one runs
+	Afar   string    `json:"afar,omitempty"`       // what became of the one from afar: confirmed, overridden, ...; empty: none has come
+	Trial  time.Time `json:"trial_until,omitzero"` // it has to prove itself until then
 }

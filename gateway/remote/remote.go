@@ -155,6 +155,7 @@ type Agent struct {
 	wake chan struct{}
 
 	report atomic.Pointer[[]byte] // read by whoever must not wait for the disk
+	state  atomic.Pointer[State]  // likewise
 
 	mu       sync.Mutex
 	settings Settings
@@ -277,6 +278,7 @@ const maxProblems, maxProblem = 20, 400
 // render makes the report, and says whether it is another one.
 func (a *Agent) render() bool {
 	if a.settings.Mode == "" {
+		a.state.Store(nil)
 		return a.set(nil)
 	}
 	l := &a.kept.Last
@@ -288,6 +290,7 @@ func (a *Agent) render() bool {
 	if r.State == "" {
 		r.State = None
 	}
+	a.state.Store(&r.State)
 	if !l.until.IsZero() {
 		r.Until = l.until.UTC().Format(time.RFC3339)
 	}
@@ -316,4 +319,13 @@ func (a *Agent) Reported() []byte {
 		return *text
 	}
 	return nil
+}
+
+// State is what became of the last document; empty: none has come, or nothing is
+// reported.
+func (a *Agent) State() string {
+	if s := a.state.Load(); s != nil && *s != None {
+		return string(*s)
+	}
+	return ""
 }

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"io"
 	"io/fs"
-	"mime"
 	"net/http"
 	"path"
 	"strings"
@@ -56,7 +55,7 @@ var assets = sync.OnceValue(func() site {
 		name = strings.TrimSuffix(strings.TrimPrefix(name, "packed"), ".gz")
 		sum := sha256.Sum256(plain)
 		_, _ = all.Write(append(sum[:], name...))
-		s.files[name] = &asset{gz, plain, tag(sum[:]), mime.TypeByExtension(path.Ext(name))}
+		s.files[name] = &asset{gz, plain, tag(sum[:]), kinds[path.Ext(name)]}
 		return nil
 	})
 	if err != nil {
@@ -68,6 +67,11 @@ var assets = sync.OnceValue(func() site {
 	page.gzipped, page.tag = nil, tag(all.Sum(nil))
 	return s
 })
+
+// kinds are the media types of the page's files. Package mime would ask the files
+// of the machine.
+var kinds = map[string]string{".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".html": "text/html; charset=utf-8",
+	".json": "application/json", ".LICENSE": "text/plain; charset=utf-8"}
 
 func tag(sum []byte) string { return `"` + hex.EncodeToString(sum[:8]) + `"` }
 

@@ -43,7 +43,7 @@ var (
 	errMasked   = errors.New("the server masks its WebSocket frames")
 	errReserved = errors.New("a WebSocket frame uses an extension that was not agreed on")
 	errControl  = errors.New("a WebSocket control frame is too long or in pieces")
-	errOrder    = errors.New("a WebSocket message begins or goes on where it must not")
+	errOrder    = errors.New("a WebSocket message begins or continues where it must not")
 	errLength   = errors.New("a WebSocket frame has an impossible length")
 )
 
