@@ -28,6 +28,7 @@ type commands struct {
 	frames []*command.CANPoint            // of them, those that hold a bus
 	engine atomic.Pointer[command.Engine] // nil: nobody may, or the disk of the journal is not there yet
 	denied atomic.Pointer[string]         // why the broker does not let requests be heard
+	heard  atomic.Bool                    // on this connection requests are: before that an epoch would invite some that are lost
 }
 
 // ErrNoCommands says that the configuration allows none.
@@ -80,7 +81,7 @@ func (g *Gateway) runCommands(ctx context.Context) {
 	engine, err := command.New(command.Config{
 		Gateway: g.cfg.Gateway.ID, MaxTTL: c.MaxTTL, MaxPerMinute: c.MaxPerMinute, Signers: c.Signers,
 		Points: g.commands.points, Reads: g.cfg.Readable(func(name string) command.ModbusLine { return g.lines[name] }), Trial: g.opts.Trial,
-		Files: statedir.In(g.cfg.Buffer.Dir), Clock: g.clock,
+		Files: statedir.In(g.cfg.Buffer.Dir), Clock: g.clock, Kept: 2 * g.cfg.Buffer.SyncInterval,
 		Answer: g.answer, Audit: g.auditCommand, Fallback: g.fellBack,
 		Renewed: func() { g.uplink.Announce(g.announceStatus) },
 	})
@@ -147,7 +148,9 @@ func (g *Gateway) answer(to command.Return, r command.Reply) {
 }
 
 func (g *Gateway) commandsGranted(reason string) {
+	g.commands.heard.Store(reason == "")
 	if reason == "" {
+		g.uplink.Announce(g.announceStatus)
 		g.commands.denied.Store(nil)
 		g.self.clear(alarm.CommandsDenied, nil)
 		return
@@ -166,7 +169,7 @@ func (g *Gateway) auditCommand(a command.Audit) {
 	g.buffer.Source(name).Append(t, record.AppendCommand(source.Begin(nil, g.clock.Read(), t), &record.Command{
 		By: string(a.By), Who: a.Who, ID: a.Reply.ID, Point: a.Reply.Point, Value: string(a.Reply.Value), Old: string(a.Reply.Old), Read: string(a.Reply.Read),
 		State: string(a.Reply.State), Code: string(a.Reply.Code), Reason: a.Reason, Signer: a.Signer,
-		Exception: uint64(a.Reply.Exception), TookMS: uint64(max(a.Reply.TookMS, 0)), More: a.More,
+		Exception: uint64(a.Reply.Exception), TookMS: uint64(max(a.Reply.TookMS, 0)), More: a.More, Again: a.Again,
 	}))
 }
 
@@ -207,9 +210,10 @@ func (g *Gateway) lookAtCommands() {
 	say(alarm.CommandsPaused, v.Paused != "", map[string]any{"by": v.Paused})
 }
 
-// epoch is the word that requests have to repeat; empty without commands.
+// epoch is the word that requests have to repeat; empty while nobody would hear
+// them.
 func (g *Gateway) epoch() string {
-	if engine := g.commands.engine.Load(); engine != nil {
+	if engine := g.commands.engine.Load(); engine != nil && g.commands.heard.Load() {
 		return engine.Epoch()
 	}
 	return ""

@@ -237,6 +237,7 @@ func (g *Gateway) births(most int) []uplink.Retained {
 	if engine := g.commands.engine.Load(); engine != nil {
 		engine.Renew()
 	}
+	g.commands.heard.Store(false)
 	list := g.meta(most)
 	if status := g.online(most); status.Topic != "" {
 		list = append([]uplink.Retained{status}, list...)

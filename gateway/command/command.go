@@ -200,6 +200,7 @@ type Audit struct {
 	Time   time.Time
 	Reply  Reply
 	More   uint64 // refusals before it that were not told
+	Again  bool   // it may have been given before: nobody knows whether that outlived a kill
 }
 
 // Clock is the machine's clock.

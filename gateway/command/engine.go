@@ -22,6 +22,7 @@ type Config struct {
 
 	Files Files
 	Clock Clock
+	Kept  time.Duration // after it, what Audit took outlives the process
 
 	// Answer sends a reply to a request of MQTT. It must not block; a reply that
 	// is lost is asked for again by the same id.
@@ -107,10 +108,10 @@ func New(cfg Config) (*Engine, error) {
 	var err error
 	e.journal, err = openJournal(cfg.Files, boot, now, cfg.MaxTTL)
 	for _, h := range e.journal.order {
-		if p := e.points[h.Point]; p != nil && !h.other {
+		if p := e.points[h.Point]; p != nil && !h.other && h.By != ByFallback {
 			p.wrote = max(p.wrote, h.at)
 		}
-		if h.op != opFinal {
+		if h.op != opFinal || !h.told {
 			e.left = append(e.left, h)
 		}
 	}
@@ -163,6 +164,9 @@ func (e *Engine) Run(ctx context.Context) {
 	e.mu.Unlock()
 	e.work.Wait()
 	e.dismiss()
+	e.mu.Lock()
+	e.note(&line{Op: opTold, Through: e.now()}) // the buffer is closed in order
+	e.mu.Unlock()
 }
 
 // serve carries out the requests for one bus, one after the other.
@@ -195,9 +199,12 @@ func (e *Engine) dismiss() {
 // carried out if there is still time, what it has begun is not begun again.
 func (e *Engine) resume(ctx context.Context) {
 	for _, h := range e.left {
-		if h.op == opExecuting {
+		switch h.op {
+		case opExecuting:
 			e.work.Go(func() { e.interrupted(ctx, h) })
-		} else {
+		case opFinal:
+			e.account(h, true)
+		default:
 			e.again(h)
 		}
 	}
@@ -275,13 +282,24 @@ func (e *Engine) finish(h *held, r Reply) {
 	for _, f := range waits {
 		f(r)
 	}
-	e.audit(Audit{Actor: Actor{h.Who, h.By}, Source: h.Source, Signer: h.Signer, Reason: h.Reason, Reply: r})
+	e.account(h, false)
 	e.changed()
 }
 
-// note writes to the journal and remembers whether that works. mu is held.
+// account gives the account of a request that was taken and has ended.
+func (e *Engine) account(h *held, again bool) {
+	e.audit(Audit{Actor: Actor{h.Who, h.By}, Source: h.Source, Signer: h.Signer, Reason: h.Reason, Reply: *h.reply, Again: again})
+}
+
+// note writes to the journal and remembers whether that works. With it goes
+// which accounts need not be given again. mu is held.
 func (e *Engine) note(lines ...*line) error {
-	err := e.journal.note(e.now(), lines...)
+	now := e.now()
+	// What an earlier process has left was given again when this one began.
+	if then := now - e.cfg.Kept; then > e.opened && e.journal.untold(then) {
+		lines = append(lines, &line{Op: opTold, Through: then})
+	}
+	err := e.journal.note(now, lines...)
 	if err != nil {
 		e.doubt = err.Error()
 	} else {
@@ -290,8 +308,12 @@ func (e *Engine) note(lines ...*line) error {
 	return err
 }
 
-// audit gives the account of a request to whoever keeps it.
+// audit gives the account of a request to whoever keeps it. One that is given
+// again has the time of the first.
 func (e *Engine) audit(a Audit) {
 	a.Time, _ = e.cfg.Clock.Now()
+	if a.Again && !a.Reply.At.IsZero() {
+		a.Time = a.Reply.At
+	}
 	e.cfg.Audit(a)
 }

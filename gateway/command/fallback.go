@@ -107,46 +107,52 @@ func (e *Engine) nextArmed() (first *armed, wait time.Duration) {
 // fall writes a fallback. If that fails it is tried again, until somebody writes
 // the point.
 func (e *Engine) fall(ctx context.Context, a *armed) {
-	err := e.writeFallback(ctx, a)
+	h, err := e.writeFallback(ctx, a)
 	e.mu.Lock()
 	switch {
 	case e.journal.armed[a.Point] != a: // a new value came meanwhile
 	case err != nil:
 		a.Due = e.now() + fallbackPause
-	case e.note(&line{Op: opDisarmed, Armed: a}) != nil:
+	case e.disarm(a, h) != nil:
 		delete(e.journal.armed, a.Point) // after a start it is written once more
 	}
 	e.mu.Unlock()
 	e.changed()
 }
 
-func (e *Engine) writeFallback(ctx context.Context, a *armed) error {
+// disarm notes that a fallback is written, with its account. mu is held.
+func (e *Engine) disarm(a *armed, h *held) error {
+	return e.note(&line{Op: opReceived, key: h.key, entry: &h.entry}, &line{Op: opFinal, key: h.key, Reply: h.reply}, &line{Op: opDisarmed, Armed: a})
+}
+
+func (e *Engine) writeFallback(ctx context.Context, a *armed) (*held, error) {
 	h := &held{key: key{By: ByFallback, Who: e.cfg.Gateway, ID: "fallback"}, entry: entry{Point: a.Point, Value: []byte(a.Value)}, at: e.now()}
 	p := e.points[a.Point]
 	if p == nil {
 		err := refuse(UnknownPoint, "the point is not configured any more")
-		e.fellBack(h, "", e.reply(h, Failed, err.Code, err.Error()))
-		return nil
+		e.fellBack(h, e.reply(h, Failed, err.Code, err.Error()))
+		return h, nil
 	}
 	h.Source = p.Source
 	if err := p.Target.Check(a.Value); err != nil {
 		no := asRefusal(err, Type)
-		e.fellBack(h, p.Source, e.reply(h, Failed, no.Code, "the fallback is not within what the configuration allows now: "+no.Error()))
-		return nil
+		e.fellBack(h, e.reply(h, Failed, no.Code, "the fallback is not within what the configuration allows now: "+no.Error()))
+		return h, nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
 	defer cancel()
 	out := p.Target.Write(urgent(ctx), a.Value, time.Now().Add(a.After))
 	r := e.became(h, &out)
-	e.fellBack(h, p.Source, r)
+	e.fellBack(h, r)
 	if r.State != Done {
-		return fmt.Errorf("%s: %s", r.Code, r.Message)
+		return h, fmt.Errorf("%s: %s", r.Code, r.Message)
 	}
-	return nil
+	return h, nil
 }
 
 // fellBack tells everybody.
-func (e *Engine) fellBack(h *held, source string, r Reply) {
+func (e *Engine) fellBack(h *held, r Reply) {
+	h.reply = &r
 	e.mu.Lock()
 	p := e.points[h.Point]
 	told := p != nil && p.fell != nil && p.fell.State == r.State && p.fell.Code == r.Code
@@ -158,7 +164,7 @@ func (e *Engine) fellBack(h *held, source string, r Reply) {
 		return
 	}
 	e.cfg.Fallback(h.Point, &r)
-	e.audit(Audit{Actor: Actor{h.Who, ByFallback}, Source: source, Reply: r})
+	e.account(h, false)
 	e.changed()
 }
 
@@ -187,13 +193,14 @@ func (e *Engine) Release(ctx context.Context, same func(point, permit string) bo
 	e.mu.Unlock()
 	var errs []error
 	for _, a := range going {
-		if err := e.writeFallback(ctx, a); err != nil {
+		h, err := e.writeFallback(ctx, a)
+		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: its fallback %s cannot be written: %w", a.Point, a.Value, err))
 			continue
 		}
 		e.mu.Lock()
 		if e.journal.armed[a.Point] == a {
-			e.note(&line{Op: opDisarmed, Armed: a})
+			e.disarm(a, h)
 		}
 		e.mu.Unlock()
 	}

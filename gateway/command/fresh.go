@@ -72,8 +72,8 @@ func (e *Engine) sinceIssued(r *Request, wall time.Time, left time.Duration) (ti
 	switch limit := min(e.cfg.MaxTTL, max(r.ttl, 0)); {
 	case age < -skew:
 		return 0, refuse(ClockDoubt, "issued is in the future: the requester's clock and the gateway's differ by more than 5 s")
-	case r.TTL != "":
-		left = min(left, limit-max(age, 0)+skew, limit)
+	case r.TTL != "": // a clock that is wrong makes nothing older than twice its ttl
+		left = min(left, limit-max(age, 0)+min(skew, limit), limit)
 	case age > e.cfg.MaxTTL+skew:
 		left = 0
 	}

@@ -242,6 +242,18 @@ func (s *site) stop() {
 	s.ran.Wait()
 }
 
+// kill ends the process at once, and starts the next.
+func (s *site) kill() {
+	s.disk.mu.Lock()
+	s.disk.step, s.disk.die = 0, 1 // nothing more reaches the disk
+	s.disk.mu.Unlock()
+	s.stop()
+	s.disk.mu.Lock()
+	s.disk.die = 0
+	s.disk.mu.Unlock()
+	s.start()
+}
+
 var alice = Actor{"alice", ByMQTT}
 
 func (s *site) send(a Actor, format string, args ...any) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -41,6 +42,7 @@ const (
 	opPaused    = "paused"
 	opResumed   = "resumed"
 	opFloor     = "floor"
+	opTold      = "told"
 )
 
 // key names a request. Ids are an actor's own, and actors a door's.
@@ -72,6 +74,9 @@ type held struct {
 	reply *Reply        // of a final one
 	at    time.Duration // arrival, since boot
 	keep  time.Duration // since boot: until then it is remembered
+	ended time.Duration // since boot: when op was noted
+	boot  uint64        // in which boot that was
+	told  bool          // its account outlives the process
 	waits []func(Reply) // who wants the final reply
 	other bool          // of an earlier boot: its times since boot say nothing
 }
@@ -98,6 +103,9 @@ type line struct {
 	Armed *armed    `json:"armed,omitempty"`
 	Reply *Reply    `json:"reply,omitempty"`
 	Time  time.Time `json:"time,omitzero"`
+	Told  bool      `json:"told,omitempty"`
+	// Through is of opTold: what was final by then is told.
+	Through time.Duration `json:"through,omitempty"`
 }
 
 // journal is what is remembered, and the file it is in. It is not safe for
@@ -221,7 +229,7 @@ func (j *journal) rewrite(now time.Duration) error {
 		}
 		add(&line{Op: opReceived, Boot: boot, T: h.at, key: h.key, entry: &h.entry})
 		if h.op != opReceived {
-			add(&line{Op: h.op, Boot: boot, T: h.at, key: h.key, Reply: h.reply})
+			add(&line{Op: h.op, Boot: h.boot, T: h.ended, key: h.key, Reply: h.reply, Told: h.told})
 		}
 	}
 	if err := j.files.Write(journalFile, text); err != nil {
@@ -246,7 +254,7 @@ func (j *journal) apply(l *line, now time.Duration) {
 			return
 		}
 		j.bytes -= h.weight()
-		h.op = l.Op
+		h.op, h.ended, h.boot, h.told = l.Op, l.T, l.Boot, l.Told
 		if l.Reply != nil {
 			h.reply = l.Reply
 		}
@@ -265,7 +273,22 @@ func (j *journal) apply(l *line, now time.Duration) {
 		j.paused = nil
 	case opFloor:
 		j.low = l.Time
+	case opTold:
+		for _, h := range j.order {
+			h.told = h.told || h.final(l.Boot, l.Through)
+		}
 	}
+}
+
+// final reports whether it was by a time of a boot. All of another boot is from
+// before it.
+func (h *held) final(boot uint64, by time.Duration) bool {
+	return h.op == opFinal && (h.boot != boot || h.ended <= by)
+}
+
+// untold reports whether something was final by then and is not noted as told.
+func (j *journal) untold(then time.Duration) bool {
+	return slices.ContainsFunc(j.order, func(h *held) bool { return !h.told && h.final(j.boot, then) })
 }
 
 // until is how long an entry is remembered: as long as the same request could

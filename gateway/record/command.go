@@ -14,6 +14,7 @@ type Command struct {
 	Exception uint64 // of the device; 0: none
 	TookMS    uint64 // from the arrival to the end
 	More      uint64 // refusals before it that have no record
+	Again     bool   // a kill may have cost the record before this one
 }
 
 func (c *Command) texts() []*string {
@@ -32,6 +33,9 @@ func AppendCommand(dst []byte, c *Command) []byte {
 	for _, n := range c.numbers() {
 		dst = appendUint(dst, *n)
 	}
+	if c.Again { // earlier versions do not know it
+		dst = appendUint(dst, 1)
+	}
 	return dst
 }
 
@@ -44,5 +48,6 @@ func ParseCommand(body []byte) (c Command, err error) {
 	for _, n := range c.numbers() {
 		*n = r.uint()
 	}
+	c.Again = len(r.rest) > 0
 	return c, r.err
 }

@@ -29,6 +29,9 @@ func appendCommand(dst, body []byte) ([]byte, error) {
 	if c.More > 0 {
 		dst = appendUint(append(dst, `,"more":`...), c.More)
 	}
+	if c.Again {
+		dst = append(dst, `,"again":true`...)
+	}
 	return dst, nil
 }
 

@@ -1,15 +1,11 @@
 package e2e
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -17,154 +13,6 @@ import (
 	"fieldferry/bus/modbus/modbustest"
 	"fieldferry/scripts/test/rig"
 )
-
-// plant is a boiler on a line, a broker with rules, and the daemon between them.
-type plant struct {
-	*bench
-	slave  *modbustest.Slave
-	daemon *rig.Process
-	proto  string
-}
-
-// rules let everybody ask under his own name only.
-const rules = `user gw
-topic readwrite site/#
-user witness
-topic read #
-user reader
-topic read #
-pattern write site/+/cmd/%u/req
-pattern read site/+/cmd/%u/resp
-pattern read site/+/status
-`
-
-// The boiler's registers.
-const setpoint, pump = 100, 4
-
-func newPlant(t *testing.T, protocol, commands string) *plant {
-	t.Helper()
-	p := layPlant(t, protocol, commands)
-	p.daemon = startDaemon(t, p.config)
-	return p
-}
-
-// layPlant is newPlant without the daemon.
-func layPlant(t *testing.T, protocol, commands string) *plant {
-	t.Helper()
-	p := &plant{bench: &bench{t: t, dir: t.TempDir(), account: newAccount(t)}, proto: protocol}
-	p.broker = startMosquitto(t, "127.0.0.1")
-	p.broker.protect(t, "gw", "alice", "bob", "witness", "reader")
-	pty, err := modbustest.OpenPTY()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.slave = modbustest.NewSlave(map[byte]*modbustest.Unit{3: {Holding: map[uint16]uint16{setpoint: 600}, Coils: map[uint16]bool{pump: false}}})
-	ctx, cancel := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	group.Go(func() { p.slave.Run(ctx, pty) })
-	t.Cleanup(func() {
-		cancel()
-		pty.Close()
-		group.Wait()
-	})
-	text := fmt.Sprintf(`gateway: {id: gw-e2e, clock: trusted}
-modbus:
-  - name: line1
-    port: %s
-    devices:
-      - name: boiler
-        unit_id: 3
-        interval: 200ms
-        registers:
-          - {name: setpoint, register: holding, address: %d, type: int16, scale: 0.1}
-          - {name: pump, register: coil, address: %d}
-buffer: {path: buffer}
-uplink: {servers: ["mqtt://%s"], username: gw, password: secret, protocol: %q, topic: "site/{gateway}/{source}", compress: none}
-%s`, pty.Path, setpoint, pump, p.broker.Addr(), protocol, commands)
-	p.config = filepath.Join(p.dir, "fieldferry.yaml")
-	if err := os.WriteFile(p.config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-const boiler = `commands:
-  enabled: true
-  max_ttl: 10s
-  max_per_minute: 6000
-  read: {}
-  points:
-    - {name: boiler.setpoint, line: line1, device: boiler, register: setpoint, min: 40, max: 75, step: 0.5, fallback: {value: 50, after: 1h}}
-    - {name: boiler.pump, line: line1, device: boiler, register: pump, allow: [alice]}
-`
-
-// as runs a program of mosquitto's as a user.
-func (p *plant) as(user, program string, args ...string) string {
-	p.t.Helper()
-	args = append([]string{"-h", "127.0.0.1", "-p", fmt.Sprint(p.broker.Port), "-u", user, "-P", "secret"}, args...)
-	out, err := exec.Command(rig.Need(p.t, program, "mosquitto-clients"), args...).Output()
-	if err != nil && program != "mosquitto_sub" {
-		p.t.Fatalf("%s %q: %v", program, args, err)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// epoch is the word that the status message has now.
-func (p *plant) epoch() string {
-	p.t.Helper()
-	var word string
-	p.daemon.Until("an epoch", func() bool {
-		var status struct{ State, Epoch string }
-		_ = json.Unmarshal([]byte(p.as("alice", "mosquitto_sub", "-t", "site/gw-e2e/status", "-C", "1", "-W", "2")), &status)
-		word = status.Epoch
-		return status.State == "online" && word != ""
-	})
-	return word
-}
-
-// reply is what comes back.
-type reply struct {
-	ID, State, Code string
-	Status          int
-	Value, Read     json.RawMessage
-	Duplicate       bool
-}
-
-// listen takes replies to a user.
-func (p *plant) listen(user string) *subscriber {
-	p.t.Helper()
-	return p.broker.follow(p.t, user, "site/gw-e2e/cmd/"+user+"/resp")
-}
-
-// answers are the replies to an id until now.
-func answers(s *subscriber, id string) (list []reply) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, payload := range s.payloads {
-		var r reply
-		if json.Unmarshal(payload, &r) == nil && r.ID == id {
-			list = append(list, r)
-		}
-	}
-	return list
-}
-
-// ask sends a request and returns its last answer, of n.
-func (p *plant) ask(s *subscriber, user, id, text string, n int, more ...string) reply {
-	p.t.Helper()
-	p.as(user, "mosquitto_pub", append([]string{"-q", "1", "-t", "site/gw-e2e/cmd/" + user + "/req", "-m", text}, more...)...)
-	p.daemon.Until("an answer to "+id, func() bool { return len(answers(s, id)) >= n })
-	return answers(s, id)[n-1]
-}
-
-func (p *plant) writes(address uint16) (words []uint16) {
-	for _, w := range p.slave.Writes() {
-		if w.Address == address {
-			words = append(words, w.Words...)
-		}
-	}
-	return words
-}
 
 // subscribed is what mosquitto logs of the subscription to requests.
 const subscribed = "site/gw-e2e/cmd/+/req (QoS 1)"

@@ -120,6 +120,12 @@ func (m *Mosquitto) Kill() {
 	<-m.ended
 }
 
+// Stop ends it in order, so that it keeps its sessions if it is persistent.
+func (m *Mosquitto) Stop() {
+	_ = m.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	<-m.ended
+}
+
 // Restart kills it and starts it again at the same address.
 func (m *Mosquitto) Restart() error {
 	m.Kill()
