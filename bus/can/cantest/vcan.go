@@ -73,6 +73,42 @@ func (v *VCAN) Delete() error {
 	return nil
 }
 
+// Queue gives it a queue for so many frames. One for none is always full: sending
+// fails with ENOBUFS, as when a controller gets no frame through.
+func (v *VCAN) Queue(limit uint32) error {
+	return v.qdisc(unix.RTM_NEWQDISC, netlink.Create|netlink.Replace, func(ae *netlink.AttributeEncoder) {
+		ae.String(tcaKind, "pfifo")
+		ae.Uint32(tcaOptions, limit) // struct tc_fifo_qopt
+	})
+}
+
+// OwnQueue undoes Queue.
+func (v *VCAN) OwnQueue() error {
+	return v.qdisc(unix.RTM_DELQDISC, 0, func(*netlink.AttributeEncoder) {})
+}
+
+// TCA_KIND and TCA_OPTIONS of linux/rtnetlink.h, TC_H_ROOT of linux/pkt_sched.h.
+const (
+	tcaKind, tcaOptions = 1, 2
+	tcRoot              = 0xffffffff
+)
+
+// qdisc changes the queueing discipline at the root of the interface.
+func (v *VCAN) qdisc(kind netlink.HeaderType, flags netlink.HeaderFlags, attrs func(*netlink.AttributeEncoder)) error {
+	index, err := v.index()
+	if err == nil {
+		// struct tcmsg: family and padding, index i32, handle, parent, info u32
+		data := make([]byte, 20)
+		binary.NativeEndian.PutUint32(data[4:], uint32(index))
+		binary.NativeEndian.PutUint32(data[12:], tcRoot)
+		err = request(kind, flags, data, attrs)
+	}
+	if err != nil {
+		return fmt.Errorf("cantest: the queue of %s: %w", v.Name, err)
+	}
+	return nil
+}
+
 // set sets IFF_UP or clears it.
 func (v *VCAN) set(flags uint32) error {
 	index, err := v.index()
@@ -96,11 +132,6 @@ func (v *VCAN) index() (int, error) {
 // rtnetlink sends one request about a link and waits for the answer. For an
 // existing link (index is not 0) and without attributes it sets IFF_UP.
 func rtnetlink(kind netlink.HeaderType, flags netlink.HeaderFlags, index int, up uint32, attrs func(*netlink.AttributeEncoder)) error {
-	conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = conn.Close() }()
 	// struct ifinfomsg: family, pad, type u16, index i32, flags u32, change u32
 	data := make([]byte, unix.SizeofIfInfomsg)
 	binary.NativeEndian.PutUint32(data[4:], uint32(index))
@@ -108,6 +139,16 @@ func rtnetlink(kind netlink.HeaderType, flags netlink.HeaderFlags, index int, up
 		binary.NativeEndian.PutUint32(data[8:], up)
 		binary.NativeEndian.PutUint32(data[12:], unix.IFF_UP)
 	}
+	return request(kind, flags, data, attrs)
+}
+
+// request sends a message with attributes, if any, and waits for the answer.
+func request(kind netlink.HeaderType, flags netlink.HeaderFlags, data []byte, attrs func(*netlink.AttributeEncoder)) error {
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
 	if attrs != nil {
 		ae := netlink.NewAttributeEncoder()
 		attrs(ae)

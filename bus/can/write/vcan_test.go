@@ -99,6 +99,37 @@ func TestVCANWrite(t *testing.T) {
 	}
 }
 
+// A queue that is full is busy: the frame was not sent, and the next one is.
+func TestVCANFullQueue(t *testing.T) {
+	v := vcan(t, "vcanr")
+	if err := v.Up(); err != nil {
+		t.Fatal(err)
+	}
+	w := New(permitFor(t, "vcanr"))
+	defer w.Close()
+	send := func(what string, want error) {
+		t.Helper()
+		if sent, err := w.Send(t.Context(), []byte{1, 2}); sent != (want == nil) || !errors.Is(err, want) {
+			t.Errorf("%s: sent %v, %v", what, sent, err)
+		}
+	}
+	send("before", nil)
+	if err := v.Queue(0); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		send("a full queue", ErrBusy)
+	}
+	if err := v.Queue(10); err != nil {
+		t.Fatal(err)
+	}
+	send("a queue with room", nil)
+	if err := v.OwnQueue(); err != nil {
+		t.Fatal(err)
+	}
+	send("afterwards", nil)
+}
+
 // A frame of another program with the same id confirms nothing.
 func TestVCANOthersFramesConfirmNothing(t *testing.T) {
 	v := vcan(t, "vcanq")

@@ -111,16 +111,67 @@ func (p *plant) accounts(ids ...string) {
 // Without the section nothing is subscribed to, and nothing is written.
 func TestNoCommands(t *testing.T) {
 	t.Parallel()
-	p := newPlant(t, "3.1.1", "")
+	p := newPlantWith(t, plantOptions{protocol: "3.1.1", trace: true})
 	before := p.slave.Requests()
 	p.as("alice", "mosquitto_pub", "-q", "1", "-t", "site/gw-e2e/cmd/alice/req", "-m", `{"id":"x","point":"boiler.setpoint","value":50}`)
 	p.daemon.Until("polls", func() bool { return p.slave.Requests() > before+10 })
 	if w := p.slave.Writes(); len(w) > 0 {
 		t.Errorf("written: %v", w)
 	}
-	if strings.Contains(p.broker.Said(), subscribed) {
-		t.Error("the daemon has subscribed to command topics")
+	const subscribe = 8
+	if n := p.tap.count(subscribe, "/cmd"); n > 0 || strings.Contains(p.broker.Said(), subscribed) {
+		t.Errorf("the daemon has subscribed to command topics, in %d packets", n)
 	}
+	// The control: the same daemon with the section.
+	text, err := os.ReadFile(p.config)
+	if err == nil {
+		err = os.WriteFile(p.config, append(text, boiler...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.daemon.Signal(syscall.SIGHUP)
+	p.daemon.Until("a subscription in the trace", func() bool { return p.tap.count(subscribe, "site/gw-e2e/cmd/+/req") == 1 })
+	alice := p.listen("alice")
+	if r := p.ask(alice, "alice", "y", fmt.Sprintf(`{"id":"y","point":"boiler.setpoint","value":50,"epoch":%q}`, p.epoch()), 1); r.Code != "ok" {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A reply goes to a response topic below the requester's own only, though the
+// broker would let the gateway publish elsewhere.
+func TestResponseTopics(t *testing.T) {
+	t.Parallel()
+	p := newPlant(t, "5", boiler)
+	alice := p.listen("alice")
+	p.witness = p.broker.follow(t, "witness", "#")
+	e := p.epoch()
+	for i, topic := range []string{"other/x", "site/other/x", "site/gw-e2e/cmd/bob/resp", "site/gw-e2e/cmd/alice/req", "site/gw-e2e/cmd/alice/+", "site/gw-e2e/status"} {
+		id := fmt.Sprint("t", i)
+		r := p.ask(alice, "alice", id, fmt.Sprintf(`{"id":%q,"read":"boiler.setpoint","epoch":%q}`, id, e), 1, "-V", "mqttv5", "-D", "publish", "response-topic", topic)
+		if r.Code != "ok" {
+			t.Errorf("%s: %+v", topic, r)
+		}
+	}
+	own := "site/gw-e2e/cmd/alice/mine"
+	p.as("alice", "mosquitto_pub", "-V", "mqttv5", "-q", "1", "-t", "site/gw-e2e/cmd/alice/req", "-D", "publish", "response-topic", own,
+		"-m", fmt.Sprintf(`{"id":"own","read":"boiler.setpoint","epoch":%q}`, e))
+	p.daemon.Until("the reply at her own topic", func() bool { return p.published(own) == 1 })
+	for _, topic := range []string{"other/x", "site/other/x", "site/gw-e2e/cmd/bob/resp", "site/gw-e2e/cmd/alice/req"} {
+		if n := p.published(topic); n > 0 {
+			t.Errorf("the daemon published %d times to %s", n, topic)
+		}
+	}
+}
+
+// published is how often the broker got something for a topic from the daemon.
+func (p *plant) published(topic string) (n int) {
+	for line := range strings.Lines(p.broker.Said()) {
+		if strings.Contains(line, "Received PUBLISH from gw-e2e ") && strings.Contains(line, "'"+topic+"'") {
+			n++
+		}
+	}
+	return n
 }
 
 // A request that the broker was too slow to deliver is not carried out.
@@ -171,39 +222,6 @@ func TestCommandsByOtherDoors(t *testing.T) {
 	}
 	if w := p.writes(setpoint); !slices.Equal(w, []uint16{610, 615}) {
 		t.Errorf("written %v", w)
-	}
-}
-
-// The daemon is killed while it carries commands out, again and again: none is
-// ever written twice, and each that was asked for has a final answer.
-func TestCommandsOverKills(t *testing.T) {
-	t.Parallel()
-	p := newPlant(t, "3.1.1", boiler)
-	alice := p.listen("alice")
-	for n := range 20 {
-		id, value := fmt.Sprint("k", n), fmt.Sprint(40.5+float64(n))
-		text := fmt.Sprintf(`{"id":%q,"point":"boiler.setpoint","value":%s,"epoch":%q}`, id, value, p.epoch())
-		asked := len(p.slave.Writes())
-		p.as("alice", "mosquitto_pub", "-q", "1", "-t", "site/gw-e2e/cmd/alice/req", "-m", text)
-		time.Sleep(time.Duration(n) * time.Millisecond / 2) // the kill comes somewhere, nothing is synchronised by it
-		p.daemon.Kill()
-		p.daemon = startDaemon(t, p.config)
-		p.epoch()
-		before := len(answers(alice, id))
-		last := p.ask(alice, "alice", id, text, before+1)
-		p.daemon.Until("a final answer", func() bool {
-			list := answers(alice, id)
-			last = list[len(list)-1]
-			return last.State != "accepted"
-		})
-		wrote := p.slave.Writes()[asked:]
-		switch {
-		case len(wrote) > 1:
-			t.Errorf("%s was written %d times", id, len(wrote))
-		case last.State == "done" && len(wrote) != 1, last.State == "rejected" && len(wrote) != 0:
-			t.Errorf("%s is %s %s, and was written %d times", id, last.State, last.Code, len(wrote))
-		}
-		t.Logf("%s: %s %s, written %d times", id, last.State, last.Code, len(wrote))
 	}
 }
 

@@ -32,6 +32,7 @@ type plant struct {
 // rules let everybody ask under his own name only.
 const rules = `user gw
 topic readwrite site/#
+topic readwrite other/#
 user witness
 topic read #
 user reader

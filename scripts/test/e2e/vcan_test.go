@@ -24,6 +24,8 @@ type guestSite struct {
 	ctx     context.Context
 	guest   *vm.Guest
 	log     *rig.Log
+	broker  *mosquitto
+	daemon  *vm.Process
 	witness *subscriber
 	ledger  ledger.Ledger
 	probes  int             // probe frames seen
@@ -36,26 +38,28 @@ const (
 	burstID = "100"
 )
 
-func newGuestSite(ctx context.Context, t *testing.T, kind vm.Kind) *guestSite {
+// newGuestSite boots one with a program of testdata, and more configuration.
+func newGuestSite(ctx context.Context, t *testing.T, kind vm.Kind, program, more string) *guestSite {
 	t.Helper()
 	s := &guestSite{t: t, ctx: ctx, log: &rig.Log{}, burst: map[uint64]bool{}}
 	broker := startMosquitto(t, "127.0.0.1")
+	s.broker = broker
 	s.witness = broker.subscribe(t, "site/#")
 	dir := t.TempDir()
 	bin, err := rig.Binary(kind.Target())
 	if err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]string{"/bin/fieldferry": bin, "/bin/canburst": filepath.Join(dir, "canburst")}
-	if err := kind.Build(ctx, "fieldferry/scripts/test/e2e/testdata/canburst", files["/bin/canburst"]); err != nil {
+	files := map[string]string{"/bin/fieldferry": bin, "/bin/" + program: filepath.Join(dir, program)}
+	if err := kind.Build(ctx, "fieldferry/scripts/test/e2e/testdata/"+program, files["/bin/"+program]); err != nil {
 		t.Fatal(err)
 	}
 	config := filepath.Join(dir, "fieldferry.yaml")
 	text := fmt.Sprintf(`gateway: {id: gw-vm}
 can: [{interface: vcan0}]
 buffer: {path: /tmp/buffer, max_size: 32MiB}
-uplink: {servers: ["mqtt://%s:%d"], topic: "site/{gateway}/{source}"}
-`, vm.HostAddr, broker.Port)
+uplink: {servers: ["mqtt://%s:%d"], topic: "site/{gateway}/{source}", protocol: "5", compress: none}
+%s`, vm.HostAddr, broker.Port, more)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +204,7 @@ func TestFramesOfARealInterface(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 			defer cancel()
-			s := newGuestSite(ctx, t, kind)
+			s := newGuestSite(ctx, t, kind, "canburst", "")
 			daemon := s.start() // before there is an interface
 			do := func(err error) {
 				t.Helper()
