@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"fieldferry/gateway/quota"
 	"fieldferry/gateway/record"
 )
 
@@ -12,7 +13,7 @@ import (
 // counted.
 func TestAudit(t *testing.T) {
 	withBench(t, "", func(b *bench) {
-		for range 3 * auditRate {
+		for range 3 * quota.PerSecond {
 			b.Audit(time.Now(), record.Audit{Action: "login_refused", By: "web", From: "192.0.2.1"})
 		}
 		b.pass(2 * time.Second)
@@ -24,7 +25,7 @@ func TestAudit(t *testing.T) {
 				last = fmt.Sprint(r["source"], r["action"], r["who"], r["by"], r["from"], r["more"])
 			}
 		}
-		if n != auditRate+1 || last != `gatewayloginan"naweb<nil> 40` {
+		if n != quota.PerSecond+1 || last != `gatewayloginan"naweb<nil> 40` {
 			t.Errorf("%d records, the last is %s", n, last)
 		}
 	})

@@ -32,6 +32,7 @@ import (
 	"fieldferry/gateway/live"
 	"fieldferry/gateway/outbox"
 	"fieldferry/gateway/payload/native"
+	"fieldferry/gateway/quota"
 	"fieldferry/gateway/source"
 	"fieldferry/gateway/statedir"
 	"fieldferry/gateway/topic"
@@ -84,7 +85,7 @@ type Gateway struct {
 	alarms  *alarm.Set
 	clock   *clock.Clock
 	look    *live.Look
-	auditor auditor
+	audits  quota.Quota
 	self    *feed // the gateway's own stream
 	sources []*stream
 	lines   map[string]*modbus.Line // by source name

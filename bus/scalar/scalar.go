@@ -191,21 +191,33 @@ func NewLimits(low, high, step string) (l Limits, err error) {
 	return l, l.Validate()
 }
 
-// Validate says what is wrong with limits.
+// Fault says which of the limits is wrong.
+type Fault struct{ Key, What, Fix string }
+
+func (f *Fault) Error() string { return f.Key + ": " + f.What + "; " + f.Fix }
+
+// Validate says what is wrong with limits, in a *[Fault].
 func (l Limits) Validate() error {
 	switch {
-	case l.Min == nil || l.Max == nil:
-		return fmt.Errorf("min and max: missing; a number has both")
+	case l.Min == nil:
+		return Missing("min")
+	case l.Max == nil:
+		return Missing("max")
 	case l.Min.Cmp(l.Max) > 0:
-		return fmt.Errorf("min %s, max %s: min is above max", Decimal(l.Min), Decimal(l.Max))
+		return &Fault{"min", Decimal(l.Min) + " is more than max, " + Decimal(l.Max), "exchange them"}
 	case l.Step == nil:
 		return nil
 	case l.Step.Sign() <= 0:
-		return fmt.Errorf("step %s: use a number above 0", Decimal(l.Step))
+		return &Fault{"step", "must be more than 0", "write a number such as 0.5"}
 	case l.onStep(l.Max) != nil:
-		return fmt.Errorf("step %s: max %s is not a whole number of steps above min %s", Decimal(l.Step), Decimal(l.Max), Decimal(l.Min))
+		return &Fault{"step", "max, " + Decimal(l.Max) + ", is not a whole number of steps of " + Decimal(l.Step) + " above min, " + Decimal(l.Min), "correct one of them"}
 	}
 	return nil
+}
+
+// Missing is the fault of a limit that is not there.
+func Missing(key string) error {
+	return &Fault{key, "is missing: nobody could say which numbers are safe", "write min and max, in the unit of the value"}
 }
 
 // Check says why a number is not within the limits, in a *[Refusal].

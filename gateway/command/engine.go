@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"fieldferry/gateway/quota"
 )
 
 // Config is what an engine works with.
@@ -46,7 +48,6 @@ const (
 	waiting                         = 16 // requests for one bus
 	hastyReply                      = time.Second
 	suspension                      = time.Minute
-	refusalsAudited                 = 20 // a second
 	maxWaits                        = 16 // for one reply
 	maxReading                      = 4  // reads on demand at once
 )
@@ -69,7 +70,7 @@ type Engine struct {
 	rate      bucket
 	reads     bucket
 	reading   chan struct{}
-	refusals  refusals
+	refusals  quota.Quota
 	suspended time.Duration // since boot: until then nothing of MQTT is taken; 0: not suspended
 	doubt     string        // why the journal cannot be written; empty: it can
 	unsuspend *time.Timer

@@ -226,29 +226,7 @@ func (e *Engine) refused(a Actor, r *Request, source string, no *Refusal, answer
 	}
 	reply := e.reply(h, Rejected, no.Code, no.Error())
 	answer(reply)
-	e.mu.Lock()
-	more, told := e.refusals.admit(e.now())
-	e.mu.Unlock()
-	if told {
+	if more, told := e.refusals.Admit(); told {
 		e.audit(Audit{Actor: a, Source: source, Reason: r.Reason, Reply: reply, More: more})
 	}
-}
-
-// refusals counts those that are told.
-type refusals struct {
-	since time.Duration
-	told  int
-	more  uint64
-}
-
-func (r *refusals) admit(now time.Duration) (more uint64, told bool) {
-	if now-r.since >= time.Second {
-		r.since, r.told = now, 0
-	}
-	if r.told++; r.told > refusalsAudited {
-		r.more++
-		return 0, false
-	}
-	more, r.more = r.more, 0
-	return more, true
 }

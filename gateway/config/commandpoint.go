@@ -10,6 +10,7 @@ import (
 	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/can/link"
 	"fieldferry/bus/modbus"
+	decimal "fieldferry/bus/scalar"
 )
 
 // registerPoint finds the register of a point. Faults elsewhere in the file may
@@ -56,18 +57,14 @@ func (f fields) checkRegister(at value, p *RegisterPoint) {
 		at.fail(shown(r.Name)+" has a scale in another register, which may change between reading and writing", "choose another register, or write the raw value by a register without scale_register")
 	case p.Switch():
 	case p.Limits.Min == "" || p.Limits.Max == "":
-		f.missingLimits()
+		for _, key := range []string{"min", "max"} {
+			if !f.at(key).has {
+				f.limitFault(decimal.Missing(key))
+			}
+		}
 	}
 	if p.Tolerance != "" && !p.ReadBack {
 		f.at("tolerance").fail("nothing is read back", "remove it, or readback: none")
-	}
-}
-
-func (f fields) missingLimits() {
-	for _, key := range []string{"min", "max"} {
-		if !f.at(key).has {
-			f.at(key).fail("is missing: nobody could say which numbers are safe", "write min and max, in the unit of the value")
-		}
 	}
 }
 

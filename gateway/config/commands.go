@@ -295,20 +295,23 @@ func (v value) decimal() string {
 	return text
 }
 
-// limits reads the limits of a number. A zero or negative step, and a range with
-// nothing in it, are reported.
+// limits reads the limits of a number. Those that are there are judged here;
+// whether they may be missing depends on what they are for.
 func (f fields) limits() Limits {
 	c := Limits{f.at("min").decimal(), f.at("max").decimal(), f.at("step").decimal()}
-	low, _ := decimal.ParseNumber(c.Min)
-	high, _ := decimal.ParseNumber(c.Max)
-	step, _ := decimal.ParseNumber(c.Step)
-	if low != nil && high != nil && low.Cmp(high) > 0 {
-		f.at("min").fail(c.Min+" is more than max, "+c.Max, "exchange them")
-	}
-	if step != nil && step.Sign() <= 0 {
-		f.at("step").fail("must be more than 0", "write a number such as 0.5")
+	if c.Min != "" && c.Max != "" {
+		_, err := decimal.NewLimits(c.Min, c.Max, c.Step)
+		f.limitFault(err)
 	}
 	return c
+}
+
+// limitFault reports which limit is wrong.
+func (f fields) limitFault(err error) {
+	var no *decimal.Fault
+	if errors.As(err, &no) {
+		f.at(no.Key).fail(no.What, no.Fix)
+	}
 }
 
 // Identity is all that says what a write of the point does: a point with

@@ -188,13 +188,14 @@ func TestAThousandCommandsAndTheirAccounts(t *testing.T) {
 		registers: fmt.Sprintf("          - {name: counter, register: holding, address: %d, type: uint16}\n", counter),
 		commands: `commands:
   enabled: true
-  max_ttl: 2s
+  max_ttl: 5s
   max_per_minute: 6000
   points: [{name: counter, line: line1, device: boiler, register: counter, min: 0, max: 65535}]
 `})
 	p.witness = p.broker.follow(t, "witness", "site/gw-e2e/#")
-	c := &campaign{plant: p, alice: p.listen("alice"), accounts: map[string][]string{}}
-	c.voice, c.epoch = p.voice("alice"), p.epoch()
+	c := &campaign{plant: p, alice: p.listen("alice"), status: p.broker.follow(t, "bob", "site/gw-e2e/status"), accounts: map[string][]string{}}
+	p.epoch()
+	c.voice = p.voice("alice")
 	for n := 0; n < count; {
 		const together = 5 // of both counts a quarter is a multiple of it
 		c.batch(n, together)
@@ -214,8 +215,8 @@ func TestAThousandCommandsAndTheirAccounts(t *testing.T) {
 type campaign struct {
 	*plant
 	alice    *subscriber
+	status   *subscriber
 	voice    *voice
-	epoch    string
 	accounts map[string][]string // by id, without those that were given again
 
 	next                    int // see other
@@ -235,7 +236,20 @@ func (c *campaign) batch(from, n int) {
 
 func (c *campaign) send(i int) {
 	c.t.Helper()
-	c.voice.say(c.t, fmt.Sprintf(`{"id":"n%d","point":"counter","value":%d,"epoch":%q}`, i, i, c.epoch))
+	c.voice.say(c.t, fmt.Sprintf(`{"id":"n%d","point":"counter","value":%d,"epoch":%q}`, i, i, c.fresh()))
+}
+
+// fresh is the epoch of the newest status message.
+func (c *campaign) fresh() (epoch string) {
+	c.status.mu.Lock()
+	defer c.status.mu.Unlock()
+	for _, payload := range c.status.payloads {
+		var status struct{ Epoch string }
+		if json.Unmarshal(payload, &status) == nil && status.Epoch != "" {
+			epoch = status.Epoch
+		}
+	}
+	return epoch
 }
 
 // counter is a register to which each command of a campaign writes its own number;
@@ -252,7 +266,7 @@ func (c *campaign) final(i int) {
 				return
 			}
 		}
-		c.epoch = c.plant.epoch()
+		c.plant.epoch()
 		c.send(i)
 	}
 	c.t.Fatalf("%s has no final answer", id)
@@ -298,7 +312,7 @@ func (c *campaign) kill() {
 	c.t.Helper()
 	before := len(c.slave.Writes())
 	for i := range 4 {
-		c.voice.say(c.t, fmt.Sprintf(`{"id":"killed%d","point":"counter","value":%s,"epoch":%q}`, i, c.other(), c.epoch))
+		c.voice.say(c.t, fmt.Sprintf(`{"id":"killed%d","point":"counter","value":%s,"epoch":%q}`, i, c.other(), c.fresh()))
 	}
 	c.daemon.Until("a write", func() bool { return len(c.slave.Writes()) > before })
 	c.daemon.Kill()
@@ -310,7 +324,7 @@ func (c *campaign) kill() {
 func (c *campaign) reconnect() {
 	c.t.Helper()
 	c.voice.end()
-	c.epoch = c.online(c.epoch)
+	c.online(c.fresh())
 	c.voice = c.plant.voice("alice")
 }
 
