@@ -103,6 +103,13 @@ deb: cross ## Debian packages (armhf, arm64, amd64), archives of all binaries an
 	@cd dist && sha256sum *.deb *.tar.gz > SHA256SUMS
 	FIELDFERRY_DEBS=$(CURDIR)/dist go test -count=1 ./scripts/deb
 
+# What make test runs at a smaller size. The bounds of time are meant for a machine
+# that does nothing else.
+.PHONY: commands-test
+commands-test: ## the acceptance checks of commands at full size: 1,000 kills, 1,000 commands, a busy line (half an hour)
+	scripts/deps test
+	FIELDFERRY_COMMANDS=whole go test -count=1 -v -parallel 1 -timeout 60m -run 'Command|Fallback|Values|Retained|Broker|Examples' ./scripts/test/e2e
+
 .PHONY: vm-test
 vm-test: ## SocketCAN under user-mode-linux, an ARMv7 kernel and QEMU's CAN controllers, and POWERCUTS power cuts of the daemon
 	scripts/deps vm

