@@ -18,7 +18,7 @@ func near(got, want time.Duration) bool {
 // to the disk long ago, and when what came first was delivered.
 func TestOldestAge(t *testing.T) {
 	cfg := testConfig(t)
-	cfg.MaxMemory, cfg.SegmentSize = minMaxMemory, 64<<10
+	cfg.MaxMemory, cfg.SegmentSize = MinMaxMemory, 64<<10
 	synctest.Test(t, func(t *testing.T) {
 		b := mustOpen(t, cfg)
 		defer mustClose(t, b)

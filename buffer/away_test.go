@@ -298,7 +298,7 @@ func TestLimitIsWhatTheFileSystemHolds(t *testing.T) {
 	cfg.Dir = filepath.Join(cfg.MountPoint, "b")
 	cfg.SyncInterval = time.Millisecond
 	b := mustOpen(t, cfg)
-	if l := b.Stats().Limit; l != defaultMaxSize {
+	if l := b.Stats().Limit; l != DefaultMaxSize {
 		t.Errorf("without a disk the limit is %d", l)
 	}
 	if err := unix.Mount("tmpfs", cfg.MountPoint, "tmpfs", 0, "size=20m"); err != nil {

@@ -12,7 +12,7 @@ import (
 // records are acknowledged.
 func TestHeld(t *testing.T) {
 	cfg := testConfig(t)
-	cfg.MaxMemory, cfg.SegmentSize = minMaxMemory, 64<<10
+	cfg.MaxMemory, cfg.SegmentSize = MinMaxMemory, 64<<10
 	synctest.Test(t, func(t *testing.T) {
 		b := mustOpen(t, cfg)
 		defer mustClose(t, b)
@@ -87,7 +87,7 @@ func TestLossRanges(t *testing.T) {
 // What is evicted is told with its range.
 func TestLossRangesOfEvictions(t *testing.T) {
 	cfg := testConfig(t)
-	cfg.MaxSize, cfg.SegmentSize, cfg.SyncInterval = minMaxSize, 64<<10, 100*time.Millisecond
+	cfg.MaxSize, cfg.SegmentSize, cfg.SyncInterval = MinMaxSize, 64<<10, 100*time.Millisecond
 	synctest.Test(t, func(t *testing.T) {
 		b := mustOpen(t, cfg)
 		defer mustClose(t, b)

@@ -16,7 +16,7 @@ func (b *Buffer) measureLimit() {
 		return // nothing is to be evicted
 	}
 	if size, ok := capacity(b.cfg.Dir); ok {
-		limit = min(limit, max(size-size/16, minMaxSize))
+		limit = min(limit, max(size-size/16, MinMaxSize))
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -45,9 +45,9 @@ func TestEveryLossIsToldHoweverManyThereAre(t *testing.T) {
 		size, memory, quota int64
 		crowded             bool
 	}{
-		"in the state file":            {1 << 20, defaultMaxMemory, 0, true},
-		"in their segments":            {4 << 20, minMaxMemory, 0, true},
-		"in their segments, unquota'd": {1 << 20, minMaxMemory, -1, true},
+		"in the state file":            {1 << 20, DefaultMaxMemory, 0, true},
+		"in their segments":            {4 << 20, MinMaxMemory, 0, true},
+		"in their segments, unquota'd": {1 << 20, MinMaxMemory, -1, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := Config{Dir: t.TempDir(), SyncInterval: time.Hour, MaxSize: c.size, SegmentSize: 64 << 10, MaxMemory: c.memory, Quota: c.quota}

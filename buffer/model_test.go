@@ -60,7 +60,7 @@ func runHistory(t *testing.T, dir string, seed uint64) {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	h := &history{t: t, seed: seed, last: map[runKey]uint64{}, told: map[runKey]*spans{}, lost: map[Reason]uint64{},
 		dice: rand.New(rand.NewPCG(seed, 8))}
-	h.cfg = Config{Dir: dir, MaxSize: 1 << 20, SegmentSize: 64 << 10, MaxMemory: minMaxMemory << rng.IntN(3),
+	h.cfg = Config{Dir: dir, MaxSize: 1 << 20, SegmentSize: 64 << 10, MaxMemory: MinMaxMemory << rng.IntN(3),
 		SyncInterval: []time.Duration{0, time.Millisecond, time.Second}[rng.IntN(3)],
 		Overflow:     Policy(rng.IntN(2)), MaxAge: []time.Duration{0, time.Minute}[rng.IntN(2)]}
 	if h.cfg.Overflow == DropOldest {

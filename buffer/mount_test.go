@@ -119,7 +119,7 @@ func TestReadOnlyFromTheStart(t *testing.T) {
 // anew: records go on in memory, and what was promised before is there later.
 func TestReadOnlyAllOfASudden(t *testing.T) {
 	dir, device, again := ext4(t)
-	cfg := Config{Dir: filepath.Join(dir, "b"), SyncInterval: time.Millisecond, SegmentSize: 64 << 10, MaxMemory: minMaxMemory}
+	cfg := Config{Dir: filepath.Join(dir, "b"), SyncInterval: time.Millisecond, SegmentSize: 64 << 10, MaxMemory: MinMaxMemory}
 	b := mustOpen(t, cfg)
 	addRecords(b, 1000)
 	until(t, b, "stored", stored)
@@ -237,7 +237,7 @@ func TestFullDiskWithDropNewest(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := Config{Dir: filepath.Join(dir, "b"), SyncInterval: time.Millisecond, MaxSize: 64 << 20, SegmentSize: 64 << 10,
-		MaxMemory: minMaxMemory, Overflow: DropNewest}
+		MaxMemory: MinMaxMemory, Overflow: DropNewest}
 	b := mustOpen(t, cfg)
 	n := 0
 	for b.Stats().LostBy[Memory] == 0 {

@@ -18,15 +18,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sizes that hold when the configuration does not say otherwise, and limits.
+// Bytes of [Config.MaxSize] and [Config.MaxMemory] when they are 0, and the least
+// that works.
 const (
-	defaultMaxSize   = 512 << 20
-	defaultSegment   = 8 << 20
-	defaultMaxMemory = 16 << 20
-	minMaxSize       = 1 << 20
-	maxSegment       = 256 << 20 // address space of a 32-bit process
-	minMaxMemory     = 256 << 10
-	lockWait         = 2 * time.Second
+	DefaultMaxSize   = 512 << 20
+	DefaultMaxMemory = 16 << 20
+	MinMaxSize       = 1 << 20
+	MinMaxMemory     = 256 << 10
+)
+
+const (
+	defaultSegment = 8 << 20
+	maxSegment     = 256 << 20 // address space of a 32-bit process
+	lockWait       = 2 * time.Second
 )
 
 // ErrLocked says that another process has the buffer. The error that wraps it
@@ -39,10 +43,10 @@ var ErrClosed = errors.New("the buffer is closed")
 // withDefaults fills in what was left out and refuses what cannot work.
 func (c Config) withDefaults() (Config, error) {
 	if c.MaxSize == 0 {
-		c.MaxSize = defaultMaxSize
+		c.MaxSize = DefaultMaxSize
 	}
 	if c.MaxMemory == 0 {
-		c.MaxMemory = defaultMaxMemory
+		c.MaxMemory = DefaultMaxMemory
 	}
 	if c.SegmentSize == 0 {
 		c.SegmentSize = min(defaultSegment, c.MaxSize/8)
@@ -50,10 +54,10 @@ func (c Config) withDefaults() (Config, error) {
 	switch {
 	case c.Dir == "":
 		return c, errors.New("the buffer needs a directory")
-	case c.MaxSize < minMaxSize:
-		return c, fmt.Errorf("the size limit of the buffer is %d bytes; at least %d are needed", c.MaxSize, minMaxSize)
-	case c.MaxMemory < minMaxMemory:
-		return c, fmt.Errorf("the memory limit of the buffer is %d bytes; at least %d are needed", c.MaxMemory, minMaxMemory)
+	case c.MaxSize < MinMaxSize:
+		return c, fmt.Errorf("the size limit of the buffer is %d bytes; at least %d are needed", c.MaxSize, MinMaxSize)
+	case c.MaxMemory < MinMaxMemory:
+		return c, fmt.Errorf("the memory limit of the buffer is %d bytes; at least %d are needed", c.MaxMemory, MinMaxMemory)
 	case c.SegmentSize < 64<<10 || c.SegmentSize > maxSegment || c.SegmentSize > c.MaxSize/4:
 		return c, fmt.Errorf("the segment size of the buffer is %d bytes; it must be between %d and %d, and at most a quarter of the size limit", c.SegmentSize, 64<<10, maxSegment)
 	case c.Quota > c.MaxSize/2:

@@ -14,13 +14,19 @@ import (
 const (
 	DefaultBaudRate     = 19200
 	DefaultInterval     = time.Second
-	DefaultMaxRegisters = rtu.MaxRegisters
+	DefaultMaxRegisters = MaxRegisters
 )
 
-// MaxTurnaround bounds LineConfig.Turnaround, MaxConnectDelay ConnectDelay.
+// Bounds of a [LineConfig] and its devices.
 const (
+	MinBaudRate     = rtu.MinBaudRate
+	MaxBaudRate     = rtu.MaxBaudRate
+	MaxTimeout      = time.Minute
+	MaxRetries      = 10
 	MaxTurnaround   = time.Second
 	MaxConnectDelay = 30 * time.Second
+	MaxRegisters    = rtu.MaxRegisters // in one request
+	MaxGap          = rtu.MaxBits
 )
 
 // withDefaults returns cfg with its zero fields filled in. The defaults are
@@ -66,7 +72,7 @@ func (cfg LineConfig) Validate() error {
 	if _, err := ParseEndpoint(c.Port); c.Port != "" && err != nil {
 		errs = append(errs, err)
 	}
-	if c.BaudRate < 50 || c.BaudRate > 20_000_000 {
+	if c.BaudRate < MinBaudRate || c.BaudRate > MaxBaudRate {
 		fail("baud rate %d: out of range", c.BaudRate)
 	}
 	if c.DataBits != 8 {
@@ -78,11 +84,11 @@ func (cfg LineConfig) Validate() error {
 	if c.StopBits != 1 && c.StopBits != 2 {
 		fail("stop bits %d: use 1 or 2", c.StopBits)
 	}
-	if c.Timeout < 0 || c.Timeout > time.Minute {
+	if c.Timeout < 0 || c.Timeout > MaxTimeout {
 		fail("timeout %v: use a time up to 1m, such as 300ms", c.Timeout)
 	}
-	if c.Retries < 0 || c.Retries > 10 {
-		fail("retries %d: use 0 to 10", c.Retries)
+	if c.Retries < 0 || c.Retries > MaxRetries {
+		fail("retries %d: use 0 to %d", c.Retries, MaxRetries)
 	}
 	if c.Turnaround < 0 || c.Turnaround > MaxTurnaround {
 		fail("turnaround %v: use a time up to %v", c.Turnaround, MaxTurnaround)
@@ -105,18 +111,18 @@ func (cfg LineConfig) Validate() error {
 }
 
 func (d *Device) validate(tcp bool) (errs []error) {
-	if d.Timeout < 0 || d.Timeout > time.Minute {
+	if d.Timeout < 0 || d.Timeout > MaxTimeout {
 		errs = append(errs, fmt.Errorf("timeout %v: use a time up to 1m, such as 300ms", d.Timeout))
 	}
 	// On TCP 0 means the far end itself. 248 to 255 are reserved, and used all the same.
 	if d.UnitID == 0 && !tcp {
 		errs = append(errs, errors.New("unit id 0: use 1 to 247"))
 	}
-	if d.MaxRegisters < 1 || d.MaxRegisters > rtu.MaxRegisters {
-		errs = append(errs, fmt.Errorf("max registers %d: use 1 to %d", d.MaxRegisters, rtu.MaxRegisters))
+	if d.MaxRegisters < 1 || d.MaxRegisters > MaxRegisters {
+		errs = append(errs, fmt.Errorf("max registers %d: use 1 to %d", d.MaxRegisters, MaxRegisters))
 	}
-	if d.MaxGap < 0 || d.MaxGap > rtu.MaxBits {
-		errs = append(errs, fmt.Errorf("max gap %d: use 0 to %d", d.MaxGap, rtu.MaxBits))
+	if d.MaxGap < 0 || d.MaxGap > MaxGap {
+		errs = append(errs, fmt.Errorf("max gap %d: use 0 to %d", d.MaxGap, MaxGap))
 	}
 	names := map[string]bool{}
 	for i := range d.Registers {

@@ -101,16 +101,16 @@ func (o *lineOptions) session() (cfg commission.Config, err error) {
 	switch {
 	case o.port == "":
 		err = usageError("--port is missing; give the line, as in --port /dev/ttyUSB0")
-	case o.baud < 50 || o.baud > 20_000_000:
+	case o.baud < modbus.MinBaudRate || o.baud > modbus.MaxBaudRate:
 		err = usageError("--baud %d is out of range", o.baud)
 	case o.stopBits != 1 && o.stopBits != 2:
 		err = usageError("--stop-bits %d: use 1 or 2", o.stopBits)
-	case o.timeout < time.Millisecond || o.timeout > time.Minute:
+	case o.timeout < time.Millisecond || o.timeout > modbus.MaxTimeout:
 		err = usageError("--timeout %v: use a time from 1ms to 1m, such as 300ms", o.timeout)
-	case o.retries < 0 || o.retries > 10:
-		err = usageError("--retries %d: use 0 to 10", o.retries)
-	case o.turnaround < 0 || o.turnaround > 10*time.Second:
-		err = usageError("--turnaround %v: use a time up to 10s", o.turnaround)
+	case o.retries < 0 || o.retries > modbus.MaxRetries:
+		err = usageError("--retries %d: use 0 to %d", o.retries, modbus.MaxRetries)
+	case o.turnaround < 0 || o.turnaround > modbus.MaxTurnaround:
+		err = usageError("--turnaround %v: use a time up to %v", o.turnaround, modbus.MaxTurnaround)
 	}
 	if err == nil {
 		if _, wrong := modbus.ParseEndpoint(o.port); wrong != nil {

@@ -89,7 +89,7 @@ func (o *scanOptions) config() (commission.ScanConfig, error) {
 		}
 		letters = append(letters, p)
 	}
-	if slices.Min(bauds) < 50 || slices.Max(bauds) > 20_000_000 || slices.Min(o.stops) < 1 || slices.Max(o.stops) > 2 {
+	if slices.Min(bauds) < modbus.MinBaudRate || slices.Max(bauds) > modbus.MaxBaudRate || slices.Min(o.stops) < 1 || slices.Max(o.stops) > 2 {
 		return cfg, usageError("--baud or --stop-bits is out of range")
 	}
 	cfg.Modes = commission.Modes(bauds, letters, o.stops)

@@ -12,13 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The buffer's defaults. They are stated here because 0 means something else
-// to some of them.
 const (
 	defaultBufferPath   = "/var/lib/fieldferry"
-	defaultSyncInterval = time.Second
-	defaultMaxSize      = 512 << 20
-	defaultMaxMemory    = 16 << 20
+	defaultSyncInterval = time.Second // 0 means something else to the buffer
 	maxSize             = 1 << 40
 	minQuota            = 64 << 10
 )
@@ -30,9 +26,9 @@ func (l *loader) buffer(v value) buffer.Config {
 		SyncInterval: f.at("sync_interval").duration(span{
 			low: time.Millisecond, high: 10 * time.Minute, zero: true, example: "1s",
 		}, defaultSyncInterval),
-		MaxSize:   f.at("max_size").size(1<<20, maxSize, defaultMaxSize),
+		MaxSize:   f.at("max_size").size(buffer.MinMaxSize, maxSize, buffer.DefaultMaxSize),
 		MaxAge:    f.at("max_age").duration(span{low: time.Second, high: 100 * 365 * 24 * time.Hour, zero: true, example: "72h"}, 0),
-		MaxMemory: f.at("max_memory").size(1<<20, 1<<30, defaultMaxMemory),
+		MaxMemory: f.at("max_memory").size(buffer.MinMaxMemory, 1<<30, buffer.DefaultMaxMemory),
 	}
 	if f.at("overflow").choice("drop_oldest", "drop_newest") == "drop_newest" {
 		c.Overflow = buffer.DropNewest

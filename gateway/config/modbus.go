@@ -13,15 +13,13 @@ import (
 // The defaults of a line: what Modbus over Serial Line V1.02, 2.5.1 asks of
 // every device, and times that suit most.
 const (
-	defaultBaudRate     = 19200
-	defaultParity       = "E"
-	defaultRetries      = 1
-	defaultMaxGap       = 8
-	defaultMaxRegisters = 125
-	defaultInterval     = time.Second
+	defaultParity   = "E"
+	defaultRetries  = 1
+	defaultMaxGap   = 8
+	defaultInterval = time.Second
 )
 
-var timeoutSpan = span{low: 10 * time.Millisecond, high: time.Minute, example: "300ms"}
+var timeoutSpan = span{low: 10 * time.Millisecond, high: modbus.MaxTimeout, example: "300ms"}
 
 // inherited are the settings a register takes from its device, and a device
 // from its line, unless it has its own.
@@ -66,7 +64,7 @@ func (l *loader) line(v value, taken sources, ports ports) modbus.LineConfig {
 		Parity:     f.at("parity").choice(defaultParity, "N", "O")[0],
 		StopBits:   int(f.at("stop_bits").integer(1, 2, 1)),
 		Timeout:    f.at("timeout").duration(timeoutSpan, 0),
-		Retries:    int(f.at("retries").integer(0, 10, defaultRetries)),
+		Retries:    int(f.at("retries").integer(0, modbus.MaxRetries, defaultRetries)),
 		Turnaround: f.at("turnaround").duration(span{low: time.Microsecond, high: modbus.MaxTurnaround, zero: true, example: "5ms"}, 0),
 		RS485:      f.at("rs485").rs485(),
 
@@ -89,7 +87,7 @@ func (l *loader) line(v value, taken sources, ports ports) modbus.LineConfig {
 	taken.add(c.Name, name)
 	ports.add(c.Port, port)
 	in := inherited{
-		interval: defaultInterval, maxGap: defaultMaxGap, maxRegisters: defaultMaxRegisters,
+		interval: defaultInterval, maxGap: defaultMaxGap, maxRegisters: modbus.DefaultMaxRegisters,
 		tcp: strings.HasPrefix(c.Port, "tcp://"),
 	}.from(f)
 	c.Devices = l.devices(f.need("devices", "list what is on the line under devices:"), in)
@@ -100,8 +98,8 @@ func (l *loader) line(v value, taken sources, ports ports) modbus.LineConfig {
 func (in inherited) from(f fields) inherited {
 	in.interval = f.at("interval").duration(span{low: 10 * time.Millisecond, high: 168 * time.Hour, example: "1s"}, in.interval)
 	in.byteOrder = f.at("byte_order").byteOrder(in.byteOrder)
-	in.maxGap = int(f.at("max_gap").integer(0, 2000, int64(in.maxGap)))
-	in.maxRegisters = int(f.at("max_registers").integer(1, 125, int64(in.maxRegisters)))
+	in.maxGap = int(f.at("max_gap").integer(0, modbus.MaxGap, int64(in.maxGap)))
+	in.maxRegisters = int(f.at("max_registers").integer(1, modbus.MaxRegisters, int64(in.maxRegisters)))
 	in.addressBase = f.at("address_base").integer(0, 1, in.addressBase)
 	if format := f.at("address_format"); format.has {
 		in.modicon = format.choice("wire", "modicon") == "modicon"

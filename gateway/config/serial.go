@@ -23,7 +23,7 @@ var usualRates = []int64{
 // baudRate refuses what can only be a mistyped usual rate: a UART's tolerance
 // is some 2 %, so that nobody needs a rate within 1 % of a usual one.
 func (v value) baudRate() int {
-	n := v.integer(110, 4_000_000, defaultBaudRate)
+	n := v.integer(modbus.MinBaudRate, modbus.MaxBaudRate, modbus.DefaultBaudRate)
 	if slices.Contains(usualRates, n) {
 		return int(n)
 	}

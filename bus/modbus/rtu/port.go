@@ -154,7 +154,7 @@ func (p *SerialPort) Close() error {
 
 func (m Mode) validate() error {
 	switch {
-	case m.BaudRate < 50 || m.BaudRate > 20_000_000:
+	case m.BaudRate < MinBaudRate || m.BaudRate > MaxBaudRate:
 		return fmt.Errorf("baud rate %d is out of range", m.BaudRate)
 	case m.DataBits != 8:
 		return fmt.Errorf("%d data bits: RTU carries whole bytes, use 8", m.DataBits)

@@ -31,6 +31,8 @@ import "time"
 const (
 	MaxADU       = 256 // bytes of the longest frame, with unit id and CRC
 	MaxRegisters = 125 // registers in one read
+	MinBaudRate  = 50
+	MaxBaudRate  = 20_000_000
 	MaxBits      = 2000
 )
 
