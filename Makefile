@@ -120,6 +120,7 @@ vm-test: ## SocketCAN under user-mode-linux, an ARMv7 kernel and QEMU's CAN cont
 	scripts/test/vm/suite arm $(VM_TESTS)
 	RUN=OfAGuest scripts/test/vm/suite arm ./gateway
 	scripts/test/vm/suite arm64 $(VM_TESTS) ./scripts/test/controllers
+	ARMCOST=check go test -count=1 -v -timeout 40m -run TestCost ./scripts/test/armcost
 	POWERCUTS=$(POWERCUTS) go test -count=1 -v -timeout 60m ./scripts/test/powercut
 
 # A module of its own: the NATS server is no dependency of fieldferry. Half a
