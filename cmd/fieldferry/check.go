@@ -12,6 +12,7 @@ import (
 	"fieldferry/gateway"
 	"fieldferry/gateway/clock"
 	"fieldferry/gateway/config"
+	"fieldferry/gateway/daemon"
 	"fieldferry/gateway/packaged"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,8 @@ and a client id of its own, and looks for the interfaces. It sends nothing to a
 bus and publishes nothing.
 
 The exit code is 2 when there is an error, and 1 when only --live has found
-one; warnings do not count.`,
+one; warnings do not count. With --config-store it is 0 wherever the daemon
+would start, be it with the configuration that last ran.`,
 		Example: `  sudo fieldferry check
   sudo fieldferry check --live -c /etc/fieldferry/fieldferry.yaml
   fieldferry check -c /tmp/new.yaml --base /etc/fieldferry   # before it is put there`,
@@ -51,6 +53,7 @@ one; warnings do not count.`,
 	c.Flags().BoolVarP(&opts.quiet, "quiet", "q", false, "print problems only")
 	c.Flags().BoolVar(&opts.asJSON, "json", false, "print problems and poll plans as JSON")
 	c.Flags().BoolVar(&opts.live, "live", false, "look whether interfaces, ports and brokers are there")
+	c.Flags().StringVar(&opts.store, "config-store", "", "look whether a start of the daemon with this `DIR` of configurations would find one that can be used")
 	c.Flags().StringVar(&opts.user, "as-user", "", "judge files as the `USER` of the service; default: the packaged service's, when root checks")
 	c.MarkFlagsMutuallyExclusive("quiet", "json")
 	return c
@@ -59,7 +62,7 @@ one; warnings do not count.`,
 type checkOptions struct {
 	configOptions
 	asJSON, quiet, live bool
-	user                string
+	user, store         string
 }
 
 // findings are everything that check has found.
@@ -67,12 +70,13 @@ type findings struct {
 	cfg      *config.Config // nil: it cannot be used
 	problems []config.Problem
 	live     []config.Problem
+	starts   bool // the daemon would start all the same
 }
 
 // err is the exit code.
 func (f *findings) err() error {
 	switch {
-	case config.HasErrors(f.problems):
+	case config.HasErrors(f.problems) && !f.starts:
 		return &exitError{code: exitUsage}
 	case len(f.live) > 0:
 		return &exitError{code: exitFailed}
@@ -88,8 +92,10 @@ func (a *app) find(ctx context.Context, o checkOptions) (*findings, error) {
 	f := &findings{}
 	f.cfg, f.problems = a.loadQuietly(o.configOptions)
 	if f.cfg == nil {
+		f.starts = o.store != "" && daemon.In(o.store).Former(o.path, a.configOptions(o.configOptions))
 		return f, nil
 	}
+	f.starts = o.store != ""
 	if s != nil {
 		f.problems = append(f.problems, serviceProblems(f.cfg, s, packaged.Here, o.user != "" || isServices(o.path))...)
 	}
@@ -159,6 +165,10 @@ func (a *app) check(ctx context.Context, opts checkOptions) error {
 		return err
 	}
 	cfg, problems := found.cfg, found.problems
+	if cfg == nil {
+		_, err = fmt.Fprintf(a.stdout, "%s: refused; a start would use the configuration that last ran\n", printable(opts.path))
+		return err
+	}
 	for i := range cfg.Modbus {
 		a.printPlan(&cfg.Modbus[i])
 	}

@@ -73,7 +73,11 @@ func (a *app) configOptions(o configOptions) config.Options {
 	if err != nil {
 		host = "" // then the file must name the gateway
 	}
-	return config.Options{Set: o.set, Getenv: a.getenv, Hostname: host, Strict: o.strict, Base: o.base, Details: o.details}
+	getenv := a.getenv
+	if isServices(o.path) {
+		getenv = serviceEnvironment(environmentFile, getenv)
+	}
+	return config.Options{Set: o.set, Getenv: getenv, Hostname: host, Strict: o.strict, Base: o.base, Details: o.details}
 }
 
 type runOptions struct {
@@ -105,13 +109,14 @@ The package starts it by systemd: systemctl status fieldferry, journalctl -u fie
 	}
 	opts.addFlags(c)
 	c.Flags().StringVar(&opts.store, "config-store", "", "`DIR` to keep configurations that ran in; default: config in $STATE_DIRECTORY, else none")
-	c.Flags().StringVar(&level, "log-level", "info", "`LEVEL` of the log: debug, info, warn or error; debug has the bytes of each Modbus line")
-	c.Flags().StringVar(&format, "log-format", "text", "`FORMAT` of the log: text or json")
+	c.Flags().StringVar(&level, "log-level", "", "`LEVEL` of the log: debug, info, warn or error; debug has the bytes of each Modbus line (default: log.level of the configuration)")
+	c.Flags().StringVar(&format, "log-format", "", "`FORMAT` of the log: text or json (default: log.format of the configuration)")
 	return c
 }
 
 func (a *app) run(ctx context.Context, opts runOptions, level, format string) error {
-	log, err := a.newDaemonLog(level, format)
+	form := &logForm{level: level, format: format}
+	log, err := a.newDaemonLog(form)
 	if err != nil {
 		return err
 	}
@@ -125,7 +130,7 @@ func (a *app) run(ctx context.Context, opts runOptions, level, format string) er
 	hangup := make(chan os.Signal, 1) // those that come meanwhile are one
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
-	d, err := daemon.Start(a.daemonOptions(opts, log, logs))
+	d, err := daemon.Start(a.daemonOptions(opts, log, logs, form))
 	if errors.Is(err, daemon.ErrUnusable) {
 		return &exitError{code: exitUsage}
 	}
@@ -137,7 +142,7 @@ func (a *app) run(ctx context.Context, opts runOptions, level, format string) er
 	return err
 }
 
-func (a *app) daemonOptions(opts runOptions, log *slog.Logger, logs *live.Logs) daemon.Options {
+func (a *app) daemonOptions(opts runOptions, log *slog.Logger, logs *live.Logs, form *logForm) daemon.Options {
 	version := readVersion()
 	notify := func(state string) {
 		if err := a.notifySystemd(state); err != nil {
@@ -156,6 +161,7 @@ func (a *app) daemonOptions(opts runOptions, log *slog.Logger, logs *live.Logs) 
 		Reload:  func() { notify(reloading()) },
 		Ping:    dog.ping,
 		Sparing: thriftily,
+		Logging: form.configure,
 		Print:   func(p config.Problem) { a.warn("%v", p) },
 		Bundle: func(ctx context.Context, w io.Writer, v web.View, o web.BundleOptions) error {
 			cfg, problems := a.loadQuietly(opts.configOptions)

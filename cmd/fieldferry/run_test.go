@@ -296,6 +296,13 @@ func TestStartWithAWrongFile(t *testing.T) {
 	m := manage(t, strings.Replace(good, "path: buffer", "path: "+state, 1), env)
 	m.done()
 	m = manage(t, "gateway: {id: 'hunter2\n", env)
+	// check knows it beforehand, which is what an upgrade asks.
+	for store, want := range map[string]int{filepath.Join(state, "config"): 0, t.TempDir(): 2} {
+		r := fieldferry(t.Context(), nil, "check", "-c", filepath.Join(m.dir, "f.yaml"), "--config-store", store)
+		if r.code != want || strings.Contains(r.stdout, "last ran") != (want == 0) || r.stderr == "" {
+			t.Errorf("check with the store %s: %+v; want %d", store, r, want)
+		}
+	}
 	m.write(strings.Replace(good, "path: buffer", "path: "+state, 1))
 	m.reload()
 	log := m.done()

@@ -20,6 +20,7 @@ import (
 // Config is a checked configuration with nothing left to default.
 type Config struct {
 	Gateway Gateway
+	Log     Log
 	CAN     []CAN
 	Modbus  []modbus.LineConfig
 	Buffer  buffer.Config
@@ -45,6 +46,12 @@ type Gateway struct {
 	// HealthInterval is how often each source puts a health record into its
 	// stream; 0: never.
 	HealthInterval time.Duration
+}
+
+// Log is how the daemon's log is written, unless its flags say something else.
+type Log struct {
+	Level  string // "debug", "info", "warn" or "error"
+	Format string // "text" or "json"
 }
 
 // CAN is one CAN source.
@@ -220,9 +227,11 @@ func (l *loader) config(root value) *Config {
 		return nil
 	}
 	root.expandAll()
-	f := root.fields("gateway", "can", "modbus", "templates", "buffer", "uplink", "web", "commands", "remote_config")
+	f := root.fields("gateway", "log", "can", "modbus", "templates", "buffer", "uplink", "web", "commands", "remote_config")
 	cfg := &Config{file: l.file, places: l.places}
 	cfg.Gateway = l.gateway(f.at("gateway"))
+	logs := f.at("log").fields("level", "format")
+	cfg.Log = Log{Level: logs.at("level").choice("info", "debug", "warn", "error"), Format: logs.at("format").choice("text", "json")}
 	sources := sources{}
 	cfg.CAN = l.can(f.at("can"), sources)
 	l.templates = f.at("templates").file("")
@@ -244,11 +253,13 @@ func (l *loader) config(root value) *Config {
 	return cfg
 }
 
-// Same says whether two configurations mean the same. How the files are
-// written does not matter, what other files they take in does.
+// Same says whether two configurations mean the same to a gateway. How the files
+// are written does not matter, and neither does the log, which is the daemon's;
+// what other files they take in does.
 func (c *Config) Same(other *Config) bool {
 	a, b := *c, *other
 	a.places, b.places = nil, nil
+	a.Log, b.Log = Log{}, Log{}
 	a.text, b.text = Secret{}, Secret{}
 	a.files, b.files, a.copies, b.copies = nil, nil, nil, nil
 	return reflect.DeepEqual(a, b)

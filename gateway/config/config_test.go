@@ -108,6 +108,7 @@ var ignorePlaces = cmp.Options{
 func TestFull(t *testing.T) {
 	want := &Config{
 		Gateway: Gateway{ID: "gw-01", HealthInterval: 5 * time.Minute},
+		Log:     Log{Level: "warn", Format: "json"},
 		CAN: []CAN{
 			{Name: "engine", Bus: can.Config{Interface: "can0", FD: true, Filters: []can.Filter{
 				{ID: 0x0CF00400 | 1<<31, Mask: 0x1FFFFFFF},
@@ -148,6 +149,7 @@ func TestDefaults(t *testing.T) {
 	cfg := load(t, "testdata/good/minimal.yaml", surroundings())
 	want := &Config{
 		Gateway: Gateway{ID: "gw-host", HealthInterval: 5 * time.Minute},
+		Log:     Log{Level: "info", Format: "text"},
 		CAN:     []CAN{{Name: "can0", Bus: can.Config{Interface: "can0"}}},
 		Buffer:  buffer.Config{Dir: "/var/lib/fieldferry", SyncInterval: time.Second, MaxSize: 512 << 20, MaxMemory: 16 << 20},
 		Uplink: Uplink{

@@ -116,7 +116,7 @@ func (d *Daemon) candidate(c *change) *change {
 	if cfg == nil || config.HasErrors(problems) {
 		return d.reject(c, &ApplyError{Result: Rejected, Problems: problems})
 	}
-	if cfg.Same(d.now.cfg) {
+	if cfg.Same(d.now.cfg) && cfg.Log == d.now.cfg.Log {
 		d.reply(c, nil)
 		return nil
 	}
@@ -200,6 +200,7 @@ func (d *Daemon) reread() *change {
 func (d *Daemon) take(cfg *config.Config) {
 	d.now = &change{cfg: cfg, by: ByFile}
 	d.page.running.Store(&running{sum(cfg.Text()), string(config.Redact(cfg.Text())), time.Now().UTC(), cfg, ByFile, ""})
+	d.opts.Logging(cfg.Log)
 	d.confirm()
 }
 

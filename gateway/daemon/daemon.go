@@ -46,6 +46,7 @@ type Options struct {
 	Sparing func() (done func())                                                // a large file is read until done is called
 	Reload  func()                                                              // a reload begins; READY=1 ends it
 	Ping    func()                                                              // a sign of life between two gateways
+	Logging func(config.Log)                                                    // what runs wants its log so
 	Print   func(config.Problem)                                                // what is wrong with the file at the start
 	Bundle  func(context.Context, io.Writer, web.View, web.BundleOptions) error // the support bundle
 }
@@ -223,6 +224,7 @@ func (d *Daemon) open(c *change) error {
 	d.step("open")
 	g, err := gateway.Open(c.cfg, o)
 	if err == nil {
+		d.opts.Logging(c.cfg.Log)
 		d.now, d.gateway = c, g
 		d.page.follow(g, c, d.log)
 		d.follow(c, c.watch > 0 && c.back == nil)

@@ -20,7 +20,8 @@ import (
 
 func (s *site) options(log io.Writer) Options {
 	return Options{
-		Path: s.file, Config: func() config.Options { return config.Options{} },
+		Logging: func(config.Log) {},
+		Path:    s.file, Config: func() config.Options { return config.Options{} },
 		Store: In(filepath.Join(s.dir, "store")), Log: slog.New(slog.NewTextHandler(log, nil)), Logs: &live.Logs{},
 		Notify: func(string) {}, Sparing: func() func() { return func() {} }, Reload: func() {}, Ping: func() {}, Print: func(config.Problem) {},
 		Bundle: func(context.Context, io.Writer, web.View, web.BundleOptions) error { return nil },

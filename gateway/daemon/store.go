@@ -250,3 +250,10 @@ func (s Store) load(id, name string, opts config.Options) (*config.Config, []con
 	opts.Parts = k.parts
 	return config.Parse(name, k.text, opts)
 }
+
+// Former reports whether a start with the file name, which cannot be used, would
+// use the configuration that last ran.
+func (s Store) Former(name string, opts config.Options) bool {
+	cfg, _ := s.load(s.State().Confirmed, name, opts)
+	return cfg != nil
+}

@@ -294,6 +294,9 @@ func TestSentence(t *testing.T) {
 		{func(s *Snapshot) {
 			s.Alarms = []Alarm{{Code: "config_rejected", Severity: "warning"}, {Code: "x", Severity: "error", Title: "Stored records were damaged", Source: "gateway"}}
 		}, Attention, "Everything that is read is delivered; stored records were damaged."},
+		{func(s *Snapshot) {
+			s.Alarms = []Alarm{{Code: "config_rejected", Severity: "warning", Title: "New configuration not taken", Source: "gateway"}}
+		}, OK, "Everything works: all 2 sources are read, and the broker acknowledges every record. Warning: new configuration not taken."},
 	} {
 		s := base()
 		c.change(&s)

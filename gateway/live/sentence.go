@@ -36,7 +36,18 @@ func (s *Snapshot) judge() (State, string) {
 	if len(s.buses()) == 0 {
 		return OK, "Connected; the configuration has no source."
 	}
-	return OK, "Everything works: " + s.sources() + ", and the broker acknowledges every record."
+	return OK, "Everything works: " + s.sources() + ", and the broker acknowledges every record." + s.warning()
+}
+
+// warning names the first of the alarms that do not keep records from being
+// delivered; empty: there is none.
+func (s *Snapshot) warning() string {
+	for _, a := range s.Alarms {
+		if a.Severity == "warning" {
+			return " Warning: " + lower(a.Title) + of(a) + "."
+		}
+	}
+	return ""
 }
 
 func (s *Snapshot) raised(code string) bool {
