@@ -122,6 +122,7 @@ vm-test: ## SocketCAN under user-mode-linux, an ARMv7 kernel and QEMU's CAN cont
 	scripts/test/vm/suite arm64 $(VM_TESTS) ./scripts/test/controllers
 	ARMCOST=check go test -count=1 -v -timeout 40m -run TestCost ./scripts/test/armcost
 	POWERCUTS=$(POWERCUTS) go test -count=1 -v -timeout 60m ./scripts/test/powercut
+	$(MAKE) --no-print-directory install-test
 
 # A module of its own: the NATS server is no dependency of fieldferry. Half a
 # minute for one run, and as much again to build the server the first time, is
@@ -130,12 +131,12 @@ vm-test: ## SocketCAN under user-mode-linux, an ARMv7 kernel and QEMU's CAN cont
 cluster-test: ## nodes of a NATS cluster are killed under load (downloads nats-server)
 	cd scripts/test/cluster && go vet ./... && go test -count=1 -v ./...
 
-# The unit and the package where only a running systemd shows how they work. A
-# Debian is made once (a minute, 70 MB), and two boots take minutes.
-.PHONY: systemd-test
-systemd-test: ## the package under a booted systemd: reload, kill, broken files, stop (takes root; makes a Debian)
-	scripts/deps systemd
-	SYSTEMD_GUEST=1 go test -count=1 -v -timeout 30m ./scripts/test/systemd
+# The package and its unit where only a running systemd shows how they work. The
+# Debian is made once, in minutes; after that a life takes about ten.
+.PHONY: install-test
+install-test: ## the package's life under a booted systemd, from install to purge (takes root; makes a Debian)
+	scripts/deps install
+	INSTALL_TEST=1 go test -count=1 -v -timeout 60m ./scripts/test/systemd
 
 # A module of its own: what drives the browser is no dependency of fieldferry. It
 # takes more than a minute where cores are few, which is too long for make test.

@@ -1,18 +1,18 @@
-// Package systemd installs the Debian package in a Debian that has systemd as
-// its first process, booted by the user-mode-linux kernel of scripts/test/vm, and
-// looks at what only a running systemd shows: the reload and its exit code,
-// the state, the restart after a kill, the boot with a broken configuration,
-// the time a stop takes. It has tests only; make systemd-test runs them.
+// Package systemd takes the Debian package through its life in a Debian that
+// has systemd as its first process, and looks at what only that shows: install,
+// reload and its exit code, watchdog, kill, outage, reboot, power cut, upgrade,
+// downgrade, removal, purge. It has tests only; make install-test runs them.
 //
 // # Nouns
 //
-// The root is a Debian that scripts/test/systemd/root makes once. A boot is one life
-// of the guest, with a phase of testdata/steps in it, which says a line for
-// each step. The disk is the same in all boots.
+// The image is a Debian that scripts/test/systemd/image makes once. The guest is
+// QEMU with a disk over the image; it boots several times in one test. Broker,
+// subscriber and Modbus slave are on the side of the test: they outlive every
+// boot, and what they see is evidence of the gateway that the gateway had no
+// hand in. The account is what the subscriber has been given.
 //
 // # Caveats
 //
-// The guest has no udev, no network and no bus: it reads a simulated CAN
-// interface, and its broker is never there. The first phase starts with systemd
-// as it boots any Debian; nothing of the unit is changed.
+// QEMU interprets the guest's instructions, so that time goes slowly there: what
+// takes a second on a PC takes ten. Nothing is asserted about it.
 package systemd
