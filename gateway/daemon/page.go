@@ -194,7 +194,7 @@ func (p *page) Config() (web.ConfigText, error) {
 func (p *page) past(out *web.ConfigText, now *running) {
 	st := p.d.opts.Store.State()
 	for _, e := range st.History {
-		out.History = append(out.History, web.ConfigEntry{Time: e.Time, ID: e.ID, By: e.By, Result: string(e.Result)})
+		out.History = append(out.History, web.ConfigEntry{Time: e.Time, ID: e.ID, By: e.By, Result: string(e.Result), Why: e.Why})
 	}
 	if k, err := p.d.opts.Store.Get(st.Previous); err == nil {
 		out.Previous = &web.ConfigBefore{ID: st.Previous, Changes: web.Diff(string(config.Redact(k.text)), now.text)}
@@ -202,13 +202,14 @@ func (p *page) past(out *web.ConfigText, now *running) {
 }
 
 // Check implements [web.Configs].
-func (p *page) Check(text []byte) (list []web.ConfigProblem) {
-	_, problems := config.Parse(p.d.opts.Path, text, p.d.opts.Config())
-	for _, p := range problems {
-		p = p.Public()
-		list = append(list, web.ConfigProblem{Line: p.Line, Column: p.Col, Key: p.Path, What: p.What, Fix: p.Fix, Warning: p.Warning})
+func (p *page) Check(text []byte) []web.ConfigProblem {
+	file, _ := config.ReadFile(p.d.opts.Path)
+	text, hidden := config.Restore(p.d.opts.Path, text, p.running.Load().cfg.Text(), file)
+	if len(hidden) > 0 {
+		return shownProblems(hidden)
 	}
-	return list
+	_, problems := config.Parse(p.d.opts.Path, text, p.d.opts.Config())
+	return shownProblems(problems)
 }
 
 // bundle writes the support bundle of the running daemon.
@@ -234,7 +235,7 @@ func (p *page) follow(g *gateway.Gateway, of *change, log *slog.Logger) {
 	}
 	server := web.New(cfg, web.Options{
 		Log: log.With("part", "web"), Files: statedir.In(dir), View: &p.looking, Reader: &p.looking, Commands: &p.looking,
-		Configs: p, Logs: p.d.opts.Logs, Bundle: p.bundle,
+		Configs: p, Changer: p.d, Redact: config.Redact, Logs: p.d.opts.Logs, Bundle: p.bundle,
 		Audit: p.looking.audit, Fault: p.looking.fault, Shows: p.looking.shows, ReadPair: config.ReadPair,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -1,8 +1,10 @@
 package web
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"io"
 	"net/http"
 	"strconv"
@@ -19,6 +21,17 @@ type Configs interface {
 	Check(text []byte) []ConfigProblem
 }
 
+// Changer puts configurations in place. Who asks is named as web:NAME.
+type Changer interface {
+	LookAtConfig(effective bool) live.ConfigState
+	// ApplyConfig and RollBackConfig return when a candidate is on its way or
+	// refused; what becomes of it is in the state.
+	ApplyConfig(ctx context.Context, by string, c live.ConfigCandidate) (live.ConfigAttempt, error)
+	RollBackConfig(ctx context.Context, by string, watch time.Duration) (live.ConfigAttempt, error)
+	KeepConfig(ctx context.Context, by string) error
+	Attempted() *live.ConfigAttempt
+}
+
 // ConfigText is a configuration file without its secrets.
 type ConfigText struct {
 	Path     string          `json:"path"`
@@ -29,7 +42,15 @@ type ConfigText struct {
 	Problems []ConfigProblem `json:"problems"` // of the file as it is now
 	Changes  []Change        `json:"changes"`  // from what runs to the file, without secrets
 	Previous *ConfigBefore   `json:"previous,omitempty"`
-	History  []ConfigEntry   `json:"history"` // what became of configurations, the newest last
+
+	Tag     string              `json:"tag"`               // the ETag: another one after any change of the file and of what runs
+	By      string              `json:"by"`                // who has put in place what runs: file, mqtt, mqtt:SIGNER, web:NAME, cli:NAME
+	Note    string              `json:"note"`              // what runs and why, when it is not the site's file
+	Runs    string              `json:"runs,omitempty"`    // the text that runs, when it is not the file's
+	Attempt *live.ConfigAttempt `json:"attempt,omitempty"` // the last one since the daemon's start; on trial, with the seconds left
+	Remote  json.RawMessage     `json:"remote,omitempty"`  // what is reported of a configuration from afar
+
+	History []ConfigEntry `json:"history"` // what became of configurations, the newest last
 }
 
 // ConfigBefore is the configuration that ran before.
@@ -39,22 +60,10 @@ type ConfigBefore struct {
 }
 
 // ConfigEntry is one thing that became of a configuration.
-type ConfigEntry struct {
-	Time   time.Time `json:"time"`
-	ID     string    `json:"id"`
-	By     string    `json:"by"`
-	Result string    `json:"result"` // confirmed, rejected, rolled_back or interrupted
-}
+type ConfigEntry = live.ConfigEntry
 
 // ConfigProblem is something wrong with a configuration.
-type ConfigProblem struct {
-	Line    int    `json:"line"`
-	Column  int    `json:"column"`
-	Key     string `json:"key"`
-	What    string `json:"what"`
-	Fix     string `json:"fix"`
-	Warning bool   `json:"warning,omitempty"`
-}
+type ConfigProblem = live.ConfigProblem
 
 // Sum is how a text is named in ConfigText.
 func Sum(text []byte) string {
@@ -76,7 +85,14 @@ func (s *Server) config(w http.ResponseWriter, _ *http.Request) {
 	c.Problems = append([]ConfigProblem{}, c.Problems...) // a list, also without any
 	c.Changes = append([]Change{}, c.Changes...)
 	c.History = append([]ConfigEntry{}, c.History...)
-	w.Header().Set("ETag", strconv.Quote(c.SHA256))
+	if s.opts.Changer != nil {
+		now := s.opts.Changer.LookAtConfig(false)
+		c.Tag, c.By, c.Note, c.Attempt, c.Remote = now.Tag, now.By, now.Note, now.Attempt, now.Remote
+		if !now.InFile {
+			c.Runs = now.Text
+		}
+	}
+	w.Header().Set("ETag", strconv.Quote(c.Tag))
 	writeJSON(w, c)
 }
 
@@ -96,7 +112,11 @@ func (s *Server) checkConfig(w http.ResponseWriter, r *http.Request) {
 	for _, p := range list {
 		ok = ok && p.Warning
 	}
-	writeJSON(w, map[string]any{"ok": ok, "problems": append([]ConfigProblem{}, list...)})
+	reply := map[string]any{"ok": ok, "problems": append([]ConfigProblem{}, list...)}
+	if s.opts.Changer != nil {
+		reply["changes"] = append([]Change{}, Diff(s.opts.Changer.LookAtConfig(false).Text, string(s.opts.Redact(text)))...)
+	}
+	writeJSON(w, reply)
 }
 
 // logs is GET /api/v1/logs?since=SEQ.

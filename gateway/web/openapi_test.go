@@ -2,7 +2,9 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -107,7 +109,16 @@ var descriptions = map[string]described{
 	"POST /api/v1/config/check": {summary: "What is wrong with a text in place of the file; the body is the text", reply: struct {
 		OK       bool            `json:"ok"`
 		Problems []ConfigProblem `json:"problems"`
+		Changes  []Change        `json:"changes,omitempty"` // from what runs to the text
 	}{}},
+	"GET /api/v1/config/attempt": {summary: "The last configuration that somebody wanted to put in place since the daemon's start: applying, watching (with left_s, the countdown), confirmed, rejected or rolled_back", reply: struct {
+		Attempt *live.ConfigAttempt `json:"attempt"`
+	}{}},
+	"POST /api/v1/config/apply": {summary: "Put a configuration in place; the body is the text, If-Match the ETag of GET /api/v1/config that it was made from. Secrets that were shown as ******** keep their values while their line is as it was. " +
+		"watch is how long it is tried (5s to 24h, default 10m, 0: not at all); with keep=true it goes back unless POST /api/v1/config/keep comes within that time. " +
+		"202: on its way, see GET /api/v1/config/attempt. 409: another one is being tried. 412: changed meanwhile. 422: wrong, with problems. 428: no If-Match", query: "watch,keep", reply: live.ConfigAttempt{}, status: 202},
+	"POST /api/v1/config/keep":     {summary: "Confirm the configuration that is being tried; 409: none is", status: 204},
+	"POST /api/v1/config/rollback": {summary: "End the trial: the former configuration comes back. Without a trial, put the configuration before the confirmed one in place, on trial for the time of watch; 409: there is none", query: "watch", reply: live.ConfigAttempt{}, status: 202},
 	"GET /api/v1/logs": {summary: "The newest lines of the log", query: "since", reply: struct {
 		Lines []live.LogLine `json:"lines"`
 	}{}},
@@ -301,7 +312,10 @@ func TestOpenAPI(t *testing.T) {
 
 // What the server answers is what the file says, checked without the types.
 func TestRepliesKeepToOpenAPI(t *testing.T) {
-	b := newBench(t, Config{}, func(o *Options) { o.Reader, o.Logs, o.Configs = register{}, &live.Logs{}, fixedConfig{} })
+	b := newBench(t, Config{}, func(o *Options) {
+		o.Reader, o.Logs, o.Configs = register{}, &live.Logs{}, fixedConfig{}
+		o.Changer, o.Redact = fixedConfig{}, func(text []byte) []byte { return text }
+	})
 	send(b.view, 0x123, 1, 2)
 	s := everything()
 	s.Taken = time.Now()
@@ -367,6 +381,69 @@ type fixedConfig struct{}
 
 func (fixedConfig) Config() (ConfigText, error)  { return ConfigText{Path: "f.yaml"}, nil }
 func (fixedConfig) Check([]byte) []ConfigProblem { return []ConfigProblem{{Line: 1}} }
+func (fixedConfig) LookAtConfig(bool) live.ConfigState {
+	return live.ConfigState{Tag: "now", Attempt: &live.ConfigAttempt{ID: "1"}}
+}
+func (fixedConfig) ApplyConfig(_ context.Context, by string, c live.ConfigCandidate) (live.ConfigAttempt, error) {
+	switch a := (live.ConfigAttempt{ID: "1", By: by, State: "applying", Keep: c.Keep, Why: c.Watch.String()}); {
+	case string(c.Text) == "busy":
+		return a, errors.New("busy")
+	case c.Tag != "now":
+		return live.ConfigAttempt{State: "rejected", Conflict: true, Why: "changed"}, nil
+	case string(c.Text) == "bad":
+		return live.ConfigAttempt{State: "rejected", Problems: []live.ConfigProblem{{Line: 3, What: "bad"}}}, nil
+	default:
+		return a, nil
+	}
+}
+func (fixedConfig) RollBackConfig(_ context.Context, by string, watch time.Duration) (live.ConfigAttempt, error) {
+	return live.ConfigAttempt{ID: "1", By: by, State: "applying", Why: watch.String()}, nil
+}
+func (fixedConfig) KeepConfig(context.Context, string) error { return nil }
+func (fixedConfig) Attempted() *live.ConfigAttempt           { return &live.ConfigAttempt{ID: "1"} }
+
+// A configuration from the page: nobody's change is lost, only administrators may,
+// and what is wrong stands on its line.
+func TestConfigChange(t *testing.T) {
+	b := newBench(t, Config{}, func(o *Options) { o.Configs, o.Changer = fixedConfig{}, fixedConfig{} })
+	admin, operate := b.token(Admin), b.token(Operate)
+	if r := b.ask("GET", "/api/v1/config", "", "Authorization", admin); r.Header.Get("ETag") != `"now"` {
+		t.Errorf("%v", r.Header)
+	}
+	for _, c := range []struct {
+		token, path, body, tag string
+		status                 int
+		want                   string
+	}{
+		{operate, "apply", "good", `"now"`, 403, ""},
+		{operate, "keep", "", "", 403, ""},
+		{operate, "rollback", "", "", 403, ""},
+		{"", "apply", "good", `"now"`, 401, ""},
+		{admin, "apply", "good", "", 428, "If-Match"},
+		{admin, "apply", "good", "now", 428, "If-Match"},
+		{admin, "apply", "good", `"before"`, 412, "Changed."},
+		{admin, "apply", "bad", `"now"`, 422, `"line":3`},
+		{admin, "apply", "busy", `"now"`, 409, "Busy."},
+		{admin, "apply?watch=soon", "good", `"now"`, 400, "watch"},
+		{admin, "apply?watch=-1m", "good", `"now"`, 400, "watch"},
+		{admin, "apply", "good", `"now"`, 202, `"why":"10m0s"`},
+		{admin, "apply?watch=5m&keep=true", "good", `"now"`, 202, `"keep":true`},
+		{admin, "apply", strings.Repeat("a", maxBody+1), `"now"`, 413, ""},
+		{admin, "keep", "", "", 204, ""},
+		{admin, "rollback?watch=0", "", "", 202, `"by":"web:t-admin"`},
+	} {
+		r := b.ask("POST", "/api/v1/config/"+c.path, c.body, "Authorization", c.token, "If-Match", c.tag)
+		if text := all(t, r); r.StatusCode != c.status || !strings.Contains(text, c.want) {
+			t.Errorf("%s %.10s %s: %d %.200s", c.path, c.body, c.tag, r.StatusCode, text)
+		}
+	}
+	if r := b.ask("POST", "/api/v1/config/apply", "good", "Authorization", admin, "If-Match", `"now"`, "Sec-Fetch-Site", "cross-site"); r.StatusCode != 403 {
+		t.Errorf("from another site: %d", r.StatusCode)
+	}
+	if r := b.ask("GET", "/api/v1/config/apply", "", "Authorization", admin); r.StatusCode != 404 && r.StatusCode != 405 {
+		t.Errorf("GET: %d", r.StatusCode)
+	}
+}
 
 // check says where a value is not what a schema asks for.
 func check(doc, schema object, v any, at string) (wrong []string) {

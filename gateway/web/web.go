@@ -139,6 +139,8 @@ type Options struct {
 	Reader   Reader                                                // reads registers by hand; nil: nobody can
 	Commands Commander                                             // takes commands; nil: nobody can
 	Configs  Configs                                               // shows and checks the configuration; nil: nobody can see it
+	Changer  Changer                                               // puts configurations in place; nil: none
+	Redact   func(text []byte) []byte                              // hides the secrets of a configuration; needed with Changer
 	Logs     *live.Logs                                            // nil: nobody can see the log
 	Bundle   func(context.Context, io.Writer, BundleOptions) error // writes a support bundle; nil: there is none
 	Audit    func(Audit)                                           // told of logins, refusals and changes; must not block; nil: nobody
