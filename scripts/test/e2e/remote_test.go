@@ -2,14 +2,18 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -206,6 +210,62 @@ func TestRemoteConfig(t *testing.T) {
 	if err != nil || !strings.Contains(string(state), `"site": "`+sumOf(old)) {
 		t.Errorf("%s %v", state, err)
 	}
+}
+
+// swallower is a broker that takes every connection and acknowledges nothing.
+func swallower(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns.Go(func() {
+				defer c.Close()
+				stop := context.AfterFunc(t.Context(), func() { c.Close() })
+				defer stop()
+				_, _ = c.Read(make([]byte, 1))
+				_, _ = c.Write([]byte{0x20, 2, 0, 0}) // CONNACK
+				_, _ = io.Copy(io.Discard, c)
+			})
+		}
+	})
+	t.Cleanup(func() { l.Close(); conns.Wait() })
+	return l.Addr().String()
+}
+
+// A push that cuts the uplink comes back by itself: refused where no broker
+// answers, and rolled back at the end of the watch where one does and takes
+// nothing. The data of that time arrives afterwards.
+func TestRemoteConfigCutsTheUplink(t *testing.T) {
+	t.Parallel()
+	a := newAfar(t, "remote_config: {mode: apply, allow: [modbus, uplink]}\n")
+	if err := os.WriteFile(filepath.Join(a.dir, "mqtt.password"), []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	old := strings.Replace(a.file(), "password: secret", "password_file: mqtt.password", 1)
+	if err := os.WriteFile(a.config, []byte(old), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	a.daemon.Signal(syscall.SIGHUP)
+	a.daemon.Until("the site's new file", func() bool { return a.reports(0, "none").Running == sumOf(old) })
+	r := a.reports(a.push(strings.Replace(old, a.broker.Addr(), "127.0.0.1:1", 1), ""), "rejected")
+	if r.Code != "no_uplink" || r.Running != sumOf(old) {
+		t.Errorf("%+v", r)
+	}
+	began := time.Now()
+	r = a.reports(a.push(strings.Replace(old, a.broker.Addr(), swallower(t), 1), `,"watch":"5s"`), "rolled_back")
+	if r.Code != "no_uplink" || r.Running != sumOf(old) {
+		t.Errorf("%+v", r)
+	}
+	t.Logf("the uplink was back %v after a push with a watch of 5 s", time.Since(began).Round(time.Millisecond))
+	a.complete(3)
 }
 
 // Without the section nothing is subscribed to, nor reported.
