@@ -3,6 +3,9 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"strconv"
+	"strings"
 	"sync"
 
 	"fieldferry/gateway/config"
@@ -15,6 +18,7 @@ import (
 // it must not wait for what becomes of them.
 type Remote interface {
 	Desired(document []byte)
+	Part(sum string, n int, data []byte) // a chunk of a file; on disk when it returns
 	Reported() []byte // the report as it is now; nil: none
 	State() string    // what became of the last one; empty: none has come
 }
@@ -50,7 +54,21 @@ func (g *Gateway) remoteSubscriptions() []uplink.Subscription {
 		TooLarge: func(topic string, size int) {
 			g.log.Warn("a configuration from afar is too large", "topic", topic, "bytes", size, "limit", remote.MaxDesired)
 		},
+	}, {
+		Filter: g.root + "/config/part/+/+", MaxBytes: remote.MaxChunk,
+		Handle: func(_ context.Context, m uplink.Received) { g.part(m) },
+		TooLarge: func(topic string, size int) {
+			g.log.Warn("a chunk of a configuration's part is too large", "topic", topic, "bytes", size, "limit", remote.MaxChunk)
+		},
 	}}
+}
+
+// part takes a chunk of a file: its topic ends with SHA256/N.
+func (g *Gateway) part(m uplink.Received) {
+	sum, number, _ := strings.Cut(strings.TrimPrefix(m.Topic, g.root+"/config/part/"), "/")
+	if n, err := strconv.Atoi(number); err == nil && n >= 0 && len(sum) == 2*sha256.Size {
+		g.opts.Remote.Part(sum, n, m.Payload)
+	}
 }
 
 // reportBirth is the report for a new connection.

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -225,13 +224,7 @@ func writeLinks(_ context.Context, w io.Writer) error {
 // output is a part that a program of the system writes.
 func output(name, program string, args ...string) bundle.Part {
 	return bundle.Part{Name: name, Write: func(ctx context.Context, w io.Writer) error {
-		c := exec.CommandContext(ctx, program, args...)
-		c.Stdout, c.Stderr = w, w
-		var exit *exec.ExitError
-		if err := c.Run(); err != nil && !errors.As(err, &exit) { // systemctl status has codes of its own
-			return err
-		}
-		return nil
+		return runProgram(ctx, w, w, program, args...) // systemctl status has exit codes of its own
 	}}
 }
 

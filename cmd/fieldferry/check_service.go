@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strings"
@@ -36,8 +35,9 @@ func service(name string) (*packaged.Service, error) {
 func unitProperties() string {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	out, _ := exec.CommandContext(ctx, "systemctl", "show", "--property", packaged.Properties, packaged.Unit).Output()
-	return string(out)
+	var out strings.Builder
+	_ = runProgram(ctx, &out, nil, "systemctl", "show", "--property", packaged.Properties, packaged.Unit) // without it nobody can say
+	return out.String()
 }
 
 // serviceProblems are what the service would stumble over. They are errors for

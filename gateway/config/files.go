@@ -40,6 +40,20 @@ func (c *Config) Files() []File {
 	return append([]File{{Path: c.file}}, c.files...)
 }
 
+// Part is a file that a configuration is made of, and where it was read.
+type Part struct{ Name, At string }
+
+// Parts are the files that the configuration is made of, by absolute names.
+func (c *Config) Parts() (list []Part) {
+	for _, f := range c.files {
+		if f.Kind == FilePart {
+			name := absolute(f.Path)
+			list = append(list, Part{name, cmp.Or(c.copies[name], name)})
+		}
+	}
+	return list
+}
+
 // ReadPart returns what is in a part of the configuration now, or in the copy
 // that was read in its place.
 func (c *Config) ReadPart(f File) ([]byte, error) {

@@ -19,7 +19,7 @@ type afar struct{ d *Daemon }
 // newAgent makes the agent that takes configurations from afar.
 func (d *Daemon) newAgent() *remote.Agent {
 	a := afar{d}
-	return remote.New(remote.Options{Daemon: a, Files: notes{d.opts.Store}, Log: d.log.With("part", "remote"), Changed: a.changed, Event: a.event})
+	return remote.New(remote.Options{Daemon: a, Files: notes{d.opts.Store}, Parts: newParts(d.opts.Store), Log: d.log.With("part", "remote"), Changed: a.changed, Event: a.event})
 }
 
 // changed has the report published.
@@ -58,15 +58,13 @@ func (a afar) Apply(ctx context.Context, c *remote.Change) error {
 	if a.d.opts.Store.dir == "" {
 		return &remote.Failure{State: remote.Rejected, Code: remote.Storage, Problems: []string{"there is no directory to keep the former configuration in; name one with --config-store"}}
 	}
-	if len(c.Parts) > 0 {
-		return &remote.Failure{State: remote.Rejected, Code: remote.Invalid, Problems: []string{"parts: not taken by this version; name files that are at the gateway"}}
-	}
-	if err := a.probe(ctx, c.Text); err != nil {
+	parts := a.copies(c.Parts)
+	if err := a.probe(ctx, c.Text, parts); err != nil {
 		return &remote.Failure{State: remote.Rejected, Code: remote.NoUplink, Problems: []string{err.Error()}}
 	}
 	code := remote.Invalid
 	err := a.d.Apply(ctx, Candidate{
-		Text: c.Text, By: Actor(c.By), Watch: c.Watch,
+		Text: c.Text, Parts: parts, By: Actor(c.By), Watch: c.Watch,
 		Check: func(next, runs *config.Config) (list []config.Problem) {
 			list, code = afarRules(a.d.opts.Path, c, next, runs)
 			return list
@@ -103,9 +101,11 @@ const probeTime = 30 * time.Second
 
 // probe asks the brokers of a configuration with another uplink whether they
 // take the gateway, before the connection that works is given up.
-func (a afar) probe(ctx context.Context, text []byte) error {
+func (a afar) probe(ctx context.Context, text []byte, parts map[string]string) error {
 	runs := a.d.page.running.Load().cfg
-	next, _ := config.Parse(a.d.opts.Path, text, a.d.opts.Config())
+	o := a.d.opts.Config()
+	o.Parts = parts
+	next, _ := config.Parse(a.d.opts.Path, text, o)
 	if next == nil || !slices.Contains(runs.Remote.Allow, "uplink") || !slices.Contains(next.Changed(runs), "uplink") {
 		return nil
 	}

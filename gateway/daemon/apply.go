@@ -124,7 +124,7 @@ func (d *Daemon) candidate(c *change) *change {
 	c.cfg = cfg
 	by := c.by
 	c.note = ""
-	if c.site = sum(file); c.site == sum(c.text) {
+	if c.site = sum(file); c.site == sum(c.text) && c.parts == nil { // with files of its own it is not the site's
 		c.site, c.by = "", ByFile
 	} else {
 		c.note = placed(c.by)

@@ -23,8 +23,9 @@ import (
 
 // What a document may have.
 const (
-	MaxDesired = 1 << 20 // bytes of the message
-	maxContent = 1 << 20 // bytes of the configuration
+	MaxDesired = 1 << 20   // bytes of the message
+	maxContent = 1 << 20   // bytes of the configuration
+	MaxChunk   = 256 << 10 // bytes of a chunk of a part
 	maxParts   = 64
 	maxName    = 256
 	maxVersion = 1<<53 - 1

@@ -108,6 +108,19 @@ type Files interface {
 	Write(name string, data []byte) error
 }
 
+// Parts keep files from afar, in chunks. They are named by their SHA-256. Their
+// methods wait for the disk.
+type Parts interface {
+	// Missing returns those that are not whole, each as SHA256/N: chunk N is the
+	// next.
+	Missing(sums []string) []string
+	// Add takes a chunk; one that is not the next is left. When it returns, the
+	// chunk is on disk. It says whether the part is whole now.
+	Add(sum string, n int, data []byte) (whole bool, err error)
+	// Keep removes all but these.
+	Keep(sums []string)
+}
+
 // Settings are what the configuration that runs says of this package.
 type Settings struct {
 	Gateway string // its id
@@ -122,6 +135,7 @@ type Settings struct {
 type Options struct {
 	Daemon  Daemon
 	Files   Files
+	Parts   Parts
 	Log     *slog.Logger
 	Changed func()                      // the report has changed; it must not block
 	Event   func(action, detail string) // something worth an audit; it must not block
@@ -163,8 +177,10 @@ type Agent struct {
 	mail     []byte // the newest document that was not looked at
 	kept     kept
 	loaded   bool
-	refused  *last // a document that was not taken; shown until the next one
-	busy     bool  // a configuration is being put in place
+	refused  *last    // a document that was not taken; shown until the next one
+	busy     bool     // a configuration is being put in place
+	waiting  []byte   // a document whose parts are missing
+	wants    []string // the parts that it names
 }
 
 // New makes an agent. It does nothing before [Agent.Follow] and [Agent.Run].

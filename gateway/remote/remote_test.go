@@ -51,6 +51,7 @@ type stand struct {
 	t      *testing.T
 	agent  *Agent
 	disk   *disk
+	parts  *shelf
 	set    Settings
 	tried  []string
 	backs  int
@@ -99,13 +100,86 @@ func sum(text []byte) string {
 }
 
 func newStand(t *testing.T, d *disk, set Settings) *stand {
-	s := &stand{t: t, disk: d, set: set, result: make(chan error, 1), done: make(chan struct{})}
-	s.agent = New(Options{Daemon: s, Files: d, Log: slog.New(slog.DiscardHandler), Changed: func() {}, Event: func(a, _ string) { s.events = append(s.events, a) }})
+	s := &stand{t: t, disk: d, parts: &shelf{chunks: map[string]int{}}, set: set, result: make(chan error, 1), done: make(chan struct{})}
+	s.agent = New(Options{Daemon: s, Files: d, Parts: s.parts, Log: slog.New(slog.DiscardHandler), Changed: func() {}, Event: func(a, _ string) { s.events = append(s.events, a) }})
 	s.agent.Follow(set)
 	ctx, cancel := context.WithCancel(t.Context())
 	s.cancel = cancel
 	go func() { defer close(s.done); s.agent.Run(ctx) }()
 	return s
+}
+
+// shelf has each part that is of as many chunks as needed say.
+type shelf struct {
+	needed int
+	chunks map[string]int
+	kept   []string
+}
+
+func (p *shelf) Missing(sums []string) (need []string) {
+	for _, sum := range sums {
+		if p.chunks[sum] < p.needed {
+			need = append(need, fmt.Sprintf("%s/%d", sum, p.chunks[sum]))
+		}
+	}
+	return need
+}
+
+func (p *shelf) Add(sum string, n int, data []byte) (bool, error) {
+	if string(data) == "bad" {
+		return false, errors.New("too much")
+	}
+	if n == p.chunks[sum] {
+		p.chunks[sum]++
+	}
+	return p.chunks[sum] == p.needed, nil
+}
+
+func (p *shelf) Keep(sums []string) { p.kept = sums }
+
+// A document whose parts are missing waits for them, says which chunk is next, and
+// is tried when they are there; nothing else is kept.
+func TestParts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, &disk{files: map[string][]byte{}}, apply)
+		defer s.stop()
+		s.parts.needed = 2
+		a, b, other := strings.Repeat("a", 64), strings.Repeat("b", 64), strings.Repeat("c", 64)
+		r := s.send(document(5, "x", `,"parts":{"one.dbc":"`+a+`","two.dbc":"`+b+`"}`))
+		want(t, r, 5, Waiting, "")
+		if len(r.Need) != 2 || r.Need[0] != a+"/0" || len(s.tried) > 0 {
+			t.Errorf("%+v", r)
+		}
+		part := func(sum string, n int, text string) reported {
+			s.agent.Part(sum, n, []byte(text))
+			synctest.Wait()
+			return s.report()
+		}
+		if r = part(other, 0, "x"); len(s.parts.chunks) > 0 {
+			t.Error("a part that no document names was kept")
+		}
+		if r = part(a, 0, strings.Repeat("x", MaxChunk+1)); len(s.parts.chunks) > 0 {
+			t.Error("a chunk that is too large was kept")
+		}
+		if r = part(a, 0, "x"); len(r.Need) != 2 || r.Need[0] != a+"/1" {
+			t.Errorf("%+v", r)
+		}
+		if r = part(a, 1, "bad"); len(r.Problems) != 1 || r.State != Waiting {
+			t.Errorf("%+v", r)
+		}
+		if r = part(a, 1, "x"); len(r.Need) != 1 || r.Need[0] != b+"/0" {
+			t.Errorf("%+v", r)
+		}
+		part(b, 0, "x")
+		s.result <- nil
+		want(t, part(b, 1, "x"), 5, Confirmed, "")
+		if len(s.tried) != 1 || s.parts.kept != nil {
+			t.Errorf("%v %v", s.tried, s.parts.kept)
+		}
+		if part(b, 2, "x"); s.parts.chunks[b] != 2 {
+			t.Error("a part was kept for nobody")
+		}
+	})
 }
 
 func (s *stand) stop() { s.cancel(); <-s.done }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -47,7 +49,8 @@ func (a *Agent) next(ctx context.Context) (do func()) {
 	if a.busy && (err != nil || !d.Rollback) {
 		return nil // it waits until the one before it has ended
 	}
-	a.mail, a.refused = nil, nil
+	document := a.mail
+	a.mail, a.refused, a.waiting, a.wants = nil, nil, nil, nil
 	signer := ""
 	if err == nil {
 		if signer, err = signed(a.settings.Gateway, a.settings.Signers, d); err != nil {
@@ -68,7 +71,55 @@ func (a *Agent) next(ctx context.Context) (do func()) {
 	case d.Version <= a.kept.Version:
 		return a.refuse(d, Old, fmt.Errorf("version %d is not higher than %d, the last one that was taken", d.Version, a.kept.Version))
 	}
+	if need := a.missing(d, document); len(need) > 0 {
+		a.refused = &last{Version: d.Version, SHA256: d.SHA256, State: Waiting, need: need}
+		return nil
+	}
 	return a.put(ctx, d, by)
+}
+
+// missing returns the parts of a document that have not come. It waits for them.
+func (a *Agent) missing(d *Desired, document []byte) []string {
+	if len(d.Parts) == 0 {
+		return nil
+	}
+	wants := slices.Sorted(maps.Values(d.Parts))
+	a.opts.Parts.Keep(wants)
+	need := a.opts.Parts.Missing(wants)
+	if len(need) > 0 {
+		a.waiting, a.wants = document, wants
+	}
+	return need
+}
+
+// Part takes a chunk of a file, and returns when it is on disk. What no document
+// that waits has named is not kept.
+func (a *Agent) Part(sum string, n int, data []byte) {
+	a.mu.Lock()
+	wanted := slices.Contains(a.wants, sum)
+	a.mu.Unlock()
+	if !wanted || len(data) > MaxChunk {
+		return
+	}
+	whole, err := a.opts.Parts.Add(sum, n, data)
+	if err != nil {
+		a.opts.Log.Warn("a part of a configuration from afar is not taken", "error", err)
+	}
+	a.change(func() {
+		switch {
+		case a.waiting == nil || a.refused == nil:
+		case err != nil:
+			a.refused.Problems = []string{"config/part: " + err.Error()}
+			a.refused.need = a.opts.Parts.Missing(a.wants)
+		case whole && a.mail == nil:
+			a.mail = a.waiting // look again
+		default:
+			a.refused.need = a.opts.Parts.Missing(a.wants)
+		}
+	})
+	if whole {
+		a.ring()
+	}
 }
 
 // refuse reports that a document was not taken; nothing of it is kept.
@@ -136,6 +187,7 @@ func (a *Agent) ended(err error) {
 			return
 		}
 		a.save()
+		a.opts.Parts.Keep(a.wants) // what was put in place has its own copy
 	})
 	a.opts.Log.Info("a configuration from afar", "version", a.version(), "error", err)
 	a.ring()
