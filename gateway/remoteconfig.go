@@ -19,8 +19,8 @@ import (
 type Remote interface {
 	Desired(document []byte)
 	Part(sum string, n int, data []byte) // a chunk of a file; on disk when it returns
-	Reported() []byte // the report as it is now; nil: none
-	State() string    // what became of the last one; empty: none has come
+	Reported() []byte                    // the report as it is now; nil: none
+	State() string                       // what became of the last one; empty: none has come
 }
 
 // configReport is the report of the configuration, and what of it the broker has

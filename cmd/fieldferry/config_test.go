@@ -85,3 +85,23 @@ uplink: {servers: ["mqtt://127.0.0.1:1"], username: u, password: hunter2}
 	says(verb(1, "adopt", "--config-store", filepath.Join(m.dir, "nothing")), "no configuration is kept there")
 	m.stop()
 }
+
+// What the daemon says of a configuration does nothing to a terminal.
+func TestHostileConfigIsPrinted(t *testing.T) {
+	a := &live.ConfigAttempt{State: "watching", By: hostile, Why: hostile, Problems: []live.ConfigProblem{{Line: 1, Key: hostile, What: hostile, Fix: hostile}}}
+	report, err := json.Marshal(map[string]any{"version": 1, "state": hostile, "code": hostile, "problems": []string{hostile}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, inFile := range []bool{true, false} {
+		s := &live.ConfigState{Path: hostile, By: hostile, Note: hostile, InFile: inFile, Attempt: a, Remote: report}
+		assertPrintable(t, "origin", originText(s))
+	}
+	for _, state := range []string{"watching", "confirmed", "rejected"} {
+		a.State = state
+		assertPrintable(t, state, attemptText(a, hostile))
+	}
+	assertPrintable(t, "text", printableLines(hostile+"\n"+hostile))
+	assertPrintable(t, "settings", settingsText([]live.ConfigSetting{{Key: hostile, Value: hostile}}))
+	assertPrintable(t, "history", historyText([]live.ConfigEntry{{By: hostile, ID: hostile, Result: hostile, Why: hostile}}))
+}

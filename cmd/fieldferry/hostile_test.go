@@ -88,6 +88,8 @@ func TestNothingHostileIsPrinted(t *testing.T) {
 		{"buffer", "info", filepath.Dir(junk)}, {"buffer", "info", junk}, {"buffer", "dump", junk}, {"buffer", "verify", junk}, {"buffer", "compact", junk},
 		{"bundle", "-c", yaml, "--out", junk}, {"demo", "--dir", junk}, {"help", hostile}, {hostile}, {"modbus", hostile},
 		{"command", hostile}, {"command", "-c", yaml, hostile, hostile}, {"commands", "pause", hostile}, {"commands", "resume", hostile},
+		{"config", "show", "-c", yaml}, {"config", "show", hostile}, {"config", "history", hostile}, {"config", "diff", hostile, "-c", yaml}, {"config", "keep", hostile},
+		{"config", "rollback", hostile}, {"config", "apply", hostile}, {"config", "apply", yaml, "--socket", hostile}, {"config", "adopt", "-c", hostile, "--config-store", hostile},
 		{"completion", "bash", hostile}, {"completion", "zsh", hostile}, {"completion", "fish", hostile}, {"completion", "powershell", hostile},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
