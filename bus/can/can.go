@@ -187,6 +187,7 @@ type Stats struct {
 	Malformed   uint64            // faulty lines of a log, or frames of a size that no CAN frame has
 	Timestamps  string            // "hardware", "kernel", "receive", or "log"; empty before the first is expected
 	Up          bool              // the interface is up, or the replay or simulation runs
+	Ended       bool              // the log has been replayed to its end
 	Restarts    uint64            // how often the controller was restarted after bus-off by this process
 
 	// Of the link, as last seen; 0 and empty if it does not tell.

@@ -28,7 +28,7 @@ type counters struct {
 	classes                              [len(errorClasses)]atomic.Uint64
 	otherClass                           atomic.Uint64
 	stamps                               atomic.Uint32
-	up                                   atomic.Bool
+	up, ended                            atomic.Bool
 }
 
 func (c *counters) stats() Stats {
@@ -42,6 +42,7 @@ func (c *counters) stats() Stats {
 		Malformed:   c.malformed.Load(),
 		Timestamps:  stampNames[c.stamps.Load()],
 		Up:          c.up.Load(),
+		Ended:       c.ended.Load(),
 	}
 	for i := range errorClasses {
 		if n := c.classes[i].Load(); n > 0 {

@@ -87,7 +87,7 @@ func TestReplayTiming(t *testing.T) {
 				t.Errorf("speed %d: frame %d is stamped %d, want the present time %d", speed, i, f.Time, due)
 			}
 		}
-		if st := b.Stats(); st.Timestamps != "receive" || st.Frames != 8 || st.Up {
+		if st := b.Stats(); st.Timestamps != "receive" || st.Frames != 8 || st.Up || !st.Ended {
 			t.Errorf("counters %+v", st)
 		}
 	}

@@ -120,6 +120,7 @@ func (b *Bus) Run(ctx context.Context, h Handler) error {
 		err = b.runDevice(ctx, d)
 	}
 	d.flush()
+	b.count.ended.Store(errors.Is(err, ErrEnd))
 	if ctx.Err() != nil {
 		return nil
 	}

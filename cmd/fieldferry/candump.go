@@ -37,8 +37,8 @@ func (a *app) newCANDumpCommand() *cobra.Command {
 		Short: "Print the frames of CAN buses as candump does",
 		Long: `dump prints what is on one or several buses, in candump's form, until Ctrl-C.
 An INTERFACE is a SocketCAN device, "any" for all of them that there are now,
-replay:FILE (a log of candump -l; ?bus=NAME selects one of its interfaces) or a
-simulation such as sim:engine. Filters are candump's, too:
+replay:FILE (a log as decode reads them; ?bus=NAME selects one of its interfaces)
+or a simulation such as sim:engine. Filters are candump's, too:
 
   ID:MASK  passes what matches, ID~MASK what does not; an id of 8 digits is extended
   #MASK    prints error frames of these classes; #1FFFFFFF prints all
@@ -111,7 +111,7 @@ func (a *app) canDump(ctx context.Context, args []string, o canDumpOptions) erro
 	}
 	err = runBuses(ctx, cancel, jobs)
 	for _, j := range jobs {
-		j.h.(*dumpedBus).ended()
+		j.h.(*dumpedBus).news.end()
 	}
 	return errors.Join(err, d.flush())
 }
@@ -170,9 +170,7 @@ type dumpedBus struct {
 	*dumper
 	name    string
 	classes uint32 // of error frames to be printed
-
-	begun bool        // events are printed at once
-	held  *time.Timer // the first one
+	news    busNews
 }
 
 // bus takes an argument such as can0,123:7FF apart.
@@ -241,33 +239,7 @@ func (h *dumpedBus) Lost(frames uint64) {
 
 // Event implements can.Handler.
 func (h *dumpedBus) Event(e bus.Event) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	text := fmt.Sprintf("%s: %s %s\n", h.name, e.Code, e.State)
-	if !h.begun && h.held == nil {
-		// The error of an interface that cannot be used says more.
-		h.held = time.AfterFunc(heldFor, func() {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.begun = true
-			io.WriteString(h.err, text)
-		})
-		return
-	}
-	h.begun = true
-	io.WriteString(h.err, text)
-}
-
-// heldFor is how long the first event of a bus waits for an error that explains it.
-const heldFor = 300 * time.Millisecond
-
-// ended says that the bus is not read any more.
-func (h *dumpedBus) ended() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.held != nil {
-		h.held.Stop()
-	}
+	h.news.say(h.err, fmt.Sprintf("%s: %s %s\n", h.name, e.Code, e.State))
 }
 
 // keep notes the first error of the output, which ends the dump: whoever read

@@ -67,6 +67,7 @@ func (a *app) canWatch(ctx context.Context, args []string, o canWatchOptions) er
 		return err
 	}
 	var jobs []canJob
+	var watched []*watchedBus
 	for _, arg := range args {
 		h, cfg, err := t.dumper.bus(arg, o.filters)
 		if err != nil {
@@ -76,7 +77,8 @@ func (a *app) canWatch(ctx context.Context, args []string, o canWatchOptions) er
 		if err != nil {
 			return err
 		}
-		jobs = append(jobs, canJob{b, &watchedBus{t, h.name}})
+		w := &watchedBus{t: t, name: h.name}
+		jobs, watched = append(jobs, canJob{b, w}), append(watched, w)
 	}
 	drawn := make(chan struct{})
 	go func() {
@@ -84,6 +86,9 @@ func (a *app) canWatch(ctx context.Context, args []string, o canWatchOptions) er
 		t.drawUntil(ctx)
 	}()
 	err = runBuses(ctx, cancel, jobs)
+	for _, w := range watched {
+		w.news.end()
+	}
 	cancel()
 	<-drawn
 	if err == nil {

@@ -21,7 +21,7 @@ func frameAt(at time.Duration, id uint32, data ...byte) can.Frame {
 // not exceeded.
 func TestCANWatchPicture(t *testing.T) {
 	table := &idTable{rows: map[idKey]*idRow{}, done: func() {}}
-	w := &watchedBus{table, "can0"}
+	w := &watchedBus{t: table, name: "can0"}
 	w.Frames([]can.Frame{
 		frameAt(0, 0x200, 1, 2, 3), frameAt(0, 0x100, 0xAA),
 		frameAt(100*time.Millisecond, 0x200, 1, 9, 3), frameAt(110*time.Millisecond, 0x0CF00400, 5),
@@ -66,7 +66,7 @@ func TestCANWatchPlain(t *testing.T) {
 // More ids than anybody can look at are not kept.
 func TestCANWatchIsBounded(t *testing.T) {
 	table := &idTable{rows: map[idKey]*idRow{}, done: func() {}}
-	w := &watchedBus{table, "can0"}
+	w := &watchedBus{t: table, name: "can0"}
 	for id := range uint32(2 * mostIDs) {
 		w.Frames([]can.Frame{frameAt(0, 0x10000+id, 1)})
 	}

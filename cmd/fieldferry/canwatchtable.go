@@ -63,6 +63,7 @@ type idTable struct {
 type watchedBus struct {
 	t    *idTable
 	name string
+	news busNews
 }
 
 // Frames implements can.Handler.
@@ -80,7 +81,7 @@ func (w *watchedBus) Lost(uint64) {}
 // Event implements can.Handler.
 func (w *watchedBus) Event(e bus.Event) {
 	if w.t.plain {
-		fmt.Fprintf(w.t.err, "%s: %s %s\n", w.name, e.Code, e.State)
+		w.news.say(w.t.err, fmt.Sprintf("%s: %s %s\n", w.name, e.Code, e.State))
 	}
 }
 

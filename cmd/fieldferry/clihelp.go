@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,8 +29,15 @@ const rootExamples = seeItWork + `  sudo fieldferry check                       
   fieldferry watch --server mqtt://broker:1883    what arrives, and whether anything is missing`
 
 // help prints what a verb does and how it is used, and after that of the root
-// what holds for all verbs.
-func (a *app) help(c *cobra.Command, _ []string) {
+// what holds for all verbs. A word that is left over before --help is a verb that
+// there is not: then it is nobody's help.
+func (a *app) help(c *cobra.Command, args []string) {
+	if verb, rest, err := c.Root().Find(args); err == nil {
+		if word := leftOver(verb, rest); word != "" {
+			a.unhelped = unknownVerb(verb, word)
+			return
+		}
+	}
 	text := c.Long
 	if text == "" {
 		text = c.Short
@@ -73,26 +81,48 @@ func (a *app) arrange(root *cobra.Command) {
 		}
 		if check := c.Args; check != nil && !c.HasSubCommands() {
 			c.Args = func(c *cobra.Command, args []string) error {
-				if check(c, args) == nil {
-					return nil
+				err := check(c, args)
+				var own *exitError
+				if err == nil || errors.As(err, &own) { // the verb says better what it wants
+					return err
 				}
-				return usageError("%s; usage: %s", argumentsText(args), usageLine(c))
+				return usageError("%s; usage: %s", argumentsText(c, check, args), usageLine(c))
 			}
 		}
 	}
 	each(root)
 }
 
+// leftOver is the first word behind a group of verbs that names none of them.
+func leftOver(c *cobra.Command, args []string) string {
+	if !c.HasSubCommands() {
+		return ""
+	}
+	for i := 0; i < len(args); i++ {
+		switch arg := args[i]; {
+		case arg == "--":
+			return ""
+		case !strings.HasPrefix(arg, "-"):
+			return arg
+		case wantsValue(c.Flags(), arg):
+			i++
+		}
+	}
+	return ""
+}
+
 func usageLine(c *cobra.Command) string { return strings.TrimSuffix(c.UseLine(), " [flags]") }
 
-func argumentsText(args []string) string {
-	switch len(args) {
-	case 0:
+func argumentsText(c *cobra.Command, check cobra.PositionalArgs, args []string) string {
+	if check(c, append(slices.Clone(args), "x")) == nil {
 		return "an argument is missing"
-	case 1:
-		return fmt.Sprintf("the arguments do not fit: there is %q", args[0])
 	}
-	return fmt.Sprintf("the arguments do not fit: there are %q", args)
+	for n := len(args) - 1; n >= 0; n-- {
+		if check(c, args[:n]) == nil {
+			return fmt.Sprintf("%q is one argument too many", args[n])
+		}
+	}
+	return fmt.Sprintf("the arguments %q do not fit", args)
 }
 
 var unknownFlag = regexp.MustCompile(`^unknown flag: --(.+)$`)

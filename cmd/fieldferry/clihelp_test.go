@@ -93,7 +93,12 @@ func TestUsageAnswers(t *testing.T) {
 	for args, want := range map[string]string{
 		"version --jsn":                     "did you mean --json?",
 		"can replay":                        "usage: fieldferry can replay FILE [INTERFACE] [HERE=LOG]...",
-		"version now":                       "usage: fieldferry version",
+		"version now":                       `"now" is one argument too many; usage: fieldferry version`,
+		"can send can0":                     "an argument is missing; usage: fieldferry can send",
+		"command boiler.setpoint":           "name a point and a value",
+		"command --read a b":                "with --read, name one point",
+		"can decode --help":                 `can has no verb "decode"`,
+		"modbus decode --bit 3 1":           "as in --type bit",
 		"modbus read --prt x":               "did you mean --port?",
 		"watch --nonsense":                  "fieldferry watch --help lists the flags",
 		"check -c a.yaml -c b.yaml":         "there is one configuration",

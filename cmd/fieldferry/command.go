@@ -28,8 +28,9 @@ type commandOptions struct {
 func (a *app) newCommandCommand() *cobra.Command {
 	var o commandOptions
 	c := &cobra.Command{
-		Use:   "command POINT VALUE",
-		Short: "Write a point of the configuration through the running daemon",
+		Use:         "command POINT VALUE",
+		Annotations: map[string]string{takesNegative: ""},
+		Short:       "Write a point of the configuration through the running daemon",
 		Long: `command asks the running daemon to write one of the points that its
 configuration names under commands, within their limits, and prints what became
 of it: what was written, and what was read back. It takes the same way, and

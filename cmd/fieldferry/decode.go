@@ -35,7 +35,7 @@ that the limits of the signal exclude are null, with the reason in "errors";
 printed, and named in "out_of_range".
 
 What is wrong in a DBC file is reported and left out; --strict refuses the file.
-The exit code is 1 when no line of the log is a frame.`,
+The exit code is 1 when the log has lines and none of them is a frame.`,
 		Example: `  fieldferry decode --dbc engine.dbc drive.log
   candump -L can0 | fieldferry decode --dbc engine.dbc --dbc body.dbc
   fieldferry decode --dbc engine.dbc drive.asc.gz | jq -r 'select(.name=="EEC1")|[.ts,.signals.EngineSpeed]|@csv'`,

@@ -85,8 +85,8 @@ func (s *screen) show(d *demo, st gateway.Stats) {
 	if cut {
 		state = "CUT"
 	}
-	fmt.Fprintf(s.out, "%4.0f s  uplink %s  records in %7d  in the buffer %6d (%s on disk)  delivered %7d\n",
-		time.Since(d.began).Seconds(), state, st.Buffer.Appended, st.Buffer.Pending, bytesText(st.Buffer.DiskBytes), delivered)
+	fmt.Fprintf(s.out, "%4.0f s  uplink %s  records in %7d  in the buffer %6d  delivered %7d\n",
+		time.Since(d.began).Seconds(), state, st.Buffer.Appended, st.Buffer.Pending, delivered)
 }
 
 // measure keeps the rates of the sources over about a second.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,8 @@ type app struct {
 	stdout, stderr io.Writer
 	getenv         func(string) (string, bool)
 	hostname       func() (string, error)
+
+	unhelped error // why --help has shown nothing
 
 	flush   func() // writes what waits for stderr; nil: nothing does
 	entered bool   // a verb has begun; errors before that are wrong usage
@@ -73,7 +76,7 @@ func (a *app) main(ctx context.Context, args []string) int {
 	a.stdout, a.stderr = out, errs
 	root := a.newRootCommand()
 	root.SetArgs(append([]string{}, negatives(root, args)...)) // nil would be the arguments of the process
-	err := root.ExecuteContext(ctx)
+	err := cmp.Or(root.ExecuteContext(ctx), a.unhelped)
 	defer func() {
 		if a.flush != nil {
 			a.flush()

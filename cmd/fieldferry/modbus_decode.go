@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"text/tabwriter"
+
+	"fieldferry/bus/modbus"
 
 	"github.com/spf13/cobra"
 )
@@ -15,13 +18,15 @@ func (a *app) newModbusDecodeCommand() *cobra.Command {
 		asJSON bool
 	)
 	c := &cobra.Command{
-		Use:   "decode --type TYPE WORD...",
-		Short: "Show what register words mean, in every byte order when none is given",
+		Use:   "decode WORD...",
+		Short: "Show what register words mean, in every type and byte order that is not given",
 		Long: `decode takes words as they are on the wire, in decimal or in hex with 0x, and
 prints the value they stand for. Without --byte-order it prints one line for
-each order, to compare with the device's display. More words than the type
-takes are further values.`,
-		Example: `  fieldferry modbus decode --type float32 0x4366 0x199A
+each order, to compare with the device's display. Without --type it prints one
+line for each type that takes exactly these words, with a column for each order.
+With --type, more words than the type takes are further values.`,
+		Example: `  fieldferry modbus decode 0x4366 0x199A
+  fieldferry modbus decode --type float32 0x4366 0x199A
   fieldferry modbus decode --type uint32 --byte-order CDAB --scale 0.01 54919 18`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return a.modbusDecode(o, asJSON, args) },
@@ -40,12 +45,12 @@ type decodedJSON struct {
 }
 
 func (a *app) modbusDecode(o valueOptions, asJSON bool, args []string) error {
-	if o.typ == "" {
-		return usageError("--type is missing; give the type, as in --type float32")
-	}
 	words, err := parseWords(args)
 	if err != nil {
 		return err
+	}
+	if o.typ == "" {
+		return a.modbusDecodeTypes(o, asJSON, words)
 	}
 	r, orders, err := o.register(len(words))
 	if err != nil {
@@ -54,6 +59,11 @@ func (a *app) modbusDecode(o valueOptions, asJSON bool, args []string) error {
 	if len(words)%r.Width() != 0 {
 		return usageError("a %v takes %d words; %d are given", r.Type, r.Width(), len(words))
 	}
+	return a.printDecoded(r, orders, words, asJSON)
+}
+
+// printDecoded prints words in one type, a line for each order.
+func (a *app) printDecoded(r modbus.Register, orders []modbus.ByteOrder, words []uint16, asJSON bool) error {
 	all := decodeAll(r, orders, words)
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	failed := true
@@ -61,11 +71,7 @@ func (a *app) modbusDecode(o valueOptions, asJSON bool, args []string) error {
 		failed = failed && d.err != nil
 		switch {
 		case asJSON:
-			j := decodedJSON{Type: r.Type.String(), ByteOrder: d.order.String(), Value: d.json()}
-			if d.err != nil {
-				j.Error = d.err.Error()
-			}
-			if err := a.printJSON(j); err != nil {
+			if err := a.printJSON(d.forMachines(r.Type)); err != nil {
 				return err
 			}
 		case len(orders) == 1:
@@ -84,6 +90,66 @@ func (a *app) modbusDecode(o valueOptions, asJSON bool, args []string) error {
 		return &exitError{code: exitFailed}
 	}
 	return nil
+}
+
+// modbusDecodeTypes prints words in every type that takes exactly so many: a
+// line for each type, a column for each order.
+func (a *app) modbusDecodeTypes(o valueOptions, asJSON bool, words []uint16) error {
+	if o.byteOf != "" || o.highByte || o.bit != 0 {
+		return usageError("--bit and --byte are of one type; give it, as in --type bit")
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	types := 0
+	for _, o.typ = range modbus.Types() {
+		r, orders, err := o.register(len(words))
+		if err != nil || r.Width() != len(words) {
+			continue
+		}
+		if types++; types == 1 && !asJSON {
+			fmt.Fprintf(w, "type\t%s\n", orderNames(orders))
+		}
+		cells, fits := []string{o.typ}, false
+		for _, d := range decodeAll(r, orders, words) {
+			fits = fits || d.err == nil
+			if asJSON {
+				if err := a.printJSON(d.forMachines(r.Type)); err != nil {
+					return err
+				}
+			}
+			cells = append(cells, d.cell())
+		}
+		if fits && !asJSON {
+			fmt.Fprintln(w, strings.Join(cells, "\t"))
+		}
+	}
+	if types == 0 {
+		return usageError("no type takes %d words; give one of which they are several values, as in --type float32", len(words))
+	}
+	return w.Flush()
+}
+
+func orderNames(orders []modbus.ByteOrder) string {
+	names := make([]string, len(orders))
+	for i, o := range orders {
+		names[i] = o.String()
+	}
+	return strings.Join(names, "\t")
+}
+
+// cell is the value in a table of types, many of which do not fit the words.
+func (d *decoded) cell() string {
+	if d.err != nil {
+		return "-"
+	}
+	return d.text()
+}
+
+func (d *decoded) forMachines(t modbus.Type) decodedJSON {
+	j := decodedJSON{Type: t.String(), ByteOrder: d.order.String(), Value: d.json()}
+	if d.err != nil {
+		j.Error = d.err.Error()
+	}
+	return j
 }
 
 func parseWords(args []string) ([]uint16, error) {

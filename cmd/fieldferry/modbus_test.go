@@ -345,6 +345,9 @@ func TestModbusDecode(t *testing.T) {
 		{"--type uint64 --byte-order ABCD --json 65535 65535 65535 65535", `{"type":"uint64","byte_order":"ABCD","value":"18446744073709551615"}` + "\n", 0},
 		{"--type float32 --byte-order ABCD --json 0x7FC0 0", `{"type":"float32","byte_order":"ABCD","value":null}` + "\n", 0},
 		{"--type bcd16 --byte-order ABCD --json 0x12A4", `{"type":"bcd16","byte_order":"ABCD","value":null,"error":"not a BCD number: 0x12A4"}` + "\n", 1},
+		{"--byte-order CDAB 0x3333 0x4366", "type              CDAB\nint24             6697779\nuint24            6697779\nint32             1130771251\n" +
+			"uint32            1130771251\nfloat32           230.2\nstring            \"Cf33\"\nbcd32             43663333\nsign_magnitude32  1130771251\n", 0},
+		{"--byte-order ABCD 1 2 3 4 5", "type    ABCD\nstring  \"\\x01\"\n", 0},
 		{"--type float32 1", "", 2},
 		{"--type float33 1 2", "", 2},
 		{"--type uint16 70000", "", 2},

@@ -18,6 +18,7 @@ func TestNegatives(t *testing.T) {
 		"modbus write -p /dev/x holding:0 -5 --yes":             "modbus write -p /dev/x --yes -- holding:0 -5",
 		"modbus write --port=x -u 1 holding:0 5 -3 -t int16 7":  "modbus write --port=x -u 1 -t int16 -- holding:0 5 -3 7",
 		"modbus write -yp x holding:0 -.5 --type float32 -- -7": "modbus write -yp x --type float32 -- holding:0 -.5 -7",
+		"command x.y -5 --expect -4 -c f.yaml":                  "command --expect -4 -c f.yaml -- x.y -5",
 		"modbus write --help":                                   "modbus write --help --",
 		"modbus read holding:0 -5":                              "modbus read holding:0 -5",
 		"modbus decode -t int16 1":                              "modbus decode -t int16 1",

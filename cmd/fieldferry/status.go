@@ -151,11 +151,20 @@ func (a *app) ask(ctx context.Context, o *statusOptions, r control.Request) (con
 func noStatus(path string, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Errorf("no daemon answers at %s; start it (systemctl start fieldferry), or name the configuration of one that was started by hand with -c", path)
+		return fmt.Errorf("no daemon answers at %s; start it%s", path, howToStart(path))
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("the daemon at %s may not be asked by this user; use sudo, or join the group fieldferry (sudo adduser $USER fieldferry)", path)
 	}
 	return err
+}
+
+// howToStart is how a daemon comes to listen there. That of the package is asked
+// where no configuration was named, and another one may be meant.
+func howToStart(path string) string {
+	if path == packagedSocket {
+		return " (systemctl start fieldferry), or name the configuration of one that was started by hand with -c"
+	}
+	return " (fieldferry run -c FILE), as the user who asks or as root"
 }
 
 func (a *app) printStatus(s *live.Snapshot, o statusOptions) error {

@@ -59,7 +59,7 @@ func TestStatus(t *testing.T) {
 	if state := string(message[:n]); !strings.HasPrefix(state, "STATUS=No connection to the broker") {
 		t.Errorf("the service manager was told %q", state)
 	}
-	if r := fieldferry(t.Context(), nil, "status", "--socket", socket); r.code != 1 || !strings.Contains(r.stderr, "no daemon answers") {
+	if r := fieldferry(t.Context(), nil, "status", "--socket", socket); r.code != 1 || !strings.Contains(r.stderr, "fieldferry run -c FILE") {
 		t.Errorf("after the end: %+v", r)
 	}
 }

@@ -19,7 +19,8 @@ func TestUnknownVerbs(t *testing.T) {
 		if !c.HasAvailableSubCommands() {
 			return
 		}
-		for _, args := range [][]string{append(path, "nonsense"), append(path, "--nonsense"), path, append([]string{"help"}, append(path, "nonsense")...)} {
+		for _, args := range [][]string{append(path, "nonsense"), append(path, "--nonsense"), path, append([]string{"help"}, append(path, "nonsense")...),
+			append(path[:len(path):len(path)], "nonsense", "--help"), append(path[:len(path):len(path)], "-h", "nonsense")} {
 			r := fieldferry(t.Context(), nil, args...)
 			if lists := len(args) == len(path) && c.Name() == "commands"; r.code != 2 && !(lists && r.code == 1) { // it asks a daemon
 				t.Errorf("%q: code %d\n%s%s", args, r.code, r.stdout, r.stderr)

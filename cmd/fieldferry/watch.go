@@ -106,12 +106,16 @@ func (a *app) watch(ctx context.Context, o watchOptions) error {
 	cfg.Connected = func(s uplink.Server) {
 		w.link.up(s)
 		a.warn("watching %s on %v", cfg.Topic, s)
+		w.silence.begin(func() {
+			a.warn("no record for %v; check that the gateway runs, and that this user may read %s at the broker", silentFor, cfg.Topic)
+		})
 	}
 	cfg.Disconnected = func(err error) {
 		w.link.down(err)
-		a.warn("no connection: %v; trying again", err)
+		a.warn("no connection: %v%s; trying again", err, o.flagsFor(err))
 	}
 	cfg.TooLarge = w.tooLarge
+	defer w.silence.end()
 	if err := uplink.Subscribe(ctx, cfg, w.message); err != nil {
 		return usageError("--server or --topic: %w", err)
 	}
@@ -147,6 +151,7 @@ type watcher struct {
 	gateway  string    // the only one so far
 	several  bool      // there is more than one
 	link     watchedLink
+	silence  silence
 	says     complaints
 }
 
@@ -201,6 +206,7 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 	if m == nil {
 		return
 	}
+	w.silence.end()
 	w.meet(m.Gateway)
 	stream := ledger.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}
 	last := w.ledger.Last(stream)

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -10,6 +12,7 @@ import (
 	"fieldferry/bus/can"
 	"fieldferry/gateway/payload/native"
 	"fieldferry/gateway/record"
+	"fieldferry/uplink"
 )
 
 // sends makes the message a gateway would send of records from..to.
@@ -79,5 +82,44 @@ func TestWatchFindsWhatIsMissingInTheEnd(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "gap: engine session 1: 16 to 20\n") || !strings.HasSuffix(out.String(), "records 25 gaps 5 duplicates 0\n") {
 		t.Errorf("summary %q", out.String())
+	}
+}
+
+// A broker need not say that somebody may not read: watch says once that nothing
+// came, and is quiet where something did.
+func TestWatchSaysThatNothingCame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		said := 0
+		var nothing, something silence
+		nothing.begin(func() { said++ })
+		nothing.begin(func() { said++ }) // connected again
+		w := &watcher{out: io.Discard, err: io.Discard}
+		w.silence.begin(func() { t.Error("a record came, and it was said that none did") })
+		something.end() // before the connection
+		something.begin(func() { t.Error("it was over") })
+		time.Sleep(silentFor / 2)
+		w.message("fieldferry/gw/engine", sends(false, 1, 1), false)
+		time.Sleep(silentFor)
+		synctest.Wait()
+		nothing.end()
+		if said != 1 {
+			t.Errorf("said %d times", said)
+		}
+	})
+}
+
+// What cannot be done without a flag names it, unless a configuration has the key.
+func TestWatchNamesFlags(t *testing.T) {
+	for reason, want := range map[uplink.Reason]string{
+		uplink.ReasonUnknownCA: " (--ca FILE)", uplink.ReasonClientCert: " (--cert FILE --key FILE)",
+		uplink.ReasonUser: " (--username NAME --password-file FILE)", uplink.ReasonLost: "",
+	} {
+		err := fmt.Errorf("x: %w", &uplink.Error{Reason: reason})
+		if got := (&watchOptions{}).flagsFor(err); got != want {
+			t.Errorf("%v: %q, want %q", reason, got, want)
+		}
+		if got := (&watchOptions{configured: true}).flagsFor(err); got != "" {
+			t.Errorf("%v with a configuration: %q", reason, got)
+		}
 	}
 }

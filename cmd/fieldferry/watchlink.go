@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"fieldferry/gateway"
 	"fieldferry/uplink"
@@ -85,6 +86,52 @@ func (l *watchedLink) trouble() error {
 		return fmt.Errorf("the broker was never reached: %w", l.reason)
 	}
 	return fmt.Errorf("the connection was lost and did not come back; what was published since is not counted: %w", l.reason)
+}
+
+// silentFor is how long watch waits for the first record before it says what may
+// be wrong: a broker need not say that nobody may read there.
+const silentFor = 10 * time.Second
+
+// silence speaks up once if nothing ends it.
+type silence struct {
+	mu    sync.Mutex
+	timer *time.Timer
+	over  bool
+}
+
+func (s *silence) begin(say func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.timer == nil && !s.over {
+		s.timer = time.AfterFunc(silentFor, say)
+	}
+}
+
+func (s *silence) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+}
+
+// flagsFor names the flags that an error of a connection is about, where the
+// server was named by flags, too.
+func (o *watchOptions) flagsFor(err error) string {
+	var e *uplink.Error
+	if o.configured || !errors.As(err, &e) {
+		return ""
+	}
+	switch e.Reason {
+	case uplink.ReasonUnknownCA:
+		return " (--ca FILE)"
+	case uplink.ReasonClientCert:
+		return " (--cert FILE --key FILE)"
+	case uplink.ReasonUser:
+		return " (--username NAME --password-file FILE)"
+	}
+	return ""
 }
 
 // verdict is the exit code: what was watched is whole, or an error says why

@@ -199,6 +199,8 @@ func (s *CAN) Look(out *live.Source) {
 		out.CAN.TxErrors, out.CAN.RxErrors = &st.TxErrors, &st.RxErrors
 	}
 	switch {
+	case st.Ended:
+		out.State, out.Word = live.Silent, "the log has ended"
 	case !st.Up:
 		out.State, out.Word = live.Down, "the interface is down"
 	case st.State == link.BusOff.String():

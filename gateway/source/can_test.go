@@ -2,6 +2,10 @@ package source
 
 import (
 	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"fieldferry/bus"
@@ -9,6 +13,7 @@ import (
 	"fieldferry/bus/can/dbc"
 	"fieldferry/gateway/clock"
 	"fieldferry/gateway/config"
+	"fieldferry/gateway/live"
 )
 
 // TestLossEndsTransfers: what follows frames that were lost before they were
@@ -80,5 +85,31 @@ func TestMetaOfSignals(t *testing.T) {
 		`{"name":"None","unit":"V"},{"name":"Faulty","unit":"A"},{"name":"Swapped"},{"name":"Endless","min":0}]}]`
 	if err != nil || string(got) != want {
 		t.Errorf("%v\ngot  %s\nwant %s", err, got, want)
+	}
+}
+
+// A log that has been played is not a cable that is out.
+func TestLookAtALogThatHasEnded(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "drive.log")
+	if err := os.WriteFile(name, []byte("(1.5) can0 123#00\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := NewCAN(&config.CAN{Name: "r", Bus: can.Config{Interface: "replay:" + name}}, nil, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	look := func() live.Source {
+		var out live.Source
+		s.Look(&out)
+		return out
+	}
+	if before := look(); before.State != live.Down {
+		t.Errorf("before it began: %+v", before)
+	}
+	if err := s.Run(t.Context(), &sink{}); !errors.Is(err, can.ErrEnd) {
+		t.Fatal(err)
+	}
+	if after := look(); after.State != live.Silent || after.Word != "the log has ended" {
+		t.Errorf("after its end: %+v", after)
 	}
 }
