@@ -42,7 +42,7 @@ const (
 var Table = []Condition{
 	{Code: Started, Severity: Info, Momentary: true, Title: "The gateway has started",
 		Text: "The detail has the version, and as alarms the ids of those that were raised before and continue: any other alarm has ended. previous (clean or unclean) says how previous_session, the session before it in the same buffer, has ended, and stored the last number of each source that was on disk, a lower bound: what was acknowledged sooner never had to be. earlier lists older ones that may not have been reported. After unclean, up to sync_interval of records behind the larger of stored and what was received may be missing without a loss record. Without previous the buffer is new. life is different in every start.",
-		Help: "Nothing. Many of them in a row: look at the journal for why it restarts."},
+		Help: "One needs no action. Many of them in a row: look at the journal for why it restarts."},
 
 	{Code: bus.LinkDown, Severity: Error, Title: "CAN interface down",
 		Text: "The interface is down or not there; nothing is received from this bus.",
@@ -135,5 +135,5 @@ var Table = []Condition{
 		Help: "Look at whoever should write the point: it has stopped, or cannot reach the gateway."},
 	{Code: ClockStep, Severity: Info, Momentary: true, Title: "The clock was set",
 		Text: "The detail has from, to, and by how many seconds. Records are in the order of seq, not of ts.",
-		Help: "Nothing, after a start. Again and again: two services set the clock, or it runs badly."},
+		Help: "After a start this needs no action. Again and again: two services set the clock, or it runs badly."},
 }

@@ -197,3 +197,36 @@ func TestEveryKeyIsDescribed(t *testing.T) {
 		t.Errorf("only %d keys were found", n)
 	}
 }
+
+// Nobody guesses that a document exists: each is reached from the README by links.
+func TestEveryDocumentIsReachedFromTheReadme(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#\s]+\.md)(?:#[^)]*)?\)`)
+	reached := map[string]bool{}
+	var follow func(path string)
+	follow = func(path string) {
+		if reached[path] {
+			return
+		}
+		reached[path] = true
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Errorf("a link leads to %s: %v", path, err)
+			return
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			if !strings.Contains(m[1], "://") && m[1] != "cli.md" {
+				follow(filepath.Join(filepath.Dir(path), m[1]))
+			}
+		}
+	}
+	follow(filepath.Join(root, "README.md"))
+	all, err := filepath.Glob(root + "/docs/*.md")
+	if err != nil || len(all) < 20 {
+		t.Fatalf("%q, error %v", all, err)
+	}
+	for _, path := range all {
+		if !reached[filepath.Clean(path)] {
+			t.Errorf("no link leads from the README to %s", path)
+		}
+	}
+}
