@@ -101,6 +101,7 @@ func TestUsageAnswers(t *testing.T) {
 		"modbus decode --bit 3 1":           "as in --type bit",
 		"modbus read --prt x":               "did you mean --port?",
 		"watch --nonsense":                  "fieldferry watch --help lists the flags",
+		"check -c -":                        "standard input is not read",
 		"check -c a.yaml -c b.yaml":         "there is one configuration",
 		"can dump can0 -l":                  "--log > FILE",
 		"buffer info a b":                   "usage: fieldferry buffer info [PATH]",

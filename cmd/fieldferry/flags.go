@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"time"
@@ -62,6 +63,9 @@ func (f *oneFile) Type() string { return "FILE" }
 
 // Set implements pflag.Value.
 func (f *oneFile) Set(path string) error {
+	if path == "-" {
+		return errors.New("a configuration is a file; standard input is not read")
+	}
 	if f.given {
 		return fmt.Errorf("it was given already (%s); there is one configuration", *f.path)
 	}

@@ -213,7 +213,7 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 	shared := w.ledger.Shared
 	entries, err := w.ledger.Add(m)
 	if w.ledger.Shared > shared {
-		w.complain("shared", now, "%s session %d is used twice: a copy of the buffer is at work, and numbers name two records", m.Gateway, m.Session)
+		w.complain("shared", now, "%s session %d is used twice: a copy of the buffer is active, and each number may name two records", m.Gateway, m.Session)
 	}
 	late := false
 	for i, e := range entries {
