@@ -1,19 +1,23 @@
 // The gateway's API. A failed request is a Problem (RFC 9457) with the status and the server's own words.
 export class Problem extends Error {
-  constructor(status, detail) { super(detail); this.status = status; }
+  constructor(status, detail, problems) { super(detail); this.status = status; this.problems = problems || []; }
 }
 
-async function call(method, path, body, type) {
+async function call(method, path, body, type, more) {
   let r;
   try {
-    r = await fetch('/api/v1/' + path, { method, body, headers: body === undefined ? {} : { 'Content-Type': type || 'application/json' } });
+    r = await fetch('/api/v1/' + path, { method, body, headers: { ...(body === undefined ? {} : { 'Content-Type': type || 'application/json' }), ...more } });
   } catch {
     throw new Problem(0, 'The gateway does not answer.');
   }
   if (r.ok) return r;
-  let text = r.status + ' ' + r.statusText;
-  try { text = (await r.json()).detail || text; } catch { /* not a problem document */ }
-  throw new Problem(r.status, text);
+  let text = r.status + ' ' + r.statusText, problems;
+  try {
+    const p = await r.json();
+    text = p.detail || text;
+    problems = p.problems;
+  } catch { /* not a problem document */ }
+  throw new Problem(r.status, text, problems);
 }
 
 export const get = async (path) => (await call('GET', path)).json();
@@ -22,7 +26,7 @@ export const post = async (path, body, raw) => {
   const r = await call('POST', path, body === undefined || raw ? body : JSON.stringify(body));
   return r.status === 204 ? null : r.json();
 };
-export const postText = async (path, text) => (await call('POST', path, text, 'text/plain')).json();
+export const postText = async (path, text, more) => (await call('POST', path, text, 'text/plain', more)).json();
 export const del = (path) => call('DELETE', path);
 
 // copy puts a text where it can be pasted from, or offers it as a file where the browser does not let it: without TLS, from another machine.

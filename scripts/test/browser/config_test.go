@@ -77,3 +77,69 @@ func testSettings(t *testing.T, b context.Context, s *site) {
 	p.sees("2 of 3 units answer")
 	p.clean()
 }
+
+// A configuration is changed: what is wrong stands beside its line, what is
+// different is shown, it is tried, kept, or comes back by itself, and the second
+// of two who change it at the same time is refused.
+func testChange(t *testing.T, b context.Context, s *site) {
+	const area = `document.querySelector('.ed textarea')`
+	edit := func(p *tab, has string) {
+		p.visit("#/overview")
+		p.visit("#/config")
+		p.tap("Edit")
+		p.until(area + ` && ` + area + `.value.includes('` + has + `')`)
+	}
+	write := func(p *tab, old, text string) {
+		p.value(`((e) => { e.value = e.value.replace('` + old + `', '` + text + `'); e.dispatchEvent(new Event('input')); return 0; })(` + area + `)`)
+	}
+	p := open(t, b, s, 1440, 900, "light", true)
+	edit(p, "interval: 500ms")
+	write(p, "interval: 500ms", "interval: 500 apples")
+	p.tap("Review")
+	p.until(`document.querySelector('.ed .say') && document.querySelector('.ed li.e')`)
+	p.shot("d-light-config-problem", true)
+	write(p, "500 apples", "700ms")
+	p.tap("Review")
+	p.sees("What changes")
+	p.shot("d-light-config-review", true)
+	p.tap("Apply")
+	p.sees("runs on trial")
+	p.until(`/^9:/.test(document.querySelector('.cd').innerText)`)
+	p.shot("d-light-config-trial", true)
+	p.tap("Keep")
+	p.sees("is confirmed")
+
+	// Somebody else is faster.
+	edit(p, "interval: 700ms")
+	p.value(`((async () => {
+		const json = async (path, more) => (await fetch('/api/v1/config' + path, more)).json();
+		const c = await json('');
+		await json('/apply?watch=0', { method: 'POST', headers: { 'If-Match': JSON.stringify(c.tag) }, body: (c.runs || c.text).replace('700ms', '800ms') });
+		while ((await json('/attempt')).attempt.state !== 'confirmed');
+		window.faster = true;
+	})(), 0)`)
+	p.until(`window.faster`)
+	write(p, "interval: 700ms", "interval: 900ms")
+	p.tap("Review")
+	p.sees("What changes")
+	p.tap("Apply")
+	p.sees("Begin again with what runs now")
+	for _, fault := range p.faults() {
+		if !strings.Contains(fault, "status of 412") {
+			t.Error(fault)
+		}
+	}
+
+	m := open(t, b, s, 360, 740, "dark", true)
+	edit(m, "interval: 800ms")
+	write(m, "interval: 800ms", "interval: 900ms")
+	m.tap("Review")
+	m.sees("What changes")
+	m.value(`((e) => { e.add(new Option('6 seconds', '6s')); e.value = '6s'; return 0; })(document.querySelector('[aria-label="Tried for"]'))`)
+	m.tap("Apply")
+	m.sees("runs on trial")
+	m.shot("m-dark-config-trial", true)
+	m.sees("was rolled back") // nobody kept it
+	edit(m, "interval: 800ms")
+	m.clean()
+}

@@ -119,7 +119,7 @@ func start(t *testing.T, account bool) *site {
 			t.Fatalf("web password: %v\n%s", err, out)
 		}
 	}
-	d := rig.StartDaemon(t, nil, path)
+	d := rig.StartDaemon(t, nil, path, "--config-store", filepath.Join(dir, "configs"))
 	s.stop = func() { d.Stop() }
 	if account {
 		s.url = d.Finds(regexp.MustCompile(`url=(\S+)`))[1]

@@ -40,6 +40,7 @@ func TestPage(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, b, s) })
 	}
+	t.Run("change", func(t *testing.T) { testChange(t, b, start(t, true)) })
 	t.Run("set-up and login", func(t *testing.T) { testSetUpAndLogin(t, b, start(t, false)) })
 }
 

@@ -1,7 +1,8 @@
 import { h, st, shape, b, sec, head, lede, msg, empty, day, table } from '../ui.js';
 import { get, postText } from '../api.js';
+import { editor, said, trial } from './change.js';
 
-// The file is shown with its line numbers, and what is wrong with it beside the line. It is read-only here.
+// The file is shown with its line numbers, and what is wrong with it beside the line. Who is admin changes what runs; the file at the site stays as it is.
 // difference shows lines that go and come, with a sign each.
 const words = { '+': 'added', '-': 'removed', ' ': '' };
 const difference = (list, label) => h('pre', { class: 'yaml diff', tabindex: 0, role: 'region', 'aria-label': label }, list.map((c, i) => {
@@ -11,13 +12,14 @@ const difference = (list, label) => h('pre', { class: 'yaml diff', tabindex: 0, 
 const results = { confirmed: 'ok', rejected: 'err', rolled_back: 'warn', interrupted: 'stale' };
 
 export default function (ctx) {
-  const body = h('div', {});
+  const body = h('div', { css: { marginTop: 'var(--s5)' } });
   function show(c, problems) {
     const lines = c.text.replace(/\n$/, '').split('\n'), at = new Map(problems.map((p) => [p.line, p]));
     const errors = problems.filter((p) => !p.warning), warnings = problems.length - errors.length;
     body.replaceChildren(
       lede(c.path, '. ', h('b', {}, 'Read ' + day(c.read)), '. Passwords and keys are never shown.'),
-      ...problems.map((p) => msg(p.warning ? 'warn' : 'err', [`Line ${p.line}, column ${p.column}: `, p.key && h('span', { class: 'mono' }, p.key), ' ', p.what, p.fix ? '; ' + p.fix : ''])),
+      c.note && msg('info', c.note[0].toUpperCase() + c.note.slice(1) + '.'),
+      ...problems.map((p) => said(p)),
       problems.length === 0 ? h('p', { class: 'note' }, st('ok', 'check finds nothing wrong')) : h('p', { class: 'note' }, `${errors.length} errors, ${warnings} warnings. A file with an error is not taken; the gateway keeps what it has.`),
       sec('Differences', 'Without secrets', c.running ? h('p', { class: 'note' }, st('ok', 'the file is what runs'))
         : c.changes.length === 0 ? h('p', { class: 'note' }, st('warn', 'the file is not what runs'), ' They differ in what is not shown: passwords, keys, or line ends.')
@@ -34,11 +36,12 @@ export default function (ctx) {
     try { const c = await get('config'); show(c, c.problems); } catch (e) { body.replaceChildren(empty('err', 'The configuration could not be read', e.message, b('Try again', { onclick: load }))); }
   };
   load();
+  const tried = trial(ctx, load);
   return {
-    view: [head('Config'), body, ctx.may('operate') && sec('Check a draft', 'Everything that fieldferry check finds, for a text that you paste', draft, h('div', { class: 'tools acts' }, b('Check', { class: 'pri', onclick: async () => {
+    view: [head('Config'), tried.box, ctx.may('admin') && editor(ctx, difference, tried.look), body, ctx.may('operate') && !ctx.may('admin') && sec('Check a draft', 'Everything that fieldferry check finds, for a text that you paste', draft, h('div', { class: 'tools acts' }, b('Check', { class: 'pri', onclick: async () => {
       try {
         const r = await postText('config/check', draft.value);
-        result.replaceChildren(...(r.problems.length ? r.problems.map((p) => msg(p.warning ? 'warn' : 'err', [`Line ${p.line}, column ${p.column}: `, p.key && h('span', { class: 'mono' }, p.key), ' ', p.what, p.fix ? '; ' + p.fix : ''])) : [h('p', { class: 'note' }, st('ok', 'nothing wrong'))]));
+        result.replaceChildren(...(r.problems.length ? r.problems.map((p) => said(p)) : [h('p', { class: 'note' }, st('ok', 'nothing wrong'))]));
       } catch (e) { result.replaceChildren(msg('err', e.message)); }
     } })), result)],
   };
