@@ -23,6 +23,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -127,9 +128,9 @@ func (o Options) cleaner() func([]byte) []byte {
 	addresses := map[string]string{}
 	return func(text []byte) []byte {
 		out := words.Replace(string(text))
-		out = userinfo.ReplaceAllString(out, "${1}"+hidden+"@")
+		out = userinfo().ReplaceAllString(out, "${1}"+hidden+"@")
 		if len(o.Mask) > 0 {
-			out = address.ReplaceAllStringFunc(out, func(s string) string {
+			out = address().ReplaceAllStringFunc(out, func(s string) string {
 				if ip, err := netip.ParseAddr(s); err != nil || ip.IsLoopback() || ip.IsUnspecified() {
 					return s
 				}
@@ -144,8 +145,10 @@ func (o Options) cleaner() func([]byte) []byte {
 }
 
 var (
-	userinfo = regexp.MustCompile(`(://)[^/\s"'@]*@`)
-	address  = regexp.MustCompile(`\b\d{1,3}(?:\.\d{1,3}){3}\b|\b[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{0,4}){2,7}\b`)
+	userinfo = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(://)[^/\s"'@]*@`) })
+	address  = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`\b\d{1,3}(?:\.\d{1,3}){3}\b|\b[0-9a-fA-F]{1,4}(?::[0-9a-fA-F]{0,4}){2,7}\b`)
+	})
 )
 
 // Text is a part of a text that is there.

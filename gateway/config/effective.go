@@ -56,7 +56,7 @@ func section(key string) string {
 
 // hiddenIn hides a secret, and of an address the secret part only.
 func hiddenIn(text string) string {
-	if shown := userinfo.ReplaceAllString(text, "${1}"+hidden+"@"); shown != text {
+	if shown := userinfo().ReplaceAllString(text, "${1}"+hidden+"@"); shown != text {
 		return shown
 	}
 	return hidden

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // hidden is what stands in place of a secret.
@@ -12,10 +13,16 @@ const hidden = "********"
 var (
 	// secretKey is a key whose value must never be shown. A key that names a
 	// file, such as password_file, is not one.
-	secretKey = regexp.MustCompile(`(?i)(^|[\s{,\-"'])((?:\w*(?:pass|pwd|secret|token|auth|credential|api_?key)\w*|headers|key_pem)["']?\s*:)(\s*)(.*)$`)
-	namesFile = regexp.MustCompile(`(?i)_file["']?\s*:$`)
-	userinfo  = regexp.MustCompile(`(://)[^/\s"'@]*@`)
+	secretKey = lazily(`(?i)(^|[\s{,\-"'])((?:\w*(?:pass|pwd|secret|token|auth|credential|api_?key)\w*|headers|key_pem)["']?\s*:)(\s*)(.*)$`)
+	namesFile = lazily(`(?i)_file["']?\s*:$`)
+	userinfo  = lazily(`(://)[^/\s"'@]*@`)
 )
+
+// lazily is for expressions that most starts never need: on a small controller
+// each costs more than reading the configuration.
+func lazily(expression string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expression) })
+}
 
 // Redact returns the text of a configuration file without its secrets, whether
 // it can be parsed or not. Where it is in doubt it hides more than it must: the
@@ -34,9 +41,9 @@ func Redact(text []byte) []byte {
 			}
 			below = -1
 		}
-		if m := secretKey.FindStringSubmatchIndex(body); m != nil && !namesFile.MatchString(body[m[4]:m[5]]) {
+		if m := secretKey().FindStringSubmatchIndex(body); m != nil && !namesFile().MatchString(body[m[4]:m[5]]) {
 			if value := body[m[8]:m[9]]; !harmless(value) {
-				out.WriteString(userinfo.ReplaceAllString(body[:m[7]], "${1}"+hidden+"@") + hidden + end)
+				out.WriteString(userinfo().ReplaceAllString(body[:m[7]], "${1}"+hidden+"@") + hidden + end)
 				if opens(value) {
 					below = indent
 				}
@@ -45,7 +52,7 @@ func Redact(text []byte) []byte {
 				below = indent
 			}
 		}
-		out.WriteString(userinfo.ReplaceAllString(body, "${1}"+hidden+"@") + end)
+		out.WriteString(userinfo().ReplaceAllString(body, "${1}"+hidden+"@") + end)
 	}
 	return out.Bytes()
 }
@@ -53,10 +60,10 @@ func Redact(text []byte) []byte {
 // harmless reports whether a value shows nothing: none, or a variable.
 func harmless(value string) bool {
 	value = strings.Trim(strings.TrimSpace(value), `"'`)
-	return value == "" || strings.HasPrefix(value, "#") || variable.MatchString(value)
+	return value == "" || strings.HasPrefix(value, "#") || variable().MatchString(value)
 }
 
-var variable = regexp.MustCompile(`^\$\{[A-Za-z_][A-Za-z0-9_]*\}$`)
+var variable = lazily(`^\$\{[A-Za-z_][A-Za-z0-9_]*\}$`)
 
 // opens reports whether a value goes on in the lines below it.
 func opens(value string) bool {

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -91,9 +90,9 @@ func (c *Config) Changed(other *Config) (names []string) {
 }
 
 var (
-	wholeSecret = regexp.MustCompile(`(?i)pass|pwd|secret|token|credential|api_?key|key_pem|\.headers`)
-	reference   = regexp.MustCompile(`\$\{[^}]*\}`)
-	password    = regexp.MustCompile(`://[^/\s@]*:([^/\s]*)@`)
+	wholeSecret = lazily(`(?i)pass|pwd|secret|token|credential|api_?key|key_pem|\.headers`)
+	reference   = lazily(`\$\{[^}]*\}`)
+	password    = lazily(`://[^/\s@]*:([^/\s]*)@`)
 )
 
 // Afar says what a configuration that comes from afar has and must not have: a
@@ -103,13 +102,13 @@ var (
 func Afar(name string, text, running []byte) []Problem {
 	known := map[string]bool{}
 	scan(name, running, func(_ *loader, _ string, n *node, secret bool) {
-		for _, ref := range reference.FindAllString(n.text, -1) {
+		for _, ref := range reference().FindAllString(n.text, -1) {
 			known[ref] = known[ref] || !secret
 		}
 	})
 	var problems []Problem
 	scan(name, text, func(l *loader, path string, n *node, secret bool) {
-		refs := reference.FindAllString(n.text, -1)
+		refs := reference().FindAllString(n.text, -1)
 		switch {
 		case secret && (len(refs) == 0 || strings.Contains(n.text, ":-")):
 			l.failAt(n.at, path, "is a secret as it is, and comes from afar", "put it into a file at the gateway and name that (..._file), or write ${VARIABLE}")
@@ -128,7 +127,7 @@ func Afar(name string, text, running []byte) []Problem {
 // Secretive reports whether a configuration has a secret in its text.
 func Secretive(text []byte) (is bool) {
 	scan("", text, func(_ *loader, _ string, n *node, secret bool) {
-		is = is || secret && (!reference.MatchString(n.text) || strings.Contains(n.text, ":-"))
+		is = is || secret && (!reference().MatchString(n.text) || strings.Contains(n.text, ":-"))
 	})
 	return is
 }
@@ -157,10 +156,10 @@ func isSecret(path, text string) bool {
 	switch {
 	case strings.HasSuffix(path, "_file") || strings.HasSuffix(path, ".file"):
 		return false
-	case text != "" && wholeSecret.MatchString(key):
+	case text != "" && wholeSecret().MatchString(key):
 		return true
 	}
-	return password.MatchString(text)
+	return password().MatchString(text)
 }
 
 func (n *node) scalars(path string, each func(string, *node)) {

@@ -199,7 +199,7 @@ func (d *folder) sweep(named func(id string) bool) {
 	_ = dir.Close()
 	for _, name := range names {
 		id := strings.TrimSuffix(strings.TrimPrefix(name, "."), ".new")
-		if isID.MatchString(id) && (id != name || !named(id)) {
+		if isID(id) && (id != name || !named(id)) {
 			d.step("sweep")
 			_ = d.root.RemoveAll(name)
 		}

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -51,10 +50,13 @@ type Desired struct {
 	watch time.Duration
 }
 
-var (
-	isSum     = regexp.MustCompile(`^[0-9a-f]{64}$`)
-	isVersion = regexp.MustCompile(`^[1-9][0-9]{0,15}$`)
-)
+// isSum reports whether a text is a SHA-256 in hex.
+func isSum(s string) bool { return len(s) == 64 && strings.Trim(s, "0123456789abcdef") == "" }
+
+// isVersion reports whether a text is a version: 1 to 16 digits without a zero in front.
+func isVersion(b []byte) bool {
+	return len(b) > 0 && len(b) <= 16 && b[0] != '0' && strings.Trim(string(b), "0123456789") == ""
+}
 
 // Parse reads a document. An error leaves in it what could be read.
 func Parse(text []byte) (*Desired, error) {
@@ -68,7 +70,7 @@ func Parse(text []byte) (*Desired, error) {
 		"v": &v, "version": &version, "base": &d.Base, "sha256": &d.SHA256, "content": &content, "encoding": &encoding,
 		"watch": &d.Watch, "rollback": &rollback, "parts": &parts, "sig": &d.Sig,
 	})
-	if seen["version"] && isVersion.Match(version) {
+	if seen["version"] && isVersion(version) {
 		d.Version, _ = strconv.ParseInt(string(version), 10, 64)
 	}
 	switch {
@@ -117,7 +119,7 @@ func (d *Desired) readParts(text json.RawMessage) error {
 		return fmt.Errorf(`parts is not an object of at most %d members such as {"plant.dbc": "SHA-256"}`, maxParts)
 	}
 	for name, sum := range d.Parts {
-		if name == "" || len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '=' }) || !isSum.MatchString(sum) {
+		if name == "" || len(name) > maxName || strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || r == 0x7f || r == '=' }) || !isSum(sum) {
 			return errors.New("a part is not named by a path, or its SHA-256 is not 64 digits of 0-9 a-f")
 		}
 	}
@@ -130,7 +132,7 @@ func (d *Desired) readContent(content, encoding string) error {
 		return errors.New("version is missing; write a number that is higher than the last one")
 	case content == "":
 		return errors.New("content is missing")
-	case !isSum.MatchString(d.SHA256):
+	case !isSum(d.SHA256):
 		return errors.New("sha256 is not 64 digits of 0-9 a-f: the SHA-256 of the configuration")
 	}
 	switch encoding {

@@ -127,7 +127,7 @@ func (a *Agent) refuse(d *Desired, code Code, why error) func() {
 	a.opts.Log.Warn("a configuration from afar was refused", "version", d.Version, "code", code, "error", why)
 	a.opts.Event("config_refused", string(code)+": "+why.Error())
 	a.refused = &last{Version: d.Version, State: Rejected, Code: code, Problems: []string{"config/desired: " + why.Error()}}
-	if isSum.MatchString(d.SHA256) {
+	if isSum(d.SHA256) {
 		a.refused.SHA256 = d.SHA256
 	}
 	return nil
