@@ -64,16 +64,18 @@ func (a *app) newDaemonLog(form *logForm) (*slog.Logger, error) {
 // newLogger builds the log of the daemon. Under systemd, lines carry a
 // priority (sd-daemon(3)) and no time: the journal knows both better.
 func newLogger(w io.Writer, form *logForm, journal bool) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: &form.least}
 	if journal {
 		w = &priorityWriter{w: w}
-		opts.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		}
 	}
+	opts := &slog.HandlerOptions{Level: &form.least, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		switch {
+		case journal && len(groups) == 0 && a.Key == slog.TimeKey:
+			return slog.Attr{}
+		case a.Value.Kind() == slog.KindDuration: // JSON would count nanoseconds
+			a.Value = slog.StringValue(a.Value.String())
+		}
+		return a
+	}}
 	return slog.New(&eitherHandler{form, slog.NewTextHandler(w, opts), slog.NewJSONHandler(w, opts)})
 }
 

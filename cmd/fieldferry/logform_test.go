@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"fieldferry/gateway/config"
 )
@@ -53,5 +54,18 @@ func TestLogFlagsStandAboveTheConfiguration(t *testing.T) {
 	form.configure(config.Log{Level: "debug", Format: "text"})
 	if log.Warn("said", "k", 1); !strings.Contains(out.String(), "msg=said part=x g.k=1") {
 		t.Error(out.String())
+	}
+}
+
+// A time that something takes reads the same in both forms.
+func TestDurationsInTheLog(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		form := new(logForm)
+		form.configure(config.Log{Level: "info", Format: format})
+		var b bytes.Buffer
+		newLogger(&b, form, false).Info("x", "valid", 15*time.Minute)
+		if !strings.Contains(b.String(), "15m0s") || strings.Contains(b.String(), "900000000000") {
+			t.Errorf("%s: %s", format, &b)
+		}
 	}
 }
