@@ -1,6 +1,7 @@
 package powercut
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -162,7 +163,7 @@ func (r *room) live(ctx context.Context, n int) {
 		r.check(ctx, g)
 	}
 	promises := &lines{grown: make(chan struct{}, 1)}
-	g.Start(vm.Command{Argv: []string{"/bin/crash", "work", "/disk/crash"}, Output: promises})
+	g.Start(vm.Command{Argv: []string{"/bin/crash", "work", "-heard", promises.listen(r.t), "/disk/crash"}})
 	var daemon bytes.Buffer
 	g.Start(vm.Command{Argv: []string{"/bin/fieldferry", "run", "-c", "/fieldferry.yaml"}, Output: &daemon})
 	// Some of its life it is online, then offline; when the power goes is a
@@ -239,6 +240,38 @@ func (r *room) delivers(ctx context.Context, g *vm.Guest, before uint64) bool {
 		Uplink  struct{ Backlog, Acked uint64 }
 	}
 	return json.Unmarshal(out.Bytes(), &now) == nil && now.Session > before && now.Uplink.Acked > 0 && now.Uplink.Backlog == 0
+}
+
+// listen takes the promises of one workload over the guest's network, and
+// confirms to it that they are here: what the power cut finds on its way was not
+// promised.
+func (l *lines) listen(t *testing.T) (address string) {
+	t.Helper()
+	on, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = on.Close() })
+	go func() { // until the guest is gone
+		conn, err := on.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		for in := bufio.NewReader(conn); ; {
+			line, err := in.ReadBytes('\n')
+			switch {
+			case err != nil:
+				return
+			case string(line) == "heard?\n":
+				_, _ = conn.Write([]byte{'.'}) // a guest without power does not read
+			default:
+				_, _ = l.Write(line)
+			}
+		}
+	}()
+	_, port, _ := net.SplitHostPort(on.Addr().String())
+	return net.JoinHostPort(vm.HostAddr, port)
 }
 
 // lines collects the promises of a workload.

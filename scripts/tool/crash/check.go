@@ -104,11 +104,15 @@ func (p *promises) check(dir string) error {
 	}
 	p.checked, p.lost = 0, evicted
 	for k, upto := range p.synced {
+		var missing []uint64
 		for seq := uint64(1); seq <= upto; seq++ {
 			if p.checked++; !have[k][seq] && !p.acked[k][seq] {
-				return fmt.Errorf("number %d of %s in session %d was on disk, as all up to %d, and is neither there nor acknowledged nor accounted for",
-					seq, k.source, k.session, upto)
+				missing = append(missing, seq)
 			}
+		}
+		if n := len(missing); n > 0 {
+			return fmt.Errorf("%d numbers of %s in session %d, %d to %d, were on disk, as all up to %d, and are neither there nor acknowledged nor accounted for",
+				n, k.source, k.session, missing[0], missing[n-1], upto)
 		}
 	}
 	return nil

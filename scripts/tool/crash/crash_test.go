@@ -127,8 +127,8 @@ func TestCheckFindsABrokenPromise(t *testing.T) {
 	for name, c := range map[string]struct{ dir, log, err string }{
 		"kept":              {good, "session 1\nsynced a 10\nsynced a 1", ""},
 		"acknowledged":      {good, "session 1\nacked 1 a 11 2\nsynced a 12\n", ""},
-		"more was promised": {good, "session 1\nsynced a 11\n", "number 11 of a"},
-		"another session":   {good, "session 1\nsession 2\nsynced a 1\n", "number 1 of a in session 2"},
+		"more was promised": {good, "session 1\nsynced a 11\n", "1 numbers of a in session 1, 11 to 11"},
+		"another session":   {good, "session 1\nsession 2\nsynced a 1\n", "1 numbers of a in session 2, 1 to 1"},
 		"session twice":     {good, "session 2\nsession 2\n", "follows"},
 		"other data":        {stored(t, func(uint64) []byte { return []byte("x") }), "session 1\n", "has the data"},
 		"damage":            {cut, "session 1\n", "damaged"},

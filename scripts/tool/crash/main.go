@@ -50,6 +50,7 @@ func run(args []string) error {
 			o := options{}
 			f.DurationVar(&o.interval, "sync", 20*time.Millisecond, "sync interval of the buffer")
 			f.Int64Var(&o.maxSize, "max-size", 1<<20, "size limit of the buffer")
+			f.StringVar(&o.heard, "heard", "", "HOST:PORT that takes the promises, and answers each line \"heard?\" with a byte")
 			f.IntVar(&o.steps, "steps", 0, "end in order after so many steps; 0: never")
 			if _ = f.Parse(args[1:]); f.NArg() == 1 {
 				return work(f.Arg(0), o, os.Stdout)

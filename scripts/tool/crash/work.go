@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"time"
 
@@ -16,7 +17,8 @@ import (
 type options struct {
 	interval time.Duration
 	maxSize  int64
-	steps    int // 0: until it is killed
+	steps    int    // 0: until it is killed
+	heard    string // host:port of who takes the promises; empty: standard output
 }
 
 func workConfig(dir string, o options) buffer.Config {
@@ -27,11 +29,26 @@ func workConfig(dir string, o options) buffer.Config {
 // killed. Segments are small, so that they are begun, evicted and removed all
 // the time.
 func work(dir string, o options, w io.Writer) error {
+	heard := func() error { return nil }
+	if o.heard != "" {
+		conn, err := net.Dial("tcp", o.heard)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		w, heard = conn, func() error {
+			if _, err := io.WriteString(conn, "heard?\n"); err != nil {
+				return err
+			}
+			_, err := io.ReadFull(conn, make([]byte, 1))
+			return err
+		}
+	}
 	b, err := buffer.Open(workConfig(dir, o), nil)
 	if err != nil {
 		return err
 	}
-	j := &job{b: b, out: bufio.NewWriter(w), rng: rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(time.Now().UnixNano())))}
+	j := &job{b: b, heard: heard, out: bufio.NewWriter(w), rng: rand.New(rand.NewPCG(uint64(os.Getpid()), uint64(time.Now().UnixNano())))}
 	j.sources = []*buffer.Source{b.Source("a"), b.Source("b"), b.Source("quiet")}
 	for b.Stats().Session == 0 { // the disk is not there yet
 		time.Sleep(time.Millisecond)
@@ -65,6 +82,7 @@ type job struct {
 	sources []*buffer.Source
 	batch   buffer.Batch
 	out     *bufio.Writer
+	heard   func() error // returns when all that was said has arrived
 	rng     *rand.Rand
 }
 
@@ -122,10 +140,14 @@ func (j *job) deliver(n int) error {
 	}
 	for _, r := range j.batch.Records {
 		// Said before it is done: the acknowledgement must not be on disk
-		// before the log knows of it.
+		// before the log knows of it. A pipe of a machine that loses its power
+		// is not the log yet.
 		if err := j.say("acked %d %s %d %d", r.Session, r.Source, r.Seq, max(r.Lost, 1)); err != nil {
 			return err
 		}
+	}
+	if err := j.heard(); err != nil {
+		return err
 	}
 	j.b.Ack(from, next)
 	return nil
