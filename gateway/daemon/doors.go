@@ -81,22 +81,29 @@ func (d *Daemon) came(c *change, state string, t *Trial) {
 	if c.attempt == "" {
 		return
 	}
-	a := live.ConfigAttempt{ID: c.attempt, By: string(c.by), SHA256: nameOf(c.text)}
-	if last := d.attempt.Load(); last != nil && last.ID == c.attempt {
-		a = *last
-	}
-	a.State, a.Keep, a.Until = state, c.keep, time.Time{}
+	a := d.attemptOf(c)
+	a.State = state
 	if t != nil {
 		a.Until = t.Until
 	}
 	d.attempt.Store(&a)
 }
 
+// attemptOf is what is known of an attempt so far, without its state.
+func (d *Daemon) attemptOf(c *change) live.ConfigAttempt {
+	a := live.ConfigAttempt{ID: c.attempt, By: string(c.by), SHA256: nameOf(c.text)}
+	if last := d.attempt.Load(); last != nil && last.ID == c.attempt {
+		a = *last
+	}
+	a.Keep, a.Until = c.keep, time.Time{}
+	return a
+}
+
 // reply notes what became of a candidate, and says so to whoever waits.
 func (d *Daemon) reply(c *change, err error) {
 	if c.attempt != "" {
-		d.came(c, string(Confirmed), nil)
-		a := *d.attempt.Load()
+		a := d.attemptOf(c)
+		a.State = string(Confirmed) // nobody may see it before it is sure
 		var no *ApplyError
 		if errors.As(err, &no) {
 			a.State, a.Conflict = string(no.Result), errors.Is(err, ErrConflict)
