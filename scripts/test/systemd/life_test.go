@@ -87,15 +87,6 @@ func (l *life) property(t *testing.T, name string) string {
 	return l.guest.sh(t, "systemctl show -P "+name+" fieldferry")
 }
 
-func (l *life) number(t *testing.T, name string) uint64 {
-	t.Helper()
-	n, err := strconv.ParseUint(l.property(t, name), 10, 64)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
-}
-
 // again waits until the service runs in another process than pid.
 func (l *life) again(t *testing.T, pid string) {
 	t.Helper()
