@@ -25,7 +25,7 @@ import (
 type reportedConfig struct {
 	Version              int64
 	State, Code, Running string
-	Problems             []string
+	Problems, Need       []string
 }
 
 // afar is a plant whose configuration comes from the broker.
@@ -246,15 +246,7 @@ func swallower(t *testing.T) string {
 func TestRemoteConfigCutsTheUplink(t *testing.T) {
 	t.Parallel()
 	a := newAfar(t, "remote_config: {mode: apply, allow: [modbus, uplink]}\n")
-	if err := os.WriteFile(filepath.Join(a.dir, "mqtt.password"), []byte("secret\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	old := strings.Replace(a.file(), "password: secret", "password_file: mqtt.password", 1)
-	if err := os.WriteFile(a.config, []byte(old), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	a.daemon.Signal(syscall.SIGHUP)
-	a.daemon.Until("the site's new file", func() bool { return a.reports(0, "none").Running == sumOf(old) })
+	old := a.hide()
 	r := a.reports(a.push(strings.Replace(old, a.broker.Addr(), "127.0.0.1:1", 1), ""), "rejected")
 	if r.Code != "no_uplink" || r.Running != sumOf(old) {
 		t.Errorf("%+v", r)
@@ -266,6 +258,77 @@ func TestRemoteConfigCutsTheUplink(t *testing.T) {
 	}
 	t.Logf("the uplink was back %v after a push with a watch of 5 s", time.Since(began).Round(time.Millisecond))
 	a.complete(3)
+}
+
+// hide puts the password of the site's file into one of its own, and returns what
+// then runs.
+func (a *afar) hide() string {
+	a.t.Helper()
+	if err := os.WriteFile(filepath.Join(a.dir, "mqtt.password"), []byte("secret\n"), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+	old := strings.Replace(a.file(), "password: secret", "password_file: mqtt.password", 1)
+	if err := os.WriteFile(a.config, []byte(old), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+	a.daemon.Signal(syscall.SIGHUP)
+	a.daemon.Until("the site's new file", func() bool { return a.reports(0, "none").Running == sumOf(old) })
+	return old
+}
+
+// A DBC file comes along in chunks. What has come outlives a kill, the gateway
+// names the chunk that is next, and nothing is tried before all are there.
+func TestRemoteConfigWithParts(t *testing.T) {
+	t.Parallel()
+	const chunk = 256 << 10
+	a := newAfar(t, "remote_config: {mode: apply, allow: [can, modbus]}\n")
+	old := a.hide()
+	dbc, err := os.ReadFile("../../../cmd/fieldferry/demo.dbc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dbc = append(dbc, bytes.Repeat([]byte("\n"), chunk)...) // two chunks
+	sum := sumOf(string(dbc))
+	send := func(n int) {
+		t.Helper()
+		file := filepath.Join(a.dir, "chunk")
+		if err := os.WriteFile(file, dbc[n*chunk:min((n+1)*chunk, len(dbc))], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		a.as("gw", "mosquitto_pub", "-q", "1", "-t", fmt.Sprintf("site/gw-e2e/config/part/%s/%d", sum, n), "-f", file)
+	}
+	needs := func(version int64, n int) {
+		t.Helper()
+		a.daemon.Until(fmt.Sprintf("chunk %d is next", n), func() bool {
+			return slices.Equal(a.reports(version, "waiting").Need, []string{fmt.Sprintf("%s/%d", sum, n)})
+		})
+	}
+	version := a.push(old+"can: [{interface: \"sim:engine\", name: engine, dbc: [plant.dbc]}]\n", `,"watch":"5s","parts":{"plant.dbc":"`+sum+`"}`)
+	needs(version, 0)
+	send(0)
+	needs(version, 1)
+	a.daemon.Kill()
+	a.said.mu.Lock()
+	before := len(a.said.payloads)
+	a.said.mu.Unlock()
+	a.run()
+	a.daemon.Until("a report of this life", func() bool { // from then on it listens
+		a.said.mu.Lock()
+		defer a.said.mu.Unlock()
+		return len(a.said.payloads) > before
+	})
+	needs(version, 1)
+	if r := a.reports(version, "waiting"); r.Running != sumOf(old) {
+		t.Errorf("%+v", r)
+	}
+	send(1)
+	a.reports(version, "confirmed")
+	a.daemon.Until("a signal by the DBC file", func() bool {
+		return strings.Contains(a.as("witness", "mosquitto_sub", "-t", "site/gw-e2e/engine", "-C", "3", "-W", "5"), `"EngineSpeed"`)
+	})
+	if _, err := os.Stat(filepath.Join(a.dir, "plant.dbc")); !os.IsNotExist(err) {
+		t.Errorf("a file appeared at the site: %v", err)
+	}
 }
 
 // Without the section nothing is subscribed to, nor reported.
