@@ -237,7 +237,10 @@ func (r *room) delivers(ctx context.Context, g *vm.Guest, before uint64) bool {
 	}
 	var now struct {
 		Session uint64
-		Uplink  struct{ Backlog, Acked uint64 }
+		Uplink  struct {
+			Backlog uint64
+			Acked   uint64 `json:"messages_acked"`
+		}
 	}
 	return json.Unmarshal(out.Bytes(), &now) == nil && now.Session > before && now.Uplink.Acked > 0 && now.Uplink.Backlog == 0
 }
