@@ -52,13 +52,13 @@ func (x *proofs) room(topic string, now time.Time) bool {
 	return len(x.next) < maxTopics
 }
 
-// strike is called for such a connection. It says whether that is what this
-// broker does.
-func (r *rest) strike(now time.Time) bool {
+// strike is called for such a connection: the first costs a pause, as the broker
+// may have been stopped just then, further ones sixty times as much and more. It
+// says whether that is what this broker does.
+func (r *rest) strike(now time.Time, pause time.Duration) bool {
 	r.strikes++
-	pause := time.Minute
 	if r.strikes > 1 {
-		pause = min(time.Hour<<min(r.strikes-2, 8), longestRest)
+		pause = min(60*pause<<min(r.strikes-2, 8), longestRest)
 	}
 	r.until = now.Add(pause)
 	return r.strikes > 1
@@ -169,7 +169,7 @@ func (s *session) judgeCutProofs(e *Error) {
 			s.answered = true
 		}
 	}
-	if !s.answered && x.rest.strike(now) {
+	if !s.answered && x.rest.strike(now, s.u.time.rest) {
 		s.u.named("", errProofEnds)
 	}
 }

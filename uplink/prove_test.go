@@ -16,7 +16,9 @@ func proveAll(p Protocol, addr string) Config {
 }
 
 // quickProofs is as patient as a loaded machine needs it.
-func quickProofs(u *Uplink) { u.time.Confirm, u.time.prove = 3*time.Second, 20*time.Millisecond }
+func quickProofs(u *Uplink) {
+	u.time.Confirm, u.time.prove, u.time.rest = 3*time.Second, 20*time.Millisecond, 20*time.Millisecond
+}
 
 // to spreads the messages of a queue over topics.
 func (q *testQueue) to(topics ...string) {
@@ -217,14 +219,14 @@ func TestProofCutShort(t *testing.T) {
 
 func TestRestAfterStrikes(t *testing.T) {
 	x, now := newProofs(), time.Unix(1e9, 0)
-	if x.rest.strike(now) || x.due("a", now.Add(59*time.Second)) || !x.due("a", now.Add(time.Minute)) {
+	if x.rest.strike(now, time.Minute) || x.due("a", now.Add(59*time.Second)) || !x.due("a", now.Add(time.Minute)) {
 		t.Error("the first strike rests for a minute, and says nothing")
 	}
-	if !x.rest.strike(now) || x.due("a", now.Add(59*time.Minute)) || !x.due("a", now.Add(time.Hour)) {
+	if !x.rest.strike(now, time.Minute) || x.due("a", now.Add(59*time.Minute)) || !x.due("a", now.Add(time.Hour)) {
 		t.Error("the second rests for an hour, and says so")
 	}
 	for range 100 {
-		x.rest.strike(now)
+		x.rest.strike(now, time.Minute)
 	}
 	if !x.due("a", now.Add(longestRest)) {
 		t.Error("the rest has no end")

@@ -31,6 +31,7 @@ type timing struct {
 	mqtt.Timing
 
 	prove     time.Duration // from one proof of a topic to the next
+	rest      time.Duration // without subscriptions, after a connection that ended before it answered one
 	farewell  time.Duration // for what is in flight and the goodbye at a clean end
 	look      time.Duration // how often a connection is looked at that acknowledges nothing
 	stable    time.Duration // a connection that lived so long was a good one
@@ -47,6 +48,7 @@ func defaultTiming() timing {
 	return timing{
 		Timing:    mqtt.DefaultTiming(),
 		prove:     10 * time.Minute,
+		rest:      time.Minute,
 		farewell:  1200 * time.Millisecond,
 		look:      time.Second,
 		stable:    time.Minute,

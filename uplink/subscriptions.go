@@ -105,7 +105,7 @@ func (s *session) judgeSubscriptions(e *Error) {
 			return
 		}
 	}
-	if s.u.unwelcome.strike(s.u.now()) {
+	if s.u.unwelcome.strike(s.u.now(), s.u.time.rest) {
 		for i := range s.u.cfg.Subscriptions {
 			s.u.granted(s.server, &s.u.cfg.Subscriptions[i], errSubscribeEnds)
 		}
