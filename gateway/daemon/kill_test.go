@@ -173,27 +173,32 @@ func (s *site) apply(ctx context.Context, d *Daemon, mode, candidate string) {
 // returns the phase of each step there was, and whether it survived.
 func (s *site) child(mode string, step int) (went []phase, survived bool) {
 	s.t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	cmd := exec.CommandContext(s.t.Context(), exe, "-test.run=^TestChild$", "-test.v")
-	cmd.Env = append(os.Environ(), childDir+"="+s.dir, childStep+"="+strconv.Itoa(step), childMode+"="+mode)
-	out, err := cmd.CombinedOutput()
+	out, killed := s.process("TestChild", childDir+"="+s.dir, childStep+"="+strconv.Itoa(step), childMode+"="+mode)
 	for line := range strings.Lines(string(out)) {
 		if p, ok := strings.CutPrefix(line, "phase: "); ok {
 			went = append(went, phase(strings.TrimSpace(p)))
 		}
 	}
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return went, true
-	case errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL:
-		return went, false
+	return went, !killed
+}
+
+// process runs one test of this program in a process of its own, until it ends or
+// kills itself, and returns what it said.
+func (s *site) process(test string, env ...string) (out []byte, killed bool) {
+	s.t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	s.t.Fatalf("%v\n%s", err, out)
-	return nil, false
+	cmd := exec.CommandContext(s.t.Context(), exe, "-test.run=^"+test+"$", "-test.v")
+	cmd.Env = append(os.Environ(), env...)
+	out, err = cmd.CombinedOutput()
+	var exit *exec.ExitError
+	killed = errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL
+	if err != nil && !killed {
+		s.t.Fatalf("%v\n%s", err, out)
+	}
+	return out, killed
 }
 
 // Killed at any step, the next start has the old configuration or the new one,

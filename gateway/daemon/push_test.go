@@ -3,13 +3,11 @@ package daemon
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -193,17 +191,7 @@ func (s *site) pushUntilItEnds(d *Daemon, target string, number int, server stri
 // push runs the daemon, which says what it found, and is killed in a push.
 func (s *site) push(server string, number int, target string, after int) (found verdict, killed string) {
 	s.t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	cmd := exec.CommandContext(s.t.Context(), exe, "-test.run=^TestPushChild$", "-test.v")
-	cmd.Env = append(os.Environ(), pushDir+"="+s.dir, pushServer+"="+server, pushNumber+"="+strconv.Itoa(number), pushTarget+"="+target, pushAfter+"="+strconv.Itoa(after))
-	out, err := cmd.CombinedOutput()
-	var exit *exec.ExitError
-	if err != nil && !(errors.As(err, &exit) && exit.Sys().(syscall.WaitStatus).Signal() == syscall.SIGKILL) {
-		s.t.Fatalf("%v\n%s", err, out)
-	}
+	out, died := s.process("TestPushChild", pushDir+"="+s.dir, pushServer+"="+server, pushNumber+"="+strconv.Itoa(number), pushTarget+"="+target, pushAfter+"="+strconv.Itoa(after))
 	for line := range strings.Lines(string(out)) {
 		if text, ok := strings.CutPrefix(line, "verdict: "); ok {
 			if err := json.Unmarshal([]byte(text), &found); err != nil {
@@ -214,8 +202,8 @@ func (s *site) push(server string, number int, target string, after int) (found 
 			killed = strings.TrimSpace(phase)
 		}
 	}
-	if found.Runs == "" || killed == "" != (err == nil) {
-		s.t.Fatalf("killed in %q, %v: %s", killed, err, out)
+	if found.Runs == "" || killed != "" != died {
+		s.t.Fatalf("killed in %q, %v: %s", killed, died, out)
 	}
 	return found, killed
 }
