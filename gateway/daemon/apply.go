@@ -302,8 +302,8 @@ func (d *Daemon) opened(next, old *change, before *live.Snapshot) {
 	case next.watch > 0:
 		d.trial = &trial{of: next, former: old, before: before}
 		t := &Trial{By: next.by, ID: next.id, SHA256: sum(next.text), Until: time.Now().Add(next.watch).UTC(), Keep: next.keep}
+		d.came(next, "watching", t) // first: whoever sees the trial sees it there too
 		d.view.Store(t)
-		d.came(next, "watching", t)
 		next.tell(t)
 	}
 }
