@@ -159,8 +159,10 @@ func TestCommandsOnABusyLine(t *testing.T) {
 	mu.Lock()
 	exchange := gaps(requests)
 	mu.Unlock()
-	syncs := p.syncs(200)
 	e := p.epoch()
+	meanwhile := make(chan struct{})
+	synced := make(chan []time.Duration)
+	go func() { synced <- p.syncs(meanwhile) }()
 	var waits []time.Duration
 	from, polls := time.Now(), p.slave.Requests()
 	var others uint64 // requests of commands
@@ -180,18 +182,21 @@ func TestCommandsOnABusyLine(t *testing.T) {
 		time.Sleep(time.Until(asked.Add(every + time.Duration(n%37)*time.Millisecond)))
 	}
 	rate := float64(p.slave.Requests()-polls-others) / time.Since(from).Seconds()
+	close(meanwhile)
+	syncs := <-synced
 	slices.Sort(waits)
 	p99, sync := waits[len(waits)*99/100], syncs[len(syncs)*99/100]
-	longest := exchange[len(exchange)*99/100]
-	t.Logf("%d writes: from the request to the wire median %v, p99 %v, longest %v; an exchange %v, p99 %v as this machine does it; a sync of the journal median %v, p99 %v; polls %.1f/s alone, %.1f/s (%.0f %%) meanwhile",
-		count, waits[len(waits)/2], p99, waits[len(waits)-1], busyExchange(), longest, syncs[len(syncs)/2], sync, alone, rate, 100*rate/alone)
+	// The longest gaps are those between the rounds, in which nothing is due.
+	usual := exchange[len(exchange)/2]
+	t.Logf("%d writes: from the request to the wire median %v, p99 %v, longest %v; an exchange %v, %v as this machine does it; a sync meanwhile median %v, p99 %v; polls %.1f/s alone, %.1f/s (%.0f %%) meanwhile",
+		count, waits[len(waits)/2], p99, waits[len(waits)-1], busyExchange(), usual, syncs[len(syncs)/2], sync, alone, rate, 100*rate/alone)
 	if n := len(p.writes(setpoint)); n != count {
 		t.Errorf("%d writes", n)
 	}
 	if rate < 0.8*alone {
 		t.Errorf("polls have %.1f/s of %.1f/s", rate, alone)
 	}
-	if bound := longest + 20*time.Millisecond + 2*sync; whole() && p99 > bound {
+	if bound := usual + 20*time.Millisecond + 2*sync; whole() && p99 > bound {
 		t.Errorf("p99 is %v, more than %v", p99, bound)
 	}
 }
@@ -238,25 +243,32 @@ func (p *plant) pollRate(d time.Duration) float64 {
 }
 
 // syncs are how long it takes to put a line of the journal on the disk that it is
-// on.
-func (p *plant) syncs(n int) (took []time.Duration) {
-	p.t.Helper()
+// on, 20 times a second until there is enough.
+func (p *plant) syncs(enough <-chan struct{}) (took []time.Duration) {
 	f, err := os.Create(filepath.Join(p.dir, "buffer", "sync-of-the-test"))
 	if err != nil {
-		p.t.Fatal(err)
+		p.t.Error(err)
+		return []time.Duration{0}
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	for range n {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for more := true; more; {
 		began := time.Now()
 		_, err := f.Write(make([]byte, 300))
 		if err == nil {
 			err = f.Sync()
 		}
 		if err != nil {
-			p.t.Fatal(err)
+			p.t.Error(err)
 		}
 		took = append(took, time.Since(began))
+		select {
+		case <-enough:
+			more = false
+		case <-tick.C:
+		}
 	}
 	slices.Sort(took)
 	return took
