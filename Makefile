@@ -143,7 +143,7 @@ install-test: ## the package's life under a booted systemd, from install to purg
 .PHONY: browser-test
 browser-test: ## the page in a real browser: widths, colour schemes, tasks, hostile names (needs chromium)
 	scripts/deps browser
-	cd scripts/test/browser && go vet ./... && go test -count=1 ./...
+	cd scripts/test/browser && go vet ./... && go test -count=1 -timeout 30m ./...
 
 .PHONY: screenshots
 screenshots: ## the pictures of the README, as the page is now

@@ -196,9 +196,9 @@ func TestAThousandCommandsAndTheirAccounts(t *testing.T) {
 	c := &campaign{plant: p, alice: p.listen("alice"), status: p.broker.follow(t, "bob", "site/gw-e2e/status"), accounts: map[string][]string{}}
 	p.epoch()
 	c.voice = p.voice("alice")
-	// The gateway remembers 1,000 requests: more than 60 a second would be too many
-	// for the 16 s that it remembers each of these.
-	pace := time.NewTicker(100 * time.Millisecond)
+	// The gateway remembers 1,000 requests, each of these for 16 s, and what it finds
+	// at a start for 16 s more: 20 a second are at most 640.
+	pace := time.NewTicker(250 * time.Millisecond)
 	defer pace.Stop()
 	for n := 0; n < count; {
 		const together = 5 // of both counts a quarter is a multiple of it
