@@ -131,7 +131,7 @@ func aboutCertificate(subject string) bool {
 }
 
 // messages describes what was sent.
-func messages(list []uplink.Retained, now time.Time) []live.Message {
+func messages(list []uplink.Message, now time.Time) []live.Message {
 	out := make([]live.Message, len(list))
 	for i, r := range list {
 		out[i] = live.NewMessage(r.Topic, r.Payload, now)

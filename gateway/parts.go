@@ -42,10 +42,10 @@ func (g *Gateway) room(topic string, most int) int {
 // meta are the retained messages that say what the gateway reads: one, or as
 // many as the size limit asks for. Those of a larger split of before are
 // cleared.
-func (g *Gateway) meta(most int) []uplink.Retained {
+func (g *Gateway) meta(most int) []uplink.Message {
 	topic := g.root + "/meta"
 	m := g.wholeMeta()
-	list := []uplink.Retained{g.retained(topic, m)}
+	list := []uplink.Message{g.retained(topic, m)}
 	if len(list[0].Payload) > g.room(topic, most) {
 		list = g.splitMeta(m, most)
 	}
@@ -54,15 +54,15 @@ func (g *Gateway) meta(most int) []uplink.Retained {
 		topics[i] = r.Topic
 	}
 	for _, stale := range g.parts.replace(topics) {
-		list = append(list, uplink.Retained{Topic: stale})
+		list = append(list, uplink.Message{Topic: stale, Retain: true})
 	}
 	return list
 }
 
 // splitMeta is the meta message with what fits into it, and the parts.
-func (g *Gateway) splitMeta(m *meta, most int) []uplink.Retained {
+func (g *Gateway) splitMeta(m *meta, most int) []uplink.Message {
 	topic := g.root + "/meta"
-	var parts []uplink.Retained
+	var parts []uplink.Message
 	omitted := 0
 	for i, s := range m.Sources {
 		list, n := g.partsOf(s.Source, most, func(room int) ([]metaPart, int) {
@@ -97,7 +97,7 @@ func (g *Gateway) splitMeta(m *meta, most int) []uplink.Retained {
 		g.log.Warn("the meta message is not complete: the broker, or batch.max_bytes, allows too little",
 			"bytes", g.room(topic, most), "omitted", omitted, "sources_omitted", m.SourcesOmitted)
 	}
-	return append([]uplink.Retained{head}, parts...)
+	return append([]uplink.Message{head}, parts...)
 }
 
 func tooSmall(most int) string {
@@ -105,12 +105,12 @@ func tooSmall(most int) string {
 }
 
 // partsOf makes the messages of a source.
-func (g *Gateway) partsOf(name string, most int, split func(room int) ([]metaPart, int)) ([]uplink.Retained, int) {
+func (g *Gateway) partsOf(name string, most int, split func(room int) ([]metaPart, int)) ([]uplink.Message, int) {
 	first := g.root + "/meta/" + topic.Level(name)
 	const digits = 6 // of a part's number, in the topic and twice in the payload
 	head := metaPart{V: 1, Gateway: g.cfg.Gateway.ID, Session: g.buffer.Stats().Session, Source: name}
 	list, omitted := split(g.room(first, most) - sizeOf(head) - len(`,"messages":[]`) - 3*digits)
-	out := make([]uplink.Retained, len(list))
+	out := make([]uplink.Message, len(list))
 	for i, p := range list {
 		p.V, p.Gateway, p.Session, p.Source, p.Part, p.Parts = head.V, head.Gateway, head.Session, name, i+1, len(list)
 		at := first

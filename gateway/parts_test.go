@@ -50,7 +50,7 @@ type described struct {
 	parts, omitted          int
 }
 
-func read(t *testing.T, list []uplink.Retained, most int) (d described) {
+func read(t *testing.T, list []uplink.Message, most int) (d described) {
 	t.Helper()
 	for _, r := range list {
 		if most > 0 && len(r.Topic)+len(r.Payload) > most {
@@ -120,7 +120,7 @@ func TestMetaIsSplit(t *testing.T) {
 		if d := read(t, b.meta(400), 400); d.values != 2000 || d.signals != 1000 || d.parts != 0 {
 			t.Errorf("at most 400: %+v", d)
 		}
-		if list := b.births(60); len(list) > 0 && slices.ContainsFunc(list, func(r uplink.Retained) bool { return len(r.Payload) > 0 }) {
+		if list := b.births(60); len(list) > 0 && slices.ContainsFunc(list, func(r uplink.Message) bool { return len(r.Payload) > 0 }) {
 			t.Errorf("births of 60 bytes: %s", list[0].Payload)
 		}
 		b.pass(1e10)
@@ -150,7 +150,7 @@ func TestStalePartsAreCleared(t *testing.T) {
 				}
 			}
 			for _, r := range small {
-				is := slices.ContainsFunc(list, func(x uplink.Retained) bool { return x.Topic == r.Topic && len(x.Payload) > 0 })
+				is := slices.ContainsFunc(list, func(x uplink.Message) bool { return x.Topic == r.Topic && len(x.Payload) > 0 })
 				if is == cleared[r.Topic] {
 					t.Fatalf("%s: in use %v, cleared %v", r.Topic, is, cleared[r.Topic])
 				}

@@ -72,7 +72,7 @@ func (g *Gateway) part(m uplink.Received) {
 }
 
 // reportBirth is the report for a new connection.
-func (g *Gateway) reportBirth() (r uplink.Retained, is bool) {
+func (g *Gateway) reportBirth() (r uplink.Message, is bool) {
 	if g.remoteMode() == config.RemoteOff {
 		return r, false
 	}
@@ -80,7 +80,7 @@ func (g *Gateway) reportBirth() (r uplink.Retained, is bool) {
 	g.report.mu.Lock()
 	g.report.told = text
 	g.report.mu.Unlock()
-	return uplink.Retained{Topic: g.root + "/config/reported", Payload: text}, text != nil
+	return uplink.Message{Topic: g.root + "/config/reported", Payload: text, Retain: true}, text != nil
 }
 
 // ReportConfig publishes the report if it has changed. It may be called from any

@@ -122,7 +122,7 @@ const maxStatusAlarms = 50
 
 // online is the status message of a gateway at work, with as many alarms as
 // fit. It has no topic if not even the least fits into what the broker takes.
-func (g *Gateway) online(most int) uplink.Retained {
+func (g *Gateway) online(most int) uplink.Message {
 	topic := g.root + "/status"
 	list := append([]alarm.Alarm{}, g.alarms.Raised()...) // none is [], not null
 	st := g.status("online")
@@ -140,7 +140,7 @@ func (g *Gateway) online(most int) uplink.Retained {
 		case n > 0:
 		case most > 0 && len(topic)+len(r.Payload) > most:
 			g.denied(topic, tooSmall(most))
-			return uplink.Retained{}
+			return uplink.Message{}
 		default: // batch.max_bytes is not about this one
 			return r
 		}
@@ -148,7 +148,7 @@ func (g *Gateway) online(most int) uplink.Retained {
 }
 
 // announceStatus is online, remembered for those who look.
-func (g *Gateway) announceStatus(most int) uplink.Retained {
+func (g *Gateway) announceStatus(most int) uplink.Message {
 	r := g.online(most)
 	if r.Topic != "" {
 		g.look.Says.Again(live.NewMessage(r.Topic, r.Payload, time.Now()))
@@ -170,19 +170,19 @@ var (
 // uplinkConfig adds to the configured uplink what the gateway says of itself.
 func (g *Gateway) uplinkConfig() uplink.Config {
 	cfg := connection(&g.cfg.Uplink)
-	offline := func() uplink.Retained { return g.retained(g.root+"/status", g.status("offline")) }
+	offline := func() uplink.Message { return g.retained(g.root+"/status", g.status("offline")) }
 	will := offline()
 	cfg.Will = &will
 	g.look.Says.Leave(live.NewMessage(will.Topic, will.Payload, time.Now()))
 	cfg.TLS = g.seeTLS(g.cfg.Uplink.TLSConfig)
-	cfg.Birth = func(most int) []uplink.Retained {
+	cfg.Birth = func(most int) []uplink.Message {
 		list := g.births(most)
 		g.look.Says.Born(messages(list, time.Now()))
 		return list
 	}
 	cfg.Seen = g.statusSeen
 	cfg.Subscriptions = g.subscriptions()
-	cfg.Goodbye = func() []uplink.Retained { return []uplink.Retained{offline()} }
+	cfg.Goodbye = func() []uplink.Message { return []uplink.Message{offline()} }
 	return cfg
 }
 
@@ -233,14 +233,14 @@ func connection(u *config.Uplink) uplink.Config {
 
 // births are what the gateway says of itself after every connect, in messages
 // of at most so many bytes; 0: any.
-func (g *Gateway) births(most int) []uplink.Retained {
+func (g *Gateway) births(most int) []uplink.Message {
 	if engine := g.commands.engine.Load(); engine != nil {
 		engine.Renew()
 	}
 	g.commands.heard.Store(false)
 	list := g.meta(most)
 	if status := g.online(most); status.Topic != "" {
-		list = append([]uplink.Retained{status}, list...)
+		list = append([]uplink.Message{status}, list...)
 	}
 	if r, is := g.reportBirth(); is {
 		list = append(list, r)
@@ -258,10 +258,11 @@ func (g *Gateway) Announced(topic, reason string) {
 	}
 }
 
-func (g *Gateway) retained(topic string, v any) uplink.Retained {
+// retained is a message that the broker keeps for later subscribers.
+func (g *Gateway) retained(topic string, v any) uplink.Message {
 	body, err := json.Marshal(v)
 	if err != nil { // plain structs of strings and numbers
 		panic(fmt.Sprintf("gateway: %s cannot be JSON: %v", topic, err))
 	}
-	return uplink.Retained{Topic: topic, Payload: body}
+	return uplink.Message{Topic: topic, Payload: body, Retain: true}
 }

@@ -70,25 +70,24 @@ func (a *about) blame(m Message, now time.Time) {
 
 // tellOfItself publishes what births gives, and waits for the first of them to
 // be let through if that is to be verified.
-func (s *session) tellOfItself(ctx context.Context) (births []Retained, err error) {
+func (s *session) tellOfItself(ctx context.Context) (births []Message, err error) {
 	if s.u.cfg.Birth == nil {
 		return nil, nil
 	}
 	s.u.news.Store(nil)
-	for _, r := range s.u.cfg.Birth(s.mostAbout()) {
-		if s.u.about.isMuted(r.Topic, s.u.now()) {
+	for _, m := range s.u.cfg.Birth(s.mostAbout()) {
+		if s.u.about.isMuted(m.Topic, s.u.now()) {
 			continue
 		}
-		births = append(births, r)
+		births = append(births, m)
 		if ok, err := s.await(ctx.Done(), nil); !ok {
 			return births, err
 		}
-		p := mqtt.Packet{Topic: r.Topic, Payload: r.Payload, Retain: true}
 		if len(births) == 1 && s.u.cfg.Verify {
-			if ok, err := s.sayConfirmed(ctx, r, p); !ok {
+			if ok, err := s.sayConfirmed(ctx, m); !ok {
 				return births, err
 			}
-		} else if ok, err := s.sayProved(ctx, r, p); !ok {
+		} else if ok, err := s.sayProved(ctx, m); !ok {
 			return births, err
 		}
 		for s.u.about.careful && s.count > 0 {
@@ -101,26 +100,26 @@ func (s *session) tellOfItself(ctx context.Context) (births []Retained, err erro
 }
 
 // sayConfirmed publishes the first birth and waits for it to be let through.
-func (s *session) sayConfirmed(ctx context.Context, r Retained, p mqtt.Packet) (bool, error) {
-	back := s.pub.Confirm(p)
+func (s *session) sayConfirmed(ctx context.Context, m Message) (bool, error) {
+	back := s.pub.Confirm(m.packet())
 	if back == nil {
-		s.say(r, nil)
+		s.say(m, nil)
 		return true, nil
 	}
 	s.slot = false
 	if ok, err := s.await(ctx.Done(), nil); !ok {
 		return false, err
 	}
-	s.say(r, nil)
+	s.say(m, nil)
 	err := s.confirmed(ctx, back)
 	return err == nil, err
 }
 
 // sayProved publishes another one.
-func (s *session) sayProved(ctx context.Context, r Retained, p mqtt.Packet) (bool, error) {
-	pr, ok, err := s.prove(ctx, p)
+func (s *session) sayProved(ctx context.Context, m Message) (bool, error) {
+	pr, ok, err := s.prove(ctx, m.packet())
 	if ok {
-		s.say(r, pr)
+		s.say(m, pr)
 	}
 	return ok, err
 }
@@ -135,9 +134,9 @@ func (s *session) mostAbout() int {
 }
 
 // announce publishes news.
-func (s *session) announce(news func(most int) Retained) {
-	if r := news(s.mostAbout()); r.Topic != "" && !s.u.about.isMuted(r.Topic, s.u.now()) {
-		s.say(r, nil)
+func (s *session) announce(news func(most int) Message) {
+	if m := news(s.mostAbout()); m.Topic != "" && !s.u.about.isMuted(m.Topic, s.u.now()) {
+		s.say(m, nil)
 	}
 }
 

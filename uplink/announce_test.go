@@ -16,8 +16,8 @@ func TestAnnounce(t *testing.T) {
 			b := faultBroker(t)
 			q := newTestQueue(t, 0)
 			u, _ := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, InFlight: 2,
-				Birth: func(int) []Retained { return []Retained{{Topic: "s", Payload: []byte("birth")}} }}, q, nil, func(u *Uplink) {
-				u.Announce(func(int) Retained { return Retained{Topic: "s", Payload: []byte("too early")} })
+				Birth: func(int) []Message { return []Message{{Topic: "s", Payload: []byte("birth"), Retain: true}} }}, q, nil, func(u *Uplink) {
+				u.Announce(func(int) Message { return Message{Topic: "s", Payload: []byte("too early"), Retain: true} })
 			})
 			seen := func(payload string) {
 				t.Helper()
@@ -36,7 +36,7 @@ func TestAnnounce(t *testing.T) {
 					q.add(10)
 				}
 				text := fmt.Sprint("news ", i)
-				u.Announce(func(int) Retained { return Retained{Topic: "s", Payload: []byte(text)} })
+				u.Announce(func(int) Message { return Message{Topic: "s", Payload: []byte(text), Retain: true} })
 				seen(text)
 			}
 			q.wait(40)

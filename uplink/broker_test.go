@@ -71,9 +71,9 @@ func TestEmbeddedBrokerRestarts(t *testing.T) {
 	q := newTestQueue(t, 0)
 	u, stop := run(t, Config{
 		Servers: []string{"mqtt://" + b.Addr()},
-		Will:    &Retained{Topic: "state", Payload: []byte("lost")},
-		Birth:   func(int) []Retained { return []Retained{{Topic: "state", Payload: []byte("online")}} },
-		Goodbye: func() []Retained { return []Retained{{Topic: "state", Payload: []byte("stopped")}} },
+		Will:    &Message{Topic: "state", Payload: []byte("lost"), Retain: true},
+		Birth:   func(int) []Message { return []Message{{Topic: "state", Payload: []byte("online"), Retain: true}} },
+		Goodbye: func() []Message { return []Message{{Topic: "state", Payload: []byte("stopped"), Retain: true}} },
 	}, q, nil, nil)
 	total := 0
 	for round := range 4 {
@@ -184,9 +184,9 @@ func TestMosquittoIsKilledAndRestarted(t *testing.T) {
 func TestGoodbyeOverMosquitto(t *testing.T) {
 	m := newMosquitto(t)
 	q := newTestQueue(t, 1)
-	state := func(s string) []Retained { return []Retained{{Topic: "root/status", Payload: []byte(s)}} }
-	_, stop := run(t, Config{Servers: []string{"mqtt://" + m.addr}, Birth: func(int) []Retained { return state("online") }, Goodbye: func() []Retained { return state("stopped") },
-		Will: &Retained{Topic: "root/status", Payload: []byte("lost")}}, q, nil, nil)
+	state := func(s string) []Message { return []Message{{Topic: "root/status", Payload: []byte(s), Retain: true}} }
+	_, stop := run(t, Config{Servers: []string{"mqtt://" + m.addr}, Birth: func(int) []Message { return state("online") }, Goodbye: func() []Message { return state("stopped") },
+		Will: &Message{Topic: "root/status", Payload: []byte("lost"), Retain: true}}, q, nil, nil)
 	q.wait(1)
 	if got := m.retained("root/status"); got != "online" {
 		t.Errorf("status %q while connected", got)

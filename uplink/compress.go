@@ -48,7 +48,7 @@ type encoder struct {
 
 // encode makes the packet of a message of the queue.
 func (u *Uplink) encode(m Message) mqtt.Packet {
-	p := mqtt.Packet{Topic: m.Topic, Payload: m.Payload, Retain: m.Retain, Once: m.Once, Properties: m.Properties}
+	p := m.packet()
 	if u.cfg.Protocol == Protocol5 {
 		p.ContentType = contentType
 		if m.Properties != nil {

@@ -55,10 +55,13 @@ type publisherSuite struct {
 	transport    uplinktest.Transport
 	tls          func() (*tls.Config, error)
 	receiver     *mqtt.Receiver // of the next publisher
+	will         *mqtt.Packet   // likewise
 }
 
 func (s *publisherSuite) run(t *testing.T) {
 	t.Run("delivers in order", s.deliversInOrder)
+	t.Run("last will has its own retain, QoS and properties", s.leavesWill)
+	t.Run("message has its own retain, QoS and properties", s.publishesAsTold)
 	t.Run("token fails when the connection is lost", s.tokenFails)
 	t.Run("token of a lost connection keeps its success", s.tokenKeepsSuccess)
 	t.Run("other packets are no acknowledgement", s.onlyPuback)
@@ -87,7 +90,7 @@ func (s *publisherSuite) publisher(t *testing.T, b *uplinktest.FaultBroker, tm t
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := &mqtt.Config{ClientID: "suite", KeepAlive: 30 * time.Second, TLS: s.tls, Subscriptions: subs}
+	cfg := &mqtt.Config{ClientID: "suite", KeepAlive: 30 * time.Second, TLS: s.tls, Will: s.will, Subscriptions: subs}
 	for i := range subs {
 		subs[i].MaxBytes = mqtt.DefaultReceived
 	}
@@ -155,6 +158,65 @@ func (s *publisherSuite) deliversInOrder(t *testing.T) {
 	for i, r := range b.Received() {
 		if r.Payload != fmt.Sprint(i) || r.Retain != (i%2 == 0) || r.QoS != 1 || r.Dup || r.Topic != "suite/topic" {
 			t.Errorf("message %d came as %+v", i, r)
+		}
+	}
+}
+
+// variants are the kinds of messages there are, and what arrives.
+func (s *publisherSuite) variants() map[uplinktest.Received]mqtt.Packet {
+	all := &Properties{ContentType: "application/x", ResponseTopic: "answers", Correlation: []byte{7}, Expiry: 90 * time.Second, User: [][2]string{{"k", "v"}}}
+	return map[uplinktest.Received]mqtt.Packet{
+		{Payload: "kept", Retain: true, QoS: 1}:              {Payload: []byte("kept"), Retain: true},
+		{Payload: "kept, at most once", Retain: true}:        {Payload: []byte("kept, at most once"), Retain: true, Once: true},
+		{Payload: "passing", QoS: 1}:                         {Payload: []byte("passing")},
+		{Payload: "passing, at most once"}:                   {Payload: []byte("passing, at most once"), Once: true},
+		{QoS: 1}:                                             {},
+		s.told(uplinktest.Received{Payload: "told", QoS: 1}): {Payload: []byte("told"), Properties: all},
+	}
+}
+
+// told adds the properties of variants to what arrives, where there are any.
+func (s *publisherSuite) told(r uplinktest.Received) uplinktest.Received {
+	if s.v5 {
+		r.ContentType, r.Properties = "application/x", "response=answers correlation=\a expiry=90 k=v"
+	}
+	return r
+}
+
+func (s *publisherSuite) leavesWill(t *testing.T) {
+	defer func() { s.will = nil }()
+	for want, will := range s.variants() {
+		b := s.broker(t)
+		will.Topic = "suite/will"
+		s.will = &will
+		p := s.connected(t, b)
+		if err := settled(t, publish(t, p, "1", false)); err != nil {
+			t.Fatal(err)
+		}
+		c := b.Connects()[0]
+		got := uplinktest.Received{Payload: c.WillPayload, Retain: c.WillRetain, QoS: c.WillQoS, ContentType: c.WillContentType, Properties: c.WillProperties}
+		if got != want || c.WillTopic != "suite/will" || c.ClientID != "suite" {
+			t.Errorf("last will\n got %+v\nwant %+v", got, want)
+		}
+	}
+}
+
+func (s *publisherSuite) publishesAsTold(t *testing.T) {
+	b := s.broker(t)
+	p := s.connected(t, b)
+	n := 0
+	for want, m := range s.variants() {
+		m.Topic = "suite/topic"
+		<-p.Ready()
+		if err := settled(t, p.Publish(m)); err != nil {
+			t.Fatal(err)
+		}
+		n++
+		waitFor(t, b, "it came", func(got []uplinktest.Received, _, _ int) bool { return len(got) == n })
+		got := b.Received()[n-1]
+		got.ID, got.Topic, got.Acked = 0, "", false
+		if got != want {
+			t.Errorf("message\n got %+v\nwant %+v", got, want)
 		}
 	}
 }

@@ -246,7 +246,7 @@ func TestCredentialsAndConnect(t *testing.T) {
 		Servers: []string{"mqtt://url-user:url-word@" + b.Addr()}, ClientID: "gw-01", Username: "config-user",
 		Password:  func() (string, error) { calls++; return "config-word", nil },
 		KeepAlive: 1500 * time.Millisecond,
-		Will:      &Retained{Topic: "root/status", Payload: []byte("offline")},
+		Will:      &Message{Topic: "root/status", Payload: []byte("offline"), Retain: true},
 	}, q, nil, nil)
 	q.wait(1)
 	stop()

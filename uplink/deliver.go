@@ -137,7 +137,7 @@ var errNothingFits = errors.New("its largest packet is smaller than anything the
 
 // try is a trial, see suspect: the births alone for a while, then one message
 // alone. It returns true when the message was settled.
-func (s *session) try(ctx context.Context, control time.Duration, births []Retained) (bool, error) {
+func (s *session) try(ctx context.Context, control time.Duration, births []Message) (bool, error) {
 	s.trial = inControl
 	pause := time.NewTimer(control)
 	defer pause.Stop()
@@ -153,11 +153,11 @@ func (s *session) try(ctx context.Context, control time.Duration, births []Retai
 			return false, nil
 		}
 	}
-	for _, r := range births[:min(1, len(births))] { // once more, to see that the connection lives
+	for _, m := range births[:min(1, len(births))] { // once more, to see that the connection lives
 		if ok, err := s.await(ctx.Done(), nil); !ok {
 			return false, err
 		}
-		s.say(r, nil)
+		s.say(m, nil)
 	}
 	for s.count > 0 {
 		if ok, err := s.waitSettled(ctx); !ok {

@@ -172,7 +172,7 @@ func TestNewsOfTheNetworkEndsAnOldAttempt(t *testing.T) {
 func TestReturnsToThePreferredServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		u, err := New(Config{Servers: []string{"mqtt://a", "mqtt://b"}, ClientID: "x",
-			Goodbye: func() []Retained { return births(0) }}, newTestQueue(t, 3), nil, nil)
+			Goodbye: func() []Message { return births(0) }}, newTestQueue(t, 3), nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

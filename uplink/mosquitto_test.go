@@ -46,7 +46,7 @@ func TestMosquittoACL(t *testing.T) {
 			q.msgs[i].Topic = "root/data"
 		}
 		obs := newEvents()
-		birth := func(int) []Retained { return []Retained{{Topic: "root/status", Payload: []byte("online")}} }
+		birth := func(int) []Message { return []Message{{Topic: "root/status", Payload: []byte("online"), Retain: true}} }
 		u, stop := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + m.addr}, Birth: birth, Verify: true}, q, obs,
 			func(u *Uplink) { u.time.Confirm = 500 * time.Millisecond })
 		if p == Protocol5 { // it says of each message whether it takes it

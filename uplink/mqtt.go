@@ -5,7 +5,6 @@ import "fieldferry/uplink/mqtt"
 // What the uplink takes over from a connection as it is.
 type (
 	Protocol     = mqtt.Protocol
-	Retained     = mqtt.Retained
 	Server       = mqtt.Server
 	ServerError  = mqtt.ServerError
 	Error        = mqtt.Error

@@ -9,7 +9,9 @@ import (
 	"fieldferry/uplink/uplinktest"
 )
 
-func births(int) []Retained { return []Retained{{Topic: "test/status", Payload: []byte("online")}} }
+func births(int) []Message {
+	return []Message{{Topic: "test/status", Payload: []byte("online"), Retain: true}}
+}
 
 func TestRefusedForEverIsParkedInOrder(t *testing.T) {
 	for _, code := range []byte{0x95, 0x99} {
@@ -258,9 +260,9 @@ func TestABirthThatEndsEveryConnection(t *testing.T) {
 		q := newTestQueue(t, 20)
 		obs := newEvents()
 		var asked []int
-		birth := func(most int) []Retained {
+		birth := func(most int) []Message {
 			asked = append(asked, most)
-			meta := Retained{Topic: "test/meta", Payload: []byte(strings.Repeat("x", 2000))}
+			meta := Message{Topic: "test/meta", Payload: []byte(strings.Repeat("x", 2000)), Retain: true}
 			if most > 0 {
 				meta.Payload = meta.Payload[:most-len(meta.Topic)]
 			}

@@ -24,7 +24,7 @@ func TestProbe(t *testing.T) {
 		defer refuses.Close()
 		list, err := uplink.Probe(t.Context(), uplink.Config{
 			Servers: []string{"mqtt://" + good.Addr(), "mqtt://127.0.0.1:1", "mqtt://" + refuses.Addr()}, ClientID: "gateway", Protocol: protocol,
-			Will: &uplink.Retained{Topic: "a", Payload: []byte("x")}, Birth: func(int) []uplink.Retained { return []uplink.Retained{{Topic: "b"}} },
+			Will: &uplink.Message{Topic: "a", Payload: []byte("x")}, Birth: func(int) []uplink.Message { return []uplink.Message{{Topic: "b"}} },
 		})
 		if err != nil || len(list) != 3 {
 			t.Fatal(list, err)

@@ -42,7 +42,7 @@ type Uplink struct {
 	answers   func(ctx context.Context, s Server) bool // TCP only
 	watch     func(ctx context.Context)                // signals networkUp
 	contested contest
-	news      atomic.Pointer[func(most int) Retained] // to be published by the session there is
+	news      atomic.Pointer[func(most int) Message] // to be published by the session there is
 	present   atomic.Pointer[session]
 	running   atomic.Bool
 	report    reporter
@@ -174,10 +174,15 @@ func (c *Config) checkTimes(bad func(string, ...any)) {
 
 // connection is what a connection has to know.
 func (c *Config) connection() mqtt.Config {
-	return mqtt.Config{
+	conn := mqtt.Config{
 		Protocol: c.Protocol, ClientID: c.ClientID, Username: c.Username, Password: c.Password, TLS: c.TLS,
-		KeepAlive: c.KeepAlive, Will: c.Will, Seen: c.Seen, Subscriptions: c.Subscriptions,
+		KeepAlive: c.KeepAlive, Seen: c.Seen, Subscriptions: c.Subscriptions,
 	}
+	if c.Will != nil {
+		will := c.Will.packet()
+		conn.Will = &will
+	}
+	return conn
 }
 
 // nobody is the Observer when there is none.
@@ -283,11 +288,11 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// Announce publishes a retained message on the connection there is; see
+// Announce publishes a message on the connection there is; see
 // Config.Birth for most. Of several that wait only the last is published, and
 // none if the connection ends: the births of the next one have to say the
 // same. It may be called at any time from any goroutine and does not wait.
-func (u *Uplink) Announce(news func(most int) Retained) {
+func (u *Uplink) Announce(news func(most int) Message) {
 	u.news.Store(&news)
 	if s := u.present.Load(); s != nil {
 		s.rouse()

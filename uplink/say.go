@@ -43,7 +43,7 @@ func (s *session) said() bool {
 		s.u.log.Debug("a message is left out: the broker does not take it", "topic", m.Topic, "bytes", len(m.Payload))
 		return true
 	}
-	s.publish(m, mqtt.Packet{Topic: m.Topic, Payload: m.Payload, Retain: m.Retain, Once: m.Once, Properties: m.Properties}, nil, false)
+	s.say(m, nil)
 	return true
 }
 

@@ -16,7 +16,7 @@ func TestSay(t *testing.T) {
 			b := faultBroker(t)
 			q := newTestQueue(t, 0)
 			u, _ := run(t, Config{Protocol: p, Servers: []string{"mqtt://" + b.Addr()}, InFlight: 2,
-				Birth: func(int) []Retained { return []Retained{{Topic: "s", Payload: []byte("birth")}} }}, q, nil, func(u *Uplink) {
+				Birth: func(int) []Message { return []Message{{Topic: "s", Payload: []byte("birth"), Retain: true}} }}, q, nil, func(u *Uplink) {
 				if u.Say(Message{Topic: "r", Payload: []byte("too early")}) {
 					t.Error("there is no connection, and it is taken")
 				}

@@ -15,7 +15,7 @@ func TestNewRefuses(t *testing.T) {
 	}
 	bad := Config{
 		Servers: []string{"host", "mqtt://u:secret@host:0"}, Username: strings.Repeat("x", 65536),
-		KeepAlive: time.Millisecond, AckTimeout: -1, InFlight: -1, Will: &Retained{Topic: "a/#", Payload: make([]byte, 65536)},
+		KeepAlive: time.Millisecond, AckTimeout: -1, InFlight: -1, Will: &Message{Topic: "a/#", Payload: make([]byte, 65536)},
 	}
 	_, err := New(bad, nil, nil, nil)
 	if err == nil {

@@ -219,10 +219,7 @@ func (s *session) rouse() {
 }
 
 // say publishes what is not of the queue; await has returned true before.
-func (s *session) say(r Retained, pr *mqtt.Proof) {
-	m := Message{Topic: r.Topic, Payload: r.Payload}
-	s.publish(m, mqtt.Packet{Topic: r.Topic, Payload: r.Payload, Retain: true}, pr, false)
-}
+func (s *session) say(m Message, pr *mqtt.Proof) { s.publish(m, m.packet(), pr, false) }
 
 // publish sends p, which carries m.
 func (s *session) publish(m Message, p mqtt.Packet, pr *mqtt.Proof, queue bool) {
@@ -318,11 +315,11 @@ func (s *session) farewell() {
 	limit := time.NewTimer(s.u.time.farewell)
 	defer limit.Stop()
 	if s.u.cfg.Goodbye != nil {
-		for _, r := range s.u.cfg.Goodbye() {
+		for _, m := range s.u.cfg.Goodbye() {
 			if ok, _ := s.await(nil, limit.C); !ok {
 				return
 			}
-			s.say(r, nil)
+			s.say(m, nil)
 		}
 	}
 	for s.collect(); s.count > 0; s.collect() {

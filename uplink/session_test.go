@@ -300,12 +300,12 @@ func TestBirthAndGoodbye(t *testing.T) {
 		births := 0
 		simulate(t, Config{
 			Servers: []string{"mqtt://a"}, InFlight: 2, // less than there are births
-			Birth: func(int) []Retained {
+			Birth: func(int) []Message {
 				births++
-				return []Retained{{Topic: "s/1", Payload: []byte("on")}, {Topic: "s/2", Payload: []byte("x")}, {Topic: "s/3", Payload: []byte("y")}}
+				return []Message{{Topic: "s/1", Payload: []byte("on"), Retain: true}, {Topic: "s/2", Payload: []byte("x"), Retain: true}, {Topic: "s/3", Payload: []byte("y"), Retain: true}}
 			},
-			Goodbye: func() []Retained {
-				return []Retained{{Topic: "s/1", Payload: []byte("off")}, {Topic: "s/2", Payload: nil}, {Topic: "s/3", Payload: nil}}
+			Goodbye: func() []Message {
+				return []Message{{Topic: "s/1", Payload: []byte("off"), Retain: true}, {Topic: "s/2", Payload: nil, Retain: true}, {Topic: "s/3", Payload: nil, Retain: true}}
 			},
 		}, q, nil, nil, 10*time.Second, func(int, Server) *fakePublisher { return pub })
 		want := "s/1=on true; s/2=x true; s/3=y true; test/topic=message 0 false; test/topic=message 1 false; s/1=off true; s/2= true; s/3= true"

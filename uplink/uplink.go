@@ -3,7 +3,7 @@
 //
 // # Nouns
 //
-// A [Message] is one PUBLISH with QoS 1. The in-flight window is how many of
+// A [Message] is one PUBLISH: data of the queue, a birth, the last will. The in-flight window is how many of
 // them may wait for their PUBACK. A session is one connection, from CONNECT
 // to its loss; nothing carries over from one session to the next.
 //
@@ -20,6 +20,8 @@ import (
 	"net/http"
 	"net/url"
 	"time"
+
+	"fieldferry/uplink/mqtt"
 )
 
 // Message is one PUBLISH, with QoS 1 unless Once is set. The payload must not be
@@ -32,6 +34,11 @@ type Message struct {
 	Properties *Properties // MQTT 5 only; may be nil. No text may have more than 65535 bytes
 	Token      uint64      // the queue's own name for the message
 	Size       int         // in Queue.Acked: bytes it took on the line, headers included
+}
+
+// packet is the message as it goes out, but for what Compress makes of it.
+func (m *Message) packet() mqtt.Packet {
+	return mqtt.Packet{Topic: m.Topic, Payload: m.Payload, Retain: m.Retain, Once: m.Once, Properties: m.Properties}
 }
 
 // Queue is where the uplink takes messages from. All methods are called from
@@ -132,10 +139,12 @@ type Config struct {
 	Seen func(payload []byte)
 	// Subscriptions are made on each connection, once it is known to work.
 	Subscriptions []Subscription
-	Will          *Retained // last will, retained
-	// Birth gives what is published retained after every connect, before the
-	// queue: messages of at most so many bytes of topic and payload together,
-	// 0 for no limit. What cannot be made so small it leaves out.
-	Birth   func(most int) []Retained
-	Goodbye func() []Retained // published retained before a clean end
+	Will          *Message // last will; nil: none
+	// Birth gives what is published after every connect, before the queue:
+	// messages of at most so many bytes of topic, payload and properties
+	// together, 0 for no limit. What cannot be made so small it leaves out. The
+	// first is published again to see that a connection lives, which shows less
+	// with QoS 0.
+	Birth   func(most int) []Message
+	Goodbye func() []Message // published before a clean end
 }

@@ -99,8 +99,8 @@ func newSchedule(t *testing.T, seed uint64, dir string) *schedule {
 	return s
 }
 
-func birthOf(most int) []uplink.Retained {
-	list := []uplink.Retained{{Topic: "gw/status", Payload: []byte(`{"state":"online"}`)}, {Topic: "gw/meta", Payload: make([]byte, 3000)}}
+func birthOf(most int) []uplink.Message {
+	list := []uplink.Message{{Topic: "gw/status", Payload: []byte(`{"state":"online"}`), Retain: true}, {Topic: "gw/meta", Payload: make([]byte, 3000), Retain: true}}
 	if most > 0 && most < 3000 {
 		list[1].Payload = make([]byte, max(most-len("gw/meta"), 0))
 	}

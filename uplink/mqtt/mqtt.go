@@ -34,12 +34,6 @@ const (
 	Protocol5                   // 5: the broker says what it thinks of a message
 )
 
-// Retained is a message a broker keeps for later subscribers.
-type Retained struct {
-	Topic   string
-	Payload []byte
-}
-
 // Config says who connects, and what for. It must not be changed.
 type Config struct {
 	Protocol  Protocol
@@ -48,7 +42,7 @@ type Config struct {
 	Password  func() (string, error)      // asked at every connect; nil: none
 	TLS       func() (*tls.Config, error) // asked at every connect; nil: system roots
 	KeepAlive time.Duration               // whole seconds
-	Will      *Retained                   // retained; nil: none
+	Will      *Packet                     // nil: none
 	// Seen gets what arrives at the topic of Confirm after the message came
 	// back. It must not block, nor keep the payload. It may be nil.
 	Seen          func(payload []byte)

@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"bytes"
+	"encoding/binary"
 	"io"
 	"math"
 	"time"
@@ -38,36 +39,64 @@ func (h *hello) connect() []byte {
 		p.UsernameFlag, p.Username = h.user != "", h.user
 		p.PasswordFlag, p.Password = h.password != "", []byte(h.password)
 		if w := h.will; w != nil {
-			p.WillFlag, p.WillQos, p.WillRetain, p.WillTopic, p.WillMessage = true, 1, true, w.Topic, w.Payload
+			p.WillFlag, p.WillQos, p.WillRetain, p.WillTopic, p.WillMessage = true, w.qos(), w.Retain, w.Topic, w.Payload
 		}
 		return write(nil, p)
 	}
-	p := &packets5.Connect{
-		ProtocolName: "MQTT", ProtocolVersion: 5, CleanStart: true, ClientID: h.clientID, KeepAlive: seconds,
-		UsernameFlag: h.user != "", Username: h.user, PasswordFlag: h.password != "", Password: []byte(h.password),
-		Properties: &packets5.Properties{ReceiveMaximum: &h.receive, MaximumPacketSize: &h.largest},
-	}
+	return h.connect5(seconds)
+}
+
+// connect5 is written here: the library leaves most properties of a will out.
+func (h *hello) connect5(keepAlive uint16) []byte {
+	flags := byte(1 << 1) // clean start
+	b := binary.BigEndian.AppendUint16(append(appendText(nil, "MQTT"), 5, 0), keepAlive)
+	const atFlags = 2 + len("MQTT") + 1
+	b = binary.BigEndian.AppendUint16(append(b, 3+5, propReceiveMaximum), h.receive)
+	b = binary.BigEndian.AppendUint32(append(b, propMaximumPacket), h.largest)
+	b = appendText(b, h.clientID)
 	if w := h.will; w != nil {
-		p.WillFlag, p.WillQOS, p.WillRetain, p.WillTopic, p.WillMessage = true, 1, true, w.Topic, w.Payload
-		p.WillProperties = &packets5.Properties{}
+		flags |= 1<<2 | w.qos()<<3
+		if w.Retain {
+			flags |= 1 << 5
+		}
+		properties := w.Properties.of(w.ContentType).Pack(packets5.PUBLISH) // a will has the same
+		b = append(binary.AppendUvarint(b, uint64(len(properties))), properties...)
+		b = appendText(appendText(b, w.Topic), w.Payload)
 	}
-	return write5(nil, p)
+	if h.user != "" {
+		flags |= 1 << 7
+		b = appendText(b, h.user)
+	}
+	if h.password != "" {
+		flags |= 1 << 6
+		b = appendText(b, h.password)
+	}
+	b[atFlags] = flags
+	return append(binary.AppendUvarint([]byte{typeConnect << 4}, uint64(len(b))), b...)
+}
+
+// appendText appends a string or binary data, of at most 65535 bytes.
+func appendText[T string | []byte](b []byte, text T) []byte {
+	return append(binary.BigEndian.AppendUint16(b, uint16(len(text))), text...) //nolint:gosec // see Config
 }
 
 // publish puts a PUBLISH in the place of b. The id is for QoS 1 alone.
 func (m *Packet) publish(b []byte, id uint16, v5 bool) []byte {
-	qos := byte(1)
-	if m.Once {
-		qos = 0
-	}
 	if !v5 {
 		p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
-		p.TopicName, p.MessageID, p.Payload, p.Qos, p.Retain = m.Topic, id, m.Payload, qos, m.Retain
+		p.TopicName, p.MessageID, p.Payload, p.Qos, p.Retain = m.Topic, id, m.Payload, m.qos(), m.Retain
 		return write(b, p)
 	}
 	return write5(b, &packets5.Publish{
-		Topic: m.Topic, PacketID: id, Payload: m.Payload, QoS: qos, Retain: m.Retain, Properties: m.Properties.of(m.ContentType),
+		Topic: m.Topic, PacketID: id, Payload: m.Payload, QoS: m.qos(), Retain: m.Retain, Properties: m.Properties.of(m.ContentType),
 	})
+}
+
+func (m *Packet) qos() byte {
+	if m.Once {
+		return 0
+	}
+	return 1
 }
 
 // of are the properties as the library has them.

@@ -44,7 +44,7 @@ type hello struct {
 	clientID       string
 	user, password string
 	keepAlive      time.Duration
-	will           *Retained
+	will           *Packet
 	receive        uint16 // MQTT 5: messages not acknowledged that the broker may send
 	largest        uint32 // MQTT 5: bytes of a packet that it may send
 }

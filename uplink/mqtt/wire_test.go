@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/iotest"
 	"time"
+
+	packets5 "github.com/eclipse/paho.golang/packets"
 )
 
 // bytesConn reads from memory and throws away what is written.
@@ -173,6 +175,31 @@ func TestLongPackets(t *testing.T) {
 			if err != nil || p[0] != 0x82 || length != len(rest) || len(rest) != 2+more+2+len(filter)+1 || !strings.HasSuffix(string(rest), filter+"\x01") {
 				t.Errorf("%d bytes: %d, %v, first %x", n, length, err, p[0])
 			}
+		}
+	}
+}
+
+// What is written here of CONNECT is what the library writes, byte for byte,
+// wherever the library leaves nothing out.
+func TestConnectIsAsTheLibraryWritesIt(t *testing.T) {
+	for _, h := range []hello{
+		{clientID: "gw"},
+		{clientID: "gw", user: "u", keepAlive: 30 * time.Second},
+		{clientID: "gw", password: "p", will: &Packet{Topic: "t", Once: true}},
+		{clientID: strings.Repeat("c", 200), user: "u", password: "p", keepAlive: 65535 * time.Second, will: &Packet{Topic: "t", Payload: []byte("lost"), Retain: true}},
+	} {
+		h.v5, h.receive, h.largest = true, 20, 1<<20
+		p := &packets5.Connect{
+			ProtocolName: "MQTT", ProtocolVersion: 5, CleanStart: true, ClientID: h.clientID, KeepAlive: uint16(h.keepAlive / time.Second),
+			UsernameFlag: h.user != "", Username: h.user, PasswordFlag: h.password != "", Password: []byte(h.password),
+			Properties: &packets5.Properties{ReceiveMaximum: &h.receive, MaximumPacketSize: &h.largest},
+		}
+		if w := h.will; w != nil {
+			p.WillFlag, p.WillQOS, p.WillRetain, p.WillTopic, p.WillMessage = true, w.qos(), w.Retain, w.Topic, w.Payload
+			p.WillProperties = &packets5.Properties{}
+		}
+		if got, want := h.connect(), write5(nil, p); !bytes.Equal(got, want) {
+			t.Errorf("%+v\n got %x\nwant %x", h, got, want)
 		}
 	}
 }

@@ -113,6 +113,9 @@ type Connect struct {
 	WillPayload string
 	WillRetain  bool
 	WillQoS     byte
+
+	WillContentType string // MQTT 5
+	WillProperties  string // MQTT 5: as those of Received
 }
 
 // FaultBroker is a broker that breaks the protocol as told and records what

@@ -174,10 +174,15 @@ func (wire5) connect(r io.Reader) (Connect, error) {
 	if !ok {
 		return Connect{}, errNotConnect
 	}
+	var contentType, willProperties string
+	if p.WillProperties != nil {
+		contentType, willProperties = p.WillProperties.ContentType, properties(p.WillProperties)
+	}
 	return Connect{
 		ClientID: p.ClientID, Username: p.Username, Password: string(p.Password),
 		Clean: p.CleanStart, KeepAlive: p.KeepAlive, Version: p.ProtocolVersion,
 		WillTopic: p.WillTopic, WillPayload: string(p.WillMessage), WillRetain: p.WillRetain, WillQoS: p.WillQOS,
+		WillContentType: contentType, WillProperties: willProperties,
 	}, nil
 }
 
