@@ -126,12 +126,9 @@ func (a *app) commonParts(o configOptions, cfg *config.Config, problems []config
 		}},
 		{Name: "system.txt", Write: writeSystem},
 		{Name: "config.yaml", Write: func(_ context.Context, w io.Writer) error {
-			text, err := config.ReadFile(o.path)
-			if err != nil {
-				return err
-			}
-			_, err = w.Write(config.Redact(text))
-			return err
+			text, unread := config.ReadSite(o.path)
+			_, err := w.Write(config.Redact(text))
+			return errors.Join(unread, err)
 		}},
 		{Name: "check.txt", Write: func(_ context.Context, w io.Writer) error {
 			for _, p := range problems {

@@ -28,6 +28,8 @@ known without hardware, and prints it as
 
   FILE:LINE:COLUMN: key.path: what is wrong; what to do
 
+The files NAME.yaml of the folder conf.d beside the file are part of it.
+
 Then it shows how each Modbus line will be polled. The daemon refuses what
 check refuses. Root also learns what the packaged service could not read or
 write: its user, its groups, and what its unit hides. For a file outside
@@ -184,7 +186,11 @@ func (a *app) check(ctx context.Context, opts checkOptions) error {
 	if n == 1 {
 		sources = "source"
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s: ok, %d %s%s\n", printable(opts.path), n, sources, warnings)
+	with := ""
+	if n := len(cfg.DropIns()); n > 0 {
+		with = fmt.Sprintf(" with %d of %s", n, config.DropInFolder)
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s%s: ok, %d %s%s\n", printable(opts.path), with, n, sources, warnings)
 	return err
 }
 

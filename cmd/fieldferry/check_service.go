@@ -49,8 +49,13 @@ func serviceProblems(cfg *config.Config, s *packaged.Service, tree packaged.Tree
 			list = append(list, cfg.Problem(key, t.What, t.Fix, !strict))
 		}
 	}
-	for _, f := range cfg.Files() {
-		add(f.Key, s.Readable(tree, absolute(f.Path)))
+	for i, f := range cfg.Files() {
+		t := s.Readable(tree, absolute(f.Path))
+		if i > 0 && f.Key == "" && t != (packaged.Trouble{}) { // in its folder: it stands nowhere
+			list = append(list, config.Problem{File: f.Path, What: t.What, Fix: t.Fix, Warning: !strict})
+			continue
+		}
+		add(f.Key, t)
 	}
 	add("buffer.path", s.Keeps(tree, absolute(cfg.Buffer.Dir)))
 	return list

@@ -32,7 +32,11 @@ and leaves the same account.
 
 The file at the site is never changed by the daemon. A configuration that was put in
 its place runs, also after a restart, until somebody changes the file; config
-adopt writes it there.`,
+adopt writes it there.
+
+The files of conf.d beside it belong to the site's file: all of them are one text, in
+which each of them begins at a line "--- # conf.d/NAME". A configuration that is put
+in place replaces all of them.`,
 	}
 	c.AddCommand(a.newConfigShowCommand(), a.newConfigHistoryCommand(), a.newConfigDiffCommand(), a.newConfigApplyCommand(),
 		a.newConfigKeepCommand(), a.newConfigRollbackCommand(), a.newConfigAdoptCommand())
@@ -106,6 +110,9 @@ func originText(s *live.ConfigState) string {
 		fmt.Fprintf(&text, "# not what stands in %s: %s\n", printable(s.Path), printable(s.Note))
 	default:
 		fmt.Fprintf(&text, "# not what stands in %s now; a reload takes that\n", printable(s.Path))
+	}
+	if n := len(config.Pieces([]byte(s.Text))) - 1; n > 0 {
+		fmt.Fprintf(&text, "# and the files of conf.d that it has, %d; each begins at a line --- # conf.d/NAME\n", n)
 	}
 	fmt.Fprintf(&text, "# by %s, sha256 %s\n", printable(s.By), s.SHA256)
 	if t := s.Attempt; t != nil && !t.Ended() {
@@ -266,7 +273,8 @@ after a crash or a power cut. With --until-kept it comes back unless somebody sa
 fieldferry config keep. With --watch 0 it is not tried.
 
 apply waits for the outcome; Ctrl-C ends the waiting and not the trial. Relative paths in
-FILE are relative to the directory of the site's file, which stays as it is.
+FILE are relative to the directory of the site's file, which stays as it is. FILE
+replaces the files of conf.d beside that too.
 
 Root and the daemon's user may. The exit code is 0 when the configuration is confirmed, 2
 when something is wrong with it, and 1 when it was rolled back or not taken.`,

@@ -24,13 +24,17 @@ that file, with those of its DBC files, templates and authorities that are not t
 or are others. From then on it is the site's file that runs. The daemon need not run,
 and is not disturbed: it notices at its next reload or start.
 
+A configuration with sections of conf.d writes each into its file there. A file of
+conf.d that the configuration does not have would add to it: it is moved away, to
+NAME.yaml.replaced.
+
 It refuses while a configuration is being tried, and when the file was changed since:
 then the file counts. Run it as root.`,
 		Example: `  sudo fieldferry config adopt
   sudo fieldferry config adopt -c /etc/fieldferry/fieldferry.yaml --config-store /var/lib/fieldferry/config`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			written, err := daemon.In(store).Adopt(path)
+			did, err := daemon.In(store).Adopt(path)
 			switch {
 			case errors.Is(err, daemon.ErrInFile) && !asJSON:
 				return a.print(err.Error() + "\n")
@@ -41,9 +45,13 @@ then the file counts. Run it as root.`,
 				return fmt.Errorf("%s: %w", store, err)
 			}
 			if asJSON {
-				return a.printJSON(map[string][]string{"written": append([]string{}, written...)})
+				return a.printJSON(map[string][]string{"written": append([]string{}, did.Written...), "moved": append([]string{}, did.Moved...)})
 			}
-			return a.print("Written: " + printable(strings.Join(written, ", ")) + "\n")
+			text := "Written: " + printable(dash(strings.Join(did.Written, ", "))) + "\n"
+			if len(did.Moved) > 0 {
+				text += "Moved away, as the configuration does not have them: " + printable(strings.Join(did.Moved, ", ")) + "\n"
+			}
+			return a.print(text)
 		},
 	}
 	c.Flags().VarP(&oneFile{path: &path}, "config", "c", "the site's configuration `FILE`")

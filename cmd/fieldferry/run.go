@@ -95,7 +95,8 @@ func (a *app) newRunCommand() *cobra.Command {
 		Short: "Run the daemon",
 		Long: `run reads the configured buses and delivers to the broker, until it is stopped
 (Ctrl-C, SIGTERM). SIGHUP reads the configuration again; a file with an error is
-refused, and the daemon keeps what it has. The log is on stderr, as text or, with
+refused, and the daemon keeps what it has. The files NAME.yaml of the folder conf.d
+beside the configuration file are part of it. The log is on stderr, as text or, with
 --log-format json, one JSON object a line.
 
 The package starts it by systemd: systemctl status fieldferry, journalctl -u fieldferry.`,

@@ -13,7 +13,6 @@
 package bundle
 
 import (
-	"archive/tar"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -53,7 +52,6 @@ const hidden = "********"
 // whole nevertheless, unless w failed.
 func Write(ctx context.Context, w io.Writer, parts []Part, o Options) error {
 	packed := gzip.NewWriter(w)
-	archive := tar.NewWriter(packed)
 	clean := o.cleaner()
 	var manifest strings.Builder
 	var failed []error
@@ -66,26 +64,17 @@ func Write(ctx context.Context, w io.Writer, parts []Part, o Options) error {
 		} else {
 			fmt.Fprintf(&manifest, "%9d  %s\n", len(text), p.Name)
 		}
-		if err := put(archive, p.Name, text, o.Now); err != nil {
+		if err := put(packed, p.Name, text, o.Now); err != nil {
 			return err
 		}
 	}
-	if err := put(archive, "MANIFEST", []byte(manifest.String()), o.Now); err != nil {
+	if err := put(packed, "MANIFEST", []byte(manifest.String()), o.Now); err != nil {
 		return err
 	}
-	if err := errors.Join(archive.Close(), packed.Close()); err != nil {
+	if err := errors.Join(end(packed), packed.Close()); err != nil {
 		return err
 	}
 	return errors.Join(failed...)
-}
-
-func put(archive *tar.Writer, name string, text []byte, at time.Time) error {
-	h := &tar.Header{Name: "fieldferry-bundle/" + name, Mode: 0o600, Size: int64(len(text)), ModTime: at, Typeflag: tar.TypeReg}
-	if err := archive.WriteHeader(h); err != nil {
-		return err
-	}
-	_, err := archive.Write(text)
-	return err
 }
 
 // run writes one part, and gives up on one that hangs. What it wrote until then

@@ -31,11 +31,13 @@ type Config struct {
 	// Remote is what of it may be changed from afar; the zero value: nothing.
 	Remote Remote
 
-	file   string
-	places map[string]place
-	text   Secret // of the file, as it was read
-	files  []File
-	copies map[string]string // see Options.Parts
+	file     string
+	folder   string // with the rest of its files
+	sections sections
+	places   map[string]place
+	text     Secret // of all its files, as they were read
+	files    []File
+	copies   map[string]string // see Options.Parts
 }
 
 // Gateway is what identifies this device.
@@ -157,8 +159,13 @@ func Load(path string, opts Options) (*Config, []Problem) {
 		}
 		return nil, []Problem{{File: path, What: what, Fix: fix}}
 	}
-	l.public = info.Mode().Perm()&0o004 != 0
-	return l.load(data)
+	s := &site{files: []siteFile{{data: data, public: info.Mode().Perm()&0o004 != 0}}}
+	s.addFolder(l.folder())
+	if HasErrors(s.problems) {
+		return nil, s.problems
+	}
+	l.site, l.foreign, l.files = s, s.problems, s.list(l.folder())
+	return l.load(s.text())
 }
 
 // Parse is [Load] for a configuration that is already read. Relative paths
@@ -187,33 +194,31 @@ func newLoader(name string, opts Options) *loader {
 
 func (l *loader) load(data []byte) (*Config, []Problem) {
 	var cfg *Config
-	if text, ok := l.normalize(data); ok {
-		if root := l.parse(text); root != nil {
-			for _, s := range l.opts.Set {
-				l.override(root, s)
-			}
-			cfg = l.config(value{l, "", root, true})
+	if root := l.tree(data); root != nil {
+		for _, s := range l.opts.Set {
+			l.override(root, s)
 		}
+		cfg = l.config(value{l, "", root, true})
 	}
 	if HasErrors(l.problems) || HasErrors(l.foreign) {
-		return nil, append(sorted(l.problems), l.foreign...)
+		return nil, l.settled()
 	}
 	if l.leaves(cfg); HasErrors(l.problems) {
-		return nil, append(sorted(l.problems), l.foreign...)
+		return nil, l.settled()
 	}
 	for i := range cfg.Modbus {
 		path := fmt.Sprintf("modbus[%d]", i)
 		for _, warning := range modbus.Plan(cfg.Modbus[i]).Warnings {
 			what, fix, _ := strings.Cut(warning, "; ")
-			l.problems = append(l.problems, cfg.Problem(path, what, fix, true))
+			l.problems = append(l.problems, cfg.problem(path, what, fix, true))
 		}
 	}
 	cfg.text, cfg.files, cfg.copies = NewSecret(string(data)), l.files, l.opts.Parts
-	return cfg, append(sorted(l.problems), l.foreign...)
+	return cfg, l.settled()
 }
 
-// Text returns the file as it was read, without what overrides it. It may have
-// secrets in it.
+// Text returns the file as it was read, with those of its folder as [ReadSite]
+// does, without what overrides it. It may have secrets in it.
 func (c *Config) Text() []byte { return []byte(c.text.Reveal()) }
 
 func (l *loader) config(root value) *Config {
@@ -228,7 +233,7 @@ func (l *loader) config(root value) *Config {
 	}
 	root.expandAll()
 	f := root.fields("gateway", "log", "can", "modbus", "templates", "buffer", "uplink", "web", "commands", "remote_config")
-	cfg := &Config{file: l.file, places: l.places}
+	cfg := &Config{file: l.file, places: l.places, sections: l.sections, folder: l.folder()}
 	cfg.Gateway = l.gateway(f.at("gateway"))
 	logs := f.at("log").fields("level", "format")
 	cfg.Log = Log{Level: logs.at("level").choice("info", "debug", "warn", "error"), Format: logs.at("format").choice("text", "json")}
@@ -261,6 +266,7 @@ func (c *Config) Same(other *Config) bool {
 	a.places, b.places = nil, nil
 	a.Log, b.Log = Log{}, Log{}
 	a.text, b.text = Secret{}, Secret{}
+	a.sections, b.sections = nil, nil
 	a.files, b.files, a.copies, b.copies = nil, nil, nil, nil
 	return reflect.DeepEqual(a, b)
 }
@@ -268,6 +274,11 @@ func (c *Config) Same(other *Config) bool {
 // Problem returns a problem that stands where path, or what is around it, is
 // written; for checks made after loading. Paths are as in [Problem].Path.
 func (c *Config) Problem(path, what, fix string, warning bool) Problem {
+	return c.sections.place(c.file, c.folder, c.problem(path, what, fix, warning))
+}
+
+// problem is Problem with the line in the text of all files.
+func (c *Config) problem(path, what, fix string, warning bool) Problem {
 	p := Problem{File: c.file, Path: path, What: what, Fix: fix, Warning: warning}
 	for {
 		if at, ok := c.places[path]; ok && at.line > 0 {

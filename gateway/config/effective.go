@@ -20,11 +20,7 @@ type Setting struct {
 func Effective(name string, text []byte, opts Options) (list []Setting) {
 	l := newLoader(name, opts)
 	l.usual = map[string]string{}
-	normal, ok := l.normalize(text)
-	if !ok {
-		return nil
-	}
-	root := l.parse(normal)
+	root := l.tree(text)
 	if root == nil {
 		return nil
 	}
@@ -43,11 +39,11 @@ func Effective(name string, text []byte, opts Options) (list []Setting) {
 	for _, path := range slices.Sorted(maps.Keys(l.usual)) {
 		list = append(list, Setting{Key: path, Value: l.usual[path], Default: true})
 	}
-	sort.SliceStable(list, func(i, j int) bool { return section(list[i].Key) < section(list[j].Key) })
+	sort.SliceStable(list, func(i, j int) bool { return topKey(list[i].Key) < topKey(list[j].Key) })
 	return list
 }
 
-func section(key string) string {
+func topKey(key string) string {
 	if cut := strings.IndexAny(key, ".["); cut >= 0 {
 		return key[:cut]
 	}

@@ -12,7 +12,7 @@ import (
 
 // File is a file or directory that a configuration names.
 type File struct {
-	Key  string // where it is named, as in [Problem].Path; empty: it is the configuration itself
+	Key  string // where it is named, as in [Problem].Path; empty: it is the configuration itself, or of its folder
 	Path string
 	Kind FileKind
 	Sum  [sha256.Size]byte // of a part, as it was read
@@ -35,7 +35,8 @@ const (
 // Absolute is the path from the root on.
 func (f File) Absolute() string { return absolute(f.Path) }
 
-// Files are the files that the configuration names, itself first.
+// Files are the files that the configuration names, itself first and then those
+// of its folder.
 func (c *Config) Files() []File {
 	return append([]File{{Path: c.file}}, c.files...)
 }

@@ -127,7 +127,7 @@ func (l *loader) header(v value) (h Header, ok bool) {
 	case len(v.n.text) > maxString || !isHeaderValue(v.n.text):
 		v.fail("is too long, or contains control characters", "correct it")
 		return h, false
-	case l.public && !v.n.expanded && !v.n.set:
+	case v.public():
 		v.warn("everybody on this machine can read the header in this file", "use {file: PATH}, ${VAR}, or mode 0640")
 	}
 	h.Value = NewSecret(v.n.text)
@@ -173,7 +173,7 @@ func (l *loader) proxy(v value) Secret {
 	case u.Hostname() == "" || u.Path != "" && u.Path != "/" || u.RawQuery != "" || u.Fragment != "":
 		v.fail("is not the address of a proxy", example)
 	default:
-		if _, has := u.User.Password(); has && l.public && !v.n.expanded && !v.n.set {
+		if _, has := u.User.Password(); has && v.public() {
 			v.warn("everybody on this machine can read the password in this file", "use ${VAR}, or mode 0640")
 		}
 		return NewSecret(v.n.text)

@@ -204,6 +204,8 @@ func FuzzParse(f *testing.F) {
 		}
 	}
 	f.Add([]byte("can: [{interface: can0}]"), "can.1={interface: can1}")
+	f.Add([]byte(siteMain+dropInMark+"b.yaml\n"+siteLine+dropInMark+"a.yaml\ncan: [{interface: can1}]\nuplink: {batch: {max_delay: 1s}}\n"), "can.2={interface: can2}")
+	f.Add([]byte(siteMain+dropInMark+"a.yaml\ngateway: {id: other}\n"+dropInMark+"../x.yaml\n---\n"), "log.level=warn")
 	f.Fuzz(func(t *testing.T, data []byte, set string) {
 		opts := surroundings()
 		opts.Set = []string{set}

@@ -13,7 +13,7 @@ import (
 func (l *loader) leaves(cfg *Config) {
 	ask := func(path string, err error) {
 		if err != nil {
-			l.problems = append(l.problems, cfg.Problem(path, err.Error(), "correct it", false))
+			l.problems = append(l.problems, cfg.problem(path, err.Error(), "correct it", false))
 		}
 	}
 	for i := range cfg.CAN {

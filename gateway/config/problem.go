@@ -21,6 +21,8 @@ type Problem struct {
 	What    string // what is wrong
 	Fix     string // what to do about it; may be empty
 	Warning bool   // it does not keep the daemon from running
+
+	textLine int // see InText; 0: it is Line
 }
 
 // String returns FILE:LINE:COL: key.path: what is wrong; what to do.

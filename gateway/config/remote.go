@@ -119,7 +119,7 @@ func Afar(name string, text, running []byte) []Problem {
 				}
 			}
 		}
-		problems = l.problems
+		problems = l.settled()
 	})
 	return problems
 }
@@ -136,11 +136,7 @@ func Secretive(text []byte) (is bool) {
 // reads no file and puts in no variable.
 func scan(name string, text []byte, each func(l *loader, path string, n *node, secret bool)) {
 	l := newLoader(name, Options{})
-	normal, ok := l.normalize(text)
-	if !ok {
-		return
-	}
-	root := l.parse(normal)
+	root := l.tree(text)
 	l.problems = nil
 	if root != nil {
 		root.scalars("", func(path string, n *node) { each(l, path, n, isSecret(path, n.text)) })

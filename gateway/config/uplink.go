@@ -159,7 +159,7 @@ func (l *loader) password(f fields, u *Uplink) {
 			text.fail("is empty", "give it a value or remove the key")
 		case len(text.n.text) > maxString:
 			text.fail(fmt.Sprintf("is longer than %d bytes", maxString), "correct it")
-		case l.public && !text.n.expanded && !text.n.set:
+		case text.public():
 			text.warn("everybody on this machine can read the password in this file", "use password_file, ${VAR}, or mode 0640")
 		}
 		u.Password = NewSecret(text.n.text)

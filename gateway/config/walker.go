@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -9,8 +10,9 @@ import (
 type loader struct {
 	file     string // as named in problems
 	dir      string // relative paths start here
-	public   bool   // everybody on the machine may read the file
 	opts     Options
+	site     *site // what was read; nil: a text
+	sections sections
 	problems []Problem
 	foreign  []Problem // in other files
 	files    []File
@@ -62,7 +64,16 @@ func (v value) where() string {
 	if v.n.set {
 		return "by " + setName
 	}
-	return fmt.Sprintf("on line %d", v.n.at.line)
+	return v.l.sections.where(v.l.file, v.n.at.line)
+}
+
+// public reports whether everybody on the machine may read the file it stands in.
+func (v value) public() bool {
+	if v.l.site == nil || v.n.expanded || v.n.set {
+		return false
+	}
+	name := v.l.sections.at(v.n.at.line).name
+	return slices.ContainsFunc(v.l.site.files, func(f siteFile) bool { return f.name == name && f.public })
 }
 
 // is returns true when the value is there and of that kind; when it is there

@@ -120,7 +120,7 @@ func (d *Daemon) candidate(c *change) *change {
 		d.reply(c, nil)
 		return nil
 	}
-	file, _ := config.ReadFile(d.opts.Path) // one that is not there is replaced as well
+	file := d.site() // one that is not there is replaced as well
 	c.cfg = cfg
 	by := c.by
 	c.note = ""

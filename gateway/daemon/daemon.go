@@ -159,7 +159,7 @@ func firstOf(a, b error) error {
 func (d *Daemon) choices(wrong *[]string) (list []*change) {
 	defer d.opts.Sparing()()
 	st := d.opts.Store.State()
-	text, _ := config.ReadFile(d.opts.Path)
+	text := d.site()
 	former := &change{by: Actor(st.By), site: st.Site}
 	load := func() {
 		former.cfg, _ = d.opts.Store.load(st.Confirmed, d.opts.Path, d.opts.Config())
@@ -188,6 +188,16 @@ func (d *Daemon) choices(wrong *[]string) (list []*change) {
 	}
 	d.say(problems, ours, cfg == nil && len(list) > 0, wrong)
 	return list
+}
+
+// site is the text of the site's files; nil when one of them cannot be read,
+// which is as good as another text.
+func (d *Daemon) site() []byte {
+	text, err := config.ReadSite(d.opts.Path)
+	if err != nil {
+		return nil
+	}
+	return text
 }
 
 // placed is the note of a configuration that runs in the place of the file.
@@ -233,7 +243,11 @@ func (d *Daemon) open(c *change) error {
 }
 
 func (d *Daemon) ready() {
-	d.log.Info("ready", "version", d.opts.Gateway.Version, "config", d.opts.Path)
+	facts := []any{"version", d.opts.Gateway.Version, "config", d.opts.Path}
+	if n := len(d.now.cfg.DropIns()); n > 0 {
+		facts = append(facts, config.DropInFolder, n)
+	}
+	d.log.Info("ready", facts...)
 	d.opts.Notify("READY=1")
 	d.up <- struct{}{}
 }

@@ -29,7 +29,7 @@ func (d *Daemon) LookAtConfig(effective bool) live.ConfigState {
 	now, st := d.page.running.Load(), d.opts.Store.State()
 	s := live.ConfigState{Path: d.opts.Path, Text: now.text, SHA256: nameOf(now.cfg.Text()), Tag: d.tag(), By: string(now.by), Note: now.note,
 		Attempt: d.Attempted(), History: []live.ConfigEntry{}, Remote: d.agent.Reported()}
-	if file, err := config.ReadFile(d.opts.Path); err == nil {
+	if file, err := config.ReadSite(d.opts.Path); err == nil {
 		if s.InFile = sum(file) == now.sum; !s.InFile {
 			s.File = string(config.Redact(file))
 		}
@@ -50,7 +50,7 @@ func (d *Daemon) LookAtConfig(effective bool) live.ConfigState {
 
 // tag is another one after any change of what runs and of the site's file.
 func (d *Daemon) tag() string {
-	file, _ := config.ReadFile(d.opts.Path) // one that is not there is as good as an empty one
+	file := d.site()
 	return sum([]byte(d.page.running.Load().sum + sum(file)))
 }
 
@@ -121,7 +121,8 @@ func (d *Daemon) reply(c *change, err error) {
 func shownProblems(problems []config.Problem) (list []live.ConfigProblem) {
 	for _, p := range problems {
 		p = p.Public()
-		list = append(list, live.ConfigProblem{Line: p.Line, Column: p.Col, Key: p.Path, What: p.What, Fix: p.Fix, Warning: p.Warning})
+		line, file := p.InText()
+		list = append(list, live.ConfigProblem{Line: line, File: file, Column: p.Col, Key: p.Path, What: p.What, Fix: p.Fix, Warning: p.Warning})
 	}
 	return list
 }
@@ -138,7 +139,7 @@ func (d *Daemon) ApplyConfig(ctx context.Context, by string, n live.ConfigCandid
 	case d.Trial() != nil:
 		return live.ConfigAttempt{}, ErrBusy
 	}
-	file, _ := config.ReadFile(d.opts.Path)
+	file := d.site()
 	text, hidden := config.Restore(d.opts.Path, n.Text, d.page.running.Load().cfg.Text(), file)
 	id := rand.Text()
 	if len(hidden) > 0 {

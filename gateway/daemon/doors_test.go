@@ -160,14 +160,14 @@ func TestAdopt(t *testing.T) {
 		{ErrFileChanged, func() { _ = store.Set(st); s.put("f.yaml", old+"# edited\n") }},
 	} {
 		c.spoil()
-		if written, err := store.Adopt(s.file); !errors.Is(err, c.want) || written != nil {
-			t.Errorf("%v %v, want %v", written, err, c.want)
+		if did, err := store.Adopt(s.file); !errors.Is(err, c.want) || did.Written != nil {
+			t.Errorf("%v %v, want %v", did, err, c.want)
 		}
 	}
 	s.put("f.yaml", old)
-	written, err := store.Adopt(s.file)
-	if err != nil || len(written) != 2 || written[1] != s.file {
-		t.Errorf("%v %v", written, err)
+	did, err := store.Adopt(s.file)
+	if err != nil || len(did.Written) != 2 || did.Written[1] != s.file || did.Moved != nil {
+		t.Errorf("%v %v", did, err)
 	}
 	if text, _ := os.ReadFile(s.file); string(text) != next {
 		t.Errorf("%s", text)

@@ -177,13 +177,17 @@ type page struct {
 // Config implements [web.Configs].
 func (p *page) Config() (web.ConfigText, error) {
 	path := p.d.opts.Path
-	text, err := config.ReadFile(path)
-	if err != nil {
+	text, err := config.ReadSite(path)
+	var unread config.SiteError
+	if err != nil && !errors.As(err, &unread) {
 		return web.ConfigText{}, err
 	}
 	now := p.running.Load()
 	out := web.ConfigText{Path: path, Text: string(config.Redact(text)), SHA256: web.Sum(text), Read: now.read,
-		Running: now.sum == sum(text), Problems: p.Check(text)}
+		Running: err == nil && now.sum == sum(text), Problems: p.Check(text)}
+	for _, u := range unread { // it stands in no line
+		out.Problems = append(out.Problems, live.ConfigProblem{Key: u.File, What: u.What, Fix: u.Fix, Warning: u.Warning})
+	}
 	out.Changes = web.Diff(now.text, out.Text)
 	p.past(&out, now)
 	return out, nil
@@ -203,7 +207,7 @@ func (p *page) past(out *web.ConfigText, now *running) {
 
 // Check implements [web.Configs].
 func (p *page) Check(text []byte) []web.ConfigProblem {
-	file, _ := config.ReadFile(p.d.opts.Path)
+	file := p.d.site()
 	text, hidden := config.Restore(p.d.opts.Path, text, p.running.Load().cfg.Text(), file)
 	if len(hidden) > 0 {
 		return shownProblems(hidden)

@@ -67,7 +67,8 @@ func (a *ConfigAttempt) Ended() bool { return a.State != "applying" && a.State !
 
 // ConfigProblem is something wrong with a configuration.
 type ConfigProblem struct {
-	Line    int    `json:"line"`
+	Line    int    `json:"line"`           // of the text, all files counted
+	File    string `json:"file,omitempty"` // of the folder conf.d that has the line
 	Column  int    `json:"column"`
 	Key     string `json:"key"`
 	What    string `json:"what"`

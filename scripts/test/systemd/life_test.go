@@ -9,7 +9,10 @@ import (
 	"time"
 )
 
-const file = "/etc/fieldferry/fieldferry.yaml"
+const (
+	file   = "/etc/fieldferry/fieldferry.yaml"
+	folder = "/etc/fieldferry/conf.d"
+)
 
 // life is one gateway from its installation to its purge.
 type life struct {
@@ -128,7 +131,7 @@ func (l *life) install(t *testing.T) {
 	g.fails(t, "systemctl is-active fieldferry")
 	g.fails(t, "systemctl is-enabled fieldferry")
 	g.sh(t, "dpkg --audit && dpkg -V fieldferry")
-	if got := g.sh(t, "stat -c '%A %U %G %n' /etc/fieldferry "+file+" /etc/default/fieldferry"); got != "drwxr-x--- root fieldferry /etc/fieldferry\n-rw-r----- root fieldferry "+file+"\n-rw------- root root /etc/default/fieldferry" {
+	if got := g.sh(t, "stat -c '%A %U %G %n' /etc/fieldferry "+folder+" "+file+" /etc/default/fieldferry"); got != "drwxr-x--- root fieldferry /etc/fieldferry\ndrwxr-x--- root fieldferry "+folder+"\n-rw-r----- root fieldferry "+file+"\n-rw------- root root /etc/default/fieldferry" {
 		t.Errorf("files of the operator:\n%s", got)
 	}
 	if got := g.sh(t, "sysctl -n net.core.rmem_max"); got != "4194304" {
@@ -224,6 +227,13 @@ func (l *life) reload(t *testing.T) {
 	}
 	l.configure(t, "")
 	g.sh(t, "systemctl reload fieldferry")
+	g.until(t, "! fieldferry status | grep config_rejected")
+	g.write(t, folder+"/10-more.yaml", "can: [{interface: vcan0, name: more, bitrte: 1}]\n")
+	if out := g.fails(t, "fieldferry check --quiet; systemctl reload fieldferry"); !strings.Contains(out, folder+"/10-more.yaml:1:") {
+		t.Errorf("a broken file of conf.d:\n%s", out)
+	}
+	g.until(t, "fieldferry status | grep config_rejected")
+	g.sh(t, "rm "+folder+"/10-more.yaml && systemctl reload fieldferry")
 	g.until(t, "! fieldferry status | grep config_rejected")
 	if now := l.property(t, "MainPID"); now != pid || l.property(t, "NRestarts") != "0" {
 		t.Errorf("the process is %s, and was %s", now, pid)

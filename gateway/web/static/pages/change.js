@@ -2,7 +2,10 @@ import { h, put, st, shape, b, sec, msg } from '../ui.js';
 import { get, post, postText } from '../api.js';
 
 // said is a problem that check finds.
-export const said = (p, ...more) => msg(p.warning ? 'warn' : 'err', [p.line > 0 && `Line ${p.line}, column ${p.column}: `, p.key && h('span', { class: 'mono' }, p.key), ' ', p.what, p.fix ? '; ' + p.fix : ''], ...more);
+export const said = (p, ...more) => msg(p.warning ? 'warn' : 'err', [p.line > 0 && `Line ${p.line}, column ${p.column}${p.file ? ' (' + p.file + ')' : ''}: `, p.key && h('span', { class: 'mono' }, p.key), ' ', p.what, p.fix ? '; ' + p.fix : ''], ...more);
+
+// pieces are the files of conf.d that a text has.
+export const pieces = (text) => [...text.matchAll(/^--- # (conf\.d\/\S+)/gm)].map((m) => m[1]);
 
 const clock = (s) => Math.floor(s / 60) + ':' + String(Math.floor(s % 60)).padStart(2, '0');
 
@@ -96,7 +99,7 @@ export function editor(ctx, difference, begun) {
       }
     }
     number([]);
-    put(box, sec('Edit', 'Secrets stay hidden and keep their value while their line is as it was', h('div', { class: 'edit' }, h('div', { class: 'ed' }, marks, gutter, text)),
+    put(box, sec('Edit', 'Secrets stay hidden and keep their value while their line is as it was', pieces(now).length > 0 && h('p', { class: 'note' }, 'A line “--- # conf.d/NAME” begins each file of conf.d. What you apply takes the place of all files together; those at the site stay as they are.'), h('div', { class: 'edit' }, h('div', { class: 'ed' }, marks, gutter, text)),
       h('div', { class: 'tools acts' }, b('Review', { class: 'pri', onclick: review }), b('Discard', { onclick: close })), found));
     text.focus({ preventScroll: true });
     text.setSelectionRange(0, 0);

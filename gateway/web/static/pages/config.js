@@ -1,6 +1,6 @@
 import { h, st, shape, b, sec, head, lede, msg, empty, day, table } from '../ui.js';
 import { get, postText } from '../api.js';
-import { editor, said, trial } from './change.js';
+import { editor, pieces, said, trial } from './change.js';
 
 // The file is shown with its line numbers, and what is wrong with it beside the line. Who is admin changes what runs; the file at the site stays as it is.
 // difference shows lines that go and come, with a sign each.
@@ -15,9 +15,10 @@ export default function (ctx) {
   const body = h('div', { css: { marginTop: 'var(--s5)' } });
   function show(c, problems) {
     const lines = c.text.replace(/\n$/, '').split('\n'), at = new Map(problems.map((p) => [p.line, p]));
+    const more = pieces(c.text);
     const errors = problems.filter((p) => !p.warning), warnings = problems.length - errors.length;
     body.replaceChildren(
-      lede(c.path, '. ', h('b', {}, 'Read ' + day(c.read)), '. Passwords and keys are never shown.'),
+      lede(c.path, more.length > 0 && ' and beside it ' + more.join(', '), '. ', h('b', {}, 'Read ' + day(c.read)), '. Passwords and keys are never shown.'),
       c.note && msg('info', c.note[0].toUpperCase() + c.note.slice(1) + '.'),
       ...problems.map((p) => said(p)),
       problems.length === 0 ? h('p', { class: 'note' }, st('ok', 'check finds nothing wrong')) : h('p', { class: 'note' }, `${errors.length} errors, ${warnings} warnings. A file with an error is not taken; the gateway keeps what it has.`),
