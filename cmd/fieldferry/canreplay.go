@@ -32,7 +32,7 @@ func (a *app) newCANReplayCommand() *cobra.Command {
 SavvyCAN and python-can, gzip of all) to an INTERFACE, as far apart as they were
 recorded. "-" is standard input. HERE=LOG, in canplayer's order, sends the frames
 of the log's interface LOG to the interface HERE; the others go to INTERFACE, or
-nowhere if none is given. What goes where is shown before anything is sent.
+nowhere if none is given. Each log and its interface are shown before anything is sent.
 
 Error frames cannot be sent and are passed over. It refuses interfaces that are
 listen-only.`,

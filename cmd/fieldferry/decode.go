@@ -34,7 +34,7 @@ that the limits of the signal exclude are null, with the reason in "errors";
 --keep-reserved prints their numbers. Other values outside of the limits are
 printed, and named in "out_of_range".
 
-What is wrong in a DBC file is reported and left out; --strict refuses the file.
+Faults in a DBC file are reported and left out; --strict refuses the file.
 The exit code is 1 when the log has lines and none of them is a frame.`,
 		Example: `  fieldferry decode --dbc engine.dbc drive.log
   candump -L can0 | fieldferry decode --dbc engine.dbc --dbc body.dbc

@@ -30,7 +30,7 @@ func writeManual(root *cobra.Command, dir, version string) error {
 		return fmt.Errorf("FIELDFERRY_MANUAL names no directory")
 	}
 	reference := &strings.Builder{}
-	reference.WriteString("# The command line\n\nMade from the program itself when its package is built.\n")
+	reference.WriteString("# The command line\n\nEvery verb with its flags, written by the program itself: `go test ./scripts/test/documents -run CommandLine -update`.\n")
 	for _, c := range verbs(root) {
 		name := strings.ReplaceAll(c.CommandPath(), " ", "-") + ".1"
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(manPage(c, version)), 0o644); err != nil {

@@ -1,10 +1,13 @@
 package documents
 
 import (
+	"bytes"
+	flags "flag"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -88,8 +91,10 @@ var (
 	section = regexp.MustCompile(`(?m)^## (fieldferry.*)$`)
 )
 
-// verbs are the flags of each verb, as the program's own manual has them.
-func verbs(t *testing.T) map[string]string {
+var update = flags.Bool("update", false, "write docs/cli.md")
+
+// manual is the reference of the command line as the program writes it.
+func manual(t *testing.T) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	cmd := exec.Command("go", "run", "-tags", "manual", "fieldferry/cmd/fieldferry")
@@ -101,6 +106,62 @@ func verbs(t *testing.T) map[string]string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return text
+}
+
+// The reference of the command line is what the program says.
+func TestCommandLineReference(t *testing.T) {
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the demo is another one elsewhere")
+	}
+	const file = root + "/docs/cli.md"
+	is := manual(t)
+	if *update {
+		if err := os.WriteFile(file, is, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil || !bytes.Equal(text, is) {
+		t.Errorf("%s is not what the program says (%v); run go test ./scripts/test/documents -run CommandLine -update", file, err)
+	}
+}
+
+// Every variable that the program looks at stands in the reference.
+func TestEveryVariableIsInTheReference(t *testing.T) {
+	text, err := os.ReadFile(root + "/docs/reference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(root + "/cmd/fieldferry/*.go")
+	if err != nil || len(files) < 20 {
+		t.Fatalf("%q, error %v", files, err)
+	}
+	n := 0
+	for _, f := range files {
+		source, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasSuffix(f, "_test.go") || bytes.Contains(source, []byte("//go:build manual")) {
+			continue
+		}
+		for _, m := range regexp.MustCompile(`[gG]etenv\("([A-Z_]+)"\)`).FindAllSubmatch(source, -1) {
+			n++
+			if !bytes.Contains(text, append(append([]byte("`"), m[1]...), '`')) {
+				t.Errorf("%s looks at %s, of which docs/reference.md says nothing", f, m[1])
+			}
+		}
+	}
+	if n < 5 {
+		t.Errorf("only %d variables were found", n)
+	}
+}
+
+// verbs are the flags of each verb, as the program's own manual has them.
+func verbs(t *testing.T) map[string]string {
+	t.Helper()
+	text := manual(t)
 	list := map[string]string{}
 	at := section.FindAllSubmatchIndex(text, -1)
 	for i, m := range at {
@@ -214,7 +275,7 @@ func TestEveryDocumentIsReachedFromTheReadme(t *testing.T) {
 			return
 		}
 		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			if !strings.Contains(m[1], "://") && m[1] != "cli.md" {
+			if !strings.Contains(m[1], "://") {
 				follow(filepath.Join(filepath.Dir(path), m[1]))
 			}
 		}
