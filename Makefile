@@ -60,7 +60,7 @@ test-arm:
 
 .PHONY: test-race
 test-race: ## unit and end-to-end tests under the race detector (needs a C compiler)
-	CGO_ENABLED=1 go test -race ./...
+	CGO_ENABLED=1 go test -race -timeout 30m ./...
 
 .PHONY: lint
 lint: ## gofmt, go vet, staticcheck, govulncheck, shellcheck
