@@ -80,9 +80,8 @@ func measure(ctx context.Context, t *testing.T) (got rows, kernel string) {
 	}
 	guest, err := vm.Boot(ctx, vm.Config{Kind: vm.ARM, Files: files, Memory: 256, Counted: true})
 	if err != nil {
-		missing := errors.Is(err, vm.ErrMissing) || errors.Is(err, os.ErrNotExist)
-		if missing && os.Getenv("CI") != "true" {
-			t.Skip(err, "; scripts/deps vm")
+		if errors.Is(err, vm.ErrMissing) || errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err, "; scripts/deps vm installs it")
 		}
 		t.Fatal(err)
 	}
