@@ -399,6 +399,7 @@ modbus:
 	extra := strings.ReplaceAll(sources, "DIR/../../buffer", filepath.Join(shared, "buffer"))
 	raised := []string{"engine can_bus_off raised", "engine can_link_down raised", "line1 slave_offline meter raised", "line1 port_lost raised", "gone can_link_down raised"}
 	withBench(t, extra, func(b *bench) {
+		b.pass(5 * time.Second) // the machine has booted
 		engine, line := b.sources[0].feed, b.sources[1].feed
 		engine.raise(bus.BusOff, nil)
 		engine.raise(bus.LinkDown, nil)

@@ -54,6 +54,9 @@ type Condition struct {
 	Momentary bool
 	// After is how long the condition has to last before anybody is told.
 	After time.Duration
+	// Start is how long after the start of the gateway nobody is told: at boot an
+	// interface or an adapter may come up a little later than the service.
+	Start time.Duration
 	// HiddenBy are the codes of conditions of the same source that explain
 	// this one: as long as one of them holds it is not raised.
 	HiddenBy []string

@@ -206,7 +206,7 @@ func (s *Set) begins(x *entry, e *bus.Event, now time.Duration) {
 	case x.told():
 		x.times++
 	case !x.clear: // of what is waiting to be cleared it is a flap
-		x.began, x.times, x.due = e.Time, 1, now+x.row.After
+		x.began, x.times, x.due = e.Time, 1, max(now+x.row.After, x.row.Start)
 	}
 	s.settle(x, now)
 }

@@ -47,8 +47,16 @@ func (n note) String() string {
 	return s
 }
 
-// begin starts a life in a directory; session 0 leaves Begin to the test.
+// begin starts a life in a directory and lets the machine boot; session 0 leaves
+// Begin to the test.
 func begin(t *testing.T, dir string, session uint64, change func(*Config)) *life {
+	t.Helper()
+	l := beginAtBoot(t, dir, session, change)
+	time.Sleep(boot)
+	return l
+}
+
+func beginAtBoot(t *testing.T, dir string, session uint64, change func(*Config)) *life {
 	l := &life{t: t}
 	cfg := Config{
 		Files: statedir.In(dir), Durable: time.Second,
@@ -66,6 +74,26 @@ func begin(t *testing.T, dir string, session uint64, change func(*Config)) *life
 		l.Begin(session, "gateway", map[string]any{})
 	}
 	return l
+}
+
+// What comes up a little later than the service is not an alarm; what does not
+// come up is one, and what goes later is one at once.
+func TestBoot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := beginAtBoot(t, t.TempDir(), 7, nil)
+		defer l.stop()
+		l.raise(bus.LinkDown)
+		l.raise(bus.PortLost)
+		l.raise(bus.SlaveOffline) // it is explained
+		l.raise(DiskFault)        // it cannot be late
+		time.Sleep(boot / 2)
+		l.want("disk_fault raised 29360130")
+		l.clear(bus.LinkDown)
+		time.Sleep(boot)
+		l.want("port_lost raised 29360131")
+		l.raise(bus.LinkDown)
+		l.want("can_link_down raised 29360132")
+	})
 }
 
 // all returns the notes so far.
@@ -234,7 +262,7 @@ func TestFileIsWrittenAtMostOnceASecond(t *testing.T) {
 
 func TestThousandAlarmsArePacedAndNotDropped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := begin(t, t.TempDir(), 1, nil)
+		l := beginAtBoot(t, t.TempDir(), 1, nil)
 		for i := range 1000 {
 			l.say("s", bus.SlaveOffline, fmt.Sprint(i), bus.Raised)
 		}
@@ -285,7 +313,7 @@ func TestChangedIsPaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls []time.Duration
 		start := time.Now()
-		l := begin(t, t.TempDir(), 1, func(c *Config) {
+		l := beginAtBoot(t, t.TempDir(), 1, func(c *Config) {
 			c.Changed = func() { calls = append(calls, time.Since(start)) }
 		})
 		for i := range 40 {

@@ -36,6 +36,9 @@ const (
 	CommandFallback     = "command_fallback"
 )
 
+// boot is how long hardware may take after the service.
+const boot = 5 * time.Second
+
 // Table has every condition that any part of fieldferry reports. To add one is
 // to add a row: events, the status and meta messages, the counters and
 // docs/ALARMS.md follow it.
@@ -44,7 +47,7 @@ var Table = []Condition{
 		Text: "The detail has the version, and as alarms the ids of those that were raised before and continue: any other alarm has ended. previous (clean or unclean) says how previous_session, the session before it in the same buffer, has ended, and stored the last number of each source that was on disk, a lower bound: what was acknowledged sooner never had to be. earlier lists older ones that may not have been reported. After unclean, up to sync_interval of records behind the larger of stored and what was received may be missing without a loss record. Without previous the buffer is new. life is different in every start.",
 		Help: "One needs no action. Many of them in a row: look at the journal for why it restarts."},
 
-	{Code: bus.LinkDown, Severity: Error, Title: "CAN interface down",
+	{Code: bus.LinkDown, Severity: Error, Start: boot, Title: "CAN interface down",
 		Text: "The interface is down or not there; nothing is received from this bus.",
 		Help: "Bring it up (systemd-networkd, ip link, or bitrate in the configuration); check the adapter and its driver."},
 	{Code: bus.BusOff, Severity: Error, Title: "CAN controller bus-off", HiddenBy: []string{bus.LinkDown},
@@ -60,7 +63,7 @@ var Table = []Condition{
 		Text: "The kernel dropped frames because the machine was too busy to read them; loss records say which numbers. Cleared when none was lost for a minute.",
 		Help: "Lower the load of the machine, set filters, or raise net.core.rmem_max."},
 
-	{Code: bus.PortLost, Severity: Error, Title: "Serial port or connection lost",
+	{Code: bus.PortLost, Severity: Error, Start: boot, Title: "Serial port or connection lost",
 		Text: "The serial port is gone, cannot be opened or is taken by another program; or the far end cannot be connected to, or closes each connection before it has answered. No device on this line is read. A connection that is closed after an answer, or when idle, is made again without this.",
 		Help: "Serial: check the adapter, the path and the access rights (group dialout), and that no other program has the port. Network: check the address, the cable and how many connections the far end takes; set connect_delay if it needs a moment after connecting."},
 	{Code: bus.SlaveOffline, Severity: Error, Title: "Modbus device does not answer", HiddenBy: []string{bus.PortLost},

@@ -36,7 +36,7 @@ func TestRowsAreComplete(t *testing.T) {
 				t.Errorf("%s: %q is no sentence for a table", c.Code, s)
 			}
 		}
-		if c.Momentary && (c.After > 0 || c.HiddenBy != nil) {
+		if c.Momentary && (c.After > 0 || c.Start > 0 || c.HiddenBy != nil) {
 			t.Errorf("%s is over before it could be hidden", c.Code)
 		}
 		seen[c.Code] = c
@@ -77,6 +77,9 @@ func document() []byte {
 		mean := "**" + c.Title + ".** " + c.Text
 		if c.After > 0 {
 			mean += fmt.Sprintf(" Raised when it has lasted %v.", c.After)
+		}
+		if c.Start > 0 {
+			mean += fmt.Sprintf(" Not raised within %v of the start, as hardware may come up later than the service.", c.Start)
 		}
 		if c.HiddenBy != nil {
 			mean += " Not raised while `" + strings.Join(c.HiddenBy, "` or `") + "` explains it."
