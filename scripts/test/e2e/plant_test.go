@@ -37,6 +37,9 @@ user witness
 topic read #
 user reader
 topic read #
+user bob
+topic read site/gw-e2e/meta
+topic read site/gw-e2e/config/reported
 pattern write site/+/cmd/%u/req
 pattern read site/+/cmd/%u/resp
 pattern read site/+/status

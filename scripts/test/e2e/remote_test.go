@@ -36,7 +36,10 @@ type afar struct {
 	number int64
 }
 
-const remoteApply = "remote_config: {mode: apply, allow: [modbus]}\n"
+const (
+	remoteApply = "remote_config: {mode: apply, allow: [modbus]}\n"
+	remoteBoth  = "remote_config: {mode: apply, allow: [can, modbus]}\n"
+)
 
 func newAfar(t *testing.T, more string) *afar {
 	t.Helper()
@@ -281,7 +284,7 @@ func (a *afar) hide() string {
 func TestRemoteConfigWithParts(t *testing.T) {
 	t.Parallel()
 	const chunk = 256 << 10
-	a := newAfar(t, "remote_config: {mode: apply, allow: [can, modbus]}\n")
+	a := newAfar(t, remoteBoth)
 	old := a.hide()
 	dbc, err := os.ReadFile("../../../cmd/fieldferry/demo.dbc")
 	if err != nil {

@@ -38,10 +38,14 @@ func (m *mosquitto) protect(t testing.TB, users ...string) {
 
 // follow is mosquitto_sub as a user, which is subscribed when follow returns; the
 // broker keeps what comes while the connection is lost.
-func (m *mosquitto) follow(t testing.TB, user, topic string) *subscriber {
+func (m *mosquitto) follow(t testing.TB, user string, topics ...string) *subscriber {
 	t.Helper()
 	id := "follow-" + user
-	s := m.listen(t, "-u", user, "-P", "secret", "-i", id, "-c", "-t", topic)
+	args := []string{"-u", user, "-P", "secret", "-i", id, "-c"}
+	for _, topic := range topics {
+		args = append(args, "-t", topic)
+	}
+	s := m.listen(t, args...)
 	for deadline := time.Now().Add(20 * time.Second); !strings.Contains(m.Said(), "Sending SUBACK to "+id); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("mosquitto_sub does not subscribe:\n%s", m.Said())
