@@ -107,6 +107,10 @@ func (d *Daemon) candidate(c *change) *change {
 	if c.tag != "" && c.tag != d.tag() {
 		return d.reject(c, &ApplyError{Result: Rejected, Err: ErrConflict})
 	}
+	file := d.site() // one that is not there is replaced as well
+	if c.parts == nil && sum(file) != sum(c.text) {
+		c.parts = d.page.inherited()
+	}
 	o := d.opts.Config()
 	o.Parts = c.parts
 	cfg, problems := config.Parse(d.opts.Path, c.text, o)
@@ -120,7 +124,6 @@ func (d *Daemon) candidate(c *change) *change {
 		d.reply(c, nil)
 		return nil
 	}
-	file := d.site() // one that is not there is replaced as well
 	c.cfg = cfg
 	by := c.by
 	c.note = ""
@@ -133,6 +136,9 @@ func (d *Daemon) candidate(c *change) *change {
 	if c.id, err = d.opts.Store.Put(cfg); err == nil && c.id == "" && c.watch > 0 {
 		err = errors.New("there is no directory to keep the former configuration in; name one with --config-store")
 	}
+	if err == nil && c.parts != nil {
+		c.cfg, err = d.own(c.id, cfg)
+	}
 	if err != nil {
 		return d.reject(c, &ApplyError{Result: Rejected, Err: fmt.Errorf("it cannot be kept: %w", err)})
 	}
@@ -143,6 +149,19 @@ func (d *Daemon) candidate(c *change) *change {
 		c.taken()
 	}
 	return c
+}
+
+// own is a configuration read again out of its copy in the store: the files that
+// it came with do not stay where they were, and some are read while it runs.
+func (d *Daemon) own(id string, cfg *config.Config) (*config.Config, error) {
+	if id == "" {
+		return cfg, nil
+	}
+	own, problems := d.opts.Store.load(id, d.opts.Path, d.opts.Config())
+	if own == nil {
+		return nil, &ApplyError{Result: Rejected, Problems: problems}
+	}
+	return own, nil
 }
 
 // reject says that a candidate is not even tried.

@@ -212,7 +212,9 @@ func (p *page) Check(text []byte) []web.ConfigProblem {
 	if len(hidden) > 0 {
 		return shownProblems(hidden)
 	}
-	_, problems := config.Parse(p.d.opts.Path, text, p.d.opts.Config())
+	o := p.d.opts.Config()
+	o.Parts = p.inherited()
+	_, problems := config.Parse(p.d.opts.Path, text, o)
 	return shownProblems(problems)
 }
 

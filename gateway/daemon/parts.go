@@ -3,8 +3,11 @@ package daemon
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -202,11 +205,27 @@ func (p *parts) Keep(sums []string) {
 	})
 }
 
+// inherited says where the files are that the configuration which runs was made
+// of and that are not at the site: one that comes without files may name them too.
+func (p *page) inherited() map[string]string {
+	var list map[string]string
+	for _, f := range p.running.Load().cfg.Parts() {
+		if _, err := os.Lstat(f.Name); f.At == f.Name || !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if list == nil {
+			list = map[string]string{}
+		}
+		list[f.Name] = f.At
+	}
+	return list
+}
+
 // copies says where the files are that a configuration from afar brings, and
 // where those are that the one which runs was made of: each is either.
 func (a afar) copies(of map[string]string) map[string]string {
 	if len(of) == 0 {
-		return nil
+		return a.d.page.inherited()
 	}
 	runs, list := a.d.page.running.Load(), map[string]string{}
 	for _, f := range runs.cfg.Parts() {

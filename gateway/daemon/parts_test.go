@@ -109,6 +109,11 @@ func TestPartsFromAfar(t *testing.T) {
 	}
 	s.reports(d, func(r told) bool { return r.State == "confirmed" })
 	after := d.page.running.Load().cfg
+	for _, f := range after.Parts() {
+		if _, err := os.Stat(f.At); err != nil { // an authority is read at each connection
+			t.Errorf("it runs with a file that is gone: %v", err)
+		}
+	}
 	if after.Same(before) || !after.Same(want) {
 		t.Error("it does not run with the part")
 	}
@@ -126,5 +131,57 @@ func TestPartsFromAfar(t *testing.T) {
 	}
 	if !d.page.running.Load().cfg.Same(before) {
 		t.Error("the way back has not the former part")
+	}
+}
+
+// Files that came from afar and are not at the site serve the configurations after
+// theirs too, whichever way those come, until one is at the site.
+func TestPartsStayForTheNext(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	lines := strings.SplitAfter(text("g", "a.dbc", nobody), "\n")
+	site := lines[0] + lines[1] + lines[4] + lines[5] + fromAfar
+	s.put("f.yaml", site)
+	a, err := os.ReadFile(filepath.Join(s.dir, "a.dbc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := []byte("VERSION \"\"\nBU_: X\nBO_ 77 Other: 1 X\n SG_ Y : 0|8@1+ (1,0) [0|255] \"\" X\n")
+	d, stop := s.run()
+	defer stop()
+	text := func(rate, dbc string) string {
+		return strings.Replace(strings.Replace(site, "rate=10", "rate="+rate, 1), "a.dbc", dbc, 1)
+	}
+	next := func(version int64, text, more string) {
+		t.Helper()
+		d.agent.Desired(fmt.Appendf(nil, `{"v":1,"version":%d,"sha256":%q,"content":%q,"watch":"1h"%s}`, version, sum([]byte(text)), text, more))
+		if more != "" {
+			s.reports(d, func(r told) bool { return r.State == "waiting" && r.Version == version })
+			d.agent.Part(sum(a), 0, a)
+			d.agent.Part(sum(other), 0, other)
+		}
+		s.reports(d, func(r told) bool { return r.Version == version && r.State != "waiting" && r.State != "applying" })
+		if err := d.Keep(t.Context(), "cli:root"); err != nil {
+			t.Fatal(version, err, s.reports(d, func(told) bool { return true }))
+		}
+		s.reports(d, func(r told) bool { return r.Version == version && r.State == "confirmed" })
+	}
+	next(1, text("10", "first.dbc"), fmt.Sprintf(`,"parts":{"first.dbc":%q}`, sum(a)))
+	next(2, text("11", "first.dbc"), "")
+	next(3, text("10", "[first.dbc, b.dbc]"), fmt.Sprintf(`,"parts":{"b.dbc":%q}`, sum(other)))
+	by := text("11", "[first.dbc]")
+	if problems := d.page.Check([]byte(by)); len(problems) > 0 {
+		t.Errorf("the page says %+v", problems)
+	}
+	if err := d.Apply(t.Context(), Candidate{Text: []byte(by), By: "web:anna"}); err != nil {
+		t.Error(err)
+	}
+	s.put("first.dbc", string(a)+"\n")
+	again := text("12", "first.dbc")
+	if err := d.Apply(t.Context(), Candidate{Text: []byte(again), By: "web:anna"}); err != nil {
+		t.Error(err)
+	}
+	if runs := d.page.running.Load().cfg; !runs.Same(s.load(again)) {
+		t.Error("the site's file is not used although it is there")
 	}
 }
