@@ -160,9 +160,10 @@ func (d *Door) serve(ctx context.Context, peer net.Conn) {
 	_ = peer.SetReadDeadline(time.Now().Add(peerTime))
 	name, owner := peerOf(peer)
 	text, err := request(peer, owner)
-	if err != nil {
+	if err != nil || !stop() {
 		return // nobody waits for an answer
 	}
+	// The request may be what ends this daemon: it is answered all the same.
 	reply, _ := json.Marshal(d.answer(ctx, text, name, owner))
 	_ = peer.SetWriteDeadline(time.Now().Add(peerTime))
 	_, _ = peer.Write(append(reply, '\n'))

@@ -330,3 +330,35 @@ func TestLargeRequest(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// going is a changer whose door ends with what is asked of it.
+type going struct {
+	changer
+	end func()
+}
+
+func (g *going) ApplyConfig(ctx context.Context, by string, c live.ConfigCandidate) (live.ConfigAttempt, error) {
+	g.end()
+	<-ctx.Done()
+	return g.changer.ApplyConfig(ctx, by, c)
+}
+
+// Whoever hands a configuration in hears that it is on its way, although the
+// gateway with this door gives way to it meanwhile.
+func TestAnswerOfADoorThatEnds(t *testing.T) {
+	for range 20 {
+		path := socketPath(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() {
+			served <- Serve(ctx, path, Door{Configs: &going{end: cancel}, Snapshot: func() *live.Snapshot { return nil }})
+		}()
+		r := ask(t, path, Request{Verb: ConfigApply, Config: &ConfigRequest{Candidate: live.ConfigCandidate{Text: []byte("x")}}})
+		if r.Attempt == nil {
+			t.Errorf("%+v", r)
+		}
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	}
+}
