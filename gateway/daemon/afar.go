@@ -75,8 +75,12 @@ func (a afar) Apply(ctx context.Context, c *remote.Change) error {
 }
 
 // RollBack implements [remote.Daemon].
-func (a afar) RollBack(ctx context.Context, by string, watch time.Duration) error {
-	return failure(a.d.RollBack(ctx, Actor(by), watch), remote.Invalid)
+func (a afar) RollBack(ctx context.Context, by string, watch time.Duration, told func(time.Time)) error {
+	w := &decision{by: Actor(by), watch: watch}
+	if told != nil {
+		w.told = func(t *Trial) { told(t.Until) }
+	}
+	return failure(a.d.ask(ctx, w), remote.Invalid)
 }
 
 // afarRules are the rules for a configuration that comes from afar.

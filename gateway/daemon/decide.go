@@ -41,7 +41,8 @@ type decision struct {
 	keep  bool
 	by    Actor
 	watch time.Duration
-	taken func() // see [Candidate]
+	taken func()       // see [Candidate]
+	told  func(*Trial) // likewise
 	done  chan error
 }
 
@@ -102,7 +103,7 @@ func (d *Daemon) former(w *decision) *change {
 		w.done <- ErrNoFormer
 		return nil
 	}
-	return d.candidate(&change{text: k.text, parts: k.parts, by: w.by, watch: w.watch, taken: w.taken, attempt: rand.Text(), done: w.done})
+	return d.candidate(&change{text: k.text, parts: k.parts, by: w.by, watch: w.watch, taken: w.taken, told: w.told, attempt: rand.Text(), done: w.done})
 }
 
 // audit puts what somebody does to the configuration into the gateway's stream.

@@ -74,8 +74,8 @@ type Daemon interface {
 	// the former one runs: a *[Failure], or that the daemon stops.
 	Apply(ctx context.Context, c *Change) error
 	// RollBack ends a trial, or puts the configuration before the confirmed one
-	// in place.
-	RollBack(ctx context.Context, by string, watch time.Duration) error
+	// in place. told hears that a trial begins; it may be nil.
+	RollBack(ctx context.Context, by string, watch time.Duration, told func(until time.Time)) error
 }
 
 // Change is a configuration to be put in place.

@@ -76,7 +76,7 @@ func (s *stand) Apply(ctx context.Context, c *Change) error {
 	}
 }
 
-func (s *stand) RollBack(context.Context, string, time.Duration) error {
+func (s *stand) RollBack(_ context.Context, _ string, watch time.Duration, told func(time.Time)) error {
 	s.backs++
 	if s.agent.busyWithText() {
 		s.result <- &Failure{State: RolledBack, Code: Requested}
@@ -84,6 +84,10 @@ func (s *stand) RollBack(context.Context, string, time.Duration) error {
 	}
 	s.set.Running = "before"
 	s.agent.Follow(s.set)
+	told(time.Now().Add(watch))
+	if r := s.report(); r.State != Watching {
+		s.t.Errorf("in its trial a way back is %+v", r)
+	}
 	return nil
 }
 

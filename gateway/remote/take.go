@@ -225,7 +225,7 @@ func (a *Agent) rollBack(ctx context.Context, d *Desired, by string) (do func())
 			}
 		}
 		return func() {
-			if err := a.opts.Daemon.RollBack(ctx, by, d.watch); err != nil {
+			if err := a.opts.Daemon.RollBack(ctx, by, d.watch, nil); err != nil {
 				a.opts.Log.Warn("the trial cannot be ended", "error", err)
 			}
 		}
@@ -234,5 +234,5 @@ func (a *Agent) rollBack(ctx context.Context, d *Desired, by string) (do func())
 		return a.refuse(d, Storage, fmt.Errorf("it cannot be noted: %w", err))
 	}
 	a.busy = true
-	return func() { a.ended(a.opts.Daemon.RollBack(ctx, by, d.watch)) }
+	return func() { a.ended(a.opts.Daemon.RollBack(ctx, by, d.watch, a.watching)) }
 }
