@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"time"
 
 	"fieldferry/gateway/alarm"
@@ -15,6 +16,10 @@ type foreign struct {
 	State   string `json:"state"`
 	Session uint64 `json:"session"`
 }
+
+// will reports whether it is the last will of a connection of this life: the
+// broker publishes it when it stops, or later than the next connection.
+func (f *foreign) will(session uint64) bool { return f.State == "offline" && f.Session == session }
 
 // How foreign messages are answered: at once, and then less and less often, as
 // another gateway would answer our answer.
@@ -88,9 +93,13 @@ func (g *Gateway) keepStatus(ctx context.Context) {
 			if !c.take(time.Now()) {
 				continue
 			}
-			g.log.Warn("another status message was at the gateway's topic; it is put right", "state", f.State, "session", f.Session)
+			level, own := slog.LevelWarn, f.will(g.buffer.Stats().Session)
+			if own {
+				level = slog.LevelDebug
+			}
+			g.log.Log(ctx, level, "another status message was at the gateway's topic; it is put right", "state", f.State, "session", f.Session)
 			g.uplink.Announce(g.online)
-			if c.many() {
+			if c.many() && !own {
 				g.self.raise(alarm.StatusContested, map[string]any{"state": f.State, "session": f.Session})
 			}
 		}

@@ -1,7 +1,11 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +20,7 @@ func TestAForeignOfflineIsPutRight(t *testing.T) {
 		"another session": `{"v":1,"state":"online","gateway":"gw","session":7}`,
 		"nothing":         "",
 		"not JSON":        "offline",
+		"its own will":    "",
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -28,10 +33,15 @@ func TestAForeignOfflineIsPutRight(t *testing.T) {
 			}); err != nil {
 				t.Fatal(err)
 			}
-			s.open(Options{})
+			var said bytes.Buffer // read when the gateway has ended
+			s.open(Options{Log: slog.New(slog.NewTextHandler(&said, nil))})
 			s.run()
 			s.event("started", "event", 1) // the birth has come back before
 			own := s.gateway.buffer.Stats().Session
+			isWill := name == "its own will"
+			if isWill {
+				text = fmt.Sprintf(`{"v":1,"state":"offline","gateway":"gw","session":%d}`, own)
+			}
 			if err := s.broker.Publish("site/status", []byte(text)); err != nil {
 				t.Fatal(err)
 			}
@@ -43,6 +53,9 @@ func TestAForeignOfflineIsPutRight(t *testing.T) {
 					if f.State == "online" && f.Session == own {
 						if wrong {
 							s.stop()
+							if isWill == strings.Contains(said.String(), "another status message") {
+								t.Errorf("the log says %s", said.String())
+							}
 							return
 						}
 						continue
