@@ -76,6 +76,7 @@ func (a *app) arrange(root *cobra.Command) {
 	}
 	var each func(c *cobra.Command)
 	each = func(c *cobra.Command) {
+		c.InitDefaultHelpFlag() // else "--help can" takes can for the value of --help
 		for _, sub := range c.Commands() {
 			each(sub)
 		}

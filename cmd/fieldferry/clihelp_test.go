@@ -88,6 +88,19 @@ func TestVerbsAreAlike(t *testing.T) {
 	})
 }
 
+// Help is of the verb that is named, before or behind the flag.
+func TestHelpBeforeTheVerb(t *testing.T) {
+	for _, c := range [][2]string{{"--help can", "can --help"}, {"-h can", "can -h"}, {"--help can watch", "can watch --help"}, {"can --help watch", "can watch --help"}} {
+		got, want := fieldferry(t.Context(), nil, strings.Fields(c[0])...), fieldferry(t.Context(), nil, strings.Fields(c[1])...)
+		if got.code != 0 || got.stdout != want.stdout || !strings.Contains(want.stdout, "fieldferry can") {
+			t.Errorf("%s: code %d, %.300q%s", c[0], got.code, got.stdout, got.stderr)
+		}
+	}
+	if r := fieldferry(t.Context(), nil, "--help", "cann"); r.code != 2 || r.stdout != "" {
+		t.Errorf("a verb that there is not: code %d, %.300q", r.code, r.stdout)
+	}
+}
+
 // Whatever is wrong with a command line, the answer says what is right.
 func TestUsageAnswers(t *testing.T) {
 	for args, want := range map[string]string{
