@@ -17,10 +17,10 @@ import (
 	"fieldferry/scripts/test/rig"
 )
 
-// examples are the fenced blocks of docs/COMMANDS.md in one language, in order.
-func examples(t *testing.T, language string) (list []string) {
+// examples are the fenced blocks of a document in one language, in order.
+func examples(t *testing.T, document, language string) (list []string) {
 	t.Helper()
-	text, err := os.ReadFile("../../../docs/COMMANDS.md")
+	text, err := os.ReadFile("../../../docs/" + document)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestExamplesOfTheDocument(t *testing.T) {
 	for _, program := range []string{"jq", "openssl"} {
 		rig.Need(t, program, program)
 	}
-	configs, scripts, replies, rules := examples(t, "yaml"), examples(t, "sh"), examples(t, "json"), examples(t, "")
+	configs, scripts, replies, rules := examples(t, "COMMANDS.md", "yaml"), examples(t, "COMMANDS.md", "sh"), examples(t, "COMMANDS.md", "json"), examples(t, "COMMANDS.md", "")
 	if len(configs) != 4 || len(scripts) != 4 || len(replies) != 3 || len(rules) != 1 {
 		t.Fatalf("%d configurations, %d scripts, %d pieces of JSON, %d rules", len(configs), len(scripts), len(replies), len(rules))
 	}

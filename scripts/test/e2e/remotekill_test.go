@@ -53,15 +53,37 @@ func (k *killed) dbc(version int) string {
 	return text + strings.Repeat("\n", chunkSize)
 }
 
-// chunk sends one of the two.
-func (k *killed) chunk(n int) {
+// chunk starts to send one of the two. The function it returns waits until the
+// broker has it.
+func (k *killed) chunk(n int) (sent func()) {
 	k.t.Helper()
 	text := k.dbc(k.number)
 	file := filepath.Join(k.dir, "chunk")
 	if err := os.WriteFile(file, []byte(text[n*chunkSize:min((n+1)*chunkSize, len(text))]), 0o600); err != nil {
 		k.t.Fatal(err)
 	}
-	k.as("gw", "mosquitto_pub", "-q", "1", "-t", fmt.Sprintf("site/gw-e2e/config/part/%s/%d", sumOf(text), n), "-f", file)
+	cmd := exec.Command(rig.Need(k.t, "mosquitto_pub", "mosquitto-clients"), "-h", "127.0.0.1", "-p", fmt.Sprint(k.broker.Port), "-u", "gw", "-P", "secret",
+		"-q", "1", "-t", fmt.Sprintf("site/gw-e2e/config/part/%s/%d", sumOf(text), n), "-f", file)
+	if err := cmd.Start(); err != nil {
+		k.t.Fatal(err)
+	}
+	return func() {
+		if err := cmd.Wait(); err != nil {
+			k.t.Errorf("mosquitto_pub: %v", err)
+		}
+	}
+}
+
+// whole returns as soon as the part is whole on disk.
+func (k *killed) whole() {
+	k.t.Helper()
+	part := filepath.Join(k.store, "parts", sumOf(k.dbc(k.number)))
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(50 * time.Microsecond) {
+		if _, err := os.Stat(part); err == nil || strings.Contains(k.daemon.Log.String(), "a configuration is put in place") {
+			return
+		}
+	}
+	k.t.Fatal("the part never became whole")
 }
 
 // heard is how many messages have come to the follower of reports.
@@ -111,10 +133,19 @@ func (k *killed) push(target string) (phase string) {
 	if target == inStage {
 		stop = rand.IntN(chunks + 1)
 	}
-	for n := range stop {
-		k.chunk(n)
+	for n := range min(stop, chunks-1) {
+		k.chunk(n)()
 	}
 	within := 15 * time.Millisecond
+	switch {
+	case stop < chunks:
+	case target == inStage:
+		defer k.chunk(chunks - 1)()
+		k.whole()
+		within = 2 * time.Millisecond
+	default:
+		k.chunk(chunks - 1)()
+	}
 	switch target {
 	case inStage:
 	case inApply:
