@@ -33,6 +33,12 @@ func (a *app) notifySystemd(state string) error {
 	return err
 }
 
+// managed reports whether a service manager hears what the daemon notifies.
+func (a *app) managed() bool {
+	path, _ := a.getenv("NOTIFY_SOCKET")
+	return path != ""
+}
+
 // runtimeSocket is where the control socket belongs under a service manager that
 // makes a directory for it (RuntimeDirectory= of systemd.exec(5)); empty: there
 // is none.

@@ -132,6 +132,12 @@ func (a *app) run(ctx context.Context, opts runOptions, level, format string) er
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	d, err := daemon.Start(a.daemonOptions(opts, log, logs, form))
+	if err != nil && a.managed() {
+		if err = d.Await(ctx, hangup, err); errors.Is(err, daemon.ErrStopped) {
+			log.Info("stopped")
+			return nil
+		}
+	}
 	if errors.Is(err, daemon.ErrUnusable) {
 		return &exitError{code: exitUsage}
 	}
@@ -163,12 +169,27 @@ func (a *app) daemonOptions(opts runOptions, log *slog.Logger, logs *live.Logs, 
 		Ping:    dog.ping,
 		Sparing: thriftily,
 		Logging: form.configure,
-		Print:   func(p config.Problem) { a.warn("%v", p) },
+		Print:   a.problemPrinter(log),
 		Bundle: func(ctx context.Context, w io.Writer, v web.View, o web.BundleOptions) error {
 			cfg, problems := a.loadQuietly(opts.configOptions)
 			parts := append(a.commonParts(opts.configOptions, cfg, problems), liveParts(v, logs, o.Data)...)
 			return bundle.Write(ctx, w, parts, maskOf(cfg, o.Mask))
 		},
+	}
+}
+
+// problemPrinter says what is wrong with the configuration at the start: to the
+// person who has started the daemon, or under a service manager to the log.
+func (a *app) problemPrinter(log *slog.Logger) func(config.Problem) {
+	return func(p config.Problem) {
+		switch {
+		case !a.managed():
+			a.warn("%v", p)
+		case p.Warning:
+			log.Warn(p.Public().String())
+		default:
+			log.Error(p.Public().String())
+		}
 	}
 }
 

@@ -321,6 +321,26 @@ func TestStartWithAWrongFile(t *testing.T) {
 }
 
 // Many signals at once are followed, but not each.
+// Without anything to run the daemon of a service waits, and a reload of a mended
+// file makes it run.
+func TestStartWithoutAnythingToRun(t *testing.T) {
+	good := runConfigWithDBC(t)
+	m := manage(t, good+"nonsense: 1\n", nil)
+	m.reload()
+	m.write(good)
+	m.reload()
+	log := m.done()
+	for want, n := range map[string]int{":9:1: nonsense: ": 1, "nothing runs": 1, "attempts=2": 1, "msg=ready": 1, "msg=stopped": 1} {
+		if got := strings.Count(log, want); got != n {
+			t.Errorf("%q is logged %d times, want %d\n%s", want, got, n, log)
+		}
+	}
+	m = manage(t, "", nil)
+	if log := m.done(); !strings.Contains(log, "msg=stopped") { // a stop is not an error
+		t.Error(log)
+	}
+}
+
 func TestReloadStorm(t *testing.T) {
 	good := runConfigWithDBC(t)
 	m := manage(t, good, nil)

@@ -162,7 +162,7 @@ func noStatus(path string, err error) error {
 // where no configuration was named, and another one may be meant.
 func howToStart(path string) string {
 	if path == packagedSocket {
-		return " (systemctl start fieldferry), or name the configuration of one that was started by hand with -c"
+		return " (systemctl start fieldferry; if it has nothing to run, systemctl status fieldferry says why), or name the configuration of one that was started by hand with -c"
 	}
 	return " (fieldferry run -c FILE), as the user who asks or as root"
 }

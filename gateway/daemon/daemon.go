@@ -22,6 +22,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -72,6 +73,9 @@ type Daemon struct {
 	decisions chan *decision
 	view      atomic.Pointer[Trial] // for those who look
 	attempt   atomic.Pointer[live.ConfigAttempt]
+
+	said     string // what is wrong with the file, as it was printed last, the first error first
+	unopened string // why the gateway could not be opened, as it was said last
 
 	now     *change // what runs
 	gateway *gateway.Gateway
@@ -132,7 +136,10 @@ func (d *Daemon) start() error {
 			return nil
 		}
 		wrong = append(wrong, err.Error())
-		d.log.Error("the gateway cannot be opened", "error", err)
+		if d.unopened != err.Error() {
+			d.unopened = err.Error()
+			d.log.Error("the gateway cannot be opened", "error", err)
+		}
 		first = firstOf(first, err)
 	}
 	return firstOf(first, ErrUnusable)
@@ -208,11 +215,23 @@ func placed(by Actor) string {
 // say reports what is wrong with the file at the start: to the person who
 // started it, or, if the gateway runs all the same, to the log and the alarm.
 func (d *Daemon) say(problems []config.Problem, ours, instead bool, wrong *[]string) {
+	var errs, warnings strings.Builder
+	for _, p := range problems {
+		if p.Warning {
+			warnings.WriteString(p.Public().String() + "\n")
+		} else {
+			errs.WriteString(p.Public().String() + "\n")
+		}
+	}
+	before := d.said
+	d.said = errs.String() + warnings.String()
 	for _, p := range problems {
 		switch {
 		case ours:
 		case !instead:
-			d.opts.Print(p)
+			if d.said != before {
+				d.opts.Print(p)
+			}
 		case !p.Warning:
 			said := p.Public().String()
 			*wrong = append(*wrong, said)
