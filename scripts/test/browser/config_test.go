@@ -3,6 +3,7 @@ package browser
 import (
 	"context"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -59,6 +60,21 @@ func testDifference(t *testing.T, b context.Context, s *site) {
 	p := open(t, b, s, 1440, 900, "light", true)
 	p.visit("#/config")
 	p.sees("the file is what runs")
+
+	// A file of conf.d is shown with the rest, and what is wrong in it has its name.
+	folder := filepath.Join(filepath.Dir(s.path), "conf.d")
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	if err := os.WriteFile(filepath.Join(folder, "10-more.yaml"), []byte("can: [{interface: \"sim:engine\", nmae: more}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p.visit("#/overview")
+	p.visit("#/config")
+	p.sees("and beside it conf.d/10-more.yaml")
+	p.sees("(conf.d/10-more.yaml): can[")
+	p.until(`document.querySelector('pre.yaml:not(.diff) .e').innerText.includes('nmae')`)
 	p.clean()
 }
 

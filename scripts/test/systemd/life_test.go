@@ -172,6 +172,19 @@ func (l *life) startAsInstalled(t *testing.T) {
 	}
 	g.sh(t, "systemctl is-active fieldferry")
 	g.sh(t, "systemctl stop fieldferry")
+
+	// With nothing to run it stays up, quietly, and a mended file is enough.
+	g.sh(t, "mv "+file+" /root/as-installed && rm -r /var/lib/fieldferry/config && systemctl start fieldferry")
+	g.until(t, "systemctl show -P StatusText fieldferry | grep 'Nothing runs'")
+	g.fails(t, "systemctl reload fieldferry")
+	first = lines()
+	g.sh(t, "sleep 20")
+	if n := lines(); n != first || l.property(t, "NRestarts") != "0" {
+		t.Errorf("with nothing to run, %d lines and then %d in the journal, %s restarts", first, n, l.property(t, "NRestarts"))
+	}
+	g.sh(t, "mv /root/as-installed "+file)
+	g.until(t, "fieldferry status")
+	g.sh(t, "systemctl stop fieldferry")
 }
 
 func (l *life) start(t *testing.T) {
