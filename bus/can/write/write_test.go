@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -24,7 +25,7 @@ type bench struct {
 	sent    []string
 	queue   [][]byte // on their way, in their order
 	stuck   bool     // nobody acknowledges
-	full    bool
+	full    atomic.Bool
 	left    bool // bus-off
 	opened  int
 	confirm time.Duration
@@ -33,7 +34,7 @@ type bench struct {
 func (b *bench) Check(f *can.Frame) error { return f.Validate() }
 
 func (b *bench) Write(f *can.Frame) error {
-	if b.full {
+	if b.full.Load() {
 		return unix.ENOBUFS
 	}
 	b.sent = append(b.sent, f.String())
@@ -92,9 +93,10 @@ func TestSend(t *testing.T) {
 		send(false, permit.ErrNotPermitted, 0x2A, 0xBC) // a bit beside the mask
 		send(false, permit.ErrNotPermitted, 0x1A)
 		send(false, permit.ErrNotPermitted)
-		b.full = true
+		b.full.Store(true)
 		send(false, ErrBusy, 0x10, 0)
-		b.full, ready = false, ErrListenOnly
+		b.full.Store(false)
+		ready = ErrListenOnly
 		send(false, ErrListenOnly, 0x10, 0)
 		ready = fmt.Errorf("%w", ErrDown)
 		send(false, ErrDown, 0x10, 0)
@@ -166,9 +168,9 @@ func TestRepeat(t *testing.T) {
 		failed := 0
 		go func() {
 			time.Sleep(350 * time.Millisecond)
-			b.full = true
+			b.full.Store(true)
 			time.Sleep(200 * time.Millisecond)
-			b.full = false
+			b.full.Store(false)
 		}()
 		w.Repeat(ctx, []byte{0x10, 7}, 100*time.Millisecond, func(error) { failed++ })
 		if len(b.sent) != 8 || failed != 2 {
