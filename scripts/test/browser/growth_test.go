@@ -24,7 +24,7 @@ const recorder = `(() => {
 		constructor(url) { super(url); window.stream = this; this.mine = new Map(); }
 		addEventListener(name, run) {
 			this.mine.set(name, run);
-			super.addEventListener(name, (e) => { if (!window.playing) { if (events.length < 60 && !window.played) events.push([name, e.data]); run(e); } });
+			super.addEventListener(name, (e) => { if (window.played) return; if (events.length < 60) events.push([name, e.data]); run(e); });
 		}
 	};
 	const set = window.setInterval, clear = window.clearInterval;
@@ -37,7 +37,9 @@ const recorder = `(() => {
 	const quiet = async () => { do { await Promise.allSettled([...under]); await pause(0); } while (under.size); };
 	// play lets seconds go by, two beats of the stream each.
 	window.play = async (from, to) => {
-		window.playing = window.played = true; // from now on it is the same hour again and again
+		// From now on it is the same hour again and again: the numbers of the stream
+		// itself would be those of a bus that was opened again.
+		window.playing = window.played = true;
 		for (let s = from; s < to; s++) {
 			for (let i = 0; i < 2; i++) {
 				const [name, data] = events[(2 * s + i) % events.length];
