@@ -33,6 +33,9 @@ func TestMemoryChild(t *testing.T) {
 	fmt.Fprintln(os.Stderr, "peak", highWater(t, os.Getpid()))
 }
 
+// raced says that the race detector is at work.
+var raced bool
+
 func highWater(t *testing.T, pid int) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -101,6 +104,9 @@ var wholeMemory = flag.Bool("memory", false, "TestMemory tries all verbs, not th
 //
 //	go test ./cmd/fieldferry -run TestMemory -v -memory
 func TestMemory(t *testing.T) {
+	if raced {
+		t.Skip("the race detector takes several times the memory")
+	}
 	needsChildren(t)
 	dir := t.TempDir()
 	put := func(name string, text []byte) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -68,7 +69,10 @@ func TestCANPointRepeats(t *testing.T) {
 		n := count()
 		c.Write(t.Context(), `"03"`, time.Now().Add(time.Hour))
 		time.Sleep(550 * time.Millisecond)
-		for _, s := range bus.sent[n:] {
+		bus.mu.Lock()
+		later := slices.Clone(bus.sent[n:])
+		bus.mu.Unlock()
+		for _, s := range later {
 			if s != "03" {
 				t.Errorf("%s goes on after 03", s)
 			}

@@ -141,7 +141,9 @@ func (b *bench) token(role Role) string {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	b.accounts.cache.Lock()
 	b.accounts.fetched = time.Time{}
+	b.accounts.cache.Unlock()
 	return "Bearer " + token
 }
 
