@@ -203,8 +203,10 @@ func (s Shape) write(to net.Conn, queue <-chan chunk, forgot <-chan struct{}) {
 			continue
 		}
 		if s.Rate > 0 {
-			free = later(free, time.Now()).Add(time.Duration(len(c.data)) * time.Second / time.Duration(s.Rate))
-			c.at = later(c.at, free)
+			// From when it came and not from now: a machine that wakes late makes
+			// the line no slower.
+			free = later(free, c.at).Add(time.Duration(len(c.data)) * time.Second / time.Duration(s.Rate))
+			c.at = free
 		}
 		if pause := time.Until(c.at); pause > 0 {
 			time.Sleep(pause)

@@ -219,14 +219,15 @@ func (p *Path) route(packet []byte) (*lane, time.Time) {
 
 // deliver gives the kernel the packets that arrive.
 func (p *Path) deliver(l *lane) {
+	var free time.Time // the line, see Shape.write
 	for c := range l.queue {
-		pause := time.Until(c.at)
 		p.mu.Lock()
 		if p.shape.Rate > 0 {
-			pause = max(pause, 0) + time.Duration(len(c.data))*time.Second/time.Duration(p.shape.Rate)
+			free = later(free, c.at).Add(time.Duration(len(c.data)) * time.Second / time.Duration(p.shape.Rate))
+			c.at = free
 		}
 		p.mu.Unlock()
-		if pause > 0 {
+		if pause := time.Until(c.at); pause > 0 {
 			time.Sleep(pause)
 		}
 		_, _ = p.device.Write(c.data) // a packet that the kernel does not take is lost
