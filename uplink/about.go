@@ -14,7 +14,9 @@ import (
 //
 // A connection that ends before such a message is answered makes the next one
 // careful: there they go one at a time, before anything of the queue. What a
-// careful connection ends with is made smaller, or left out for a while.
+// careful connection ends with is made smaller, or left out for a while. A topic
+// that was answered on the connection is not to blame for its end: a broker that
+// is restarted a few times always leaves something unanswered.
 type about struct {
 	careful bool
 	limit   int // bytes of topic and payload; 0: none
@@ -147,6 +149,9 @@ func (s *session) judgeAbout(e *Error) {
 	switch {
 	case s.count > 0 && !s.ring[s.head].queue && endsConnections(e.Reason):
 		m := s.ring[s.head].msg
+		if s.topics.has(m.Topic) {
+			return
+		}
 		a.blame(m, now)
 		if a.isMuted(m.Topic, now) {
 			s.u.obs.Announced(m.Topic, "the connection ends with it")

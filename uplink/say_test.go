@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"fieldferry/uplink/uplinktest"
@@ -45,6 +46,48 @@ func TestSay(t *testing.T) {
 			q.wait(40)
 			if v := b.Violations(); len(v) > 0 {
 				t.Error(v)
+			}
+		})
+	}
+}
+
+// What connections end with is left out for a while if it was the first to its
+// topic on two of them; what had answers before is not to blame.
+func TestSaidWhenConnectionsEnd(t *testing.T) {
+	for name, tt := range map[string]struct {
+		cuts  int // connections that end so
+		at    int // with that PUBLISH, of which the first is the birth
+		heard bool
+	}{
+		"after answers":        {4, 4, true},
+		"with the first of it": {2, 2, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := faultBroker(t, append(slices.Repeat([]uplinktest.Fault{{DropAfter: tt.at}}, tt.cuts), uplinktest.Fault{})...)
+			q := newTestQueue(t, 0)
+			u, _ := run(t, Config{Servers: []string{"mqtt://" + b.Addr()},
+				Birth: func(int) []Message { return []Message{{Topic: "s", Payload: []byte("birth"), Retain: true}} }}, q, nil, nil)
+			came := func(conn int, topic, text string) func([]uplinktest.Received, int, int) bool {
+				return func(got []uplinktest.Received, _, _ int) bool {
+					return slices.ContainsFunc(got, func(r uplinktest.Received) bool {
+						return r.Conn == conn && r.Topic == topic && r.Payload == text
+					})
+				}
+			}
+			for conn := range tt.cuts {
+				waitFor(t, b, "a birth", came(conn, "s", "birth"))
+				for i := range tt.at - 1 {
+					u.Say(Message{Topic: "r", Payload: fmt.Append(nil, i)})
+					waitFor(t, b, "what is said", came(conn, "r", fmt.Sprint(i)))
+				}
+			}
+			waitFor(t, b, "a birth", came(tt.cuts, "s", "birth"))
+			u.Say(Message{Topic: "r", Payload: []byte("last")})
+			q.add(1)
+			q.wait(1)
+			if heard := came(tt.cuts, "r", "last")(b.Received(), 0, 0); heard != tt.heard {
+				t.Errorf("the last of it came: %v", heard)
 			}
 		})
 	}

@@ -259,6 +259,7 @@ func (s *session) collect() {
 			s.u.obs.Announced(f.msg.Topic, refused.Reason)
 			continue
 		case !f.queue:
+			s.topics.add(f.msg.Topic)
 			s.u.obs.Announced(f.msg.Topic, "")
 			continue
 		}
@@ -293,13 +294,17 @@ const maxTopics = 4096
 // has is true of all once there are too many.
 func (t topics) has(topic string) bool { return t[topic] || len(t) >= maxTopics }
 
+func (t topics) add(topic string) {
+	if !t.has(topic) {
+		t[topic] = true
+	}
+}
+
 // settledOf notes that the broker has answered m.
 func (s *session) settledOf(m Message) {
 	s.proved = true
 	s.u.suspect.answered(m.Topic)
-	if !s.topics.has(m.Topic) {
-		s.topics[m.Topic] = true
-	}
+	s.topics.add(m.Topic)
 }
 
 // reject hands a message back to the queue.
