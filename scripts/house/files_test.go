@@ -16,7 +16,7 @@ import (
 const root = "../.."
 
 // maxLines is how long a Go file may be before it is taken to hold more than
-// one idea. Test files hold tables and may be longer.
+// one idea.
 const maxLines = 500
 
 // files calls f for every file of the source tree whose name ends in suffix.
@@ -46,7 +46,7 @@ func files(t *testing.T, suffix string, f func(path string, content []byte)) {
 
 func TestFilesHoldOneIdea(t *testing.T) {
 	files(t, ".go", func(path string, content []byte) {
-		if n := bytes.Count(content, []byte{'\n'}); n > maxLines && !strings.HasSuffix(path, "_test.go") {
+		if n := bytes.Count(content, []byte{'\n'}); n > maxLines {
 			t.Errorf("%s has %d lines: a file of more than %d holds more than one idea", path, n, maxLines)
 		}
 	})
