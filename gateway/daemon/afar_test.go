@@ -8,8 +8,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"fieldferry/uplink/uplinktest"
 )
 
 // told is what the gateway reports of its configuration.
@@ -53,14 +51,8 @@ const fromAfar = "remote_config: {mode: apply, allow: [gateway, can, modbus]}\n"
 // What comes from afar is judged by the rules of the configuration that runs.
 func TestAfar(t *testing.T) {
 	t.Parallel()
-	broker, err := uplinktest.NewBroker(uplinktest.BrokerConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer broker.Close()
+	broker, s, lines := brokered(t)
 	server := "mqtt://" + broker.Addr()
-	s := newSite(t)
-	lines := strings.SplitAfter(text("g", "a.dbc", server), "\n")
 	old := lines[0] + lines[1] + lines[4] + lines[5] + fromAfar // no port that is lost meanwhile
 	s.put("f.yaml", old)
 	d, stop := s.run()

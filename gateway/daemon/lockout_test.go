@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"fieldferry/gateway/remote"
-	"fieldferry/uplink/uplinktest"
 )
 
 // key writes the public half of a new key into a file of the site.
@@ -46,14 +45,8 @@ func (s *site) signs(d *Daemon, version int64, text, signer string, key ed25519.
 // has lost all of them does it at the site.
 func TestLostSigners(t *testing.T) {
 	t.Parallel()
-	broker, err := uplinktest.NewBroker(uplinktest.BrokerConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer broker.Close()
-	s := newSite(t)
+	_, s, lines := brokered(t)
 	lost, spare, fresh := s.key("lost.pub"), s.key("spare.pub"), s.key("fresh.pub")
-	lines := strings.SplitAfter(text("g", "a.dbc", "mqtt://"+broker.Addr()), "\n")
 	site := lines[0] + lines[1] + lines[4] + lines[5] + "remote_config: {mode: apply, allow: [can, commands]}\ncommands:\n  signers: {ops: lost.pub, spare: spare.pub}\n"
 	s.put("f.yaml", site)
 	d, stop := s.run()
@@ -90,13 +83,7 @@ func TestLostSigners(t *testing.T) {
 // old ones. The client id has to stay, unless uplink may change.
 func TestAnotherGatewayID(t *testing.T) {
 	t.Parallel()
-	broker, err := uplinktest.NewBroker(uplinktest.BrokerConfig{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer broker.Close()
-	s := newSite(t)
-	lines := strings.SplitAfter(text("g", "a.dbc", "mqtt://"+broker.Addr()), "\n")
+	broker, s, lines := brokered(t)
 	site := lines[0] + lines[1] + lines[4] + strings.Replace(lines[5], "uplink: {", "uplink: {client_id: cabinet, ", 1) + fromAfar
 	s.put("f.yaml", site)
 	d, stop := s.run()

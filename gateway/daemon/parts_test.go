@@ -72,17 +72,22 @@ func TestStagedParts(t *testing.T) {
 	}
 }
 
-// A DBC file comes with the configuration, which is the site's own text: both are
-// switched together, run after a start, and go back together.
-func TestPartsFromAfar(t *testing.T) {
-	t.Parallel()
+// brokered is a site with a broker of its own, and the lines of its configuration.
+func brokered(t *testing.T) (*uplinktest.Broker, *site, []string) {
+	t.Helper()
 	broker, err := uplinktest.NewBroker(uplinktest.BrokerConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer broker.Close()
-	s := newSite(t)
-	lines := strings.SplitAfter(text("g", "a.dbc", "mqtt://"+broker.Addr()), "\n")
+	t.Cleanup(func() { _ = broker.Close() })
+	return broker, newSite(t), strings.SplitAfter(text("g", "a.dbc", "mqtt://"+broker.Addr()), "\n")
+}
+
+// A DBC file comes with the configuration, which is the site's own text: both are
+// switched together, run after a start, and go back together.
+func TestPartsFromAfar(t *testing.T) {
+	t.Parallel()
+	_, s, lines := brokered(t)
 	site := lines[0] + lines[1] + lines[4] + lines[5] + fromAfar
 	s.put("f.yaml", site)
 	b, err := os.ReadFile(filepath.Join(s.dir, "b.dbc"))

@@ -130,9 +130,6 @@ func (r *room) boot(ctx context.Context) (*nbd.Disk, *vm.Guest) {
 	}
 	g, err := vm.Boot(ctx, vm.Config{Kind: vm.ARM, Files: maps.Clone(r.files), Network: true, Disk: socket})
 	if err != nil {
-		if errors.Is(err, vm.ErrMissing) {
-			r.t.Fatal(err, "; scripts/deps vm installs it")
-		}
 		r.t.Fatal(err)
 	}
 	return d, g
