@@ -418,7 +418,7 @@ func (b *Buffer) storeStateAs(clean bool) error {
 	st := state{session: b.session, next: b.next, losses: append([]loss(nil), b.losses...), newest: b.newest()}
 	st.gone = b.gone.within(0, b.next, nil, maxSpansState)
 	b.describeEnd(&st, clean)
-	b.stateDue = 0
+	b.stateDue = b.now() + stateProof
 	b.mu.Unlock()
 	if b.state == nil {
 		return errAway
@@ -442,8 +442,8 @@ func (b *Buffer) storeStateAs(clean bool) error {
 
 // stateSoon has the state stored within stateDelay.
 func (b *Buffer) stateSoon() {
-	if b.stateDue == 0 {
-		b.stateDue = b.now() + stateDelay
+	if due := b.now() + stateDelay; b.stateDue == 0 || due < b.stateDue {
+		b.stateDue = due
 		b.kick()
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 const (
 	stateDelay = 5 * time.Second // how long an acknowledgement may stay unstored
+	stateProof = time.Minute     // how long the state goes unwritten: while all is acknowledged at once nothing else would notice a failed disk, until an outage needs it
 	maxBackoff = 5 * time.Second
 	stallAfter = 2 * time.Second // then a disk that has not answered is a fault
 )

@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -364,5 +365,51 @@ func TestConfigIsRefused(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 			_ = b.Close()
 		}
+	}
+}
+
+// While everything is acknowledged at once nothing has to be stored. A disk that
+// fails then is known before an outage needs it.
+func TestFailedDiskIsNoticedWhileNothingIsStored(t *testing.T) {
+	for _, running := range []bool{false, true} {
+		t.Run(fmt.Sprintf("records %v", running), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var broken atomic.Bool
+				b, err := open(testConfig(t), nil, func(string) error {
+					if broken.Load() {
+						return syscall.EROFS
+					}
+					return nil
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := b.Source("engine")
+				spend := func(seconds int) {
+					for range seconds {
+						if running {
+							s.Append(1, []byte("value"))
+							b.Ack(b.First(), b.First()+1)
+						}
+						time.Sleep(time.Second)
+					}
+				}
+				spend(120)
+				if st := b.Stats(); st.Fault != "" {
+					t.Errorf("before: %s", st.Fault)
+				}
+				broken.Store(true)
+				spend(70)
+				if b.Stats().Fault == "" {
+					t.Error("the disk has failed for 70 s, and nothing says so")
+				}
+				broken.Store(false)
+				spend(10)
+				if st := b.Stats(); st.Fault != "" || st.Lost != 0 {
+					t.Errorf("healed: %+v", st)
+				}
+				mustClose(t, b)
+			})
+		})
 	}
 }

@@ -143,7 +143,7 @@ type Buffer struct {
 	attached                      bool          // the disk is there and the session has begun
 	steps                         atomic.Uint64 // what the disk has done; grows
 
-	stateDue time.Duration // when the state has to be stored; 0: need not
+	stateDue time.Duration // when the state has to be stored; 0: not before the disk is there
 	sweep    bool          // a segment may be acknowledged wholly
 	retryAt  time.Duration // after a fault
 	backoff  time.Duration

@@ -14,54 +14,74 @@ const (
 	folder = "/etc/fieldferry/conf.d"
 )
 
-// life is one gateway from its installation to its purge.
+// life is one gateway from its installation on.
 type life struct {
 	guest   *guest
 	outside *outside
 	debs    packages
 }
 
-// TestLife takes a gateway through what happens to it in the field. Its steps
-// are tests of their own, each of which begins where the one before it ends.
-func TestLife(t *testing.T) {
+// A step begins where the one before it ends.
+type step struct {
+	name string
+	run  func(*life, *testing.T)
+}
+
+// TestLives takes gateways through what happens to them in the field, and with
+// their package. They live side by side: one often waits.
+func TestLives(t *testing.T) {
 	if os.Getenv("INSTALL_TEST") == "" {
 		t.Skip("it takes minutes, root and a Debian; make install-test runs it")
 	}
-	l := &life{guest: newGuest(t), debs: makePackages(t)}
-	l.outside = newOutside(t)
-	l.guest.boot(t)
-	for _, step := range []struct {
-		name string
-		run  func(*testing.T)
-	}{
-		{"install", l.install},
-		{"start without bus and broker", l.startAsInstalled},
-		{"start of a site", l.start},
-		{"sentence and hardening", l.sentence},
-		{"reload", l.reload},
-		{"kill -9", l.kill},
-		{"watchdog", l.watchdog},
-		{"outage with stop, start, and kill -9", l.outage},
-		{"reboot", l.reboot},
-		{"sysrq-b", l.crash},
-		{"power cut in an outage", l.cut},
-		{"disk of its own with an error", l.disk},
-		{"upgrade", l.upgrade},
-		{"change of version with a broken file", l.upgradeWithBrokenFile},
-		{"upgrade to a version that refuses the file", l.upgradeRefused},
-		{"downgrade in an outage", l.downgrade},
-		{"remove and install again", l.remove},
-		{"purge and install again", l.purge},
+	debs := makePackages(t)
+	for name, steps := range map[string][]step{
+		"field": {
+			{"install", (*life).install},
+			{"start without bus and broker", (*life).startAsInstalled},
+			{"start of a site", (*life).start},
+			{"sentence and hardening", (*life).sentence},
+			{"reload", (*life).reload},
+			{"kill -9", (*life).kill},
+			{"watchdog", (*life).watchdog},
+			{"outage with stop, start, and kill -9", (*life).outage},
+			{"reboot", (*life).reboot},
+			{"sysrq-b", (*life).crash},
+			{"power cut in an outage", (*life).cut},
+		},
+		"package": {
+			{"install", (*life).install},
+			{"start of a site", (*life).start},
+			{"disk of its own with an error", (*life).disk},
+			{"upgrade", (*life).upgrade},
+			{"change of version with a broken file", (*life).upgradeWithBrokenFile},
+			{"upgrade to a version that refuses the file", (*life).upgradeRefused},
+			{"downgrade in an outage", (*life).downgrade},
+			{"remove and install again", (*life).remove},
+			{"purge and install again", (*life).purge},
+		},
 	} {
-		began := time.Now()
-		ok := t.Run(step.name, step.run)
-		t.Logf("%s: %.0f s", step.name, time.Since(began).Seconds())
-		if !ok {
-			t.Logf("journal at the end of %q:\n%s", step.name, l.journal())
-		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := &life{guest: newGuest(t), outside: newOutside(t), debs: debs}
+			l.guest.boot(t)
+			for _, s := range steps {
+				l.take(t, s)
+			}
+		})
 	}
-	l.guest.cut()
-	t.Run("lintian", l.lintian)
+	t.Run("lintian", func(t *testing.T) {
+		t.Parallel()
+		debs.lintian(t)
+	})
+}
+
+func (l *life) take(t *testing.T, s step) {
+	began := time.Now()
+	ok := t.Run(s.name, func(t *testing.T) { s.run(l, t) })
+	t.Logf("%s: %.0f s", s.name, time.Since(began).Seconds())
+	if !ok {
+		t.Logf("journal at the end of %q:\n%s", s.name, l.journal())
+	}
 }
 
 // journal is the end of what the service has said, for whoever reads a failure.
@@ -331,7 +351,8 @@ func (l *life) booted(t *testing.T) {
 }
 
 // disk puts the buffer on a disk of its own, which the kernel makes read-only for
-// an error. Reading and delivering go on, and the recipe of the documents heals it.
+// an error. That is seen although the broker takes everything and nothing has to
+// be stored; reading and delivering go on, and the recipe of the documents heals it.
 func (l *life) disk(t *testing.T) {
 	g := l.guest
 	g.sh(t, `systemctl stop fieldferry && truncate -s 200M /root/card && mkfs.ext4 -q /root/card && mount -o loop,errors=remount-ro /root/card /mnt &&

@@ -8,8 +8,8 @@ import (
 )
 
 // lintian has Debian's own judge look at the package.
-func (l *life) lintian(t *testing.T) {
-	run(t, rig.Need(t, "lintian", "lintian"), "--allow-root", "--fail-on", "error,warning", l.debs.built)
+func (p packages) lintian(t *testing.T) {
+	run(t, rig.Need(t, "lintian", "lintian"), "--allow-root", "--fail-on", "error,warning", p.built)
 }
 
 // replaced installs another version over the one that runs.

@@ -317,7 +317,7 @@ func residentMemory() int64 {
 func (b *bench) card() error {
 	fmt.Println("\n## What that means for a card of 8 GB")
 	fmt.Println("\nHours of outage until 7 GiB are full (`max_size: 7GiB`) with commits each second, and years until 3,000 times its size")
-	fmt.Println("is written when the uplink is away for one hour of every day; online nothing is written. A card that writes more")
+	fmt.Println("is written when the uplink is away for one hour of every day; online 5 KiB a minute are. A card that writes more")
 	fmt.Println("inside than it is told to lives shorter by that factor, which is often 2 to 10 for small commits.")
 	fmt.Println("\n| records/s | bytes of files per record | outage it takes | years at 1s | at 100ms | at 0s |")
 	fmt.Println("| --- | --- | --- | --- | --- | --- |")
