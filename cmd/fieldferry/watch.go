@@ -39,7 +39,8 @@ account of the sequence numbers. It reports gaps, duplicates and losses, and
 ends with "records N gaps G duplicates D": G counts the sequence numbers that
 neither came nor are accounted for by a loss record. After an outage live
 records come before the backlog, which then fills the gap: until it has, watch
-says how many records are still missing. A session that ended badly (power,
+says how many records are still missing. What passes while watch itself has lost
+its connection is named as unseen and is not a gap. A session that ended badly (power,
 kill -9) is named with its last known numbers: what was taken behind them
 within sync_interval may be missing, and no loss record can say so.
 
@@ -53,8 +54,8 @@ uses the servers, TLS files and credentials of that configuration, and the topic
 of its gateway.
 
 The exit code is 0 when watch was connected at the end and nothing is missing. It
-is 1 when the broker was not reached or was lost, when there are gaps, when the
-account is not exact, and when fewer records came than --count asks for.`,
+is 1 when the broker was not reached or was lost, when there are gaps or records
+passed unseen, when the account is not exact, and when fewer records came than --count asks for.`,
 		Example: `  fieldferry watch --server mqtt://broker:1883
   sudo fieldferry watch -c /etc/fieldferry/fieldferry.yaml
   fieldferry watch --server mqtts://broker:8883 --ca ca.pem --username anna --password-file anna.password
@@ -146,6 +147,8 @@ type watcher struct {
 	latency  latency
 	catching bool      // something is missing that may come late
 	told     time.Time // when that was said
+	lateAt   time.Time // when the last record of a backlog came
+	absences int       // how often the connection had been lost and was back
 	skipped  uint64    // messages that were too large
 	inexact  bool      // it was said that the account is
 	gateway  string    // the only one so far
@@ -160,16 +163,24 @@ const catchUpInterval = 2 * time.Second
 
 // catchUp tells how the backlog fills what live records have left out.
 func (w *watcher) catchUp(late bool, now time.Time) {
+	if late {
+		w.lateAt = now
+	}
 	if !late && !w.catching || now.Sub(w.told) < catchUpInterval && w.catching {
 		return
 	}
-	missing := w.ledger.Missing(w.opts.fromOne) - w.ledger.Closed
-	if missing > 0 {
+	missing, unseen := w.ledger.Missing(w.opts.fromOne)-w.ledger.Closed, w.ledger.Unseen(w.opts.fromOne)
+	// What passed unseen never comes, which shows only when the backlog has ended.
+	rest := missing > 0 && (missing > unseen || now.Sub(w.lateAt) < catchUpInterval)
+	switch {
+	case rest:
 		fmt.Fprintf(w.err, "catching up: %d records are still missing\n", missing)
-	} else if w.catching {
+	case w.catching && unseen > 0:
+		fmt.Fprintf(w.err, "caught up, except for %d records that may have passed while watch was not connected\n", unseen)
+	case w.catching:
 		fmt.Fprintln(w.err, "caught up: nothing is missing")
 	}
-	w.catching, w.told = missing > 0, now
+	w.catching, w.told = rest, now
 }
 
 // plausible bounds the latency by a clock that may be wrong: more is not the link's.
@@ -207,6 +218,10 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 		return
 	}
 	w.silence.end()
+	if n := w.link.absences(); n > w.absences {
+		w.absences = n
+		w.ledger.Away()
+	}
 	w.meet(m.Gateway)
 	stream := ledger.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}
 	last := w.ledger.Last(stream)
@@ -293,10 +308,11 @@ func (w *watcher) record(m *ledger.Message, raw json.RawMessage, e ledger.Entry,
 func (w *watcher) summary() error {
 	w.says.flush(w.err)
 	l := &w.ledger
-	missing := l.Missing(w.opts.fromOne)
+	unseen := l.Unseen(w.opts.fromOne)
+	missing := l.Missing(w.opts.fromOne) - unseen
 	if w.opts.asJSON {
 		return json.NewEncoder(w.out).Encode(map[string]any{
-			"records": l.Records, "gaps": missing, "duplicates": l.Duplicates, "lost": l.Lost,
+			"records": l.Records, "gaps": missing, "unseen": unseen, "duplicates": l.Duplicates, "lost": l.Lost,
 			"unclean": len(l.Tails()), "shared": l.Shared,
 			"exact": l.Exact() && w.skipped == 0, "skipped_messages": w.skipped,
 			"closed": l.Closed, "untracked": l.Untracked, "forgotten": l.Forgotten,
@@ -305,7 +321,11 @@ func (w *watcher) summary() error {
 	}
 	gaps := l.Gaps(w.opts.fromOne)
 	for _, g := range gaps[:min(len(gaps), maxListed)] {
-		fmt.Fprintf(w.out, "gap: %s session %d: %d to %d\n", w.name(g.Gateway, g.Source), g.Session, g.From, g.To)
+		what := "gap"
+		if g.Unseen {
+			what = "unseen"
+		}
+		fmt.Fprintf(w.out, "%s: %s session %d: %d to %d\n", what, w.name(g.Gateway, g.Source), g.Session, g.From, g.To)
 	}
 	if more := len(gaps) - maxListed; more > 0 {
 		fmt.Fprintf(w.out, "and %d more gaps\n", more)
@@ -319,6 +339,9 @@ func (w *watcher) summary() error {
 	}
 	if l.Lost > 0 {
 		fmt.Fprintf(w.out, "accounted for by loss records: %d\n", l.Lost)
+	}
+	if unseen > 0 {
+		fmt.Fprintf(w.out, "unseen: %d records may have passed while watch was not connected (%d times)\n", unseen, w.absences)
 	}
 	if w.latency.n > 0 {
 		fmt.Fprintf(w.out, "latency of live records: mean %v, highest %v\n", w.latency.mean().Round(time.Millisecond), w.latency.max.Round(time.Millisecond))

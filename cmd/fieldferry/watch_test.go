@@ -123,3 +123,45 @@ func TestWatchNamesFlags(t *testing.T) {
 		}
 	}
 }
+
+// What passes while watch has lost its own connection is not said to be missing;
+// what is missing afterwards is.
+func TestWatchThatWasNotConnected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out, errs bytes.Buffer
+		w := &watcher{out: &out, err: &errs, opts: watchOptions{quiet: true}}
+		say := func(late bool, from, to uint64) { w.message("t", sends(late, from, to), false) }
+		w.link.up(uplink.Server{})
+		say(false, 1, 10)
+		w.link.down(io.EOF)
+		w.link.down(io.EOF)
+		w.link.up(uplink.Server{})
+		say(false, 31, 40) // 11 to 30 passed, or wait
+		say(true, 21, 25)
+		time.Sleep(2 * catchUpInterval)
+		say(false, 46, 50)
+		if got := errs.String(); !strings.Contains(got, "catching up: 15 records are still missing") {
+			t.Errorf("it said %s", got)
+		}
+		if err := w.verdict(); err == nil || err.Error() != "5 records are missing" {
+			t.Errorf("verdict: %v", err)
+		}
+		say(true, 41, 45)
+		time.Sleep(2 * catchUpInterval)
+		say(false, 51, 60)
+		if !strings.HasSuffix(errs.String(), "caught up, except for 15 records that may have passed while watch was not connected\n") {
+			t.Errorf("it said %s", errs.String())
+		}
+		if err := w.verdict(); err == nil || !strings.Contains(err.Error(), "15 records may have passed while watch was not connected") {
+			t.Errorf("verdict: %v", err)
+		}
+		if err := w.summary(); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{"unseen: engine session 1: 11 to 20\n", "unseen: engine session 1: 26 to 30\n", "(1 times)\n", "records 45 gaps 0 duplicates 0\n"} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("summary %q; want %q in it", out.String(), want)
+			}
+		}
+	})
+}

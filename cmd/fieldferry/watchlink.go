@@ -58,13 +58,23 @@ type watchedLink struct {
 	mu     sync.Mutex
 	ever   bool
 	now    bool
+	again  int // times that it was lost and came back
 	reason error
 }
 
 func (l *watchedLink) up(uplink.Server) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.ever && !l.now {
+		l.again++
+	}
 	l.ever, l.now = true, true
+}
+
+func (l *watchedLink) absences() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.again
 }
 
 func (l *watchedLink) down(err error) {
@@ -140,10 +150,13 @@ func (w *watcher) verdict() error {
 	if err := w.link.trouble(); err != nil {
 		return err
 	}
-	missing := w.ledger.Missing(w.opts.fromOne)
+	unseen := w.ledger.Unseen(w.opts.fromOne)
+	missing := w.ledger.Missing(w.opts.fromOne) - unseen
 	switch {
 	case missing > 0:
 		return fmt.Errorf("%d records are missing", missing)
+	case unseen > 0:
+		return fmt.Errorf("%d records may have passed while watch was not connected: nobody can say that nothing is missing", unseen)
 	case !w.ledger.Exact() || w.skipped > 0:
 		return errors.New("the account is not exact: nobody can say that nothing is missing")
 	case w.ledger.Records < w.opts.records:

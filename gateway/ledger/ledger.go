@@ -20,8 +20,11 @@ type Stream struct {
 // span is a range of sequence numbers, both ends included.
 type span struct{ from, to uint64 }
 
-// account is what is known of one stream: disjoint spans in order.
-type account struct{ seen []span }
+// account is what is known of one stream.
+type account struct {
+	seen   []span // disjoint, in order
+	unseen uint64 // what did not come up to this number may have passed while the observer was away
+}
 
 // Ledger keeps account of the sequence numbers that came, so that a consumer
 // can tell whether anything is missing and what came twice. In which order
@@ -41,7 +44,8 @@ type Ledger struct {
 	Forgotten  uint64 // facts on the ends of sessions that were not kept
 	Shared     uint64 // sessions that two lives of a gateway have used: their numbers name two records
 	accounts   map[Stream]*account
-	spans      int // of all accounts
+	spans      int  // of all accounts
+	left       bool // the observer has been away
 	lives      map[session]*life
 	stores     int // numbers kept in all lives
 }
@@ -105,6 +109,9 @@ func (l *Ledger) add(a *account, m *Message, raw json.RawMessage) (Entry, error)
 	if e.Seq == 0 || e.Seq > maxSeq {
 		return e, fmt.Errorf("record of %s: %d is not a sequence number", m.Source, e.Seq)
 	}
+	if !e.Late {
+		a.back(e.Seq)
+	}
 	if e.Duplicate = a.add(span{e.Seq, e.Seq}) == 0; e.Duplicate {
 		l.Duplicates++
 	} else {
@@ -145,6 +152,9 @@ func (l *Ledger) account(s Stream) *account {
 	a := l.accounts[s]
 	if a == nil && len(l.accounts) < maxStreams {
 		a = &account{}
+		if l.left {
+			a.unseen = everything
+		}
 		l.accounts[s] = a
 	}
 	return a
@@ -190,10 +200,29 @@ func (a *account) close() (n uint64) {
 type Gap struct {
 	Stream
 	From, To uint64
+	Unseen   bool // they may have come while the observer was away, see [Ledger.Away]
 }
 
 // Count is the number of sequence numbers in the gap.
 func (g Gap) Count() uint64 { return g.To - g.From + 1 }
+
+// holes calls f for what is missing of a stream below its highest number seen, or
+// below stored, the number that was on disk when its session ended.
+func (a *account) holes(stored uint64, fromOne bool, f func(from, to uint64, unseen bool)) {
+	next := uint64(1)
+	if !fromOne && len(a.seen) > 0 {
+		next = a.seen[0].from
+	}
+	for _, s := range a.seen {
+		if s.from > next {
+			f(next, s.from-1, next <= a.unseen)
+		}
+		next = s.to + 1
+	}
+	if stored >= next && (fromOne || next > 1) {
+		f(next, stored, next <= a.unseen)
+	}
+}
 
 // Gaps lists what is missing below the highest number seen of each stream, or
 // below the one that the gateway says was on disk when the session ended.
@@ -201,19 +230,9 @@ func (g Gap) Count() uint64 { return g.To - g.From + 1 }
 func (l *Ledger) Gaps(fromOne bool) []Gap {
 	var gaps []Gap
 	for stream, a := range l.accounts {
-		next := uint64(1)
-		if !fromOne && len(a.seen) > 0 {
-			next = a.seen[0].from
-		}
-		for _, s := range a.seen {
-			if s.from > next {
-				gaps = append(gaps, Gap{stream, next, s.from - 1})
-			}
-			next = s.to + 1
-		}
-		if known := l.stored(stream); known >= next && (fromOne || next > 1) {
-			gaps = append(gaps, Gap{stream, next, known})
-		}
+		a.holes(l.stored(stream), fromOne, func(from, to uint64, unseen bool) {
+			gaps = append(gaps, Gap{stream, from, to, unseen})
+		})
 	}
 	sort.SliceStable(gaps, func(i, j int) bool {
 		a, b := &gaps[i], &gaps[j]
@@ -226,20 +245,28 @@ func (l *Ledger) Gaps(fromOne bool) []Gap {
 // Missing is the number of sequence numbers in all gaps, those in holes that
 // were closed included.
 func (l *Ledger) Missing(fromOne bool) uint64 {
-	n := l.Closed
+	missing, _ := l.absent(fromOne)
+	return missing
+}
+
+// Unseen is how many of the missing ones may have come while the observer was
+// away.
+func (l *Ledger) Unseen(fromOne bool) uint64 {
+	_, unseen := l.absent(fromOne)
+	return unseen
+}
+
+func (l *Ledger) absent(fromOne bool) (missing, unseen uint64) {
+	missing = l.Closed
 	for stream, a := range l.accounts {
-		if len(a.seen) == 0 {
-			continue
-		}
-		n += l.stored(stream) - min(l.stored(stream), a.seen[len(a.seen)-1].to)
-		if fromOne {
-			n += a.seen[0].from - 1
-		}
-		for i := range a.seen[1:] {
-			n += a.seen[i+1].from - a.seen[i].to - 1
-		}
+		a.holes(l.stored(stream), fromOne, func(from, to uint64, away bool) {
+			missing += to - from + 1
+			if away {
+				unseen += to - from + 1
+			}
+		})
 	}
-	return n
+	return missing, unseen
 }
 
 // Seen says whether sequence number seq of a stream came or is accounted for.
