@@ -140,11 +140,15 @@ func (b *Buffer) noteLoss(n LossRange) {
 	b.lately = append(b.lately, n)
 }
 
-// noteLosses keeps losses that stand in the stream.
+// noteLosses keeps losses that stand in the stream, and counts them for their
+// sources.
 func (b *Buffer) noteLosses(list []loss) {
 	for i := range list {
 		if l := &list[i]; l.reason == Evicted || l.reason == Corrupt {
 			b.noteLoss(LossRange{l.session, l.source, l.seq, l.seq + l.n - 1, l.t, l.reason})
+			if s := b.byName[l.source]; s != nil {
+				s.lost += l.n - l.known
+			}
 		}
 	}
 }

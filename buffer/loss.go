@@ -12,6 +12,7 @@ type loss struct {
 	session uint64
 	source  string
 	seq, n  uint64
+	known   uint64 // of n, how many were a loss before; of this process only
 	t       int64
 	reason  Reason
 	// taken says that its place was handed out as a record, which may still be
@@ -100,7 +101,7 @@ func (r *runs) add(off, session uint64, source string, w *row, reason Reason) {
 	if i, ok := r.last[key]; ok {
 		if l := &r.list[i]; l.seq+l.n == w.seq && l.reason == reason &&
 			r.handed.contains(l.offset) == r.handed.contains(off) {
-			l.n += n
+			l.n, l.known = l.n+n, l.known+w.lost
 			l.offset, l.t, l.taken = off, w.t, r.handed.contains(off)
 			return
 		}
@@ -109,7 +110,7 @@ func (r *runs) add(off, session uint64, source string, w *row, reason Reason) {
 		r.last = map[runKey]int{}
 	}
 	r.last[key] = len(r.list)
-	r.list = append(r.list, loss{offset: off, session: session, source: source, seq: w.seq, n: n, t: w.t, reason: reason, taken: r.handed.contains(off)})
+	r.list = append(r.list, loss{offset: off, session: session, source: source, seq: w.seq, n: n, known: w.lost, t: w.t, reason: reason, taken: r.handed.contains(off)})
 }
 
 func (r *runs) addChunk(d *rows, gone *spans, reason Reason) {
@@ -131,8 +132,8 @@ func (b *Buffer) replace(from, to uint64, list []loss) (n uint64) {
 	b.noteLosses(list)
 	for _, l := range list {
 		if l.reason == Evicted || l.reason == Corrupt {
-			n += l.n
-			b.count(l.n, l.reason)
+			n += l.n - l.known
+			b.count(l.n-l.known, l.reason)
 		}
 		b.addLoss(l)
 	}

@@ -66,6 +66,19 @@ func TestQuietSourceKeepsItsShare(t *testing.T) {
 					}
 				}
 				check()
+				all, _ := readAll(t, b, 0)
+				gone := map[string]uint64{}
+				for _, r := range all {
+					gone[r.Source] += r.Lost
+				}
+				for _, name := range []string{"chatty", "quiet"} {
+					if got := b.Source(name).Lost(); got != gone[name] {
+						t.Errorf("%d records of %s are counted as lost, %d are in the stream", got, name, gone[name])
+					}
+				}
+				if st := b.Stats(); st.Lost != gone["chatty"]+gone["quiet"] {
+					t.Errorf("%d lost are counted, %v are in the stream", st.Lost, gone)
+				}
 				if st := b.Stats(); st.LostBy[Evicted] < n/2 || st.Segments > 40 {
 					t.Errorf("%+v", st)
 				}

@@ -13,6 +13,7 @@ type Source struct {
 	index  uint32
 	next   uint64 // sequence number
 	stored uint64 // sequence number up to which all is on disk, or was acknowledged before
+	lost   uint64
 	missed missed
 }
 
@@ -52,6 +53,15 @@ func (s *Source) Last() uint64 {
 	return s.next - 1
 }
 
+// Lost returns how many records of the source were lost in this session, for
+// every reason of the buffer's; those of earlier sessions that it had to evict
+// now are among them.
+func (s *Source) Lost() uint64 {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	return s.lost
+}
+
 // Append accepts one record with time t, in nanoseconds since 1970, and
 // returns its sequence number. The data is copied. When there is no room the
 // record is lost and accounted for: a loss record with reason [Memory] follows
@@ -65,6 +75,7 @@ func (s *Source) Append(t int64, data []byte) (seq uint64) {
 	b.stats.Appended++
 	if !s.settle() || !s.put(t, seq, data) {
 		s.missed.add(t, seq, 1, Memory)
+		s.lost++
 		b.count(1, Memory)
 		b.noteLoss(LossRange{b.session, s.name, seq, seq, t, Memory})
 		b.missing = !s.settle() || b.missing
@@ -85,6 +96,7 @@ func (s *Source) Lose(t int64, n uint64, reason Reason) {
 	b.mu.Lock()
 	seq := s.next
 	s.next += n
+	s.lost += n
 	b.count(n, reason)
 	b.noteLoss(LossRange{b.session, s.name, seq, seq + n - 1, t, reason})
 	if !s.settle() || !s.putLoss(t, seq, n, reason) {

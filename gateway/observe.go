@@ -146,7 +146,7 @@ func (o *observer) picture(g *Gateway, now time.Time) *live.Snapshot {
 }
 
 func (o *observer) source(f *feed, kind string, look func(*live.Source), now time.Time) live.Source {
-	s := live.Source{Name: f.name, Kind: kind, Records: f.src.Last(), State: live.Receives, Word: "receives", Age: -1}
+	s := live.Source{Name: f.name, Kind: kind, Records: f.src.Last(), Lost: f.src.Lost(), State: live.Receives, Word: "receives", Age: -1}
 	if o.last == nil {
 		o.last = map[string]seen{}
 	}

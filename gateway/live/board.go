@@ -20,7 +20,9 @@ type Board struct {
 	past   [window]counters // a ring
 	next   int
 	filled int
-	each   float64 // bytes a stored record takes, as last seen; 0: not known yet
+	lost   uint64        // in all
+	lostAt time.Duration // when that number grew last
+	each   float64       // bytes a stored record takes, as last seen; 0: not known yet
 }
 
 // counters are what rates are made of.
@@ -49,6 +51,10 @@ func (b *Board) Publish(s *Snapshot) {
 	if b.filled > 0 {
 		first = &b.past[(b.next+window-b.filled)%window]
 	}
+	if s.Buffer.Lost > b.lost {
+		b.lost, b.lostAt = s.Buffer.Lost, s.Up
+	}
+	s.whole = s.Up - b.lostAt
 	b.rates(s, first, &now)
 	b.lasts(s)
 	s.estimate()
@@ -101,7 +107,7 @@ func (b *Board) lasts(s *Snapshot) {
 	if in > 0 {
 		s.Buffer.LastsFor = max(float64(s.Buffer.Limit-s.Buffer.Disk), 0) / (in * cmp.Or(b.each, guessed))
 	}
-	if !s.Uplink.Connected || s.Uplink.Denied {
+	if (!s.Uplink.Connected || s.Uplink.Denied) && !s.full() {
 		s.Buffer.FullIn = s.Buffer.LastsFor // the files grow in steps, so that their growth says nothing
 	}
 }

@@ -44,6 +44,8 @@ type Snapshot struct {
 	Config Config        `json:"config"`
 	Counts []AlarmCount  `json:"-"` // since the start, for metrics
 	Up     time.Duration `json:"-"` // since the start, by a clock nobody sets
+
+	whole time.Duration // since a record was lost
 }
 
 // State is how the gateway fares, in one word.
@@ -68,7 +70,7 @@ type Source struct {
 	Word  string      `json:"word"` // the state as a person would say it
 
 	Records uint64    `json:"records"`       // given out in this session
-	Lost    uint64    `json:"lost"`          // in this session, before or in the buffer
+	Lost    uint64    `json:"lost"`          // in this session, before or in the buffer; records of earlier sessions that were evicted in it too
 	Rate    float64   `json:"rate"`          // records a second, mean of the last ten
 	Last    time.Time `json:"last,omitzero"` // when the last record was appended
 	Age     float64   `json:"age_s"`         // of the last record, in seconds; -1: there is none

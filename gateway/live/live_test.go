@@ -292,6 +292,12 @@ func TestSentence(t *testing.T) {
 			s.Uplink.Connected, s.Alarms = false, []Alarm{{Code: "buffer_evicting", Severity: "critical"}}
 		}, Losing, "The buffer is full: the gateway drops records and says which. There is no connection to the broker for 1 h."},
 		{func(s *Snapshot) {
+			s.Uplink.Connected, s.Alarms, s.whole = false, []Alarm{{Code: "buffer_evicting", Severity: "critical"}}, 20*time.Second
+		}, Losing, "The buffer is full: the gateway drops records and says which. There is no connection to the broker for 1 h."},
+		{func(s *Snapshot) {
+			s.Alarms, s.whole = []Alarm{{Code: "buffer_evicting", Severity: "critical"}}, 20*time.Second
+		}, Attention, "Everything that was kept is delivered. The buffer was full, and records were lost until 20 s ago."},
+		{func(s *Snapshot) {
 			s.Alarms = []Alarm{{Code: "config_rejected", Severity: "warning"}, {Code: "x", Severity: "error", Title: "Stored records were damaged", Source: "gateway"}}
 		}, Attention, "Everything that is read is delivered; stored records were damaged."},
 		{func(s *Snapshot) {

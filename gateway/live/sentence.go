@@ -14,7 +14,7 @@ func (s *Snapshot) judge() (State, string) {
 	switch {
 	case s.Session == 0:
 		return Starting, "Starting: the disk of the buffer is not there yet; records wait in memory."
-	case s.raised("buffer_evicting"), s.raised("memory_full"):
+	case s.full() && (s.whole < lately || !s.Uplink.Connected || s.Uplink.Denied):
 		return Losing, "The buffer is full: the gateway drops records and says which." + s.why()
 	case s.Uplink.Denied:
 		return Outage, "The broker does not let the gateway publish; " + waiting + s.fullIn() + "."
@@ -27,6 +27,9 @@ func (s *Snapshot) judge() (State, string) {
 	}
 	if bad := s.failing(); bad != "" {
 		return Attention, bad
+	}
+	if s.full() {
+		return Attention, "Everything that was kept is delivered. The buffer was full, and records were lost until " + Span(s.whole.Seconds()) + " ago."
 	}
 	for _, a := range s.Alarms {
 		if a.Severity == "error" || a.Severity == "critical" {
@@ -49,6 +52,14 @@ func (s *Snapshot) warning() string {
 	}
 	return ""
 }
+
+// lately is how long ago the last loss may be while the gateway, connected again,
+// is said to lose records. The alarm stays for a minute. In an outage the buffer is
+// full until it ends: records go by the segment, with pauses between.
+const lately = 5 * time.Second
+
+// full says that the buffer has no room, or had none a moment ago.
+func (s *Snapshot) full() bool { return s.raised("buffer_evicting") || s.raised("memory_full") }
 
 func (s *Snapshot) raised(code string) bool {
 	for _, a := range s.Alarms {

@@ -189,7 +189,7 @@ const silent = 10.0
 // Look adds what the bus says of itself.
 func (s *CAN) Look(out *live.Source) {
 	st := s.bus.Stats()
-	out.Where, out.Lost = s.cfg.Bus.Interface, st.Lost
+	out.Where = s.cfg.Bus.Interface
 	out.CAN = &live.CAN{
 		Up: st.Up, Controller: st.State, Bitrate: st.Bitrate, Load: st.Load, FrameRate: st.Rate, Frames: st.Frames,
 		Suppressed: st.Suppressed, Dropped: st.Lost, Malformed: st.Malformed, ErrorCount: st.ErrorFrames,
