@@ -5,33 +5,71 @@
 package main
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"log"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/klauspost/compress/zstd"
 )
 
-type stream struct {
+type session struct {
 	Gateway string
 	Session uint64
-	Source  string
+}
+
+type stream struct {
+	session
+	Source string
 }
 
 type head struct { // of a record; of a loss record From and To instead of Seq
 	Seq, From, To uint64
-	Type          string
+	Type, Event   string
+}
+
+type record struct {
+	head
+	text json.RawMessage
 }
 
 var (
-	mu   sync.Mutex
-	seen = map[stream][][2]uint64{} // disjoint ranges of numbers, in order
+	mu     sync.Mutex
+	seen   = map[stream][][2]uint64{} // disjoint ranges of numbers, in order
+	opened = map[session]bool{}       // their start was seen: the account begins with 1
 
-	records, duplicates, lost uint64
+	records, duplicates, lost, unread uint64
 )
+
+// unpack returns the text of a message, which its first bytes call gzip, zstd or neither.
+func unpack(payload []byte) ([]byte, error) {
+	var r io.Reader = bytes.NewReader(payload)
+	var err error
+	switch {
+	case bytes.HasPrefix(payload, []byte("\x1f\x8b")):
+		r, err = gzip.NewReader(r)
+	case bytes.HasPrefix(payload, []byte("\x28\xb5\x2f\xfd")):
+		var z *zstd.Decoder
+		if z, err = zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(8<<20)); err == nil {
+			defer z.Close()
+			r = z
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(r, 16<<20))
+}
 
 // enter remembers the numbers first to last. false: they came before.
 func enter(s stream, first, last uint64) bool {
@@ -53,30 +91,59 @@ func enter(s stream, first, last uint64) bool {
 	return true
 }
 
-func receive(_ mqtt.Client, m mqtt.Message) {
+// read returns the records of a message; of status, meta and a form of the future none.
+func read(payload []byte) (s stream, found []record, err error) {
+	text, err := unpack(payload)
+	if err != nil {
+		return s, nil, err
+	}
 	var e struct {
 		V int
 		stream
 		Records []json.RawMessage
 	}
-	if json.Unmarshal(m.Payload(), &e) != nil || e.V != 1 {
-		return // a form of the future; status and meta have no records
+	if err := json.Unmarshal(text, &e); err != nil || e.V != 1 {
+		return s, nil, err
+	}
+	for _, text := range e.Records {
+		r := record{text: text}
+		if err := json.Unmarshal(text, &r.head); err != nil {
+			return s, nil, err
+		}
+		if r.Type != "loss" {
+			r.From, r.To = r.Seq, r.Seq
+		}
+		if r.From == 0 || r.To < r.From {
+			return s, nil, errors.New("a record has no number")
+		}
+		found = append(found, r)
+	}
+	return e.stream, found, nil
+}
+
+func receive(_ mqtt.Client, m mqtt.Message) {
+	if len(m.Payload()) == 0 || strings.Contains(m.Topic(), "/config/part/") {
+		return // a retained message that was cleared, a piece of a configuration
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	for _, text := range e.Records {
-		var r head
-		if json.Unmarshal(text, &r) != nil {
-			continue
-		}
+	s, found, err := read(m.Payload())
+	if err != nil { // one message that nobody can read does not stop the others
+		unread++
+		log.Printf("not read: %s: %v", m.Topic(), err)
+	}
+	for _, r := range found {
+		fresh := enter(s, r.From, r.To)
 		switch {
+		case r.Type == "loss" && fresh:
+			lost += r.To - r.From + 1
 		case r.Type == "loss":
-			if enter(e.stream, r.From, r.To) {
-				lost += r.To - r.From + 1
-			}
-		case enter(e.stream, r.Seq, r.Seq):
+		case fresh:
 			records++
-			fmt.Println(string(text)) // your work, before the PUBACK
+			if r.Event == "started" {
+				opened[s.session] = true
+			}
+			fmt.Println(string(r.text)) // your work, before the PUBACK
 		default:
 			duplicates++
 		}
@@ -86,6 +153,9 @@ func receive(_ mqtt.Client, m mqtt.Message) {
 func main() {
 	// The broker keeps what comes while this program is away.
 	o := mqtt.NewClientOptions().AddBroker("tcp://" + os.Args[1] + ":" + os.Args[2]).SetClientID("consumer-1").SetCleanSession(false)
+	o.SetConnectRetry(true).SetConnectRetryInterval(2 * time.Second)
+	o.SetDefaultPublishHandler(receive) // what the broker kept comes before the subscription is confirmed
+	mqtt.ERROR = log.Default()
 	o.OnConnect = func(c mqtt.Client) { c.Subscribe("fieldferry/#", 1, receive) }
 	c := mqtt.NewClient(o)
 	if t := c.Connect(); t.Wait() && t.Error() != nil {
@@ -98,12 +168,15 @@ func main() {
 	mu.Lock()
 	defer mu.Unlock()
 	var missing uint64
-	for _, ranges := range seen {
-		next := uint64(1)
+	for s, ranges := range seen {
+		next := ranges[0][0]
+		if opened[s.session] {
+			next = 1
+		}
 		for _, r := range ranges {
 			missing += r[0] - next
 			next = r[1] + 1
 		}
 	}
-	fmt.Printf("{\"records\":%d,\"duplicates\":%d,\"lost\":%d,\"missing\":%d}\n", records, duplicates, lost, missing)
+	fmt.Printf("{\"records\":%d,\"duplicates\":%d,\"lost\":%d,\"unread\":%d,\"missing\":%d}\n", records, duplicates, lost, unread, missing)
 }

@@ -1,27 +1,53 @@
 #!/usr/bin/env python3
-"""Puts each record of every gateway into PostgreSQL once. First run postgres.sql.
-Debian: python3-paho-mqtt python3-psycopg2. Usage: postgres.py HOST PORT DATABASE,
-where DATABASE is as psql takes it: dbname=plant host=db user=fieldferry"""
-import sys
+"""Puts each record of every gateway into PostgreSQL once. First run postgres.sql. Debian:
+python3-paho-mqtt python3-psycopg2, and python3-zstandard for zstd. Usage: postgres.py HOST PORT
+DATABASE, where DATABASE is as psql takes it: dbname=plant host=db user=fieldferry"""
+import json, sys, zlib
 import paho.mqtt.client as mqtt
 import psycopg2
 
+def unpack(payload, most=16 << 20):
+    """The text of a message, which its first bytes call gzip, zstd or neither."""
+    if payload.startswith(b"\x1f\x8b"):
+        return zlib.decompressobj(31).decompress(payload, most)
+    if payload.startswith(b"\x28\xb5\x2f\xfd"):
+        import zstandard
+        return zstandard.ZstdDecompressor().stream_reader(payload).read(most)
+    return payload
+
 database = psycopg2.connect(sys.argv[3])
 
-def on_connect(client, userdata, flags, code):
-    client.subscribe("fieldferry/#", qos=1)
+def run(statement, values=()):
+    with database, database.cursor() as cursor:  # a transaction
+        cursor.execute(statement, values)
+        return cursor.fetchall() if cursor.description else []
+
+def store(topic, payload):
+    """Commits the records of a message; of one that cannot be read, the message and the reason."""
+    try:
+        text = unpack(payload).decode()
+        if "records" in json.loads(text):  # the others are status, meta, commands
+            run("SELECT take(%s)", [text])
+    except Exception as e:
+        if isinstance(e, psycopg2.Error) and (e.pgcode or "")[:2] not in ("22", "23", "54"):
+            raise  # the database is at fault and not the message: ends the program
+        print(f"not read: {topic}: {e!r}", file=sys.stderr, flush=True)
+        run("INSERT INTO unread (topic, payload, reason) VALUES (%s, %s, %s)", [topic, payload, repr(e)])
 
 def on_message(client, userdata, message):
-    if b'"records"' not in message.payload:
-        return  # status and meta
-    try:
-        with database, database.cursor() as cursor:  # committed before the PUBACK; other errors end the program
-            cursor.execute("SELECT take(%s)", [message.payload.decode()])
-    except psycopg2.DataError as e:
-        print(f"never taken: {e}\n{message.payload!r}", file=sys.stderr, flush=True)
+    if message.payload and "/config/part/" not in message.topic:  # cleared, a piece of a configuration
+        store(message.topic, message.payload)  # before the PUBACK
 
+def on_connect(client, userdata, flags, code):
+    if code:
+        return print("refused:", mqtt.connack_string(code), file=sys.stderr, flush=True)
+    client.subscribe("fieldferry/#", qos=1)
+
+for number, topic, payload in run("SELECT number, topic, payload FROM unread"):
+    store(topic, bytes(payload))  # something may have been installed since
+    run("DELETE FROM unread WHERE number = %s", [number])
 client = mqtt.Client("postgres-1", clean_session=False)  # the broker keeps what comes while this program is away
-client.on_connect = on_connect
-client.on_message = on_message
-client.connect(sys.argv[1], int(sys.argv[2]))
-client.loop_forever()
+client.on_connect, client.on_message = on_connect, on_message
+client.on_connect_fail = lambda *_: print("the broker does not answer; trying again", file=sys.stderr, flush=True)
+client.connect_async(sys.argv[1], int(sys.argv[2]))
+client.loop_forever(retry_first_connection=True)

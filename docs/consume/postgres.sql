@@ -1,21 +1,29 @@
--- Tables for the records of all gateways (PostgreSQL 12 or later). Run it once:
---   psql -d plant -f postgres.sql
+-- Tables for the records of all gateways (PostgreSQL 12 or later). Run it at first, and again when
+-- this file has changed: psql -d plant -f postgres.sql
 -- The four names of a record are the key, so that a repeated message changes nothing.
-CREATE TABLE record (
+CREATE TABLE IF NOT EXISTS record (
   gateway text, session bigint, source text, seq bigint,
   ts timestamptz NOT NULL, type text NOT NULL,
   body jsonb NOT NULL, -- all of the record; ts there has nanoseconds
   PRIMARY KEY (gateway, session, source, seq)
 );
-CREATE INDEX record_ts ON record (ts);
+CREATE INDEX IF NOT EXISTS record_ts ON record (ts);
+CREATE INDEX IF NOT EXISTS record_started ON record (gateway, session) WHERE type = 'event' AND body->>'event' = 'started';
 
-CREATE TABLE loss (
+CREATE TABLE IF NOT EXISTS loss (
   gateway text, session bigint, source text, first bigint, last bigint, reason text NOT NULL,
   PRIMARY KEY (gateway, session, source, first, last)
 );
 
+-- unread has messages that could not be read, such as compressed ones for which a library is missing.
+-- postgres.py tries them again when it starts.
+CREATE TABLE IF NOT EXISTS unread (
+  number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  came timestamptz NOT NULL DEFAULT now(), topic text NOT NULL, reason text NOT NULL, payload bytea NOT NULL
+);
+
 -- take puts the records of one message into the tables; status and meta are left out.
-CREATE FUNCTION take(message jsonb) RETURNS void LANGUAGE sql AS $$
+CREATE OR REPLACE FUNCTION take(message jsonb) RETURNS void LANGUAGE sql AS $$
   INSERT INTO record
   SELECT message->>'gateway', (message->>'session')::bigint, message->>'source', (r->>'seq')::bigint,
          (r->>'ts')::timestamptz, r->>'type', r
@@ -30,22 +38,30 @@ CREATE FUNCTION take(message jsonb) RETURNS void LANGUAGE sql AS $$
 $$;
 
 -- value has a row for each value of a register and each signal of a frame. A
--- value with words counts as its number; number is NULL for a text, and for a
--- value that could not be read.
-CREATE VIEW value AS
+-- value with words counts as its number; number is NULL for a text, for a value
+-- that could not be read, and where no double can be so large or small. sa is
+-- the source address of a J1939 message: two senders are two series. stamp is
+-- ts with its nanoseconds.
+CREATE OR REPLACE VIEW value AS
 SELECT gateway, source, coalesce(body->>'device', body->>'name') AS device, name, ts,
-  CASE jsonb_typeof(plain) WHEN 'number' THEN plain::text::double precision WHEN 'boolean' THEN (plain::text::boolean)::int END AS number,
-  plain #>> '{}' AS text, v->>'label' AS label
+  CASE jsonb_typeof(plain)
+    WHEN 'number' THEN CASE WHEN plain::numeric = 0 OR abs(plain::numeric) BETWEEN 1e-307 AND 1e308 THEN plain::text::double precision END
+    WHEN 'boolean' THEN (plain::text::boolean)::int END AS number,
+  plain #>> '{}' AS text, v->>'label' AS label, body->>'sa' AS sa, body->>'ts' AS stamp
 FROM record,
-  LATERAL jsonb_each(coalesce(body->'values', body->'signals')) AS each (name, v),
+  LATERAL (SELECT coalesce(body->'values', body->'signals') AS all_values) AS a,
+  LATERAL jsonb_each(CASE jsonb_typeof(all_values) WHEN 'object' THEN all_values END) AS each (name, v),
   LATERAL (SELECT CASE jsonb_typeof(v) WHEN 'object' THEN v->'value' ELSE v END AS plain) AS p;
 
 -- missing has the numbers that neither came nor were reported lost. A hole is
--- filled when the backlog of an outage has arrived.
-CREATE VIEW missing AS
+-- filled when the backlog of an outage has arrived. The account of a session
+-- begins with 1 if its start is here, and else with the lowest number.
+CREATE OR REPLACE VIEW missing AS
 SELECT gateway, session, source, before + 1 AS first, seq - 1 AS last
 FROM (SELECT *, max(until) OVER (PARTITION BY gateway, session, source ORDER BY seq, until ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
       FROM (SELECT gateway, session, source, seq, seq AS until FROM record
             UNION ALL SELECT gateway, session, source, first, last FROM loss
-            UNION ALL SELECT DISTINCT gateway, session, source, 0::bigint, 0::bigint FROM record) AS known) AS step
+            UNION ALL SELECT DISTINCT gateway, session, source, 0::bigint, 0::bigint FROM record
+                      JOIN (SELECT gateway, session FROM record WHERE type = 'event' AND body->>'event' = 'started') AS opened USING (gateway, session)
+           ) AS known) AS step
 WHERE seq > before + 1;

@@ -1,21 +1,22 @@
 package consume
 
 import (
-	"bufio"
-	"context"
-	"encoding/json"
+	"bytes"
+	"compress/gzip"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"fieldferry/scripts/test/rig"
 	"fieldferry/scripts/test/schema"
+
+	"github.com/klauspost/compress/zstd"
 )
 
 const docs = "../../../docs/"
@@ -30,18 +31,54 @@ var messages = []string{
 	envelope(7, 8, loss(8, 10), event(11), event(12)),
 	envelope(7, 6, late(6), late(7)),
 	envelope(9, 1, event(1)),
-	envelope(9, 2, `{"seq":2,"ts":"2026-11-20T14:00:00.000000000Z","type":"of tomorrow","end":true}`),
+	envelope(9, 2, lastMessage),
 }
 
-const want = `{"records":11,"duplicates":4,"lost":3,"missing":1}`
+// further are messages of which the last is for zstd; the others nobody can read.
+var further = []struct{ topic, payload string }{
+	{"fieldferry/gw/gateway/gzip", packed(envelope(7, 13, event(13)))},
+	{"fieldferry/gw/gateway", packed(envelope(7, 14, event(14)))}, // as under MQTT 5
+	{"fieldferry/gw/gateway/gzip", packed(strings.Repeat(" ", 100<<20))},
+	{"fieldferry/gw/gateway/gzip", packed(envelope(7, 15, event(15)))[:60]},
+	{"fieldferry/gw/gateway", "nonsense"},
+	{"fieldferry/gw/gateway", `{"v":1,"gateway":"gw","session":[],"source":"gateway","records":[{"type":"event"}]}`},
+	{"fieldferry/gw/config/part/0a/1", "can:\n  - interface: can0\n"}, // nothing to be read
+	{"fieldferry/gw/gateway/zstd", squeezed(envelope(7, 15, event(15)))},
+	{"fieldferry/gw/gateway", envelope(7, 16, event(16))},
+}
+
+// The account of all of that, with and without a library for zstd.
+const (
+	want        = `{"records":15,"duplicates":4,"lost":3,"unread":4,"missing":1}`
+	wantNoZstd  = `{"records":14,"duplicates":4,"lost":3,"unread":5,"missing":2}`
+	lastMessage = `{"seq":2,"ts":"2026-11-20T14:00:00.000000000Z","type":"of tomorrow","end":true}`
+)
+
+func packed(text string) string {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = w.Write([]byte(text))
+	_ = w.Close()
+	return b.String()
+}
+
+func squeezed(text string) string {
+	w, _ := zstd.NewWriter(nil)
+	return string(w.EncodeAll([]byte(text), nil))
+}
 
 func envelope(session, seq int, records ...string) string {
 	return fmt.Sprintf(`{"v":1,"gateway":"gw","session":%d,"source":"gateway","seq":%d,"count":%d,"records":[%s]}`,
 		session, seq, len(records), strings.Join(records, ","))
 }
 
+// event is the start of a session, or a later one.
 func event(seq int) string {
-	return fmt.Sprintf(`{"seq":%d,"ts":"2026-11-20T14:00:00.000000000Z","type":"event","event":"started","state":"event"}`, seq)
+	code := "records_rejected"
+	if seq == 1 {
+		code = "started"
+	}
+	return fmt.Sprintf(`{"seq":%d,"ts":"2026-11-20T14:00:00.000000000Z","type":"event","event":"%s","state":"event"}`, seq, code)
 }
 
 func late(seq int) string { return strings.TrimSuffix(event(seq), "}") + `,"late":true}` }
@@ -83,105 +120,98 @@ func missing(t *testing.T, what string, installed bool) {
 	t.Skipf("SKIPPED: %s is missing", what)
 }
 
-func start(_ context.Context, t *testing.T, cmd *exec.Cmd) {
+// consumer is one of the programs that keep an account.
+type consumer struct {
+	name string
+	argv []string
+	env  []string
+	zstd bool
+}
+
+func python(t *testing.T) consumer {
 	t.Helper()
-	cmd.Stderr = os.Stderr
-	if err := cmd.Start(); err != nil {
+	needPython(t, "paho.mqtt.client", "python3-paho-mqtt")
+	needPython(t, "zstandard", "python3-zstandard")
+	return consumer{"Python", []string{"/usr/bin/python3", docs + "consume/consumer.py"}, nil, true}
+}
+
+// pythonAlone is one without the library for zstd.
+func pythonAlone(t *testing.T) consumer {
+	t.Helper()
+	c := python(t)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "zstandard.py"), []byte("raise ImportError('No module named zstandard')\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
+	c.env, c.zstd = []string{"PYTHONPATH=" + dir, "PYTHONDONTWRITEBYTECODE=1"}, false
+	return c
+}
+
+func golang(t *testing.T) consumer {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "consumer")
+	if out, err := exec.Command("go", "build", "-o", binary, docs+"consume/consumer.go").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return consumer{"Go", []string{binary}, nil, true}
+}
+
+func node(t *testing.T) consumer {
+	t.Helper()
+	program := need(t, "node", false)
+	cmd := exec.Command(program, "-e", "require('mqtt'); console.log(!!require('zlib').zstdDecompressSync)")
+	cmd.Env = nodeEnv()
+	out, err := cmd.Output()
+	if err != nil {
+		missing(t, "node-mqtt", false)
+	}
+	return consumer{"Node", []string{program, docs + "consume/consumer.js"}, nil, strings.TrimSpace(string(out)) == "true"}
+}
+
+var consumers = map[string]func(*testing.T) consumer{"Python": python, "Python without zstandard": pythonAlone, "Go": golang, "Node": node}
+
+func (c consumer) start(t *testing.T, port int) *rig.Process {
+	t.Helper()
+	return rig.Start(t, append(c.env, "NODE_PATH=/usr/share/nodejs"), c.argv[0], append(c.argv[1:], "127.0.0.1", strconv.Itoa(port))...)
+}
+
+var accounts = regexp.MustCompile(`^\{.*"missing".*\}`)
+
+// account ends a consumer and returns what it says then.
+func account(p *rig.Process) string {
+	p.Signal(syscall.SIGTERM)
+	return strings.TrimSpace(strings.ReplaceAll(p.Finds(accounts)[0], " ", ""))
 }
 
 func TestConsumers(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		command func(t *testing.T) []string
-	}{
-		{"Python", func(t *testing.T) []string {
-			if exec.Command("/usr/bin/python3", "-c", "import paho.mqtt.client").Run() != nil {
-				missing(t, "python3-paho-mqtt", true)
+	for name, c := range consumers {
+		t.Run(name, func(t *testing.T) {
+			c := c(t)
+			m := rig.StartMosquitto(t, "log_type all")
+			p := c.start(t, m.Port)
+			p.Until("the subscription", func() bool { return strings.Contains(m.Said(), "Sending SUBACK") })
+			for _, message := range messages[:len(messages)-1] {
+				publish(t, m, "fieldferry/gw/gateway", message)
 			}
-			return []string{"/usr/bin/python3", docs + "consume/consumer.py"}
-		}},
-		{"Go", func(t *testing.T) []string {
-			binary := filepath.Join(t.TempDir(), "consumer")
-			if out, err := exec.Command("go", "build", "-o", binary, docs+"consume/consumer.go").CombinedOutput(); err != nil {
-				t.Fatalf("%v\n%s", err, out)
+			publish(t, m, "fieldferry/gw/gateway", envelope(9, 3, event(3)))
+			for _, f := range further {
+				publish(t, m, f.topic, f.payload)
 			}
-			return []string{binary}
-		}},
-		{"Node", func(t *testing.T) []string {
-			node := need(t, "node", false)
-			cmd := exec.Command(node, "-e", "require('mqtt')")
-			cmd.Env = nodeEnv()
-			if cmd.Run() != nil {
-				missing(t, "node-mqtt", false)
+			publish(t, m, "fieldferry/gw/gateway", messages[len(messages)-1])
+			p.Says("of tomorrow")
+			want := want
+			if !c.zstd {
+				want = wantNoZstd
 			}
-			return []string{node, docs + "consume/consumer.js"}
-		}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-			defer cancel()
-			argv := c.command(t)
-			port := strconv.Itoa(rig.StartMosquitto(t).Port)
-			if got := consume(ctx, t, argv, port); got != want {
+			if got := account(p); got != want {
 				t.Errorf("its account is\n%s, want\n%s", got, want)
+			}
+			if n := strings.Count(p.Log.String(), "not read: fieldferry/gw/gateway"); n < 4 {
+				t.Errorf("%d messages are named as not read:\n%s", n, p.Log)
 			}
 		})
 	}
 }
 
-// Debian's modules of Node are where only Debian's own Node looks.
+// nodeEnv: Debian's modules of Node are where only Debian's own Node looks.
 func nodeEnv() []string { return append(os.Environ(), "NODE_PATH=/usr/share/nodejs") }
-
-// consume runs a consumer while the messages are published, and returns what it
-// says at its end.
-func consume(ctx context.Context, t *testing.T, argv []string, port string) string {
-	t.Helper()
-	publish := func(payload string) {
-		t.Helper()
-		out, err := exec.CommandContext(ctx, need(t, "mosquitto_pub", true), "-p", port, "-q", "1", "-t", "fieldferry/gw/gateway", "-m", payload).CombinedOutput()
-		if err != nil {
-			t.Fatalf("mosquitto_pub: %v\n%s", err, out)
-		}
-	}
-	cmd := exec.CommandContext(ctx, argv[0], append(argv[1:], "127.0.0.1", port)...)
-	cmd.Env = nodeEnv()
-	pipe, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	start(ctx, t, cmd)
-	lines := bufio.NewScanner(pipe)
-	// Until it has subscribed, it does not see these; a retained one it does.
-	out, err := exec.CommandContext(ctx, need(t, "mosquitto_pub", true), "-p", port, "-r", "-q", "1", "-t", "fieldferry/gw/gateway",
-		"-m", envelope(9, 3, event(3))).CombinedOutput()
-	if err != nil {
-		t.Fatalf("mosquitto_pub: %v\n%s", err, out)
-	}
-	for begun := false; lines.Scan(); {
-		if !begun {
-			begun = true
-			for _, m := range messages {
-				publish(m)
-			}
-		}
-		var r struct{ End bool }
-		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
-			t.Fatalf("%v: %s", err, lines.Text())
-		}
-		if r.End {
-			_ = cmd.Process.Signal(syscall.SIGTERM)
-			if !lines.Scan() {
-				t.Fatal("it ended without an account")
-			}
-			return strings.ReplaceAll(lines.Text(), " ", "")
-		}
-	}
-	t.Fatal("it ended early")
-	return ""
-}

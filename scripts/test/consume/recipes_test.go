@@ -1,12 +1,16 @@
 package consume
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/user"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,14 +24,41 @@ var withValues = []string{
 	`{"v":1,"gateway":"gw","session":9,"source":"line1","seq":1,"count":2,"records":[` +
 		`{"seq":1,"ts":"2026-11-25T20:30:00.041000001Z","type":"modbus","device":"main meter","values":{"u":230.25,"on":true,"mode":{"value":1,"label":"auto"},"energy":"28147931469447271","power":null,"say":"a \"b\" \\ c"},"errors":{"power":"not a number"}},` +
 		`{"seq":2,"ts":"2026-11-25T20:30:01.041Z","type":"modbus","device":"main meter","values":{"u":231}}]}`,
-	`{"v":1,"gateway":"gw","session":9,"source":"bus","seq":1,"count":1,"records":[` +
-		`{"seq":1,"ts":"2026-11-25T20:30:00.5Z","type":"can","id":"0CF00400","ext":true,"name":"EEC1","data":"00","signals":{"EngineSpeed":8032}}]}`,
+	`{"v":1,"gateway":"gw","session":9,"source":"bus","seq":1,"count":2,"records":[` +
+		`{"seq":1,"ts":"2026-11-25T20:30:00.500000000Z","type":"can","id":"0CF00400","ext":true,"name":"EEC1","data":"00","pgn":61444,"sa":0,"signals":{"EngineSpeed":8032}},` +
+		`{"seq":2,"ts":"2026-11-25T20:30:00.500000000Z","type":"can","id":"0CF00403","ext":true,"name":"EEC1","data":"00","pgn":61444,"sa":3,"signals":{"EngineSpeed":700}}]}`,
 }
+
+// Messages of a hostile client, which are in nobody's way: one that no database
+// takes, and records whose values are not of the form.
+var hostile = []string{
+	`{"records": nonsense`,
+	`{"v":1,"gateway":"gw","session":9,"source":"odd","seq":1,"count":1,"records":[{"seq":1,"type":"event"}]}`,
+	`{"v":1,"gateway":"` + noise() + `","session":9,"source":"odd","seq":1,"count":1,"records":[{"seq":1,"ts":"2026-11-25T20:30:00.5Z","type":"event"}]}`,
+	`{"v":1,"gateway":"gw","session":9,"source":"odd","seq":1,"count":1,"records":[{"seq":1,"ts":"2026-11-25T20:30:00.5Z","type":"modbus","values":{"\ud800":1}}]}`,
+	`{"v":1,"gateway":"gw\u0000","session":9,"source":"odd","seq":1,"count":1,"records":[{"seq":1,"ts":"2026-11-25T20:30:00.5Z","type":"event"}]}`,
+	strings.Repeat("[", 100000),
+}
+
+// noise is a name that is too long for a key, and does not shrink.
+func noise() string {
+	var text strings.Builder
+	for i := range 500 {
+		fmt.Fprintf(&text, "%x", sha256.Sum256([]byte{byte(i), byte(i >> 8)}))
+	}
+	return text.String()
+}
+
+const oddValues = `{"v":1,"gateway":"gw","session":9,"source":"odd","seq":1,"count":2,"records":[` +
+	`{"seq":1,"ts":"2026-11-25T20:30:00.5Z","type":"modbus","values":7},` +
+	`{"seq":2,"ts":"2026-11-25T20:30:00.5Z","type":"modbus","sa":{},"values":{"large":1e400,"small":1e-400,"list":[1]}}]}`
 
 func publish(t *testing.T, m *rig.Mosquitto, topic, message string) {
 	t.Helper()
 	pub := rig.Need(t, "mosquitto_pub", "mosquitto-clients")
-	if out, err := exec.Command(pub, "-p", strconv.Itoa(m.Port), "-q", "1", "-t", topic, "-m", message).CombinedOutput(); err != nil {
+	cmd := exec.Command(pub, "-p", strconv.Itoa(m.Port), "-q", "1", "-t", topic, "-s")
+	cmd.Stdin = strings.NewReader(message)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("mosquitto_pub: %v\n%s", err, out)
 	}
 }
@@ -41,11 +72,11 @@ func needPython(t *testing.T, module, pkg string) {
 
 // subscribed starts a program of the documents and waits until the broker has
 // its subscription, which it then keeps.
-func subscribed(t *testing.T, m *rig.Mosquitto, file string, args ...string) *rig.Process {
+func subscribed(t *testing.T, m *rig.Mosquitto, env []string, file string, args ...string) *rig.Process {
 	t.Helper()
 	needPython(t, "paho.mqtt.client", "python3-paho-mqtt")
 	before := strings.Count(m.Said(), "Sending SUBACK")
-	p := rig.Start(t, nil, "/usr/bin/python3", append([]string{docs + "consume/" + file, "127.0.0.1", strconv.Itoa(m.Port)}, args...)...)
+	p := rig.Start(t, env, "/usr/bin/python3", append([]string{docs + "consume/" + file, "127.0.0.1", strconv.Itoa(m.Port)}, args...)...)
 	p.Until("the subscription", func() bool { return strings.Count(m.Said(), "Sending SUBACK") > before })
 	return p
 }
@@ -123,13 +154,22 @@ func TestPostgreSQL(t *testing.T) {
 	db.file("postgres.sql")
 	m := rig.StartMosquitto(t, "log_type all")
 	conn := "host=" + db.dir + " user=postgres"
-	p := subscribed(t, m, "postgres.py", conn)
+	p := subscribed(t, m, pythonAlone(t).env, "postgres.py", conn)
 	publish(t, m, "fieldferry/gw/status", `{"v":1,"state":"online","gateway":"gw"}`)
 	for _, message := range append(messages, withValues...) {
 		publish(t, m, "fieldferry/gw/any", message)
 	}
-	publish(t, m, "fieldferry/gw/any", `{"records": nonsense`) // one that no database takes is in nobody's way
-	p.Says("never taken")
+	for _, message := range append(hostile, oddValues) {
+		publish(t, m, "fieldferry/gw/any", message)
+	}
+	publish(t, m, "fieldferry/gw/config/part/0a/1", "can:\n")
+	publish(t, m, "fieldferry/gw/gateway/gzip", packed(envelope(7, 13, event(13))))
+	publish(t, m, "fieldferry/gw/gateway/zstd", squeezed(envelope(7, 14, event(14))))
+	p.Until("the last message", func() bool { return db.sql("SELECT count(*) FROM record WHERE seq = 13") == "1" })
+	p.Until("the unread messages", func() bool { return db.sql("SELECT count(*) FROM unread") == strconv.Itoa(len(hostile)+1) })
+	if n := strings.Count(p.Log.String(), "not read: fieldferry/gw/"); n != len(hostile)+1 {
+		t.Errorf("%d messages are named as not read", n)
+	}
 
 	// The database goes; what comes meanwhile is acknowledged when it is back.
 	db.server.Kill()
@@ -139,23 +179,80 @@ func TestPostgreSQL(t *testing.T) {
 		t.Error("the program goes on without a database")
 	}
 	db.start()
-	p = subscribed(t, m, "postgres.py", conn)
+	p = subscribed(t, m, nil, "postgres.py", conn) // with a library for zstd
 	p.Until("the record of the outage", func() bool {
 		return db.sql("SELECT count(*) FROM record WHERE session = 9 AND source = 'gateway'") == "3"
 	})
 
 	for statement, want := range map[string]string{
-		"SELECT count(*) FROM record WHERE source = 'gateway'":                                     "11",
+		"SELECT count(*) FROM record WHERE source = 'gateway'":                                     "13",
+		"SELECT count(*) FROM unread":                                                              strconv.Itoa(len(hostile)),
+		"SELECT name, number, text FROM value WHERE source = 'odd' ORDER BY 1":                     "large||1" + strings.Repeat("0", 400) + "\nlist||[1]\nsmall||0." + strings.Repeat("0", 399) + "1",
 		"SELECT first, last, reason FROM loss":                                                     "8|10|evicted",
 		"SELECT session, source, first, last FROM missing":                                         "7|gateway|4|4",
 		"SELECT device, name, number, text, label FROM value WHERE source = 'line1' ORDER BY 2, 3": strings.Join([]string{"main meter|energy||28147931469447271|", "main meter|mode|1|1|auto", "main meter|on|1|true|", "main meter|power|||", `main meter|say||a "b" \ c|`, "main meter|u|230.25|230.25|", "main meter|u|231|231|"}, "\n"),
-		"SELECT device, name, number FROM value WHERE source = 'bus'":                              "EEC1|EngineSpeed|8032",
+		"SELECT device, sa, name, number, stamp FROM value WHERE source = 'bus' ORDER BY sa":       "EEC1|0|EngineSpeed|8032|2026-11-25T20:30:00.500000000Z\nEEC1|3|EngineSpeed|700|2026-11-25T20:30:00.500000000Z",
 	} {
 		if got := db.sql(statement); got != want {
 			t.Errorf("%s is\n%s, want\n%s", statement, got, want)
 		}
 	}
+	t.Run("a later start", func(t *testing.T) {
+		db.sql("SELECT take('" + strings.ReplaceAll(envelope(11, 1700, event(1700), event(1702)), "'", "''") + "')")
+		if got, want := db.sql("SELECT first, last FROM missing WHERE session = 11"), "1701|1701"; got != want {
+			t.Errorf("missing are %q, want %s", got, want)
+		}
+	})
+	t.Run("again", func(*testing.T) { db.file("postgres.sql") })
+	t.Run("CSV", func(t *testing.T) { csvFiles(t, db) })
 	t.Run("Grafana", func(t *testing.T) { grafana(t, db) })
+}
+
+// csvFiles runs the commands of the document that export.
+func csvFiles(t *testing.T, db *postgres) {
+	text, err := os.ReadFile(docs + "consume/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copies := regexp.MustCompile(`psql -d plant -c "(\\copy .* TO '(\w+\.csv)' CSV HEADER)"`).FindAllStringSubmatch(string(text), -1)
+	if len(copies) != 2 {
+		t.Fatalf("the document has %d exports", len(copies))
+	}
+	dir := t.TempDir()
+	for _, c := range copies {
+		db.sql(strings.ReplaceAll(c[1], c[2], dir+"/"+c[2]))
+	}
+	value, err := os.ReadFile(dir + "/value.csv")
+	if err != nil || !strings.HasPrefix(string(value), "ts,gateway,source,device,sa,name,number\n") ||
+		!strings.Contains(string(value), "\n2026-11-25T20:30:00.500000000Z,gw,bus,EEC1,3,EngineSpeed,700\n") {
+		t.Errorf("%v\n%s", err, value)
+	}
+	// The lines of pandas are Python; they run where it is there.
+	lines := regexp.MustCompile("(?s)```python\n(.*?)```").FindStringSubmatch(string(text))
+	if lines == nil {
+		t.Fatal("the document has no lines of pandas")
+	}
+	const program = `import ast, os, sys
+tree = ast.parse(sys.argv[1])
+os.chdir(sys.argv[2])
+try:
+    import pandas
+except ImportError:
+    sys.exit("SKIPPED: pandas is missing")
+try:
+    import pyarrow
+except ImportError:
+    pandas.DataFrame.to_parquet = lambda *_: None
+exec(sys.argv[1])
+assert str(value.ts.dtype) == "datetime64[ns, UTC]", value.ts.dtype
+assert "EngineSpeed" in open("wide.csv").read()
+`
+	if out, err := exec.Command("/usr/bin/python3", "-c", program, lines[1], dir).CombinedOutput(); err != nil {
+		if !strings.HasPrefix(string(out), "SKIPPED") {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		t.Logf("%s", out)
+	}
 }
 
 // grafana runs the queries of the dashboard.
@@ -214,15 +311,17 @@ func TestInfluxDB(t *testing.T) {
 	}
 	ask("CREATE DATABASE plant")
 	m := rig.StartMosquitto(t, "log_type all")
-	p := subscribed(t, m, "influx.py", "http://127.0.0.1:"+port+"/write?db=plant")
-	for _, message := range append(append(messages, withValues...), withValues...) {
+	p := subscribed(t, m, nil, "influx.py", "http://127.0.0.1:"+port+"/write?db=plant")
+	for _, message := range slices.Concat(hostile, []string{oddValues}, messages, withValues, withValues[:1]) {
 		publish(t, m, "fieldferry/gw/any", message)
 	}
-	p.Until("the signal of the frame", func() bool { return strings.Contains(ask("SELECT EngineSpeed FROM bus"), "8032") })
+	publish(t, m, "fieldferry/gw/bus/gzip", packed(withValues[1]))
+	publish(t, m, "fieldferry/gw/late/zstd", squeezed(strings.ReplaceAll(withValues[1], `"bus"`, `"late"`)))
+	p.Until("the signal of the frame", func() bool { return strings.Contains(ask("SELECT EngineSpeed FROM late"), "8032") })
 	for query, want := range map[string]string{
 		`SELECT u, "on", mode, "energy.text", "say.text" FROM line1 WHERE device = 'main meter'`: "name,time,u,on,mode,energy.text,say.text\n" +
 			`line1,1795638600041000001,230.25,true,1,28147931469447271,"a ""b"" \ c"` + "\nline1,1795638601041000000,231,,,,",
-		"SELECT EngineSpeed FROM bus WHERE gateway = 'gw'": "name,time,EngineSpeed\nbus,1795638600500000000,8032",
+		"SELECT EngineSpeed, sa FROM bus WHERE gateway = 'gw'": "name,time,EngineSpeed,sa\nbus,1795638600500000000,8032,0\nbus,1795638600500000000,700,3",
 	} {
 		if got := ask(query); got != want {
 			t.Errorf("%s is\n%s\nwant\n%s", query, got, want)
@@ -246,13 +345,27 @@ func TestNodeRED(t *testing.T) {
 		if n.Type != "function" {
 			continue
 		}
-		const program = `const f = new Function("msg", "context", process.argv[1]); const kept = {};
+		const program = `const node = {error: e => { failed.push(e); }}, failed = [], kept = {}, zlib = require("zlib");
+const f = new Function("msg", "context", "node", "zlib", process.argv[1]);
 const context = {get: k => kept[k], set: (k, v) => { kept[k] = v; }};
-let n = 0; for (const m of JSON.parse(process.argv[2])) { const out = f({payload: m}, context); n += out ? out[0].length : 0; }
-console.log(n, JSON.stringify(Object.values(kept.seen)));`
-		all := "[" + strings.Join(append([]string{`{"v":1,"state":"online"}`, `{"v":2,"records":[]}`}, messages...), ",") + "]"
-		out, err := exec.Command(node, "-e", program, n.Func, all).CombinedOutput()
-		if got, want := strings.TrimSpace(string(out)), "10 [[[1,3],[5,12]],[[1,2]]]"; err != nil || got != want {
+const pass = payload => f({topic: "fieldferry/gw/any", payload}, context, node, zlib);
+const zstd = Buffer.from(process.argv[3], "hex");
+let n = 0;
+for (const m of JSON.parse(process.argv[2])) { const out = pass(Buffer.from(m)); n += out ? out[0].length : 0; pass(zlib.gzipSync(m)); }
+console.log(n, JSON.stringify(Object.values(kept.seen)));
+pass(Buffer.from("nonsense")); pass(Buffer.from("")); f({topic: "fieldferry/gw/config/part/0a/1", payload: Buffer.from("can:")}, context, node, zlib);
+pass(zlib.gzipSync(" ".repeat(100 << 20)));
+const late = pass(zstd);
+console.log(failed.length - (late ? 0 : 1), late ? late[0].length === 1 : failed.pop().includes("zstd needs Node"));`
+		list, err := json.Marshal(append([]string{`{"v":1,"state":"online"}`, `{"v":2,"records":[]}`}, messages...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(text), `"libs": [{"var": "zlib", "module": "zlib"}]`) || !strings.Contains(string(text), `"datatype": "buffer"`) {
+			t.Error("the flow does not have what its function needs")
+		}
+		out, err := exec.Command(node, "-e", program, n.Func, string(list), hex.EncodeToString([]byte(squeezed(envelope(9, 3, event(3)))))).CombinedOutput()
+		if got, want := strings.TrimSpace(string(out)), "10 [[[1,3],[5,12]],[[1,2]]]\n2 true"; err != nil || got != want {
 			t.Errorf("%v: %s, want %s", err, got, want)
 		}
 		return
@@ -274,5 +387,21 @@ for r in e[o["object"][0]["path"]]: assert o["object"][0]["timestamp_key"] in r,
 		if out, err := exec.Command("/usr/bin/python3", "-c", program, docs+"consume/telegraf.conf", m).CombinedOutput(); err != nil {
 			t.Errorf("%v\n%s", err, out)
 		}
+	}
+}
+
+// The three programs of Python stand alone, and read messages in the same way.
+func TestTheProgramsUnpackInTheSameWay(t *testing.T) {
+	function := regexp.MustCompile(`(?s)\ndef unpack\(.*?\n\n`)
+	var all []string
+	for _, name := range []string{"consumer.py", "postgres.py", "influx.py"} {
+		text, err := os.ReadFile(docs + "consume/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, function.FindString(string(text)))
+	}
+	if all[0] == "" || all[1] != all[0] || all[2] != all[0] {
+		t.Errorf("%q", all)
 	}
 }

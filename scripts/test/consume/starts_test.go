@@ -1,0 +1,108 @@
+package consume
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"fieldferry/scripts/test/rig"
+)
+
+// follow starts a consumer and waits until the broker has its subscription.
+func (c consumer) follow(t *testing.T, m *rig.Mosquitto) *rig.Process {
+	t.Helper()
+	before := strings.Count(m.Said(), "Sending SUBACK")
+	p := c.start(t, m.Port)
+	p.Until("the subscription", func() bool { return strings.Count(m.Said(), "Sending SUBACK") > before })
+	return p
+}
+
+// printed waits for a record.
+func printed(p *rig.Process, seq int) {
+	p.Finds(regexp.MustCompile(fmt.Sprintf(`"seq": ?%d,`, seq)))
+}
+
+// A consumer that begins in the middle of a session does not count as missing
+// what was before it, neither at first nor after it was away; a hole it does.
+func TestConsumersThatStartInTheMiddleOfASession(t *testing.T) {
+	for name, c := range consumers {
+		t.Run(name, func(t *testing.T) {
+			c := c(t)
+			m := rig.StartMosquitto(t, "log_type all")
+			p := c.follow(t, m)
+			publish(t, m, "fieldferry/gw/gateway", envelope(7, 1700, event(1700), event(1701)))
+			publish(t, m, "fieldferry/gw/gateway", envelope(7, 1703, event(1703)))
+			printed(p, 1703)
+			if got, want := account(p), `{"records":3,"duplicates":0,"lost":0,"unread":0,"missing":1}`; got != want {
+				t.Errorf("its account is\n%s, want\n%s", got, want)
+			}
+			publish(t, m, "fieldferry/gw/gateway", envelope(7, 1704, event(1704)))
+			publish(t, m, "fieldferry/gw/gateway", envelope(7, 1705, event(1705)))
+			p = c.start(t, m.Port)
+			printed(p, 1705)
+			if got, want := account(p), `{"records":2,"duplicates":0,"lost":0,"unread":0,"missing":0}`; got != want {
+				t.Errorf("after its absence its account is\n%s, want\n%s", got, want)
+			}
+		})
+	}
+}
+
+// A consumer that comes up before its broker says so and waits.
+func TestConsumersThatStartBeforeTheBroker(t *testing.T) {
+	for name, c := range consumers {
+		t.Run(name, func(t *testing.T) {
+			c := c(t)
+			m := rig.StartMosquitto(t, "log_type all")
+			m.Kill()
+			p := c.start(t, m.Port)
+			p.Finds(regexp.MustCompile(`does not answer|refused|ECONNREFUSED`))
+			if err := m.Start(); err != nil {
+				t.Fatal(err)
+			}
+			p.Until("the subscription", func() bool { return strings.Contains(m.Said(), "Sending SUBACK") })
+			publish(t, m, "fieldferry/gw/gateway", envelope(7, 1, event(1)))
+			p.Says(`"started"`)
+			account(p)
+		})
+	}
+}
+
+// The settings of mosquitto in the document keep a long absence of a consumer,
+// also while the broker is restarted.
+func TestTheBrokerKeepsAnAbsence(t *testing.T) {
+	text, err := os.ReadFile(docs + "consume/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := regexp.MustCompile("(?s)```conf\n(persistence true\n.*?)```").FindSubmatch(text)
+	if settings == nil {
+		t.Fatal("the document has no settings of mosquitto")
+	}
+	c := python(t)
+	m := rig.StartMosquitto(t, "log_type all", string(settings[1]), "persistence_location "+t.TempDir()+"/")
+	account(c.follow(t, m))
+
+	const n = 1500 // more than mosquitto keeps by itself
+	var lines strings.Builder
+	for i := range n {
+		lines.WriteString(envelope(7, i+1, event(i+1)) + "\n")
+	}
+	cmd := exec.Command(rig.Need(t, "mosquitto_pub", "mosquitto-clients"), "-p", strconv.Itoa(m.Port), "-q", "1", "-t", "fieldferry/gw/gateway", "-l")
+	cmd.Stdin = strings.NewReader(lines.String())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("mosquitto_pub: %v\n%s", err, out)
+	}
+	m.Stop()
+	if err := m.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p := c.start(t, m.Port)
+	printed(p, n)
+	if got, want := account(p), fmt.Sprintf(`{"records":%d,"duplicates":0,"lost":0,"unread":0,"missing":0}`, n); got != want {
+		t.Errorf("its account is\n%s, want\n%s", got, want)
+	}
+}
