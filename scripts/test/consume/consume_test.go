@@ -15,8 +15,6 @@ import (
 
 	"fieldferry/scripts/test/rig"
 	"fieldferry/scripts/test/schema"
-
-	"github.com/klauspost/compress/zstd"
 )
 
 const docs = "../../../docs/"
@@ -35,16 +33,19 @@ var messages = []string{
 }
 
 // further are messages of which the last is for zstd; the others nobody can read.
-var further = []struct{ topic, payload string }{
-	{"fieldferry/gw/gateway/gzip", packed(envelope(7, 13, event(13)))},
-	{"fieldferry/gw/gateway", packed(envelope(7, 14, event(14)))}, // as under MQTT 5
-	{"fieldferry/gw/gateway/gzip", packed(strings.Repeat(" ", 100<<20))},
-	{"fieldferry/gw/gateway/gzip", packed(envelope(7, 15, event(15)))[:60]},
-	{"fieldferry/gw/gateway", "nonsense"},
-	{"fieldferry/gw/gateway", `{"v":1,"gateway":"gw","session":[],"source":"gateway","records":[{"type":"event"}]}`},
-	{"fieldferry/gw/config/part/0a/1", "can:\n  - interface: can0\n"}, // nothing to be read
-	{"fieldferry/gw/gateway/zstd", squeezed(envelope(7, 15, event(15)))},
-	{"fieldferry/gw/gateway", envelope(7, 16, event(16))},
+func further(t *testing.T) []struct{ topic, payload string } {
+	t.Helper()
+	return []struct{ topic, payload string }{
+		{"fieldferry/gw/gateway/gzip", packed(envelope(7, 13, event(13)))},
+		{"fieldferry/gw/gateway", packed(envelope(7, 14, event(14)))}, // as under MQTT 5
+		{"fieldferry/gw/gateway/gzip", packed(strings.Repeat(" ", 100<<20))},
+		{"fieldferry/gw/gateway/gzip", packed(envelope(7, 15, event(15)))[:60]},
+		{"fieldferry/gw/gateway", "nonsense"},
+		{"fieldferry/gw/gateway", `{"v":1,"gateway":"gw","session":[],"source":"gateway","records":[{"type":"event"}]}`},
+		{"fieldferry/gw/config/part/0a/1", "can:\n  - interface: can0\n"}, // nothing to be read
+		{"fieldferry/gw/gateway/zstd", squeezed(t, envelope(7, 15, event(15)))},
+		{"fieldferry/gw/gateway", envelope(7, 16, event(16))},
+	}
 }
 
 // The account of all of that, with and without a library for zstd.
@@ -62,9 +63,15 @@ func packed(text string) string {
 	return b.String()
 }
 
-func squeezed(text string) string {
-	w, _ := zstd.NewWriter(nil)
-	return string(w.EncodeAll([]byte(text), nil))
+func squeezed(t *testing.T, text string) string {
+	t.Helper()
+	cmd := exec.Command(rig.Need(t, "zstd", "zstd"), "-q", "-c")
+	cmd.Stdin = strings.NewReader(text)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }
 
 func envelope(session, seq int, records ...string) string {
@@ -194,7 +201,7 @@ func TestConsumers(t *testing.T) {
 				publish(t, m, "fieldferry/gw/gateway", message)
 			}
 			publish(t, m, "fieldferry/gw/gateway", envelope(9, 3, event(3)))
-			for _, f := range further {
+			for _, f := range further(t) {
 				publish(t, m, f.topic, f.payload)
 			}
 			publish(t, m, "fieldferry/gw/gateway", messages[len(messages)-1])

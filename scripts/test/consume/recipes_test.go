@@ -164,7 +164,7 @@ func TestPostgreSQL(t *testing.T) {
 	}
 	publish(t, m, "fieldferry/gw/config/part/0a/1", "can:\n")
 	publish(t, m, "fieldferry/gw/gateway/gzip", packed(envelope(7, 13, event(13))))
-	publish(t, m, "fieldferry/gw/gateway/zstd", squeezed(envelope(7, 14, event(14))))
+	publish(t, m, "fieldferry/gw/gateway/zstd", squeezed(t, envelope(7, 14, event(14))))
 	p.Until("the last message", func() bool { return db.sql("SELECT count(*) FROM record WHERE seq = 13") == "1" })
 	p.Until("the unread messages", func() bool { return db.sql("SELECT count(*) FROM unread") == strconv.Itoa(len(hostile)+1) })
 	if n := strings.Count(p.Log.String(), "not read: fieldferry/gw/"); n != len(hostile)+1 {
@@ -316,7 +316,7 @@ func TestInfluxDB(t *testing.T) {
 		publish(t, m, "fieldferry/gw/any", message)
 	}
 	publish(t, m, "fieldferry/gw/bus/gzip", packed(withValues[1]))
-	publish(t, m, "fieldferry/gw/late/zstd", squeezed(strings.ReplaceAll(withValues[1], `"bus"`, `"late"`)))
+	publish(t, m, "fieldferry/gw/late/zstd", squeezed(t, strings.ReplaceAll(withValues[1], `"bus"`, `"late"`)))
 	p.Until("the signal of the frame", func() bool { return strings.Contains(ask("SELECT EngineSpeed FROM late"), "8032") })
 	for query, want := range map[string]string{
 		`SELECT u, "on", mode, "energy.text", "say.text" FROM line1 WHERE device = 'main meter'`: "name,time,u,on,mode,energy.text,say.text\n" +
@@ -364,7 +364,7 @@ console.log(failed.length - (late ? 0 : 1), late ? late[0].length === 1 : failed
 		if !strings.Contains(string(text), `"libs": [{"var": "zlib", "module": "zlib"}]`) || !strings.Contains(string(text), `"datatype": "buffer"`) {
 			t.Error("the flow does not have what its function needs")
 		}
-		out, err := exec.Command(node, "-e", program, n.Func, string(list), hex.EncodeToString([]byte(squeezed(envelope(9, 3, event(3)))))).CombinedOutput()
+		out, err := exec.Command(node, "-e", program, n.Func, string(list), hex.EncodeToString([]byte(squeezed(t, envelope(9, 3, event(3)))))).CombinedOutput()
 		if got, want := strings.TrimSpace(string(out)), "10 [[[1,3],[5,12]],[[1,2]]]\n2 true"; err != nil || got != want {
 			t.Errorf("%v: %s, want %s", err, got, want)
 		}
