@@ -129,7 +129,7 @@ func parseReplay(rest string) (Source, error) {
 	if src.Name == "" || strings.ContainsRune(src.Name, 0) {
 		return src, &SyntaxError{"replay:" + rest, "names no file", "write such as replay:drive.log?speed=10"}
 	}
-	return src, eachOption(opts, "the options are speed=N, loop, time=log and bus=NAME, joined by &", func(key, value string, bare bool) (ok bool) {
+	return src, eachOption(opts, "the options are speed=N or speed=max, loop, time=log and bus=NAME, joined by &", func(key, value string, bare bool) (ok bool) {
 		switch key {
 		case "speed":
 			src.Speed, ok = parseSpeed(value)
