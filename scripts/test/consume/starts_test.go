@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -104,5 +105,41 @@ func TestTheBrokerKeepsAnAbsence(t *testing.T) {
 	printed(p, n)
 	if got, want := account(p), fmt.Sprintf(`{"records":%d,"duplicates":0,"lost":0,"unread":0,"missing":0}`, n); got != want {
 		t.Errorf("its account is\n%s, want\n%s", got, want)
+	}
+}
+
+// Messages as a real gateway compresses them are read, under both versions of
+// MQTT: the topic of one names the compression, that of the other does not.
+func TestAGatewayThatCompresses(t *testing.T) {
+	for _, compress := range []string{"gzip", "zstd"} {
+		for _, protocol := range []string{"3.1.1", "5"} {
+			t.Run(compress+" "+protocol, func(t *testing.T) {
+				c := python(t)
+				m := rig.StartMosquitto(t, "log_type all")
+				p := c.follow(t, m)
+				dir := t.TempDir()
+				config := filepath.Join(dir, "fieldferry.yaml")
+				text := fmt.Sprintf("gateway: {id: gw, clock: trusted}\ncan: [{interface: sim:engine, name: engine}]\nbuffer: {path: %s/buffer}\n"+
+					"uplink: {servers: [\"mqtt://%s\"], compress: %s, protocol: %q}\n", dir, m.Addr(), compress, protocol)
+				if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				daemon := rig.StartDaemon(t, nil, config)
+				sub := rig.Need(t, "mosquitto_sub", "mosquitto-clients")
+				sent, err := exec.Command(sub, "-p", strconv.Itoa(m.Port), "-t", "fieldferry/gw/engine/#", "-C", "1", "-W", "30", "-F", "%t %x").Output()
+				topic, magic := "fieldferry/gw/engine", map[string]string{"gzip": "1f8b", "zstd": "28b52ffd"}[compress]
+				if protocol == "3.1.1" {
+					topic += "/" + compress
+				}
+				if err != nil || !strings.HasPrefix(string(sent), topic+" "+magic) {
+					t.Fatalf("%v: the gateway sends %.60s, want %s %s", err, sent, topic, magic)
+				}
+				printed(p, 200)
+				daemon.Stop()
+				if got := account(p); !strings.Contains(got, `"lost":0,"unread":0,"missing":0`) {
+					t.Errorf("its account is %s", got)
+				}
+			})
+		}
 	}
 }
