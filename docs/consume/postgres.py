@@ -22,8 +22,8 @@ def run(statement, values=()):
         cursor.execute(statement, values)
         return cursor.fetchall() if cursor.description else []
 
-def store(topic, payload):
-    """Commits the records of a message; of one that cannot be read, the message and the reason."""
+def take(payload):
+    """Commits the records of a message. Returns why it cannot be read, or None."""
     try:
         text = unpack(payload).decode()
         if "records" in json.loads(text):  # the others are status, meta, commands
@@ -31,21 +31,24 @@ def store(topic, payload):
     except Exception as e:
         if isinstance(e, psycopg2.Error) and (e.pgcode or "")[:2] not in ("22", "23", "54"):
             raise  # the database is at fault and not the message: ends the program
-        print(f"not read: {topic}: {e!r}", file=sys.stderr, flush=True)
-        run("INSERT INTO unread (topic, payload, reason) VALUES (%s, %s, %s)", [topic, payload, repr(e)])
+        return repr(e)
 
 def on_message(client, userdata, message):
-    if message.payload and "/config/part/" not in message.topic:  # cleared, a piece of a configuration
-        store(message.topic, message.payload)  # before the PUBACK
+    if not message.payload or "/config/part/" in message.topic:
+        return  # a retained message that was cleared, a piece of a configuration
+    reason = take(message.payload)  # before the PUBACK
+    if reason:
+        print(f"not read: {message.topic}: {reason}", file=sys.stderr, flush=True)
+        run("INSERT INTO unread (topic, payload, reason) VALUES (%s, %s, %s)", [message.topic, message.payload, reason])
 
 def on_connect(client, userdata, flags, code):
     if code:
         return print("refused:", mqtt.connack_string(code), file=sys.stderr, flush=True)
     client.subscribe("fieldferry/#", qos=1)
 
-for number, topic, payload in run("SELECT number, topic, payload FROM unread"):
-    store(topic, bytes(payload))  # something may have been installed since
-    run("DELETE FROM unread WHERE number = %s", [number])
+for (number,) in run("SELECT number FROM unread"):  # something may have been installed since
+    if take(bytes(run("SELECT payload FROM unread WHERE number = %s", [number])[0][0])) is None:
+        run("DELETE FROM unread WHERE number = %s", [number])
 client = mqtt.Client("postgres-1", clean_session=False)  # the broker keeps what comes while this program is away
 client.on_connect, client.on_message = on_connect, on_message
 client.on_connect_fail = lambda *_: print("the broker does not answer; trying again", file=sys.stderr, flush=True)
