@@ -44,6 +44,10 @@ or a simulation such as sim:engine. Filters are candump's, too:
   #MASK    prints error frames of these classes; #1FFFFFFF prints all
   j        a frame passes only when all filters pass it
 
+Long J1939 messages that --dbc describes are joined from their packets (PGN EC00 and
+EB00, which the filters have to pass): a line behind a tab, or with --json one
+with "packets":true, follows that of the last packet.
+
 Frames that were dropped because this program was too slow are counted on stderr.`,
 		Example: `  fieldferry can dump can0
   fieldferry can dump can0,100:7F0,#1FFFFFFF can1 --log > drive.log
@@ -171,6 +175,8 @@ type dumpedBus struct {
 	name    string
 	classes uint32 // of error frames to be printed
 	news    busNews
+
+	transport dbc.Transport
 }
 
 // bus takes an argument such as can0,123:7FF apart.
@@ -229,8 +235,13 @@ func (h *dumpedBus) ErrorFrame(f *can.Frame) {
 	h.keep(h.out.Flush())
 }
 
+// Gap implements can.GapHandler: what is joined from several frames does not
+// span it.
+func (h *dumpedBus) Gap() { h.transport.Lost() }
+
 // Lost implements can.Handler.
 func (h *dumpedBus) Lost(frames uint64) {
+	h.Gap()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.dropped += frames
@@ -275,6 +286,9 @@ func (h *dumpedBus) print(f *can.Frame) {
 		h.line = h.appendStamp(h.line, f.Time/1000)
 		h.line = fmt.Appendf(h.line, " %*s  ", h.width, h.name)
 		h.line = append(h.appendSignals(can.AppendLong(h.line, f, h.indent), f), '\n')
+	}
+	if p, m := h.join(&h.transport, f); m != nil {
+		h.line = h.appendJoined(h.line, &p, m)
 	}
 	_, err := h.out.Write(h.line)
 	h.keep(err)

@@ -9,6 +9,19 @@ import (
 	"fieldferry/bus/can/dbc"
 )
 
+// join gives a frame to the transport protocol of its bus, and returns the long
+// message that it completes; nil: none that a DBC file describes.
+func (d *dumper) join(t *dbc.Transport, f *can.Frame) (p dbc.Packet, m *dbc.Message) {
+	if d.db == nil || !d.db.J1939() {
+		return p, nil
+	}
+	p, ok := t.Feed(f)
+	if !ok {
+		return p, nil
+	}
+	return p, d.db.LookupPacket(p.ID())
+}
+
 // decode finds what a frame means; nil: nobody knows.
 func (d *dumper) decode(f *can.Frame) *dbc.Message {
 	if d.db == nil {
@@ -25,10 +38,19 @@ func (d *dumper) decode(f *can.Frame) *dbc.Message {
 //
 //	:: EEC1(EngineSpeed: 812.5 rpm, State: Running)
 func (d *dumper) appendSignals(dst []byte, f *can.Frame) []byte {
-	m := d.decode(f)
-	if m == nil {
-		return dst
+	if m := d.decode(f); m != nil {
+		return d.appendValues(dst, m)
 	}
+	if d.db != nil && d.db.J1939() && f.Flags == can.Extended {
+		if name := dbc.TransportName(f.ID); name != "" {
+			dst = append(append(dst, "  :: J1939 transport "...), name...)
+		}
+	}
+	return dst
+}
+
+// appendValues appends the signals that were decoded of a message.
+func (d *dumper) appendValues(dst []byte, m *dbc.Message) []byte {
 	dst = append(dst, "  :: "...)
 	dst = append(dst, printable(m.Name)...)
 	dst = append(dst, '(')
@@ -56,11 +78,16 @@ func (d *dumper) appendSignals(dst []byte, f *can.Frame) []byte {
 	return append(dst, ')')
 }
 
+// beginJSON appends what the object of a frame or message begins with.
+func (h *dumpedBus) beginJSON(dst []byte, t int64) []byte {
+	us := max(t, 0) / 1000
+	return fmt.Appendf(dst, `{"ts":%d.%06d,"bus":%s`, us/1e6, us%1e6, strconv.Quote(h.name))
+}
+
 // appendJSON appends a frame in the form that the verb decode prints, all but
 // the last brace.
 func (h *dumpedBus) appendJSON(dst []byte, f *can.Frame) []byte {
-	us := max(f.Time, 0) / 1000
-	dst = fmt.Appendf(dst, `{"ts":%d.%06d,"bus":%s`, us/1e6, us%1e6, strconv.Quote(h.name))
+	dst = h.beginJSON(dst, f.Time)
 	switch {
 	case f.Flags&can.ErrorFrame != 0:
 		return fmt.Appendf(dst, `,"error":["%s"],"data":"%X"`, strings.Join(can.ErrorClasses(f), `","`), f.Payload())
@@ -82,10 +109,26 @@ func (h *dumpedBus) appendJSON(dst []byte, f *can.Frame) []byte {
 		dst = fmt.Appendf(dst, `,"dlc":%d`, f.Len)
 	}
 	if m := h.decode(f); m != nil {
-		dst = append(dst, ',')
-		dst = m.AppendName(dst)
-		dst = append(dst, ',')
-		dst = dbc.AppendSignals(dst, h.values)
+		dst = h.appendMeaning(dst, m, f.ID)
 	}
 	return dst
+}
+
+// appendMeaning appends the members that say what the data mean.
+func (h *dumpedBus) appendMeaning(dst []byte, m *dbc.Message, id uint32) []byte {
+	dst = h.db.AppendName(append(dst, ','), m, id)
+	return dbc.AppendSignals(append(dst, ','), h.values)
+}
+
+// appendJoined appends the line of a message that was joined. For people it stands
+// behind a tab, as what candump -e explains: whoever reads frames passes it over.
+func (h *dumpedBus) appendJoined(dst []byte, p *dbc.Packet, m *dbc.Message) []byte {
+	h.values = m.Decode(p.Data, h.values[:0])
+	if h.opts.asJSON {
+		dst = fmt.Appendf(h.beginJSON(dst, p.Time), `,"id":"%08X","ext":true,"packets":true,"data":"%X"`, p.ID(), p.Data)
+		return append(h.appendMeaning(dst, m, p.ID()), '}', '\n')
+	}
+	dst = h.appendStamp(append(dst, '\t'), p.Time/1000)
+	dst = fmt.Appendf(dst, "%*s  %08X  %d bytes joined", h.width, h.name, p.ID(), len(p.Data))
+	return append(h.appendValues(dst, m), '\n')
 }

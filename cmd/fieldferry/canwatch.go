@@ -25,7 +25,8 @@ func (a *app) newCANWatchCommand() *cobra.Command {
 		Short: "Show one line per id, live: what changes is marked",
 		Long: `watch shows the latest frame of each id in a line of its own: bus, id, length,
 data, the time between two frames, how many there were, and with --dbc the
-signals. Bytes that have changed within the last second are marked. An INTERFACE
+signals. Bytes that have changed within the last second are marked. Long J1939
+messages that --dbc describes are joined and have lines of their own. An INTERFACE
 is as for can dump.
 
 On anything but a terminal it prints a line when an id is new or its data change.`,

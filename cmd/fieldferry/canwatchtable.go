@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 
 	"fieldferry/bus"
 	"fieldferry/bus/can"
+	"fieldferry/bus/can/dbc"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,15 +31,18 @@ const (
 )
 
 type idKey struct {
-	bus string
-	id  uint32
-	ext bool
+	bus    string
+	id     uint32
+	ext    bool
+	joined bool // a J1939 message that came in packets
 }
 
-// idRow is the latest frame of an id.
+// idRow is the latest frame of an id, or the latest message joined.
 type idRow struct {
 	idKey
-	frame   can.Frame
+	message *dbc.Message // of one that was joined
+	frame   can.Frame    // of one that was joined: its time
+	data    []byte
 	count   uint64
 	gap     time.Duration
 	changed [can.MaxDataLen]int64 // when a byte did, ns of the frame's time
@@ -64,6 +69,8 @@ type watchedBus struct {
 	t    *idTable
 	name string
 	news busNews
+
+	transport dbc.Transport
 }
 
 // Frames implements can.Handler.
@@ -71,12 +78,16 @@ func (w *watchedBus) Frames(batch []can.Frame) {
 	w.t.mu.Lock()
 	defer w.t.mu.Unlock()
 	for i := range batch {
-		w.t.take(w.name, &batch[i])
+		w.take(&batch[i])
 	}
 }
 
+// Gap implements can.GapHandler: what is joined from several frames does not
+// span it.
+func (w *watchedBus) Gap() { w.transport.Lost() }
+
 // Lost implements can.Handler.
-func (w *watchedBus) Lost(uint64) {}
+func (w *watchedBus) Lost(uint64) { w.Gap() }
 
 // Event implements can.Handler.
 func (w *watchedBus) Event(e bus.Event) {
@@ -85,7 +96,8 @@ func (w *watchedBus) Event(e bus.Event) {
 	}
 }
 
-func (t *idTable) take(name string, f *can.Frame) {
+func (w *watchedBus) take(f *can.Frame) {
+	t := w.t
 	if t.most > 0 && t.frames >= t.most {
 		return
 	}
@@ -93,19 +105,26 @@ func (t *idTable) take(name string, f *can.Frame) {
 	if t.frames == t.most {
 		defer t.done()
 	}
-	key := idKey{name, f.ID, f.Flags&can.Extended != 0}
+	t.note(idKey{w.name, f.ID, f.Flags&can.Extended != 0, false}, f, f.Payload(), nil)
+	if p, m := t.dumper.join(&w.transport, f); m != nil {
+		t.note(idKey{w.name, p.ID(), true, true}, &can.Frame{Time: p.Time, ID: p.ID(), Flags: can.Extended}, p.Data, m)
+	}
+}
+
+// note takes the next frame or message of a line.
+func (t *idTable) note(key idKey, f *can.Frame, data []byte, m *dbc.Message) {
 	r := t.rows[key]
 	if r == nil {
 		if len(t.rows) >= mostIDs {
 			t.left++
 			return
 		}
-		r = &idRow{idKey: key}
+		r = &idRow{idKey: key, message: m}
 		t.rows[key] = r
 		at, _ := slices.BinarySearchFunc(t.order, r, compareRows)
 		t.order = slices.Insert(t.order, at, r)
 	}
-	news := r.update(f)
+	news := r.update(f, data)
 	if t.plain && news && t.failed == nil {
 		_, t.failed = fmt.Fprintf(t.out, "%s\n", t.line(r, f.Time, "", ""))
 		if t.failed != nil {
@@ -119,37 +138,47 @@ func compareRows(a, b *idRow) int {
 }
 
 // update takes the next frame of the id, and reports whether it says anything new.
-func (r *idRow) update(f *can.Frame) (news bool) {
-	news = r.count == 0 || f.Len != r.frame.Len
+func (r *idRow) update(f *can.Frame, data []byte) (news bool) {
+	news = r.count == 0 || f.Len != r.frame.Len || !bytes.Equal(data, r.data)
 	if r.count > 0 {
 		r.gap = time.Duration(f.Time - r.frame.Time)
-		for i := range int(f.Len) {
-			if i >= int(r.frame.Len) || f.Data[i] != r.frame.Data[i] {
-				r.changed[i], news = f.Time, true
+		for i := range data[:min(len(data), len(r.changed))] {
+			if i >= len(r.data) || data[i] != r.data[i] {
+				r.changed[i] = f.Time
 			}
 		}
 	}
-	r.frame = *f
+	r.frame, r.data = *f, append(r.data[:0], data...)
 	r.count++
 	return news
 }
 
 // line is a row as it is shown. now is the time of the bus.
 func (t *idTable) line(r *idRow, now int64, on, off string) []byte {
-	f := &r.frame
-	line := fmt.Appendf(nil, "%s  %8s  [%d]  ", printable(r.bus), idText(f), f.Len)
+	f, shown, size := &r.frame, r.data, int(r.frame.Len)
+	if r.joined {
+		shown, size = shown[:8], len(r.data)
+	}
+	line := fmt.Appendf(nil, "%s  %8s  [%d]  ", printable(r.bus), idText(f), size)
 	if f.Flags&can.Remote != 0 {
 		line = append(line, "remote request"...)
 	} else {
-		line = hexBytes(line, f.Payload(), func(i int) bool {
+		line = hexBytes(line, shown, func(i int) bool {
 			return r.changed[i] != 0 && now-r.changed[i] < int64(markedFor)
 		}, on, off)
-		if pad := 8 - int(f.Len); pad > 0 {
+		if pad := 8 - size; pad > 0 {
 			line = append(line, strings.Repeat("   ", pad)...)
 		}
 	}
+	if r.joined {
+		line = append(line, " ..."...)
+	}
 	line = fmt.Appendf(line, "  %8s  %6d", gapText(r.gap), r.count)
-	return t.dumper.appendSignals(line, f)
+	if !r.joined {
+		return t.dumper.appendSignals(line, f)
+	}
+	t.dumper.values = r.message.Decode(r.data, t.dumper.values[:0])
+	return t.dumper.appendValues(line, r.message)
 }
 
 func gapText(d time.Duration) string {

@@ -171,12 +171,12 @@ func TestDecodeByGroup(t *testing.T) {
 {"ts":1.2,"bus":"can0","id":"18FEFF00","data":"0102"}
 `
 	r := fieldferry(t.Context(), nil, "decode", "--dbc", first, "--dbc", second, log)
-	want := `{"ts":1.0,"bus":"can0","id":"18FEF100","name":"EngA","signals":{"TempA":null},"errors":{"TempA":"not available"}}` + "\n" + rest
+	want := `{"ts":1.0,"bus":"can0","id":"18FEF100","name":"EngA","pgn":65265,"sa":0,"signals":{"TempA":null},"errors":{"TempA":"not available"}}` + "\n" + rest
 	if r.code != 0 || r.stdout != want || strings.Count(r.stderr, "\n") != 2 ||
 		!strings.Contains(r.stderr, "message EngB (PGN FEF1, source FE) is described differently by "+first) || !strings.Contains(r.stderr, "message Fast (PGN FEFF)") {
 		t.Errorf("code %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
-	want = `{"ts":1.0,"bus":"can0","id":"18FEF100","name":"EngA","signals":{"TempA":215},"out_of_range":["TempA"]}` + "\n" + rest
+	want = `{"ts":1.0,"bus":"can0","id":"18FEF100","name":"EngA","pgn":65265,"sa":0,"signals":{"TempA":215},"out_of_range":["TempA"]}` + "\n" + rest
 	for _, keep := range []string{"EngA", "EngA.TempA"} {
 		if r := fieldferry(t.Context(), nil, "decode", "--dbc", first, "--keep-reserved", keep, log); r.code != 0 || r.stdout != want {
 			t.Errorf("kept %s: code %d\n%s%s", keep, r.code, r.stdout, r.stderr)
@@ -190,7 +190,7 @@ func TestDecodeByGroup(t *testing.T) {
 func TestDecode(t *testing.T) {
 	log := write(t, "drive.log", "(1436509052.249713) vcan0 0CF00400#F17D7D6419000000\nnoise\n(1436509052.250000) vcan0 123#R\n")
 	r := fieldferry(t.Context(), nil, "decode", "--dbc", "demo.dbc", log)
-	want := `{"ts":1436509052.249713,"bus":"vcan0","id":"0CF00400","name":"EEC1","signals":{"EngineSpeed":812.5,"DriverDemandTorque":0,"ActualTorque":0}}
+	want := `{"ts":1436509052.249713,"bus":"vcan0","id":"0CF00400","name":"EEC1","pgn":61444,"sa":0,"signals":{"EngineSpeed":812.5,"DriverDemandTorque":0,"ActualTorque":0}}
 {"ts":1436509052.250000,"bus":"vcan0","id":"123","data":"","rtr":true}
 `
 	if r.code != 0 || r.stdout != want || !strings.Contains(r.stderr, log+": line 2") {

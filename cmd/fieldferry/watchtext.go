@@ -73,6 +73,7 @@ func describe(raw json.RawMessage, e ledger.Entry) string {
 	var r struct {
 		ID, Data, Device, Name  string
 		RTR                     bool
+		SA                      *uint8
 		Values, Signals, Errors json.RawMessage
 	}
 	_ = json.Unmarshal(raw, &r)
@@ -82,7 +83,15 @@ func describe(raw json.RawMessage, e ledger.Entry) string {
 			return printable(clipped(r.ID) + "#R")
 		}
 		if r.Name != "" {
-			return printable(clipped(r.Name) + " " + clipped(r.Signals))
+			s := clipped(r.Name) + " "
+			if r.SA != nil { // one of several that send this
+				s += fmt.Sprintf("%s sa %d ", clipped(r.ID), *r.SA)
+			}
+			s += clipped(r.Signals)
+			if len(r.Errors) > 0 {
+				s += " errors: " + clipped(r.Errors)
+			}
+			return printable(s)
 		}
 		return printable(clipped(r.ID) + "#" + clipped(r.Data))
 	case "modbus":

@@ -82,7 +82,7 @@ func BenchmarkDecodeFrame(b *testing.B) {
 		i++
 		m := db.Lookup(256+i%40, false)
 		values = m.Decode(data, values[:0])
-		out = AppendSignals(m.AppendName(out[:0]), values)
+		out = AppendSignals(db.AppendName(out[:0], m, m.ID), values)
 	}
 }
 

@@ -117,7 +117,7 @@ func TestCases(t *testing.T) {
 		{"an enumeration cut short", "BO_ 2566844926 P: 8 N\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" N\nBA_DEF_ BO_ \"VFrameFormat\" ENUM \"J1939PG\",;\nBA_ \"VFrameFormat\" BO_ 2566844926 0;\n", "18FEF100#01",
 			[]string{`"data":"01"`}, []string{`the values of "VFrameFormat" cannot be read`}},
 		{"a value the enumeration lacks", isJ + "BO_ 2566844926 P: 8 N\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" N\nBA_ \"VFrameFormat\" BO_ 2566844926 17;\n", "18FEF100#01",
-			[]string{`"name":"P","signals":{"S":1}`}, []string{`VFrameFormat has no value "17"`}},
+			[]string{`"name":"P","pgn":65265,"sa":0,"signals":{"S":1}`}, []string{`VFrameFormat has no value "17"`}},
 		{"a message that cannot be read keeps its id from none", "BO_ 1 M: N\nBO_ 1 M: 1 N\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" N\n", "001#05",
 			[]string{`"name":"M","signals":{"S":5}`}, []string{"expected its size"}},
 		{"limits that cannot be read", "BO_ 1 M: 4 N\n" + " SG_ T : 0|8@1+ (0.1,0) [0|25,5] \"\" N\n SG_ U : 8|8@1+ (0.1,0) [|] \"\" N\n" +
@@ -138,7 +138,7 @@ func TestCases(t *testing.T) {
 			[]string{`"name":"M","signals":{"F":17179870000}`, `"name":"M","signals":{"F":{"value":0,"label":"zero"}}`, `"name":"M","signals":{"F":{"value":-1,"label":"all"}}`}, nil},
 		{"a message without signals", "BO_ 1 M: 1 N\n", "001#05 001#R", []string{`"data":"05","name":"M","signals":{}`, `"data":"","rtr":true`}, nil},
 		{"fast packets", isJ + "BO_ 2566848510 Fast: 43 N\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" N\n", "18FEFF07#002B0102030405 18FEFF08#01060708 18FEFF07##02B01",
-			[]string{`"data":"002B0102030405"`, `"data":"01060708"`, `"name":"Fast","signals":{"S":43},"fd":true`}, []string{"part of Fast"}},
+			[]string{`"data":"002B0102030405"`, `"data":"01060708"`, `"name":"Fast","pgn":65279,"sa":7,"signals":{"S":43},"fd":true`}, []string{"part of Fast"}},
 		{"a long message that is not of J1939", "BO_ 2566848510 Long: 43 N\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" N\n", "18FEFFFE#2B",
 			[]string{`"name":"Long","signals":{"S":43}`}, nil},
 	} {

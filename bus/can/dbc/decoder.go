@@ -15,10 +15,11 @@ import (
 //
 // Frames the database does not describe, remote frames ("rtr":true, the length
 // asked for as "dlc") and error frames ("err":true) have their data and no
-// name. A message without signals has both. CAN FD frames have "fd":true, and "brs" and "esi" where set. The time
+// name. A message without signals has both. One of J1939 has "pgn" and "sa"
+// behind its name. CAN FD frames have "fd":true, and "brs" and "esi" where set. The time
 // is the log's own number. If the database has J1939 messages, those that
-// were sent in packets are joined: a line with their id follows that of their
-// last packet.
+// were sent in packets are joined: a line with their id and "packets":true
+// follows that of their last packet.
 type Decoder struct {
 	// Malformed, if set, is told of lines that hold no frame. They are
 	// counted and passed over.
@@ -149,7 +150,7 @@ func (d *Decoder) frame(line []byte) {
 	d.begin(l, l.id)
 	if m != nil {
 		d.stats.Decoded++
-		d.described(m, l.data[:l.length])
+		d.described(m, l.id, l.data[:l.length])
 	} else {
 		d.undescribed(l)
 	}
@@ -225,11 +226,11 @@ func (d *Decoder) part(m *Message) {
 	d.Part(m)
 }
 
-func (d *Decoder) described(m *Message, data []byte) {
+func (d *Decoder) described(m *Message, id uint32, data []byte) {
 	if len(m.Signals) == 0 {
 		d.data(data)
 	}
-	d.out = m.AppendName(append(d.out, ','))
+	d.out = d.db.AppendName(append(d.out, ','), m, id)
 	d.out = append(d.out, ',')
 	d.values = m.Decode(data, d.values[:0])
 	d.out = AppendSignals(d.out, d.values)
@@ -272,7 +273,7 @@ func (d *Decoder) flags(l *logLine) {
 // transport gives the frame to the transport protocol, and appends a line for
 // a message that it completed and the database describes.
 func (d *Decoder) transport(l *logLine) {
-	if pgn := PGN(l.id); pgn != pgnConnection && pgn != pgnTransfer {
+	if TransportName(l.id) == "" {
 		return
 	}
 	t := d.transportOf(l.bus)
@@ -294,7 +295,8 @@ func (d *Decoder) transport(l *logLine) {
 	}
 	d.stats.Packets++
 	d.begin(l, packet.ID())
-	d.described(m, packet.Data)
+	d.out = append(d.out, `,"packets":true`...)
+	d.described(m, packet.ID(), packet.Data)
 	d.out = append(d.out, '}', '\n')
 }
 

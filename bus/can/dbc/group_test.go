@@ -84,7 +84,7 @@ func TestGroupConflicts(t *testing.T) {
 		if c.want == "" && len(problems) > 0 || c.want != "" && (len(problems) != 1 || !strings.HasPrefix(problems[0], c.want)) {
 			t.Errorf("match %d: %q, want %s", c.match, problems, c.want)
 		}
-		if c.want != "" && lines[1] != `"name":"EngA","signals":{"TempA":-24}` {
+		if c.want != "" && lines[1] != `"name":"EngA","pgn":65265,"sa":0,"signals":{"TempA":-24}` {
 			t.Errorf("match %d: %s", c.match, lines[1])
 		}
 	}

@@ -76,7 +76,7 @@ func TestReservedByMatch(t *testing.T) {
 	const source = "BO_ 2566844926 M: 8 N\n SG_ S : 0|8@1+ (1,0) [0|250] \"\" N\nBO_ 2566844927 L: 12 N\n SG_ S : 0|8@1+ (1,0) [0|250] \"\" N\nBO_ 1 K: 8 N\n SG_ S : 0|8@1+ (1,0) [0|250] \"\" N\n"
 	for match, want := range map[Match]string{
 		MatchAuto: `"name":"M","signals":{"S":255},"out_of_range":["S"] "name":"L","signals":{"S":255},"out_of_range":["S"] "name":"K","signals":{"S":255},"out_of_range":["S"]`,
-		MatchPGN:  `"name":"M","signals":{"S":null},"errors":{"S":"not available"} "data":"FF" "name":"K","signals":{"S":255},"out_of_range":["S"]`,
+		MatchPGN:  `"name":"M","pgn":65265,"sa":254,"signals":{"S":null},"errors":{"S":"not available"} "data":"FF" "name":"K","signals":{"S":255},"out_of_range":["S"]`,
 	} {
 		lines, _ := decodeText(t, match, "18FEF1FE#FF 18FEF1FF#FF 001#FF", source)
 		if got := strings.Join(lines, " "); got != want {

@@ -82,6 +82,18 @@ func (t *Transport) Lost() {
 	}
 }
 
+// TransportName is what the standard calls a frame with an extended id that is of
+// the transport protocol: TP.CM, TP.DT, or nothing if it is not.
+func TransportName(id uint32) string {
+	switch PGN(id) {
+	case pgnConnection:
+		return "TP.CM"
+	case pgnTransfer:
+		return "TP.DT"
+	}
+	return ""
+}
+
 // Feed takes a frame of the bus and reports whether it completed a message.
 // Frames that are not of the transport protocol are passed over.
 func (t *Transport) Feed(f *can.Frame) (Packet, bool) {

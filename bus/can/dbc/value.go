@@ -121,9 +121,17 @@ func (s *Signal) integral(raw uint64) (uint64, bool) {
 	return uint64(int64(f)) & s.mask(), true
 }
 
-// AppendName appends the member "name" of a JSON object.
-func (m *Message) AppendName(dst []byte) []byte {
-	return append(append(dst, `"name":`...), m.quoted...)
+// AppendName appends the members of a JSON object that say which message a frame
+// with an id is: "name", and of J1939 the parameter group and who sent it:
+//
+//	"name":"EEC1","pgn":61444,"sa":0
+func (d *Database) AppendName(dst []byte, m *Message, id uint32) []byte {
+	dst = append(append(dst, `"name":`...), m.quoted...)
+	if d.IsJ1939(m) {
+		dst = appendUint(append(dst, `,"pgn":`...), uint64(PGN(id)))
+		dst = appendUint(append(dst, `,"sa":`...), uint64(SourceAddress(id)))
+	}
+	return dst
 }
 
 // AppendSignals appends the member "signals" of a JSON object, "errors" if a

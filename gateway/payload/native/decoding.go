@@ -64,19 +64,10 @@ func (d *Decoding) decode(m *dbc.Message, data []byte) (withData bool) {
 	return !d.OmitData || len(d.values) == 0
 }
 
-// appendSignals appends the members that say what a frame means. One of J1939
-// also says who sent it.
+// appendSignals appends the members that say what a frame means.
 func (d *Decoding) appendSignals(dst []byte, m *dbc.Message, id uint32) []byte {
-	dst = append(dst, `,"name":`...)
-	dst = appendString(dst, m.Name)
-	if d.DB.IsJ1939(m) {
-		dst = append(dst, `,"pgn":`...)
-		dst = appendUint(dst, uint64(dbc.PGN(id)))
-		dst = append(dst, `,"sa":`...)
-		dst = appendUint(dst, uint64(dbc.SourceAddress(id)))
-	}
-	dst = append(dst, ',')
-	return dbc.AppendSignals(dst, d.values)
+	dst = d.DB.AppendName(append(dst, ','), m, id)
+	return dbc.AppendSignals(append(dst, ','), d.values)
 }
 
 // appendPacketJSON appends what follows the id's opening quote in the record of
