@@ -1,7 +1,7 @@
 package uplink
 
 import (
-	"slices"
+	"sort"
 	"sync"
 	"time"
 )
@@ -48,7 +48,7 @@ func (a *ackTimes) get() AckTimes {
 	out.P50, out.P95 = -1, -1
 	if n := int(min(out.Count, uint64(len(a.last)))); n > 0 {
 		last := a.last
-		slices.Sort(last[:n])
+		sort.Slice(last[:n], func(i, j int) bool { return last[i] < last[j] })
 		out.P50, out.P95 = last[n/2], last[n*95/100]
 	}
 	return out

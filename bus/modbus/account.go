@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"slices"
+	"sort"
 	"time"
 
 	"fieldferry/bus/modbus/rtu"
@@ -125,7 +126,8 @@ func (l *Line) Units() []UnitStats {
 		if u := l.account.units[d.cfg.UnitID]; u != nil {
 			*s = u.UnitStats
 			s.Exceptions = cloneCounts(u.Exceptions)
-			s.RTT = slices.Sorted(slices.Values(u.times[:min(u.n, recentReplies)]))
+			s.RTT = slices.Clone(u.times[:min(u.n, recentReplies)])
+			sort.Slice(s.RTT, func(i, j int) bool { return s.RTT[i] < s.RTT[j] })
 		}
 		s.Name, s.ID = d.cfg.Name, d.cfg.UnitID
 		s.Offline, s.Since, s.NextProbe = d.shown.offline, d.shown.since, d.shown.probe
