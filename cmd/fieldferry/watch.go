@@ -39,8 +39,8 @@ account of the sequence numbers. It reports gaps, duplicates and losses, and
 ends with "records N gaps G duplicates D": G counts the sequence numbers that
 neither came nor are accounted for by a loss record. After an outage live
 records come before the backlog, which then fills the gap: until it has, watch
-says how many records are still missing. What passes while watch itself has lost
-its connection is named as unseen and is not a gap. A session that ended badly (power,
+says how many records are still missing. Records that pass while watch itself has
+lost its connection are named as unseen and are not a gap. A session that ended badly (power,
 kill -9) is named with its last known numbers: what was taken behind them
 within sync_interval may be missing, and no loss record can say so.
 
