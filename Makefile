@@ -70,7 +70,7 @@ lint: ## gofmt, go vet, staticcheck, govulncheck, shellcheck
 # elsewhere it would add 800 kB to the binary (docs/decisions/binary-size.md).
 HOT := runtime/... internal/... sync/... strconv unicode/utf8 encoding/binary math/bits hash/... \
   $(addprefix crypto/internal/,constanttime $(addprefix fips140/,aes/... alias bigmod edwards25519/field mlkem nistec/fiat sha256 sha3 sha512 subtle) fips140deps/byteorder) \
-  github.com/klauspost/... \
+  $(addprefix github.com/klauspost/compress/,zstd internal/...) \
   fieldferry/bus/can fieldferry/bus/can/dbc \
   $(addprefix fieldferry/gateway/,outbox payload/native record source)
 SMALL := -gcflags=all=-l $(foreach p,$(HOT),-gcflags=$(p)=)

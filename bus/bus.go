@@ -51,4 +51,6 @@ const (
 	PortLost     = "port_lost"         // the serial port is gone or cannot be opened
 	SlaveOffline = "slave_offline"     // a Modbus device does not answer
 	PollOverrun  = "poll_overrun"      // the line cannot keep the configured intervals
+
+	RegisterRefused = "register_refused" // a Modbus device refuses registers that are configured
 )

@@ -218,7 +218,7 @@ func (g *Gateway) raised() []live.Alarm {
 	list := []live.Alarm{}
 	for _, a := range g.alarms.Raised() {
 		out := live.Alarm{ID: a.ID, Code: a.Code, Severity: a.Severity, Source: a.Source, Subject: a.Subject,
-			Since: g.trusted(a.Since).UTC(), Title: a.Title, Flapping: a.Flapping}
+			Since: g.trusted(a.Since).UTC(), Title: a.Title, Flapping: a.Flapping, Detail: a.Detail}
 		if out.Since.Year() <= 1 {
 			out.Since = time.Time{}
 		}

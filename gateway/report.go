@@ -117,8 +117,11 @@ type status struct {
 	Omitted     int           `json:"alarms_omitted,omitempty"` // of them not named
 }
 
-// maxStatusAlarms is how many alarms the status message names.
-const maxStatusAlarms = 50
+// What the status message has of alarms at most.
+const (
+	maxStatusAlarms = 50
+	maxStatusDetail = 1 << 10 // bytes of each; the event has more
+)
 
 // online is the status message of a gateway at work, with as many alarms as
 // fit. It has no topic if not even the least fits into what the broker takes.
@@ -130,14 +133,23 @@ func (g *Gateway) online(most int) uplink.Message {
 	st.AlarmsTotal = len(list)
 	for i := range list {
 		list[i].Since = g.trusted(list[i].Since)
+		if text, err := json.Marshal(list[i].Detail); err != nil || len(text) > maxStatusDetail {
+			list[i].Detail = nil
+		}
 	}
-	for n := min(len(list), maxStatusAlarms); ; n /= 2 {
+	for n, details := min(len(list), maxStatusAlarms), true; ; {
 		st.Alarms, st.Omitted = list[:n:n], len(list)-n
 		r := g.retained(topic, st)
 		switch {
 		case len(r.Payload) <= g.room(topic, most):
 			return r
+		case details:
+			details = false
+			for i := range list {
+				list[i].Detail = nil
+			}
 		case n > 0:
+			n /= 2
 		case most > 0 && len(topic)+len(r.Payload) > most:
 			g.denied(topic, tooSmall(most))
 			return uplink.Message{}

@@ -31,7 +31,7 @@ type book struct {
 }
 
 func (b *book) Reading(r *Reading) {
-	b.readings = append(b.readings, Reading{r.Time, r.Device, r.Answered, slices.Clone(r.Values), slices.Clone(r.Failures)})
+	b.readings = append(b.readings, Reading{r.Time, r.Device, r.Answered, r.Whole, slices.Clone(r.Values), slices.Clone(r.Failures)})
 }
 
 func (b *book) Event(e bus.Event) {

@@ -286,7 +286,7 @@ func TestClosesForOneRegister(t *testing.T) {
 		if got["r0"] != "0" || got["r10"] != "10" || got["r30"] != "30" || got["r20"] == "20" {
 			t.Errorf("%v", got)
 		}
-		if len(b.events) > 0 {
+		if fmt.Sprint(b.events) != "[register_refused d1 raised]" {
 			t.Errorf("events %q", b.events)
 		}
 	})

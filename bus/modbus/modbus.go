@@ -199,6 +199,7 @@ type Reading struct {
 	Time     time.Time // when the reply to the (last) request was complete
 	Device   string
 	Answered bool // by the device, if only to refuse
+	Whole    bool // every register of the device could be read when it was last asked for
 	Values   []Value
 	Failures []Failure
 }

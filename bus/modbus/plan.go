@@ -267,7 +267,7 @@ type group struct {
 }
 
 func newDevice(cfg *Device, cost cost) *device {
-	d := &device{cfg: cfg, cost: cost}
+	d := &device{cfg: cfg, cost: cost, refusals: -1}
 	for i := range cfg.Registers {
 		d.points = append(d.points, newPoint(&cfg.Registers[i]))
 	}

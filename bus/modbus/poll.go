@@ -67,6 +67,7 @@ func (l *Line) poll(d *device, now time.Time) error {
 	}
 	if err == nil {
 		l.judgeRefusals(d)
+		l.reportRefusals(d)
 	}
 	l.show(d)
 	if err == nil || l.ctx.Err() == nil {
@@ -377,7 +378,7 @@ func (d *device) fail(b block, err error) {
 func (l *Line) deliver(d *device, due []int) {
 	d.scale(due)
 	now := time.Now()
-	reading := Reading{Time: d.replied, Device: d.cfg.Name, Answered: d.seen.answered}
+	reading := Reading{Time: d.replied, Device: d.cfg.Name, Answered: d.seen.answered, Whole: d.refusals == 0}
 	if !d.seen.answered {
 		reading.Time = now
 	}

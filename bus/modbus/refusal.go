@@ -1,9 +1,11 @@
 package modbus
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
+	"fieldferry/bus"
 	"fieldferry/bus/modbus/rtu"
 )
 
@@ -18,6 +20,7 @@ const (
 	// enoughRefused stretched requests show that a device does not have
 	// unused registers, although each refusal may be another request's.
 	enoughRefused = 3
+	mostNamed     = 10 // registers in a report
 )
 
 // bisect reads the halves of a block that was refused.
@@ -183,6 +186,41 @@ func (l *Line) judgeRefusals(d *device) {
 	}
 	d.forget()
 	l.log.Warn("device refuses all its registers; one is tried at each poll", "device", d.cfg.Name, "error", d.refusing)
+}
+
+// reportRefusals says of a device that has answered whether it refuses what it is
+// configured to be asked for: such values never come, and nothing else is wrong.
+func (l *Line) reportRefusals(d *device) {
+	names, why, tried := d.refusedNow()
+	if !d.seen.answered || len(names) == 0 && !tried || len(names) == d.refusals {
+		return
+	}
+	before := d.refusals
+	d.refusals = len(names)
+	l.count(func(s *Stats) { s.Refused += len(names) - max(before, 0) })
+	switch {
+	case len(names) == 0 && before < 0: // as it should be
+	case len(names) == 0:
+		l.event(bus.RegisterRefused, d.cfg.Name, bus.Cleared, map[string]any{"unit_id": int(d.cfg.UnitID)})
+	case before <= 0:
+		l.event(bus.RegisterRefused, d.cfg.Name, bus.Raised, map[string]any{"unit_id": int(d.cfg.UnitID),
+			"registers": names[:min(len(names), mostNamed)], "refused": len(names), "of": len(d.points), "error": why})
+	}
+}
+
+// refusedNow lists the registers that the device refuses, and why it refuses the
+// first. tried says that there is none it was not asked for yet.
+func (d *device) refusedNow() (names []string, why string, tried bool) {
+	tried, why = true, d.refusing
+	for i := range d.points {
+		switch p := &d.points[i]; {
+		case d.refusing != "", p.refused != "":
+			names, why = append(names, p.reg.Name), cmp.Or(why, p.refused)
+		case !p.read:
+			tried = false
+		}
+	}
+	return names, why, tried
 }
 
 // stillRefusing notes what the question to a device that refuses everything,

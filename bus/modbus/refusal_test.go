@@ -63,6 +63,44 @@ func TestOneBadRegisterNeverSpoilsItsBlock(t *testing.T) {
 	}
 }
 
+// What is refused is reported once, however often it is tried, and withdrawn when
+// it can be read: of one register, of several, of all, and of one that is asked for
+// rarely. A device that can be read is not talked about.
+func TestRefusedRegistersAreReported(t *testing.T) {
+	rare := devices(1, 0, 1, 2)
+	rare[0].Registers[2].Interval = 40 * time.Second
+	for name, c := range map[string]struct {
+		devices []Device
+		refused []int
+	}{
+		"none":   {devices(1, 0, 1, 2), nil},
+		"one":    {devices(1, 0, 1, 2), []int{1}},
+		"two":    {devices(1, 0, 1, 2, 10), []int{1, 10}},
+		"all":    {devices(1, 0, 1, 2), []int{0, 1, 2}},
+		"rarely": {rare, []int{2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start := time.Now()
+				far := &farEnd{answer: func(_, _ int, q modbustest.TCPRequest) []modbustest.Step {
+					if time.Since(start) < 3*time.Minute && slices.ContainsFunc(c.refused, func(a int) bool { return spans(q, a) }) {
+						return at(5*ms, refusal(q, 2))
+					}
+					return at(5*ms, right(q))
+				}}
+				b, _ := far.over(t, 6*time.Minute, LineConfig{Devices: c.devices})
+				want := "[register_refused d1 raised register_refused d1 cleared]"
+				if c.refused == nil {
+					want = "[]"
+				}
+				if got := fmt.Sprint(b.events); got != want {
+					t.Errorf("events %s, want %s", got, want)
+				}
+			})
+		})
+	}
+}
+
 // A device that refuses everything for a while is read again at the next poll
 // or two, and together as before.
 func TestRecoversFromRefusingEverything(t *testing.T) {

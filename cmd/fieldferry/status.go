@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sort"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -236,6 +237,29 @@ func writeAlarm(w io.Writer, al *live.Alarm, now time.Time) {
 		since = ", for " + live.Span(now.Sub(al.Since).Seconds())
 	}
 	fmt.Fprintf(w, "\n%s: %s (%s, %s%s)\n  %s\n  What to do: %s\n", strings.ToUpper(al.Severity), al.Title, printable(where), al.Code, since, al.Means, al.Do)
+	if len(al.Detail) > 0 {
+		fmt.Fprintf(w, "  Detail: %s\n", printable(detailText(al.Detail)))
+	}
+}
+
+// detailText writes the detail of an alarm in one line, the error first.
+func detailText(detail map[string]any) string {
+	var first, rest []string
+	for k, v := range detail {
+		text, plain := v.(string)
+		if !plain {
+			b, _ := json.Marshal(v)
+			text = string(b)
+		}
+		text = strings.ReplaceAll(k, "_", " ") + ": " + text
+		if k == "error" {
+			first = append(first, text)
+		} else {
+			rest = append(rest, text)
+		}
+	}
+	sort.Strings(rest)
+	return strings.Join(append(first, rest...), "; ")
 }
 
 func detailOf(s *live.Source) string {
@@ -245,7 +269,11 @@ func detailOf(s *live.Source) string {
 	case s.CAN != nil:
 		return fmt.Sprintf("%s, %d frames/s, %d error frames", s.Where, s.CAN.FrameRate, s.CAN.ErrorCount)
 	case s.Modbus != nil:
-		return fmt.Sprintf("%s, %d timeouts, %d CRC errors", s.Where, s.Modbus.Timeouts, s.Modbus.CRC)
+		text := fmt.Sprintf("%s, %d timeouts, %d CRC errors", s.Where, s.Modbus.Timeouts, s.Modbus.CRC)
+		if n := s.Modbus.Refused; n > 0 {
+			text += fmt.Sprintf(", registers refused: %d", n)
+		}
+		return text
 	}
 	return s.Where
 }

@@ -74,7 +74,7 @@ func TestStatusText(t *testing.T) {
 		Buffer: live.Buffer{Records: 211588, Disk: 36595302, Limit: 8 << 30, Percent: 0.4, FullIn: 273600},
 		Uplink: live.Uplink{Connected: true, Server: "mqtts://broker:8883", Since: now.Add(-341 * time.Second), Rate: 809, InFlight: 12, Window: 100},
 		Alarms: []live.Alarm{{Severity: "error", Code: "slave_offline", Title: "Modbus device does not answer", Source: "line1", Subject: "tank",
-			Since: now.Add(-9120 * time.Second), Means: "It means this.", Do: "Do that."}}}
+			Since: now.Add(-9120 * time.Second), Means: "It means this.", Do: "Do that.", Detail: map[string]any{"unit_id": 3, "error": "timeout\x07", "names": []string{"a"}}}}}
 	var b strings.Builder
 	writeStatus(&b, s, false)
 	want := "gw-01\\u001b[2J: Everything works.\n" + `
@@ -90,6 +90,7 @@ Daemon  v1, running for 1 h, 0 B of memory, 0.0 % of a core, session 3
 ERROR: Modbus device does not answer (line1/tank, slave_offline, for 2 h 32 min)
   It means this.
   What to do: Do that.
+  Detail: error: timeout\u0007; names: ["a"]; unit id: 3
 `
 	if b.String() != want {
 		t.Errorf("%s\nwant\n%s", b.String(), want)

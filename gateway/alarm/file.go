@@ -118,7 +118,7 @@ type Files interface {
 // encode is the content of the file.
 func encode(list []Alarm) ([]byte, error) {
 	for i := range list { // the table has these
-		list[i].Severity, list[i].Title, list[i].Flapping, list[i].Unseen = "", "", false, false
+		list[i].Severity, list[i].Title, list[i].Flapping, list[i].Unseen, list[i].Detail = "", "", false, false, nil
 	}
 	body, err := json.Marshal(list)
 	if err != nil {

@@ -385,7 +385,7 @@ func (s *Set) changed(now time.Duration, raised bool) {
 // alarm is what is told of x.
 func (x *entry) alarm() Alarm {
 	return Alarm{ID: x.id, Code: x.code, Source: x.source, Subject: x.subject, Since: x.began.UTC(),
-		Severity: x.row.Severity.String(), Title: x.row.Title, Flapping: x.flapping, Unseen: x.left, weight: x.row.Severity}
+		Severity: x.row.Severity.String(), Title: x.row.Title, Flapping: x.flapping, Detail: x.up.detail, Unseen: x.left, weight: x.row.Severity}
 }
 
 // Raised returns the alarms that are raised now, the worst first.

@@ -69,6 +69,9 @@ var Table = []Condition{
 	{Code: bus.SlaveOffline, Severity: Error, Title: "Modbus device does not answer", HiddenBy: []string{bus.PortLost},
 		Text: "The device has not answered three polls in a row; it is asked every 5 to 10 s until it does, or more rarely if that would hold up the others.",
 		Help: "Check its power, unit id, baud rate, parity and the wiring; try fieldferry modbus scan. If the detail says that it answered late, set a longer timeout."},
+	{Code: bus.RegisterRefused, Severity: Error, After: 10 * time.Second, Title: "Modbus device refuses registers", HiddenBy: []string{bus.PortLost},
+		Text: "The device answers, but not for these registers: their values never come. All others are read. They are tried again each minute, or at their interval if that is longer.",
+		Help: "Compare table, address and count with the device's manual (is it numbered from 1, or as 40001? then set address_base or address_format), try it with fieldferry modbus read, or remove the register."},
 
 	{Code: bus.PollOverrun, Severity: Warning, Title: "Modbus line overloaded", HiddenBy: []string{bus.PortLost, bus.SlaveOffline},
 		Text: "Over a minute more than a tenth of the polls had to be left out; values come more rarely than configured. Cleared at less than half of that.",

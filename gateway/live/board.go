@@ -107,7 +107,7 @@ func (b *Board) lasts(s *Snapshot) {
 	if in > 0 {
 		s.Buffer.LastsFor = max(float64(s.Buffer.Limit-s.Buffer.Disk), 0) / (in * cmp.Or(b.each, guessed))
 	}
-	if (!s.Uplink.Connected || s.Uplink.Denied) && !s.full() {
+	if (!s.Uplink.Connected || s.Uplink.Denied) && !s.full() && s.Buffer.Fault == "" {
 		s.Buffer.FullIn = s.Buffer.LastsFor // the files grow in steps, so that their growth says nothing
 	}
 }

@@ -122,6 +122,7 @@ type Modbus struct {
 	Stale    uint64  `json:"late_replies"`
 	Stray    uint64  `json:"stray_bytes"`
 	Overruns uint64  `json:"overruns"`
+	Refused  int     `json:"refused_registers"` // that their devices refuse now
 	Units    []Unit  `json:"units"`
 }
 
@@ -210,6 +211,8 @@ type Alarm struct {
 	Means    string    `json:"means"`
 	Do       string    `json:"do"`
 	Flapping bool      `json:"flapping,omitempty"`
+
+	Detail map[string]any `json:"detail,omitempty"` // as its event has it; absent: none, or it was raised before the start
 }
 
 // AlarmCount counts one condition since the start.

@@ -17,11 +17,11 @@ func (s *Snapshot) judge() (State, string) {
 	case s.full() && (s.whole < lately || !s.Uplink.Connected || s.Uplink.Denied):
 		return Losing, "The buffer is full: the gateway drops records and says which." + s.why()
 	case s.Uplink.Denied:
-		return Outage, "The broker does not let the gateway publish; " + waiting + s.fullIn() + "."
+		return Outage, "The broker does not let the gateway publish; " + waiting + s.fullIn() + "." + s.inMemory()
 	case !s.Uplink.Connected:
-		return Outage, "No connection to the broker" + since(s.Uplink.Since, s.Taken) + "; " + waiting + s.fullIn() + "."
+		return Outage, "No connection to the broker" + since(s.Uplink.Since, s.Taken) + "; " + waiting + s.fullIn() + "." + s.inMemory()
 	case s.Uplink.Backlog > 0:
-		return CatchingUp, "Catching up after an outage: " + counted(s.Uplink.Backlog, "record") + " left" + s.doneIn() + ". Live values go out at once."
+		return CatchingUp, "Catching up after an outage: " + counted(s.Uplink.Backlog, "record") + " left" + s.doneIn() + ". Live values go out at once." + s.inMemory()
 	case s.Buffer.Fault != "":
 		return Attention, "Everything is delivered, but the disk does not take records: " + s.Buffer.Fault + "."
 	}
@@ -51,6 +51,14 @@ func (s *Snapshot) warning() string {
 		}
 	}
 	return ""
+}
+
+// inMemory says, beside an outage, that the disk is of no help.
+func (s *Snapshot) inMemory() string {
+	if s.Buffer.Fault == "" {
+		return ""
+	}
+	return " The disk does not take records: new ones wait in memory, and are lost if power fails or memory is full."
 }
 
 // lately is how long ago the last loss may be while the gateway, connected again,

@@ -65,6 +65,9 @@ func (r *readings) Reading(reading *modbus.Reading) {
 	r.to.Append(t, r.body)
 	if reading.Answered && r.to.Doubtful() {
 		r.to.Event(cleared(reading.Time, bus.SlaveOffline, reading.Device))
+		if reading.Whole {
+			r.to.Event(cleared(reading.Time, bus.RegisterRefused, reading.Device))
+		}
 	}
 }
 
@@ -117,7 +120,7 @@ func (s *Modbus) Look(out *live.Source) {
 	out.Where = s.cfg.Port
 	out.Modbus = &live.Modbus{
 		PortLost: st.PortLost, Paused: st.Lent, Busy: -1, Requests: st.Requests, Timeouts: st.Timeouts, CRC: st.CRCErrors,
-		Stale: st.LateReplies, Stray: st.StrayBytes, Overruns: st.Overruns, Units: []live.Unit{}, InUse: s.line.Busy().Seconds(),
+		Stale: st.LateReplies, Stray: st.StrayBytes, Overruns: st.Overruns, Refused: st.Refused, Units: []live.Unit{}, InUse: s.line.Busy().Seconds(),
 	}
 	for _, u := range s.line.Units() {
 		out.Modbus.Units = append(out.Modbus.Units, unitOf(&u))

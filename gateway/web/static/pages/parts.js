@@ -20,7 +20,12 @@ export const alarm = (a, now) => h('li', {}, h('span', { class: kindOf(a.severit
 // alarmFull says what an alarm means and what to do.
 export const alarmFull = (a, now) => h('li', {}, h('span', { class: kindOf(a.severity) }, shape(kindOf(a.severity))), h('b', {}, a.title),
   h('span', { class: 'muted nw' }, a.since ? 'for ' + since(a.since, now) : ''),
-  h('dl', {}, h('dt', {}, cap(a.severity)), h('dd', {}, where(a) + (a.since ? ', since ' + day(a.since) : '') + (a.flapping ? ', comes and goes' : '')), h('dt', {}, 'Means'), h('dd', {}, a.means), h('dt', {}, 'Do'), h('dd', {}, a.do)));
+  h('dl', {}, h('dt', {}, cap(a.severity)), h('dd', {}, where(a) + (a.since ? ', since ' + day(a.since) : '') + (a.flapping ? ', comes and goes' : '')), h('dt', {}, 'Means'), h('dd', {}, a.means), h('dt', {}, 'Do'), h('dd', {}, a.do),
+    a.detail ? [h('dt', {}, 'Detail'), h('dd', {}, detail(a.detail))] : ''));
+
+// detail is the detail of an alarm in one line, the error first.
+const detail = (d) => Object.entries(d).sort(([a], [b]) => (b === 'error') - (a === 'error') || (a < b ? -1 : 1))
+  .map(([k, v]) => k.replaceAll('_', ' ') + ': ' + (typeof v === 'string' ? v : JSON.stringify(v))).join('; ');
 
 const states = { receives: 'ok', partial: 'warn', silent: 'stale', down: 'err', ended: 'off' };
 export const sourceState = (s) => st(states[s.state] || 'stale', s.word);
