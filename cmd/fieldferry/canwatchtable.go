@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -59,6 +59,7 @@ type idTable struct {
 	mu     sync.Mutex
 	rows   map[idKey]*idRow
 	order  []*idRow
+	sorted bool // order is
 	frames uint64
 	left   uint64 // frames of ids past mostIDs
 	failed error
@@ -121,8 +122,7 @@ func (t *idTable) note(key idKey, f *can.Frame, data []byte, m *dbc.Message) {
 		}
 		r = &idRow{idKey: key, message: m}
 		t.rows[key] = r
-		at, _ := slices.BinarySearchFunc(t.order, r, compareRows)
-		t.order = slices.Insert(t.order, at, r)
+		t.order, t.sorted = append(t.order, r), false
 	}
 	news := r.update(f, data)
 	if t.plain && news && t.failed == nil {
@@ -220,6 +220,10 @@ func (t *idTable) drawUntil(ctx context.Context) {
 func (t *idTable) picture(width, height int, now int64) []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if !t.sorted {
+		sort.SliceStable(t.order, func(i, j int) bool { return compareRows(t.order[i], t.order[j]) < 0 })
+		t.sorted = true
+	}
 	b := fmt.Appendf([]byte(homeCursor), "%d ids, %d frames; Ctrl-C ends it%s", len(t.order), t.frames, clearRest)
 	rows := t.order[:min(len(t.order), max(height-3, 1))]
 	for _, r := range rows {

@@ -18,13 +18,14 @@ const (
 	periodWindow = 10
 )
 
-// Frames are the last frames of one CAN bus, by arbitration id, and its newest
-// frames in order. [Frames.Note] belongs to the goroutine of the bus, the rest
-// may be called from any.
+// Frames are the last frames of one CAN bus, by arbitration id, its newest
+// frames in order, and the last of its long J1939 messages. [Frames.Note] and
+// [Frames.Join] belong to the goroutine of the bus, the rest may be called from any.
 type Frames struct {
 	mu      sync.Mutex
 	index   idIndex
 	rows    []row
+	joined  []joined
 	others  uint64 // frames of ids without a row
 	noted   uint64 // all frames
 	seconds int
@@ -126,11 +127,17 @@ func (f *Frames) Tick() {
 	f.seconds++
 	turn := f.seconds%periodWindow == 0
 	for i := range f.rows {
-		r := &f.rows[i]
-		r.diff[1], r.diff[0] = r.diff[0], 0
-		if turn {
-			r.past, r.now = r.now, periods{}
-		}
+		f.rows[i].tick(turn)
+	}
+	for i := range f.joined {
+		f.joined[i].tick(turn)
+	}
+}
+
+func (r *row) tick(turn bool) {
+	r.diff[1], r.diff[0] = r.diff[0], 0
+	if turn {
+		r.past, r.now = r.now, periods{}
 	}
 }
 
@@ -141,9 +148,10 @@ func (f *Frames) IDs() int {
 	return len(f.rows)
 }
 
-// Row is the last frame of one arbitration id.
+// Row is the last frame of one arbitration id, or the last long message.
 type Row struct {
 	Frame   can.Frame
+	Data    []byte // of a message that came in packets; nil: the frame has them
 	Count   uint64
 	Changed uint64        // bytes that changed within the last two seconds, a bit each
 	Delta   time.Duration // between the last two; 0: not known
@@ -158,22 +166,32 @@ func (f *Frames) Rows(dst []Row) (rows []Row, others uint64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for i := range f.rows {
-		r := &f.rows[i]
-		out := Row{Frame: r.frame, Count: r.count, Changed: r.diff[0] | r.diff[1], Delta: time.Duration(max(r.delta, 0))}
-		p := r.now
-		if r.past.n > 0 {
-			if p.n == 0 {
-				p = r.past
-			} else {
-				p = periods{p.n + r.past.n, min(p.min, r.past.min), max(p.max, r.past.max), p.sum + r.past.sum}
-			}
-		}
-		if p.n > 0 {
-			out.Min, out.Max, out.Mean = time.Duration(p.min), time.Duration(p.max), time.Duration(p.sum/int64(p.n))
-		}
-		dst = append(dst, out)
+		dst = append(dst, f.rows[i].copy())
 	}
 	return dst, f.others
+}
+
+func (r *row) copy() Row {
+	out := Row{Frame: r.frame, Count: r.count, Changed: r.diff[0] | r.diff[1], Delta: time.Duration(max(r.delta, 0))}
+	p := r.now
+	if r.past.n > 0 {
+		if p.n == 0 {
+			p = r.past
+		} else {
+			p = periods{p.n + r.past.n, min(p.min, r.past.min), max(p.max, r.past.max), p.sum + r.past.sum}
+		}
+	}
+	if p.n > 0 {
+		out.Min, out.Max, out.Mean = time.Duration(p.min), time.Duration(p.max), time.Duration(p.sum/int64(p.n))
+	}
+	return out
+}
+
+func (r *Row) payload() []byte {
+	if r.Data != nil {
+		return r.Data
+	}
+	return r.Frame.Payload()
 }
 
 // idIndex finds the row of an arbitration id: an array for the standard ids, a

@@ -13,7 +13,9 @@ import (
 // Value is the last value of one register, or of one signal of a CAN message,
 // for people and programs.
 type Value struct {
-	Device string          `json:"device"` // or message
+	Device string          `json:"device"`       // or message
+	ID     string          `json:"id,omitempty"` // of the message, as its records have it
+	SA     *uint8          `json:"sa,omitempty"` // of a J1939 message: who sent it
 	Name   string          `json:"name"`
 	Value  json.RawMessage `json:"value"` // as in a record; null if it was never read
 	Unit   string          `json:"unit,omitempty"`

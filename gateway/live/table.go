@@ -16,6 +16,8 @@ import (
 type ID struct {
 	ID       string    `json:"id"` // upper-case hex, 3 digits standard, 8 extended
 	Name     string    `json:"name,omitempty"`
+	Packets  bool      `json:"packets,omitempty"`   // a J1939 message that was joined from packets
+	TP       string    `json:"transport,omitempty"` // of J1939: TP.CM or TP.DT, which carry longer messages
 	Len      int       `json:"len"`
 	Data     string    `json:"data"` // upper-case hex; of a remote frame empty
 	Remote   bool      `json:"rtr,omitempty"`
@@ -62,7 +64,7 @@ func (b Bus) Table() (table []ID, others uint64) {
 func (b Bus) row(r *Row) ID {
 	f := &r.Frame
 	out := ID{
-		ID: FormatID(f), Len: int(f.Len), Data: strings.ToUpper(hex.EncodeToString(f.Payload())),
+		ID: FormatID(f), Len: int(f.Len), Data: strings.ToUpper(hex.EncodeToString(r.payload())),
 		Remote: f.Flags&can.Remote != 0, FD: f.Flags&can.FD != 0,
 		Count: r.Count, Min: ms(r.Min), Mean: ms(r.Mean), Max: ms(r.Max), Delta: ms(r.Delta), Last: time.Unix(0, f.Time).UTC(),
 	}
@@ -71,37 +73,48 @@ func (b Bus) row(r *Row) ID {
 			out.Changed = append(out.Changed, i)
 		}
 	}
-	if m := b.message(f); m != nil {
+	if r.Data != nil {
+		out.Packets, out.Len = true, len(r.Data)
+	}
+	if m := b.message(r); m != nil {
 		out.Name, out.Describe = m.Name, true
+	} else if b.j1939() && f.Flags == can.Extended {
+		out.TP = dbc.TransportName(f.ID)
 	}
 	return out
 }
 
-func (b Bus) message(f *can.Frame) *dbc.Message {
-	if b.DB == nil || f.Flags&can.Remote != 0 {
+func (b Bus) j1939() bool { return b.DB != nil && b.DB.J1939() }
+
+func (b Bus) message(r *Row) *dbc.Message {
+	switch {
+	case b.DB == nil:
 		return nil
+	case r.Data != nil:
+		return b.DB.LookupPacket(r.Frame.ID)
 	}
-	return b.DB.Lookup(f.ID, f.Flags&can.Extended != 0)
+	return b.DB.Find(r.Frame.ID, r.Frame.Flags)
 }
 
-// Signals decodes the last frame of an id, written as [FormatID] does. It
-// returns false if no such frame was seen.
+// Signals decodes the last frame of an id, written as [FormatID] does, or the last
+// long message. It returns false if there was none.
 func (b Bus) Signals(id string) (ID, []Signal, bool) {
 	rows, _ := b.Frames.Rows(nil)
+	rows = append(rows, b.Frames.Joined()...)
 	for i := range rows {
 		if FormatID(&rows[i].Frame) == id {
-			return b.row(&rows[i]), b.decode(&rows[i].Frame), true
+			return b.row(&rows[i]), b.decode(&rows[i]), true
 		}
 	}
 	return ID{}, nil, false
 }
 
-func (b Bus) decode(f *can.Frame) []Signal {
-	m := b.message(f)
+func (b Bus) decode(r *Row) []Signal {
+	m := b.message(r)
 	if m == nil {
 		return []Signal{}
 	}
-	values := m.Decode(f.Payload(), nil)
+	values := m.Decode(r.payload(), nil)
 	signals := make([]Signal, len(values))
 	for i := range values {
 		v := &values[i]
@@ -130,32 +143,28 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 // maxPoints bounds the signals of a bus that are listed together.
 const maxPoints = 2000
 
-// Points returns the last value of every signal of the frames seen so far, in the
-// order in which their ids came, at most 2000. One that the last frame of its
-// message does not carry, as it is multiplexed, has an error in place of a value.
+// Points returns the last value of every signal of the messages heard so far, at
+// most 2000. One that the last frame of its message does not carry, as it is
+// multiplexed, has an error in place of a value.
 func (b Bus) Points() []Value {
-	list := []Value{}
-	rows, _ := b.Frames.Rows(nil)
-	for i := range rows {
-		m := b.message(&rows[i].Frame)
-		if m == nil {
-			continue
-		}
-		if list = b.points(list, m, &rows[i]); len(list) >= maxPoints {
+	list, all := []Value{}, b.heard()
+	for i := range all {
+		if list = all[i].points(list); len(list) >= maxPoints {
 			return list[:maxPoints]
 		}
 	}
 	return list
 }
 
-func (b Bus) points(list []Value, m *dbc.Message, r *Row) []Value {
-	at, begin := time.Unix(0, r.Frame.Time).UTC(), len(list)
-	for i := range m.Signals {
-		s := &m.Signals[i]
-		list = append(list, Value{Device: m.Name, Name: s.Name, Unit: s.Unit, Every: r.Mean.Seconds(), At: at, Error: notCarried, Value: json.RawMessage("null")})
+func (h *heard) points(list []Value) []Value {
+	begin := len(list)
+	for i := range h.Signals {
+		s := &h.Signals[i]
+		list = append(list, Value{Device: h.Name, ID: FormatID(&h.Frame), SA: h.sa, Name: s.Name, Unit: s.Unit, Every: h.Mean.Seconds(), At: h.at(),
+			Error: notCarried, Value: json.RawMessage("null")})
 	}
-	for _, v := range m.Decode(r.Frame.Payload(), nil) {
-		n := slices.IndexFunc(m.Signals, func(s dbc.Signal) bool { return s.Name == v.Signal.Name })
+	for _, v := range h.Decode(h.payload(), nil) {
+		n := slices.IndexFunc(h.Signals, func(s dbc.Signal) bool { return s.Name == v.Signal.Name })
 		if n < 0 {
 			continue
 		}

@@ -92,7 +92,15 @@ func (f *frames) describes(frame *can.Frame) bool {
 
 // join appends a long J1939 message with the frame that completes it.
 func (f *frames) join(at clock.Reading, frame *can.Frame) {
-	if p, ok := f.transport.Feed(frame); ok && (!f.cfg.DecodedOnly || f.cfg.DBC.LookupPacket(p.ID()) != nil) {
+	p, ok := f.transport.Feed(frame)
+	if !ok {
+		return
+	}
+	described := (f.points != nil || f.cfg.DecodedOnly) && f.cfg.DBC.LookupPacket(p.ID()) != nil
+	if f.points != nil && described {
+		f.points.Join(&p)
+	}
+	if described || !f.cfg.DecodedOnly {
 		f.body = record.AppendPacket(f.begin(at, p.Time), &p)
 		f.to.Append(p.Time, f.body)
 	}

@@ -200,7 +200,7 @@ func signalsOf(v View, source, id string) *idSignals {
 func sameSignal(a, b *live.Value) bool {
 	const news = 2 * time.Second
 	age := a.At.Sub(b.At)
-	return age.Abs() < news && a.Error == b.Error && a.Out == b.Out && bytes.Equal(a.Value, b.Value) && a.Name == b.Name && a.Device == b.Device
+	return age.Abs() < news && a.Error == b.Error && a.Out == b.Out && bytes.Equal(a.Value, b.Value) && a.Name == b.Name && a.Device == b.Device && a.ID == b.ID
 }
 
 func sameID(a, b *live.ID) bool { return a.Count == b.Count && slices.Equal(a.Changed, b.Changed) }

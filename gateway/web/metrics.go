@@ -293,18 +293,22 @@ func (m *exposition) signals(v View, names []string) {
 		return
 	}
 	found := v.Numbers(names)
-	m.family(prefix+"signal", "gauge", "Last value of a configured signal or register.")
-	for i, n := range found {
-		if !n.At.IsZero() {
-			m.sample(prefix+"signal", n.Value, "name", names[i])
+	each := func(name, help string, value func(n *live.Number) float64) {
+		m.family(name, "gauge", help)
+		for i := range found {
+			n := &found[i]
+			if n.At.IsZero() {
+				continue
+			}
+			labels := []string{"name", n.Name}
+			if n.SA != nil { // of J1939: the same from another sender is another value
+				labels = append(labels, "sa", strconv.Itoa(int(*n.SA)))
+			}
+			m.sample(name, value(n), labels...)
 		}
 	}
-	m.family(prefix+"signal_age_seconds", "gauge", "Age of that value.")
-	for i, n := range found {
-		if !n.At.IsZero() {
-			m.sample(prefix+"signal_age_seconds", max(time.Since(n.At).Seconds(), 0), "name", names[i])
-		}
-	}
+	each(prefix+"signal", "Last value of a configured signal or register.", func(n *live.Number) float64 { return n.Value })
+	each(prefix+"signal_age_seconds", "Age of that value.", func(n *live.Number) float64 { return max(time.Since(n.At).Seconds(), 0) })
 }
 
 func sortedKeys(m map[string]uint64) []string {

@@ -164,7 +164,7 @@ func (pl *plan) group() {
 		for ; i < len(pairs) && pairs[i].value == g.value; i++ {
 			g.ops = append(g.ops, pairs[i].op)
 		}
-		sort.SliceStable(g.ops, func(i, j int) bool { return g.ops[i] < g.ops[j] })
+		slices.Sort(g.ops)
 		pl.groups = append(pl.groups, g)
 	}
 }

@@ -48,7 +48,7 @@ func testSources(t *testing.T, b context.Context, s *site) {
 	p.value(`((i) => { i.value = 'voltage_l1'; i.dispatchEvent(new Event('input')); })(document.querySelector('input'))`)
 	p.until(`document.querySelectorAll('.vals tbody tr').length === 1`)
 	p.sees("Course")
-	p.value(`((s) => { s.value = 'engine/EngineSpeed'; s.dispatchEvent(new Event('change')); })(document.querySelector('[aria-label="Value"]'))`)
+	p.value(`((s) => { s.value = 'engine/EngineSpeed@0'; s.dispatchEvent(new Event('change')); })(document.querySelector('[aria-label="Value"]'))`)
 	p.until(`document.querySelector('[aria-label="Course of the value"] canvas')`)
 	p.shot("sources-course", true)
 	p.clean()

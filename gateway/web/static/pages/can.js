@@ -8,6 +8,9 @@ const cols = [['Id'], ['Name', 'p3'], ['Len', 'n p3'], ['Data', 'data'], ['ASCII
 export const ms = (v) => (v < 100 ? v.toFixed(1) : v.toFixed(0));
 export const ascii = (hex) => (hex.match(/../g) || []).map((x) => { const c = parseInt(x, 16); return c > 32 && c < 127 ? String.fromCharCode(c) : '·'; }).join('');
 
+// means is the name of a message, or what a frame of J1939's transport protocol is.
+const means = (r) => r.name || (r.transport && 'J1939 transport ' + r.transport);
+
 // parse reads a filter in candump's notation: ID:MASK passes, ID~MASK does not.
 function parse(s) {
   const list = [];
@@ -21,7 +24,7 @@ function parse(s) {
   return { list };
 }
 const passes = (f, r) => {
-  if (f.word != null) return (r.id + ' ' + (r.name || '')).toLowerCase().includes(f.word);
+  if (f.word != null) return (r.id + ' ' + (means(r) || '')).toLowerCase().includes(f.word);
   if (!f.list.length) return true;
   const id = parseInt(r.id, 16);
   return f.list.some((x) => (((id & x.mask) >>> 0) === ((x.id & x.mask) >>> 0)) !== !!x.not);
@@ -61,8 +64,8 @@ export default function (ctx) {
 
   function make(r) {
     const [data, n, period, range, delta, a, old] = cells(r);
-    const btn = h('button', { class: 'exp', 'aria-expanded': 'false', 'aria-label': r.id + ', signals of ' + (r.name || 'this id') }, chev(), h('span', { class: 'mono' }, r.id));
-    const t = tr(cols, [[btn, r.name && h('span', { class: 'under' }, r.name)], r.name || h('span', { class: 'dim' }, 'not in a DBC file'), r.len, data, r.rtr ? '' : ascii(r.data), n, period, range, delta, a], 'go' + (old ? ' old' : ''));
+    const btn = h('button', { class: 'exp', 'aria-expanded': 'false', 'aria-label': r.id + ', signals of ' + (means(r) || 'this id') }, chev(), h('span', { class: 'mono' }, r.id));
+    const t = tr(cols, [[btn, means(r) && h('span', { class: 'under' }, means(r))], means(r) || h('span', { class: 'dim' }, 'not in a DBC file'), r.len, data, r.rtr ? '' : ascii(r.data), n, period, range, delta, a], 'go' + (old ? ' old' : ''));
     t.addEventListener('click', () => toggle(r.id, t, btn));
     return t;
   }
@@ -86,7 +89,7 @@ export default function (ctx) {
     let f;
     try { f = await get(`can/${encodeURIComponent(source)}/frames/${id}`); } catch (e) { put(o.box, msg('err', e.message)); return; }
     if (!f.signals.length) {
-      put(o.box, h('p', { class: 'note' }, f.described ? 'The DBC file gives this message no signal.' : 'No DBC file describes this id. Name one under dbc: of the source in the configuration.'));
+      put(o.box, h('p', { class: 'note' }, f.described ? 'The DBC file gives this message no signal.' : f.transport ? 'A part of a longer message. The page Sources shows those that a DBC file describes.' : 'No DBC file describes this id. Name one under dbc: of the source in the configuration.'));
       return;
     }
     const trail = (s) => {
@@ -116,7 +119,7 @@ export default function (ctx) {
     const before = list.length;
     if (data.rows) { list = data.rows; rows.clear(); } else for (const i of Object.keys(data.changed)) list[i] = data.changed[i];
     for (const r of data.rows || Object.values(data.changed)) newest = Math.max(newest, Date.parse(r.last));
-    for (const r of data.rows || Object.values(data.changed)) named.set(r.id, r.name);
+    for (const r of data.rows || Object.values(data.changed)) named.set(r.id, means(r));
     if (paused || rolling) return;
     if (full || data.rows || list.length !== before) { redraw(); return; }
     for (const r of Object.values(data.changed)) { const t = rows.get(r.id); if (t) update(t, r); }

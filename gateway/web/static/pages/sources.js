@@ -8,6 +8,13 @@ export function text(v) {
   if (typeof v === 'object') return v.label ? `${v.value} ${v.label}` : v.flags ? (v.flags.join(', ') || String(v.value)) : String(v.value);
   return typeof v === 'number' ? v.toLocaleString('en-GB', { maximumFractionDigits: 6 }) : String(v);
 }
+const address = (n) => '0x' + n.toString(16).toUpperCase().padStart(2, '0');
+// from says which of several nodes sent a J1939 message, and to whom if not to all.
+const from = (v) => {
+  if (v.sa == null) return '';
+  const id = parseInt(v.id, 16), to = id >> 8 & 255;
+  return ' from ' + address(v.sa) + ((id >> 16 & 255) < 0xF0 && to < 255 ? ' to ' + address(to) : '');
+};
 // number is the value as a number, for a line.
 const number = (v) => (v != null && typeof v === 'object' ? v.value : v);
 
@@ -23,13 +30,13 @@ export default function (ctx) {
   const search = h('input', { placeholder: 'Search a value', 'aria-label': 'Search values', oninput: () => kept.forEach((k) => k.show()) });
   const said = h('span', { role: 'status', class: 'muted' });
   const course = follow(ctx);
-  const fits = (v) => (v.device + ' ' + v.name).toLowerCase().includes(search.value.toLowerCase());
+  const fits = (v) => (v.device + ' ' + v.name + from(v)).toLowerCase().includes(search.value.toLowerCase());
   const json = b('Copy as JSON', { onclick: async () => {
     const list = {};
     for (const [name, k] of kept) list[name] = k.rows.list.filter(fits);
     said.textContent = await copy(JSON.stringify(list, null, 1), 'values.json');
   } });
-  const key = (v) => v.device + ' / ' + v.name;
+  const key = (v) => v.device + ' / ' + v.name + from(v);
   function row(v, trail) {
     const old = v.at && (now() - Date.parse(v.at)) / 1000 > Math.max(3 * v.every_s, 5);
     return tr(cols, [key(v), [h('b', {}, text(v.value)), v.value != null && v.unit && h('span', { class: 'u' }, v.unit)], trail ? trail.draw() : '',
@@ -89,7 +96,7 @@ function follow(ctx) {
     if (!names.length) return;
     name = names[0];
     line = chart({ unit: '', label: 'Course of the value', height: 200, zero: false, fmt: (v) => (v == null ? '–' : Number(v.toPrecision(6)).toLocaleString('en-GB', { maximumFractionDigits: 6 })), series: [{ name: 'Last value of each step', color: '--acc' }] });
-    const pick = h('select', { 'aria-label': 'Value', onchange: () => { name = pick.value; load(); } }, names.map((n) => h('option', { value: n }, n)));
+    const pick = h('select', { 'aria-label': 'Value', onchange: () => { name = pick.value; load(); } }, names.map((n) => h('option', { value: n }, n.replace(/@(\d+)$/, (_, sa) => ' from ' + address(Number(sa))))));
     put(box, sec('Course', 'The values that web.metrics.signals names', h('div', { class: 'tools tight' }, pick, seg('Span', ['1 h', '24 h'], '1 h', (t) => { dayLong = t !== '1 h'; load(); })), line));
     load();
   }, () => {});
