@@ -68,6 +68,37 @@ func TestFramesDoNotAllocate(t *testing.T) {
 	}
 }
 
+// Whoever looks into the gateway sees the long messages that a DBC file describes,
+// and they cost the bus's goroutine no more than their records do.
+func TestLongMessagesAreSeen(t *testing.T) {
+	file, _ := dbc.Parse("l.dbc", []byte("BO_ 2566848254 Long: 14 E\n SG_ First : 0|8@1+ (1,0) [0|0] \"\" E\nBA_ \"ProtocolType\" \"J1939\";\n"), dbc.Options{})
+	db, _ := dbc.NewDatabase(dbc.MatchAuto, file)
+	message := func(group byte) []can.Frame {
+		list := []can.Frame{{ID: 0x1CECFF21, Data: [64]byte{32, 14, 0, 2, 255, group, 0xFE}}, {ID: 0x1CEBFF21, Data: [64]byte{1, 7}}, {ID: 0x1CEBFF21, Data: [64]byte{2}}}
+		for i := range list {
+			list[i].Time, list[i].Flags, list[i].Len = 1e18, can.Extended, 8
+		}
+		return list
+	}
+	points, to := &live.Frames{}, &sink{}
+	s := &CAN{cfg: &config.CAN{DBC: db}, points: points, transport: &dbc.Transport{}}
+	h := s.Handler(to)
+	h.Frames(message(0xFE))
+	h.Frames(message(0x01)) // nobody describes it
+	if seen := points.Joined(); len(seen) != 1 || seen[0].Frame.ID != 0x1CFEFE21 || len(seen[0].Data) != 14 || seen[0].Data[0] != 7 || to.appended != 8 {
+		t.Errorf("%d records, seen %+v", to.appended, seen)
+	}
+	batch, frames := message(0xFE), message(0xFE)
+	for i := range frames {
+		frames[i].ID = 0x18FEF100
+	}
+	h.Frames(frames)
+	usual := testing.AllocsPerRun(100, func() { h.Frames(frames) })
+	if joined := testing.AllocsPerRun(100, func() { h.Frames(batch) }); joined > usual {
+		t.Errorf("%v allocations for a message that is joined, %v for as many frames", joined, usual)
+	}
+}
+
 // TestMetaOfSignals: units and limits of every signal, and none where the file
 // gives none that can be used.
 func TestMetaOfSignals(t *testing.T) {

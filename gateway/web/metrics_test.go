@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"fieldferry/bus/can"
+	"fieldferry/bus/can/dbc"
 	"fieldferry/gateway/live"
 )
 
@@ -67,6 +69,35 @@ func TestWhoMayReadMetrics(t *testing.T) {
 		b := newBench(t, Config{Metrics: Metrics{OpenOnLoopback: c.open}})
 		if got := b.askFrom(c.remote, "GET", "/metrics"); got.StatusCode != c.want {
 			t.Errorf("%+v: %s", c, got.Status)
+		}
+	}
+}
+
+// A value that several nodes of a J1939 bus send is a series of each, and one that
+// has no sender has no such label.
+func TestMetricsBySender(t *testing.T) {
+	file, _ := dbc.Parse("m.dbc", []byte("BO_ 2364540158 EEC1: 8 E\n SG_ Speed : 24|16@1+ (0.125,0) [0|8031.875] \"rpm\" E\nBO_ 291 Tank: 1 E\n SG_ Level : 0|8@1+ (1,0) [0|200] \"\" E\n"+
+		"BA_DEF_ BO_ \"VFrameFormat\" ENUM \"StandardCAN\",\"ExtendedCAN\",\"reserved\",\"J1939PG\";\nBA_DEF_DEF_ \"VFrameFormat\" \"J1939PG\";\nBA_ \"VFrameFormat\" BO_ 291 0;\n"), dbc.Options{})
+	db, _ := dbc.NewDatabase(dbc.MatchAuto, file)
+	b := newBench(t, Config{Metrics: Metrics{OpenOnLoopback: true, Signals: []string{"engine/Speed", "engine/Level"}}})
+	frames := b.view.Buses["engine"].Frames
+	b.view.Buses["engine"] = live.Bus{Frames: frames, DB: db}
+	b.view.Publish(everything())
+	frames.Note([]can.Frame{
+		{Time: 1, ID: 0x0CF00400, Flags: can.Extended, Len: 8, Data: [64]byte{3: 0xE0, 4: 0x2E}},
+		{Time: 2, ID: 0x0CF00421, Flags: can.Extended, Len: 8, Data: [64]byte{4: 0x32}},
+		{Time: 3, ID: 291, Len: 1, Data: [64]byte{50}},
+	})
+	got, _ := io.ReadAll(b.askFrom("127.0.0.1:1", "GET", "/metrics").Body)
+	_, signals, _ := strings.Cut(string(got), "# TYPE fieldferry_signal gauge\n")
+	signals, _, _ = strings.Cut(signals, "#")
+	if want := "fieldferry_signal{name=\"engine/Speed\",sa=\"0\"} 1500\nfieldferry_signal{name=\"engine/Speed\",sa=\"33\"} 1600\nfieldferry_signal{name=\"engine/Level\"} 50\n"; signals != want {
+		t.Errorf("the metrics say\n%s", signals)
+	}
+	values, _ := io.ReadAll(b.ask("GET", "/api/v1/sources/engine/values", "", "Authorization", b.token(Read)).Body)
+	for _, want := range []string{`"id":"0CF00400","sa":0,"name":"Speed","value":1500`, `"id":"0CF00421","sa":33,"name":"Speed","value":1600`, `"id":"123","name":"Level","value":50`} {
+		if !strings.Contains(string(values), want) {
+			t.Errorf("%s is missing in %s", want, values)
 		}
 	}
 }
