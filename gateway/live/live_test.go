@@ -282,7 +282,9 @@ func TestSentence(t *testing.T) {
 		{func(s *Snapshot) {
 			s.Uplink.Connected, s.Buffer.Records, s.Buffer.FullIn = false, 211588, 273600
 		}, Outage, "No connection to the broker for 1 h; 211,588 records wait in the buffer, full in about 3 d 4 h."},
-		{func(s *Snapshot) { s.Uplink.Connected, s.Buffer.Records, s.Buffer.Fault = false, 7, "no space left on device" }, Outage,
+		{func(s *Snapshot) {
+			s.Uplink.Connected, s.Buffer.Records, s.Buffer.Fault = false, 7, "no space left on device"
+		}, Outage,
 			"No connection to the broker for 1 h; 7 records wait in the buffer. The disk does not take records: new ones wait in memory, and are lost if power fails or memory is full."},
 		{func(s *Snapshot) { s.Uplink.Denied, s.Buffer.Records = true, 1 }, Outage,
 			"The broker does not let the gateway publish; 1 record waits in the buffer."},
