@@ -1,0 +1,65 @@
+package gateway
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"fieldferry/bus"
+)
+
+// The status message names the worst alarms, as many as fit, and counts all.
+func TestStatusIsBounded(t *testing.T) {
+	withBench(t, "", func(b *bench) {
+		for i := range 200 {
+			b.self.Event(bus.Event{Time: time.Now(), Code: bus.SlaveOffline, Subject: fmt.Sprint(i), State: bus.Raised})
+		}
+		b.pass(time.Minute)
+		for limit, want := range map[int64]int{64 << 10: maxStatusAlarms, 4 << 10: 25, 100: 0} {
+			b.cfg.Uplink.Batch.MaxBytes = limit
+			var st status
+			body := b.online(0).Payload
+			if err := json.Unmarshal(body, &st); err != nil || len(st.Alarms) != want || st.AlarmsTotal != 200 || want > 0 && int64(len(body)) > limit {
+				t.Errorf("%d of %d alarms in %d bytes with a limit of %d", len(st.Alarms), st.AlarmsTotal, len(body), limit)
+			}
+		}
+	})
+}
+
+// The status says why an alarm was raised, at most so long; where that leaves no
+// room for the alarms themselves, these go first.
+func TestStatusHasTheDetail(t *testing.T) {
+	withBench(t, "", func(b *bench) {
+		for subject, text := range map[string]string{"short": "timeout", "long": strings.Repeat("x", maxStatusDetail)} {
+			b.self.Event(bus.Event{Time: time.Now(), Code: bus.SlaveOffline, Subject: subject, State: bus.Raised, Detail: map[string]any{"error": text}})
+		}
+		b.pass(time.Minute)
+		details := func() (n int, short any) {
+			var st status
+			if err := json.Unmarshal(b.online(0).Payload, &st); err != nil || len(st.Alarms) != 2 {
+				t.Fatalf("%+v, %v", st, err)
+			}
+			for _, a := range st.Alarms {
+				if a.Detail != nil {
+					n++
+				}
+				if a.Subject == "short" {
+					short = a.Detail["error"]
+				}
+			}
+			return n, short
+		}
+		if n, short := details(); n != 1 || short != "timeout" {
+			t.Errorf("%d details, %v", n, short)
+		}
+		b.cfg.Uplink.Batch.MaxBytes = int64(len(b.online(0).Payload)) - 1
+		if n, _ := details(); n != 0 {
+			t.Errorf("%d details where there is no room", n)
+		}
+		if live := b.raised(); len(live) != 2 || live[0].Detail["error"] == nil {
+			t.Errorf("who looks sees %+v", live)
+		}
+	})
+}
