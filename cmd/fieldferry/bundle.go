@@ -29,6 +29,7 @@ type bundleOptions struct {
 	config configOptions
 	out    string
 	mask   bool
+	buffer string // its directory; empty: not known
 }
 
 func (a *app) newBundleCommand() *cobra.Command {
@@ -54,7 +55,12 @@ send it on. The exit code is 1 when a part is missing.`,
 }
 
 func (a *app) bundle(ctx context.Context, o bundleOptions) (err error) {
-	cfg, problems := a.loadQuietly(o.config)
+	asked := o.config // of a broken file the directory of the buffer is enough to ask the daemon
+	asked.refused = func(c *config.Config) { o.buffer = c.Buffer.Dir }
+	cfg, problems := a.loadQuietly(asked)
+	if cfg != nil {
+		o.buffer = cfg.Buffer.Dir
+	}
 	out := exact(a.stdout)
 	name := o.out
 	if name == "" {
@@ -70,7 +76,7 @@ func (a *app) bundle(ctx context.Context, o bundleOptions) (err error) {
 	}
 	parts := a.commonParts(o.config, cfg, problems)
 	parts = append(parts, bundle.Part{Name: "status.jsonl", Write: func(ctx context.Context, w io.Writer) error {
-		return a.statusTwice(ctx, w, cfg)
+		return a.statusTwice(ctx, w, o.buffer)
 	}}, output("journal.txt", "journalctl", "-u", "fieldferry", "-n", "2000", "--no-pager", "-o", "short-iso"),
 		output("unit.txt", "systemctl", "status", "--no-pager", "-n", "0", "fieldferry"))
 	failed := bundle.Write(ctx, out, parts, maskOf(cfg, o.mask))
@@ -91,11 +97,11 @@ func (a *app) bundle(ctx context.Context, o bundleOptions) (err error) {
 const bundlePause = 10 * time.Second
 
 // statusTwice asks the running daemon for its state, and once more later.
-func (a *app) statusTwice(ctx context.Context, w io.Writer, cfg *config.Config) error {
+func (a *app) statusTwice(ctx context.Context, w io.Writer, buffer string) error {
 	path := packagedSocket
-	if cfg != nil {
+	if buffer != "" {
 		var err error
-		if path, err = a.controlSocket(cfg.Buffer.Dir); err != nil {
+		if path, err = a.controlSocket(buffer); err != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -33,7 +34,8 @@ The files NAME.yaml of the folder conf.d beside the file are part of it.
 Then it shows how each Modbus line will be polled. The daemon refuses what
 check refuses. Root also learns what the packaged service could not read or
 write: its user, its groups, and what its unit hides. For a file outside
-/etc/fieldferry those are warnings, unless --as-user asks for them.
+/etc/fieldferry those are warnings, unless --as-user asks for them. With
+--base /etc/fieldferry a file is judged as if it were there already.
 
 --live also opens the ports, connects to the brokers with the configured user
 and a client id of its own, and looks for the interfaces. It sends nothing to a
@@ -50,7 +52,7 @@ would start, be it with the configuration that last ran.`,
 	}
 	opts.addFlags(c)
 	opts.details = true
-	c.Flags().StringVar(&opts.base, "base", "", "`DIR` where relative paths begin; default: that of the file")
+	c.Flags().StringVar(&opts.base, "base", "", "`DIR` where the file will be: relative paths begin there; default: where it is")
 	c.Flags().BoolVar(&opts.strict, "strict", false, "refuse DBC files with a faulty statement")
 	c.Flags().BoolVarP(&opts.quiet, "quiet", "q", false, "print problems only")
 	c.Flags().BoolVar(&opts.asJSON, "json", false, "print problems and poll plans as JSON")
@@ -92,15 +94,17 @@ func (a *app) find(ctx context.Context, o checkOptions) (*findings, error) {
 		return nil, usageError("--as-user: %w", err)
 	}
 	f := &findings{}
+	var refused *config.Config
+	o.refused = func(c *config.Config) { refused = c }
 	f.cfg, f.problems = a.loadQuietly(o.configOptions)
+	if judged := cmp.Or(f.cfg, refused); s != nil && judged != nil {
+		f.problems = append(f.problems, serviceProblems(judged, s, packaged.Here, &o)...)
+	}
 	if f.cfg == nil {
 		f.starts = o.store != "" && daemon.In(o.store).Former(o.path, a.configOptions(o.configOptions))
 		return f, nil
 	}
 	f.starts = o.store != ""
-	if s != nil {
-		f.problems = append(f.problems, serviceProblems(f.cfg, s, packaged.Here, o.user != "" || isServices(o.path))...)
-	}
 	if o.live {
 		f.live = a.liveProblems(ctx, f.cfg)
 		if s != nil {

@@ -41,15 +41,20 @@ func unitProperties() string {
 }
 
 // serviceProblems are what the service would stumble over. They are errors for
-// the service's own configuration, and when asked for by name; for a file
-// elsewhere, which may be run by anybody, they are warnings.
-func serviceProblems(cfg *config.Config, s *packaged.Service, tree packaged.Tree, strict bool) (list []config.Problem) {
+// the service's own configuration, one that is to be put there, and when asked
+// for by name; for a file elsewhere, which may be run by anybody, they are
+// warnings.
+func serviceProblems(cfg *config.Config, s *packaged.Service, tree packaged.Tree, o *checkOptions) (list []config.Problem) {
+	strict := o.user != "" || o.isServices()
 	add := func(key string, t packaged.Trouble) {
 		if t != (packaged.Trouble{}) {
 			list = append(list, cfg.Problem(key, t.What, t.Fix, !strict))
 		}
 	}
 	for i, f := range cfg.Files() {
+		if i == 0 && o.base != "" { // it does not stay where it lies
+			continue
+		}
 		t := s.Readable(tree, absolute(f.Path))
 		if i > 0 && f.Key == "" && t != (packaged.Trouble{}) { // in its folder: it stands nowhere
 			list = append(list, config.Problem{File: f.Path, What: t.What, Fix: t.Fix, Warning: !strict})
@@ -57,7 +62,9 @@ func serviceProblems(cfg *config.Config, s *packaged.Service, tree packaged.Tree
 		}
 		add(f.Key, t)
 	}
-	add("buffer.path", s.Keeps(tree, absolute(cfg.Buffer.Dir)))
+	if cfg.Buffer.Dir != "" { // of a refused one it may be missing
+		add("buffer.path", s.Keeps(tree, absolute(cfg.Buffer.Dir)))
+	}
 	return list
 }
 
@@ -82,7 +89,12 @@ func absolute(path string) string {
 	return path
 }
 
-// isServices says that a file is one that the packaged service runs.
-func isServices(path string) bool {
-	return strings.HasPrefix(absolute(path), filepath.Dir(defaultConfig)+"/")
+// isServices reports whether the configuration is one that the packaged service
+// runs, or that is to be put there: then the base is where it will lie.
+func (o *configOptions) isServices() bool {
+	dir := o.base
+	if dir == "" {
+		dir = filepath.Dir(o.path)
+	}
+	return strings.HasPrefix(absolute(dir)+"/", filepath.Dir(defaultConfig)+"/")
 }

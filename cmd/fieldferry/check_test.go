@@ -58,7 +58,11 @@ uplink: {servers: ["mqtt://127.0.0.1:1"], username: u, password_file: secret}
 	want := map[string]bool{"": true, "can[0].dbc[0]": true, "can[1].interface": true, "templates": true, "buffer.path": true, "uplink.password_file": true}
 	for _, strict := range []bool{true, false} {
 		got := map[string]bool{}
-		for _, p := range serviceProblems(cfg, s, closed, strict) {
+		o := checkOptions{configOptions: configOptions{path: filepath.Join(dir, "f.yaml")}}
+		if strict {
+			o.user = s.User
+		}
+		for _, p := range serviceProblems(cfg, s, closed, &o) {
 			got[p.Path] = true
 			if p.Warning == strict || p.Fix == "" || p.Path != "" && p.Line == 0 {
 				t.Errorf("%+v", p)
@@ -76,7 +80,7 @@ uplink: {servers: ["mqtt://127.0.0.1:1"], username: u, password_file: secret}
 	s.Groups = append(s.Groups, 0)
 	open := func(string) (packaged.Node, error) { return packaged.Node{Mode: fs.ModeDir | 0o755}, nil }
 	s.ReadOnly, s.UID = false, 0
-	if list := serviceProblems(cfg, s, open, true); len(list) > 0 {
+	if list := serviceProblems(cfg, s, open, &checkOptions{}); len(list) > 0 {
 		t.Error(list)
 	}
 }

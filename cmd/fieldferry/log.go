@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/journal"
 )
@@ -71,6 +72,8 @@ func newLogger(w io.Writer, form *logForm, journal bool) *slog.Logger {
 		switch {
 		case journal && len(groups) == 0 && a.Key == slog.TimeKey:
 			return slog.Attr{}
+		case len(groups) == 0 && a.Key == slog.LevelKey && a.Value.Any() == alarm.LevelCritical:
+			a.Value = slog.StringValue(alarm.CriticalText)
 		case a.Value.Kind() == slog.KindDuration: // JSON would count nanoseconds
 			a.Value = slog.StringValue(a.Value.String())
 		}
@@ -130,7 +133,7 @@ func (p *priorityWriter) Write(line []byte) (int, error) {
 // handlers write first when there is no time.
 func priority(line []byte) string {
 	for _, p := range []struct{ text, json, priority string }{
-		{`level=ERROR+4`, `{"level":"ERROR+4"`, "<2>"}, // [alarm.LevelCritical]
+		{`level=` + alarm.CriticalText, `{"level":"` + alarm.CriticalText + `"`, "<2>"},
 		{`level=ERROR`, `{"level":"ERROR"`, "<3>"},
 		{`level=WARN`, `{"level":"WARN"`, "<4>"},
 		{`level=DEBUG`, `{"level":"DEBUG"`, "<7>"},

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"fieldferry/gateway/alarm"
 	"fieldferry/gateway/config"
 )
 
@@ -54,6 +55,20 @@ func TestLogFlagsStandAboveTheConfiguration(t *testing.T) {
 	form.configure(config.Log{Level: "debug", Format: "text"})
 	if log.Warn("said", "k", 1); !strings.Contains(out.String(), "msg=said part=x g.k=1") {
 		t.Error(out.String())
+	}
+}
+
+// A critical alarm has a level with a name, in each form, and its priority in the
+// journal.
+func TestCriticalInTheLog(t *testing.T) {
+	for format, want := range map[string]string{"text": "<2>level=CRITICAL msg=x", "json": `<2>{"level":"CRITICAL","msg":"x"`} {
+		form := new(logForm)
+		form.configure(config.Log{Level: "error", Format: format})
+		var b bytes.Buffer
+		newLogger(&b, form, true).Log(t.Context(), alarm.LevelCritical, "x", "level", "of somebody else")
+		if !strings.HasPrefix(b.String(), want) {
+			t.Errorf("%s: %s", format, &b)
+		}
 	}
 }
 

@@ -32,6 +32,7 @@ type configOptions struct {
 	strict  bool   // see [config.Options]
 	base    string // likewise
 	details bool
+	refused func(*config.Config)
 }
 
 func (o *configOptions) addFlags(c *cobra.Command) {
@@ -74,10 +75,10 @@ func (a *app) configOptions(o configOptions) config.Options {
 		host = "" // then the file must name the gateway
 	}
 	getenv := a.getenv
-	if isServices(o.path) {
+	if o.isServices() {
 		getenv = serviceEnvironment(environmentFile, getenv)
 	}
-	return config.Options{Set: o.set, Getenv: getenv, Hostname: host, Strict: o.strict, Base: o.base, Details: o.details}
+	return config.Options{Set: o.set, Getenv: getenv, Hostname: host, Strict: o.strict, Base: o.base, Details: o.details, Refused: o.refused}
 }
 
 type runOptions struct {

@@ -14,6 +14,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"fieldferry/gateway/config"
 	"fieldferry/gateway/control"
 	"fieldferry/gateway/live"
 
@@ -43,6 +44,7 @@ type statusOptions struct {
 	socket string
 	json   bool
 	watch  bool
+	check  bool
 }
 
 func (a *app) newStatusCommand() *cobra.Command {
@@ -56,16 +58,22 @@ alarm with what to do about it.
 
 The daemon of the package is found by itself; members of the group fieldferry
 may ask it. For one that was started by hand give its configuration.
-The exit code is 1 when no daemon answers.`,
+
+The exit code is 1 when no daemon answers. With --check it is also 1 when the
+state is attention, outage or losing, or an alarm of severity error or critical is
+raised: for cron, monitoring agents and scripts.`,
 		Example: `  fieldferry status
   fieldferry status --watch
   fieldferry status --json | jq .sentence
+  fieldferry status --check >/dev/null || echo "look at it"
   fieldferry status -c fieldferry.yaml`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return a.status(c.Context(), o) },
 	}
 	o.addFlags(c)
 	c.Flags().BoolVarP(&o.watch, "watch", "w", false, "print it again each second until Ctrl-C")
+	c.Flags().BoolVar(&o.check, "check", false, "exit code 1 unless the gateway is well")
+	c.MarkFlagsMutuallyExclusive("watch", "check")
 	return c
 }
 
@@ -87,6 +95,7 @@ func (a *app) status(ctx context.Context, o statusOptions) error {
 	if err != nil {
 		return err
 	}
+	var failures failures
 	for {
 		reply, err := askDaemon(ctx, path, control.Request{Verb: control.Status})
 		switch {
@@ -95,10 +104,16 @@ func (a *app) status(ctx context.Context, o statusOptions) error {
 		case err != nil && !o.watch:
 			return err
 		case err != nil:
-			a.warn("%v", err)
+			if failures.news(err, time.Now()) {
+				a.warn("%v", err)
+			}
 		default:
+			failures.said = nil
 			if err := a.printStatus(reply.Status, o); err != nil {
 				return err
+			}
+			if o.check && !well(reply.Status) {
+				return &exitError{code: exitFailed}
 			}
 		}
 		if !o.watch {
@@ -112,6 +127,16 @@ func (a *app) status(ctx context.Context, o statusOptions) error {
 	}
 }
 
+// well reports whether nobody has to look at a gateway.
+func well(s *live.Snapshot) bool {
+	for i := range s.Alarms {
+		if s.Alarms[i].Severity == "error" || s.Alarms[i].Severity == "critical" {
+			return false
+		}
+	}
+	return s.State != live.Attention && s.State != live.Outage && s.State != live.Losing
+}
+
 func (a *app) statusSocket(o *statusOptions) (string, error) {
 	switch {
 	case o.socket != "":
@@ -119,11 +144,34 @@ func (a *app) statusSocket(o *statusOptions) (string, error) {
 	case o.config.path == "":
 		return packagedSocket, nil
 	}
-	cfg, err := a.load(o.config)
-	if err != nil {
-		return "", err
+	dir, err := a.bufferDir(o.config)
+	if err == nil {
+		return a.controlSocket(dir)
 	}
-	return a.controlSocket(cfg.Buffer.Dir)
+	if o.config.isServices() && exists(packagedSocket) {
+		return packagedSocket, nil
+	}
+	a.warn("name the daemon's control socket with --socket PATH to ask it all the same")
+	return "", err
+}
+
+// bufferDir is buffer.path of a configuration, also of one with errors as long as
+// that much can be read: the daemon still runs while somebody edits its file.
+func (a *app) bufferDir(o configOptions) (string, error) {
+	var refused *config.Config
+	o.refused = func(c *config.Config) { refused = c }
+	cfg, problems := a.loadQuietly(o)
+	if cfg != nil {
+		return cfg.Buffer.Dir, nil
+	}
+	if refused != nil && refused.Buffer.Dir != "" {
+		a.warn("%s has errors, which fieldferry check lists; the daemon that has its buffer.path is asked", o.path)
+		return refused.Buffer.Dir, nil
+	}
+	for _, p := range problems {
+		a.warn("%v", p)
+	}
+	return "", &exitError{code: exitUsage}
 }
 
 // askDaemon asks the daemon at a socket. The error is in words for a person:

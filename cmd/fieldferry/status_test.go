@@ -50,6 +50,26 @@ func TestStatus(t *testing.T) {
 	if path, err := (&app{}).controlSocket(filepath.Join(m.dir, "buffer")); err != nil || path == socket {
 		t.Errorf("%s, %v", path, err)
 	}
+	if r := fieldferry(t.Context(), nil, "status", "--check", "--json", "--socket", socket); r.code != 1 || !strings.Contains(r.stdout, `"outage"`) {
+		t.Errorf("in an outage: %+v", r)
+	}
+	// While somebody edits the file it has errors, and the daemon runs.
+	own := filepath.Join(m.dir, "buffer", "control")
+	if err := os.Symlink(socket, own); err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(m.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.write(string(good) + "log: {level: loud}\n")
+	if r := fieldferry(t.Context(), nil, "status", "-c", m.config); r.code != 0 || !strings.Contains(r.stdout, "No connection to the broker") || !strings.Contains(r.stderr, "has errors") {
+		t.Errorf("with a file with errors: %+v", r)
+	}
+	m.write("gateway: {id: [\n")
+	if r := fieldferry(t.Context(), nil, "status", "-c", m.config); r.code != 2 || !strings.Contains(r.stderr, "--socket PATH") {
+		t.Errorf("with a file that is none: %+v", r)
+	}
 	message := make([]byte, 2000)
 	n, err := m.conn.Read(message)
 	if err != nil {
@@ -94,5 +114,26 @@ ERROR: Modbus device does not answer (line1/tank, slave_offline, for 2 h 32 min)
 `
 	if b.String() != want {
 		t.Errorf("%s\nwant\n%s", b.String(), want)
+	}
+}
+
+// What a script learns from the exit code of status --check.
+func TestStatusCheck(t *testing.T) {
+	for _, c := range []struct {
+		state    live.State
+		severity string
+		want     bool
+	}{
+		{live.OK, "", true}, {live.OK, "warning", true}, {live.OK, "info", true}, {live.OK, "error", false}, {live.OK, "critical", false},
+		{live.CatchingUp, "", true}, {live.CatchingUp, "critical", false}, {live.Starting, "", true}, {live.Starting, "error", false},
+		{live.Attention, "", false}, {live.Outage, "", false}, {live.Losing, "", false},
+	} {
+		s := &live.Snapshot{State: c.state}
+		if c.severity != "" {
+			s.Alarms = []live.Alarm{{Severity: "info"}, {Severity: c.severity}}
+		}
+		if well(s) != c.want {
+			t.Errorf("%s with %q: %v", c.state, c.severity, !c.want)
+		}
 	}
 }

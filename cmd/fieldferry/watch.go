@@ -112,8 +112,9 @@ func (a *app) watch(ctx context.Context, o watchOptions) error {
 		})
 	}
 	cfg.Disconnected = func(err error) {
-		w.link.down(err)
-		a.warn("no connection: %v%s; trying again", err, o.flagsFor(err))
+		if w.link.down(err, time.Now()) {
+			a.warn("no connection: %v%s; trying again", err, o.flagsFor(err))
+		}
 	}
 	cfg.TooLarge = w.tooLarge
 	defer w.silence.end()

@@ -2,8 +2,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"fieldferry/uplink"
 )
 
 // A bad end is named, and so is a session that a copy of the buffer uses too.
@@ -26,5 +31,33 @@ func TestWatchNamesABadEnd(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in %q", want, out.String())
 		}
+	}
+}
+
+// A failure that lasts is said at once, when it changes, and every half minute;
+// one that is back after a connection is news again.
+func TestFailuresAreNotRepeated(t *testing.T) {
+	var l watchedLink
+	now := time.Unix(1e9, 0)
+	refused := func(port int) error {
+		return &uplink.Error{Reason: uplink.ReasonConnRefused, Server: "mqtt://a", Err: fmt.Errorf("from port %d", port)}
+	}
+	said := 0
+	for second := range 600 {
+		if l.down(refused(second), now.Add(time.Duration(second)*time.Second)) {
+			said++
+		}
+	}
+	if said != 20 {
+		t.Errorf("said %d times in ten minutes, want 20", said)
+	}
+	now = now.Add(600*time.Second - 1)
+	other := &uplink.Error{Reason: uplink.ReasonConnRefused, Server: "mqtt://b"}
+	if !l.down(other, now) || l.down(other, now) || l.down(refused(0), now) || !l.down(errors.New("x"), now) || !l.down(errors.New("y"), now) {
+		t.Error("what is new is not told from what was said")
+	}
+	l.up(uplink.Server{})
+	if !l.down(refused(0), now) {
+		t.Error("the end of a new connection is news")
 	}
 }

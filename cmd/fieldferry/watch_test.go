@@ -133,8 +133,8 @@ func TestWatchThatWasNotConnected(t *testing.T) {
 		say := func(late bool, from, to uint64) { w.message("t", sends(late, from, to), false) }
 		w.link.up(uplink.Server{})
 		say(false, 1, 10)
-		w.link.down(io.EOF)
-		w.link.down(io.EOF)
+		w.link.down(io.EOF, time.Now())
+		w.link.down(io.EOF, time.Now())
 		w.link.up(uplink.Server{})
 		say(false, 31, 40) // 11 to 30 passed, or wait
 		say(true, 21, 25)

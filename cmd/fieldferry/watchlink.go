@@ -60,6 +60,7 @@ type watchedLink struct {
 	now    bool
 	again  int // times that it was lost and came back
 	reason error
+	said   failures
 }
 
 func (l *watchedLink) up(uplink.Server) {
@@ -68,7 +69,31 @@ func (l *watchedLink) up(uplink.Server) {
 	if l.ever && !l.now {
 		l.again++
 	}
-	l.ever, l.now = true, true
+	l.ever, l.now, l.said = true, true, failures{}
+}
+
+// sayAgain is how often a failure that lasts is said.
+const sayAgain = 30 * time.Second
+
+// failures are those that were said, and when: each is said at once, and while it
+// lasts from time to time. The zero value is ready.
+type failures struct{ said map[string]time.Time }
+
+// news reports whether a failure is to be said now.
+func (f *failures) news(err error, now time.Time) bool {
+	key := err.Error()
+	var e *uplink.Error
+	if errors.As(err, &e) && e.Reason != uplink.ReasonUnknown { // without what differs from one attempt to the next
+		key = e.Reason.String() + " " + e.Server
+	}
+	if since := now.Sub(f.said[key]); since >= 0 && since < sayAgain {
+		return false
+	}
+	if f.said == nil || len(f.said) >= 64 { // as many servers and reasons as there are
+		f.said = map[string]time.Time{}
+	}
+	f.said[key] = now
+	return true
 }
 
 func (l *watchedLink) absences() int {
@@ -77,10 +102,12 @@ func (l *watchedLink) absences() int {
 	return l.again
 }
 
-func (l *watchedLink) down(err error) {
+// down notes the end of a connection, or that there was none; news: say so.
+func (l *watchedLink) down(err error, now time.Time) (news bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.now, l.reason = false, err
+	return l.said.news(err, now)
 }
 
 // trouble says why what was seen is not all there was to see; nil: it is.

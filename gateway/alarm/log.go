@@ -12,6 +12,9 @@ import (
 // [slog.LevelError], as syslog's priorities have it.
 const LevelCritical = slog.LevelError + 4
 
+// CriticalText is what a log calls it; package slog would write ERROR+4.
+const CriticalText = "CRITICAL"
+
 // level is where a line of the log belongs: what has ended is for the record.
 func (l *line) level() slog.Level {
 	if l.state == bus.Cleared {

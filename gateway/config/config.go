@@ -142,6 +142,9 @@ type Options struct {
 	Parts map[string]string
 	// Now is the time certificates are judged by; zero: not judged.
 	Now time.Time
+	// Refused, if not nil, is called with a configuration that has errors, as far
+	// as it could be read: it names its files, and is of no other use.
+	Refused func(*Config)
 
 	bounds func(path string, at, beyond []string) // a test hears the bounds of every key that is read
 }
@@ -200,10 +203,14 @@ func (l *loader) load(data []byte) (*Config, []Problem) {
 		}
 		cfg = l.config(value{l, "", root, true})
 	}
-	if HasErrors(l.problems) || HasErrors(l.foreign) {
-		return nil, l.settled()
+	if !HasErrors(l.problems) && !HasErrors(l.foreign) {
+		l.leaves(cfg)
 	}
-	if l.leaves(cfg); HasErrors(l.problems) {
+	if HasErrors(l.problems) || HasErrors(l.foreign) {
+		if cfg != nil && l.opts.Refused != nil {
+			cfg.files = l.files
+			l.opts.Refused(cfg)
+		}
 		return nil, l.settled()
 	}
 	for i := range cfg.Modbus {

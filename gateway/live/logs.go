@@ -27,7 +27,7 @@ type Logs struct {
 type LogLine struct {
 	Seq   uint64    `json:"seq"` // counts from 1
 	Time  time.Time `json:"time"`
-	Level string    `json:"level"` // DEBUG, INFO, WARN or ERROR
+	Level string    `json:"level"` // DEBUG, INFO, WARN, ERROR or CRITICAL
 	Text  string    `json:"text"`  // the message and what belongs to it
 }
 
@@ -51,7 +51,11 @@ func (l *Logs) add(t time.Time, level slog.Level, text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seq++
-	line := LogLine{l.seq, t.UTC(), level.String(), text}
+	word := level.String()
+	if level > slog.LevelError { // that of critical alarms; slog would say ERROR+4
+		word = "CRITICAL"
+	}
+	line := LogLine{l.seq, t.UTC(), word, text}
 	if len(l.ring) < MaxLogs {
 		l.ring = append(l.ring, line)
 		return

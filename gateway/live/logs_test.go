@@ -3,6 +3,7 @@ package live
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -11,6 +12,17 @@ import (
 type hush struct{}
 
 func (hush) LogValue() slog.Value { return slog.StringValue("***") }
+
+// word is what the kept log calls a level.
+func word(t *testing.T, level slog.Level) string {
+	t.Helper()
+	var l Logs
+	slog.New(l.Handler(slog.NewTextHandler(io.Discard, nil))).Log(t.Context(), level, "x")
+	if kept := l.Since(0); len(kept) == 1 {
+		return kept[0].Level
+	}
+	return ""
+}
 
 func TestLogs(t *testing.T) {
 	var l Logs
@@ -22,6 +34,9 @@ func TestLogs(t *testing.T) {
 	got := l.Since(0)
 	if len(got) != 2 || got[0].Text != "failed part=uplink g.n=3 g.password=***" || got[0].Level != "WARN" || len(got[1].Text) > maxLogLine+3 {
 		t.Errorf("%+v", got)
+	}
+	if word(t, slog.LevelError+4) != "CRITICAL" || word(t, slog.LevelError) != "ERROR" {
+		t.Error("a critical alarm is not told from an error")
 	}
 	if strings.Count(out.String(), "\n") != 2 {
 		t.Errorf("handed on: %s", out.String())

@@ -119,6 +119,9 @@ func TestArchiveInstalls(t *testing.T) {
 	output(t, "tar", "-C", dir, "-xzf", match[0])
 	top := strings.TrimSuffix(match[0], ".tar.gz")
 	checkNotices(t, os.Args[0], filepath.Join(top, "THIRD_PARTY.txt"))
+	if text, err := os.ReadFile(filepath.Join(top, "VERSION")); err != nil || filepath.Base(top) != "fieldferry-"+strings.TrimSpace(string(text))+"-linux-test" {
+		t.Errorf("VERSION of %s says %q; error %v", filepath.Base(top), text, err)
+	}
 	install := func(verb string) {
 		t.Helper()
 		cmd := exec.Command(filepath.Join(top, "install.sh"), verb)
