@@ -41,14 +41,14 @@ func (l *loader) buffer(v value) buffer.Config {
 
 // quota is a size, "none", or 0 for what the buffer shares out by itself.
 func (v value) quota(c buffer.Config) int64 {
-	v.boundedSize(minQuota, maxSize, "")
+	v.boundedSize(minQuota, maxSize/2, "")
 	if !v.is(scalar) {
 		return 0
 	}
 	if v.n.text == "none" {
 		return -1
 	}
-	n := v.bytes(minQuota, maxSize, 16<<20)
+	n := v.bytes(minQuota, maxSize/2, 16<<20)
 	if n > c.MaxSize/2 && c.MaxSize > 0 {
 		v.fail(fmt.Sprintf("%s is more than half of max_size", v.n.text), "write a size up to "+bytesText(c.MaxSize/2)+", or none")
 		return 0

@@ -82,6 +82,8 @@ func (f fields) refuse(keys []string, what, fix string) {
 
 // samplePoint returns a part of a bit in per mille, 0 when there is none.
 func (v value) samplePoint() uint32 {
+	const low, high = 0.5, 0.99
+	v.boundedShare(low, high)
 	if !v.has {
 		return 0
 	}
@@ -91,7 +93,7 @@ func (v value) samplePoint() uint32 {
 		return 0
 	case n >= 50 && n < 100:
 		v.fail(fmt.Sprintf("%v is more than the whole bit", n), fmt.Sprintf("write %v", n/100))
-	case n < 0.5 || n > 0.99:
+	case n < low || n > high:
 		v.fail(fmt.Sprintf("%v is out of range", n), "write a part of the bit from 0.5 to 0.99, such as 0.875")
 	default:
 		return uint32(math.Round(n * 1000))

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"strings"
 	"time"
@@ -234,14 +235,20 @@ func (l *loader) point(v value, cfg *Config, names map[string]value) (p Point, o
 	default:
 		v.fail("says no bus", "write line: NAME, device: NAME and register: NAME; or can: NAME and message: NAME")
 	}
-	if r := f.at("retries"); r.has && r.integer(0, 0, 0) != 0 {
-		return p, false
-	}
+	f.at("retries").noRetries()
 	p.Fallback = f.at("fallback").fallback()
 	if (p.Register != nil || p.Frame != nil) && !HasErrors(l.problems[before:]) {
 		f.checkPermit(&p)
 	}
 	return p, len(l.problems) == before || !HasErrors(l.problems[before:])
+}
+
+// noRetries takes 0 alone: a write may have happened although nothing came back.
+func (v value) noRetries() {
+	v.boundedInteger(0, 0)
+	if v.whole(0, math.MaxInt32, 0) != 0 {
+		v.fail("a write is not tried again by itself: it may have happened", "remove the key, or write 0; whoever asked decides")
+	}
 }
 
 func (v value) fallback() *command.Fallback {

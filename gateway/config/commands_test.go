@@ -128,7 +128,7 @@ func TestCommandsThatCannotBe(t *testing.T) {
 		point("{name: a, line: line1, device: boiler, register: pump}, {name: a, line: line1, device: boiler, register: pump}"): "has the name",
 		point("{name: a, line: line1, device: boiler, register: pump, allow: []}"):                                              "nobody may",
 		point("{name: a, line: line1, device: boiler, register: pump, allow: [a/b]}"):                                           "nobody can have this one",
-		point("{name: a, line: line1, device: boiler, register: pump, retries: 1}"):                                             "retries: 1 is out of range",
+		point("{name: a, line: line1, device: boiler, register: pump, retries: 1}"):                                             "retries: a write is not tried again by itself",
 		point("{name: a, line: line1, device: boiler, register: pump, readback: none, tolerance: 1}"):                           "nothing is read back",
 		point("{name: a, line: line1, device: boiler, register: pump, fallback: {value: 0}}"):                                   "fallback.after: is missing",
 		point("{name: a, can: can1, id: 0x123, length: 8}"):                                                                     "is listen-only",

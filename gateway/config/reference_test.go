@@ -35,20 +35,45 @@ modbus: [{name: l, port: /dev/ttyS1, devices: [{name: d, unit_id: 1, registers: 
 uplink: {servers: ["mqtt://127.0.0.1:1"]}
 commands: {enabled: true, points: [{name: q, allow: [a], can: c, message: EEC1, signals: [{name: EngineSpeed}]}]}
 `,
+	`gateway: {id: g}
+can:
+  - {interface: can0, name: c, bitrate: 500000, listen_only: false}
+  - {interface: can1, name: f, fd: true, bitrate: 1000, dbitrate: 1000, listen_only: false}
+modbus:
+  - name: l
+    port: /dev/ttyS1
+    devices:
+      - name: d
+        unit_id: 1
+        registers: [{name: r, address: 10, type: float32}, {name: b, address: 20, type: int8}, {name: "s{n}", address: 30, repeat: {count: 2, stride: 2}}]
+      - {name: e, unit_id: 2, address_format: modicon, registers: [{name: r, address: 40001}]}
+buffer: {path: none, max_size: 1TiB}
+uplink: {servers: ["mqtt://127.0.0.1:1"]}
+web: {listen: "0.0.0.0:8443"}
+commands: {enabled: true, points: [{name: q, allow: [a], can: c, id: 0x123, length: 8}, {name: p, allow: [a], can: f, id: 0x124, length: 8}]}
+`,
 }
 
 // byHand are the keys whose answer to a wrong value does not say what they take.
 var byHand = map[string]string{
-	"modbus[].devices[].unit_id": "whole number, 1 to 247; over a network 0 to 255",
+	"modbus[].devices[].unit_id": "whole number, 1 to 255, of which those beyond 247 are reserved; over a network 0 to 255",
 	"uplink.tls.cert":            "file", "uplink.tls.key": "file", "web.tls.cert": "file", "web.tls.key": "file",
 	"can[].limit.deadband":               "number, share such as 1%, or names of signals with these",
 	"can[].messages.NAME.limit.deadband": "number, share such as 1%, or names of signals with these",
 	"uplink.headers":                     "names, each with a text or {file: FILE}",
-	"can[].sample_point":                 "share, such as 87.5% or 0.875", "can[].dsample_point": "share, such as 75% or 0.75",
-	"can[].dbc":    "file, or a list of files",
-	"web.listen":   "address with a port, or unix:PATH",
-	"uplink.proxy": "address such as http://proxy.example:3128, or environment",
-	"templates":    "directory", "buffer.path": "directory",
+	"can[].sample_point":                 "part of the bit, 0.5 to 0.99", "can[].dsample_point": "part of the bit, 0.5 to 0.99",
+	"modbus[].devices[].registers[].address": "whole number, 0 to 65535; with address_format: modicon a number such as 40001 or 400001",
+	"modbus[].devices[].registers[].invalid": "number, NaN, or the raw value such as 0x8000 or -32768; or a list of these",
+	"modbus[].devices[].registers[].enum":    "numbers, each with a label", "modbus[].devices[].registers[].flags": "numbers of bits, each with a label",
+	"modbus[].devices[].template": "name of a template",
+	"commands.signers":            "names, each with the file of a public key",
+	"commands.points[].id":        "arbitration id, such as 0x123 or 0x18FEF100",
+	"can[].dbc":                   "file, or a list of files",
+	"web.listen":                  "address with a port, or unix:PATH",
+	"uplink.proxy":                "address such as http://proxy.example:3128, or environment",
+	"templates":                   "directory", "buffer.path": "directory",
+	"buffer.quota":             "size from 64KiB, at most half of max_size; or none",
+	"commands.points[].length": "whole number, 0 to 8; with CAN FD 0 to 64",
 }
 
 // stranger is a key and a value that nothing is like.
@@ -60,6 +85,7 @@ type probe struct {
 	t     *testing.T
 	keys  map[string]*keyFacts // by path with [] for every index
 	order []string
+	at    []string // the bounds of the key that was asked for last
 }
 
 // keyFacts are what the loader says of one key.
@@ -67,13 +93,19 @@ type keyFacts struct {
 	takes string
 	at    []string // its bounds
 	usual []string // its defaults
+	asked []question
 }
 
 var index = regexp.MustCompile(`\[\d+\]`)
 
 // ask sets a key in a context, and returns what is said of it.
 func (p *probe) ask(context, path, value string) (said []Problem) {
-	_, problems := Parse("f.yaml", []byte(context), Options{Hostname: "h", Set: []string{path + "=" + value}})
+	p.at = nil
+	_, problems := Parse("f.yaml", []byte(context), Options{Hostname: "h", Set: []string{path + "=" + value}, bounds: func(at string, bounds, _ []string) {
+		if at == path {
+			p.at = bounds
+		}
+	}})
 	for _, problem := range problems {
 		if problem.Path == path || strings.HasPrefix(problem.Path, path+".") || strings.HasPrefix(problem.Path, path+"[") {
 			said = append(said, problem)
@@ -83,6 +115,9 @@ func (p *probe) ask(context, path, value string) (said []Problem) {
 }
 
 var theKeys = regexp.MustCompile(`^the keys here are (.*)$`)
+
+// question is a key in a context.
+type question struct{ context, path string }
 
 // walk notes every key of a map, and goes into those that are maps or lists.
 func (p *probe) walk(context, path string) {
@@ -111,10 +146,15 @@ func shownAs(path string) string {
 
 func (p *probe) key(context, path string) {
 	name := shownAs(path)
-	r, takes := p.keys[name], p.takes(context, path)
+	takes, at := p.takes(context, path)
+	r := p.keys[name]
 	if r == nil {
 		r = &keyFacts{takes: takes}
 		p.keys[name], p.order = r, append(p.order, name)
+	}
+	r.asked = append(r.asked, question{context, path})
+	if r.at == nil {
+		r.at = at
 	}
 	if strings.HasPrefix(r.takes, "?") || r.takes == "text" { // said in another context
 		r.takes = takes
@@ -143,50 +183,51 @@ const (
 	listed = "a list of keys"
 )
 
-// takes says in a few words what a key takes.
-func (p *probe) takes(context, path string) string {
-	wrong := func(value string) (what, fix string) {
-		for _, s := range p.ask(context, path, value) {
-			if s.Path == path && !s.Warning {
-				return s.What, s.Fix
-			}
+// takes says in a few words what a key takes, and between which bounds.
+func (p *probe) takes(context, path string) (takes string, at []string) {
+	what, fix := "", ""
+	for _, s := range p.ask(context, path, "§§§§") {
+		if s.Path == path && !s.Warning {
+			what, fix = s.What, s.Fix
+			break
 		}
-		return "", ""
 	}
-	what, fix := wrong("§§§§")
+	at = p.at
 	switch {
 	case strings.Contains(what, "keys and values is wanted"):
-		return keyed
+		return keyed, at
 	case strings.Contains(what, "a list is wanted"):
 		if inner := p.ask(context, path, "[{"+strangerKey+": 1}]"); slices.ContainsFunc(inner, func(s Problem) bool { return theKeys.MatchString(s.Fix) }) {
-			return listed
+			return listed, at
 		}
-		return "a list"
+		return "a list", at
 	case strings.Contains(what, "neither true nor false"):
-		return "true or false"
+		return "true or false", at
 	case strings.Contains(what, "is not known") && strings.HasPrefix(fix, "write "):
-		return strings.TrimPrefix(fix, "write ")
-	case strings.Contains(what, "is not a whole number"):
-		return "whole number"
-	case strings.Contains(what, "is not a duration"):
-		return "duration"
-	case strings.Contains(what, "is not a rate"):
-		return "size a second"
-	case strings.Contains(what, "is not a size"):
-		return "size"
-	case strings.Contains(what, "is not a finite number"):
-		if no, _ := wrong("5%"); no == "" {
-			return "share, such as 5% or 0.05"
-		}
-		return "number"
+		return strings.TrimPrefix(fix, "write "), at
+	case at != nil: // a number of some kind
+		return numberOf(what), at
 	case strings.Contains(what, "does not exist"):
-		return "file"
+		return "file", at
 	case strings.HasPrefix(fix, "write "):
-		return strings.TrimPrefix(fix, "write ")
+		return strings.TrimPrefix(fix, "write "), at
 	case what != "":
-		return "? " + fix
+		return "? " + fix, at
 	}
-	return "text"
+	return "text", at
+}
+
+// numberOf is the kind of a number that has bounds, by what is said of a text.
+func numberOf(what string) string {
+	for _, kind := range [][2]string{
+		{"is not a whole number", "whole number"}, {"is not a duration", "duration"}, {"is not a rate", "size a second"},
+		{"is not a size", "size"}, {"is not a finite number", "share, such as 5% or 0.05"},
+	} {
+		if strings.Contains(what, kind[0]) {
+			return kind[1]
+		}
+	}
+	return "? " + what
 }
 
 // add keeps what is not there yet.
@@ -224,6 +265,8 @@ func (r *keyFacts) row(name string) string {
 	}
 	if hand := byHand[name]; hand != "" {
 		takes = hand
+	} else if len(r.at) >= 2 && r.at[0] == r.at[1] {
+		takes = r.at[0]
 	} else if len(r.at) >= 2 {
 		takes += ", " + bound(r.at[0]) + " to " + bound(r.at[1])
 		if len(r.at) > 2 {
@@ -252,22 +295,23 @@ func (p *probe) print(table *strings.Builder, above string) {
 	}
 }
 
+// newProbe has asked for every key.
+func newProbe(t *testing.T) *probe {
+	p := &probe{t: t, keys: map[string]*keyFacts{}}
+	for _, c := range contexts {
+		p.walk(c, "")
+	}
+	return p
+}
+
 // The reference of the configuration is what the loader says of itself: which keys
 // a map takes, what it answers to a value that it does not take, the bounds that it
 // compares with, and the defaults that it puts in. go test -run Reference -update
 // writes it.
 func TestReference(t *testing.T) {
-	p := &probe{t: t, keys: map[string]*keyFacts{}}
+	p := newProbe(t)
 	for _, c := range contexts {
-		p.walk(c, "")
-	}
-	for _, c := range contexts {
-		opts := Options{Hostname: "the host name", bounds: func(path string, at, _ []string) {
-			if r := p.keys[shownAs(path)]; r != nil && r.at == nil {
-				r.at = at
-			}
-		}}
-		Parse("f.yaml", []byte(c), opts)
+		opts := Options{Hostname: "the host name"}
 		for _, s := range Effective("f.yaml", []byte(c), opts) {
 			if r := p.keys[shownAs(s.Key)]; r != nil && s.Default {
 				r.usual = add(r.usual, s.Value)

@@ -268,10 +268,11 @@ func (v value) deadband() (band float64, percent bool) {
 		copied.text, copied.quoted = strings.TrimSpace(text), false // "1%" is as good as 1%
 		n.n, percent = &copied, true
 	}
+	const such = "write a number such as 0.5, or 1% of the value sent last"
 	before := len(v.l.problems)
-	band = n.number(1)
+	band = n.numberSuch(1, such)
 	if band <= 0 && len(v.l.problems) == before {
-		v.fail(v.n.text+" is not above zero", "write a number such as 0.5, or 1% of the value sent last")
+		v.fail(v.n.text+" is not above zero", such)
 		return 0, false
 	}
 	return band, percent

@@ -66,6 +66,11 @@ func (v value) plain(want, example string) (string, bool) {
 // integer returns a whole number from low to high, def when there is none.
 func (v value) integer(low, high, def int64) int64 {
 	v.boundedInteger(low, high)
+	return v.whole(low, high, def)
+}
+
+// whole is integer for a value that has said its bounds.
+func (v value) whole(low, high, def int64) int64 {
 	if v.usual() {
 		v.l.usual[v.path] = strconv.FormatInt(def, 10)
 	}
@@ -99,7 +104,10 @@ func trimZeros(text string) string {
 }
 
 // number returns a finite number, def when there is none.
-func (v value) number(def float64) float64 {
+func (v value) number(def float64) float64 { return v.numberSuch(def, "write a number such as 0.1") }
+
+// numberSuch is number with words of one's own on what is taken.
+func (v value) numberSuch(def float64, such string) float64 {
 	if v.usual() {
 		v.l.usual[v.path] = strconv.FormatFloat(def, 'g', -1, 64)
 	}
@@ -115,12 +123,12 @@ func (v value) number(def float64) float64 {
 		v.fail(shown(text)+" is not a number", "write "+strings.ReplaceAll(text, ",", ".")+", with a decimal point")
 		return def
 	case !aNumber.MatchString(text):
-		v.fail(shown(text)+" is not a finite number", "write a number such as 0.1")
+		v.fail(shown(text)+" is not a finite number", such)
 		return def
 	}
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsInf(n, 0) {
-		v.fail(text+" is out of range", "write a number such as 0.1")
+		v.fail(text+" is out of range", such)
 		return def
 	}
 	return n

@@ -38,7 +38,8 @@ func (v value) baudRate() int {
 }
 
 func (v value) dataBits() int {
-	switch n := v.integer(5, 8, 8); n {
+	v.boundedInteger(8, 8)
+	switch n := v.whole(5, 8, 8); n {
 	case 8:
 	case 7:
 		v.fail("7 data bits cannot carry Modbus RTU, whose bytes have 8 bits", "set the device to RTU with 8 data bits; 7 bits are for Modbus ASCII")

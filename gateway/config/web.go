@@ -20,7 +20,7 @@ func (l *loader) web(v value) web.Config {
 		CertFile:   tls.at("cert").file(""),
 		KeyFile:    tls.at("key").file(""),
 		Insecure:   f.at("insecure").boolean(false),
-		MaxClients: int(f.at("max_clients").integer(0, 1<<30, web.DefaultClients)),
+		MaxClients: int(f.at("max_clients").integer(web.MinClients, web.MaxClients, web.DefaultClients)),
 		Metrics:    web.Metrics{OpenOnLoopback: metrics.at("open").choice("no", "loopback") == "loopback"},
 	}
 	for _, h := range f.at("hosts").list() {

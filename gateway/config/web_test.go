@@ -16,7 +16,7 @@ func TestWeb(t *testing.T) {
 	for text, want := range map[string]string{
 		"web: {}\n": "", "web: {listen: \"0.0.0.0:8443\", max_clients: 5000, hosts: [gw.example]}\n": "",
 		"web: {listen: 8090}\n":                                            `f.yaml:4:15: web.listen: "8090" is not an address with a port; write 127.0.0.1:8090`,
-		"web: {max_clients: 5001}\n":                                       "f.yaml:4:20: web.max_clients: 5001 is out of range; write 1 to 5000",
+		"web: {max_clients: 5001}\n":                                       "f.yaml:4:20: web.max_clients: 5001 is out of range; write a number from 1 to 5000",
 		"web: {insecure: true}\n":                                          "f.yaml:4:17: web.insecure: loopback needs no TLS; remove the key",
 		"web: {tls: {cert: /none, key: /none}}\n":                          "web.tls.cert: ",
 		"web: {listen: \"unix:/run/fieldferry/page\", group: www-data}\n":  "",
