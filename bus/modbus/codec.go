@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -93,20 +94,16 @@ func (c *Codec) checkLimits() error {
 	if err := c.limits.Validate(); err != nil {
 		return err
 	}
-	ends := []struct {
-		name  string
-		value *big.Rat
-	}{{"min", c.limits.Min}, {"max", c.limits.Max}}
+	ends := map[string]*big.Rat{"min": c.limits.Min, "max": c.limits.Max}
 	if c.limits.Step != nil && c.limits.Min.Cmp(c.limits.Max) < 0 {
-		first := new(big.Rat).Add(c.limits.Min, c.limits.Step)
-		ends = append(ends, struct {
-			name  string
-			value *big.Rat
-		}{"min and one step", first})
+		ends["step"] = new(big.Rat).Add(c.limits.Min, c.limits.Step)
 	}
-	for _, e := range ends {
-		if _, err := c.words(e.value, nil); err != nil {
-			return fmt.Errorf("%s: %w", e.name, err)
+	for _, key := range []string{"min", "max", "step"} {
+		if ends[key] == nil {
+			continue
+		}
+		if _, err := c.words(ends[key], nil); err != nil {
+			return &scalar.Fault{Key: key, What: err.Error(), Fix: "correct it, or the register"}
 		}
 	}
 	return nil
@@ -228,7 +225,7 @@ func (c *Codec) words(n *big.Rat, held []uint16) ([]uint16, error) {
 	case err != nil:
 		return nil, scalar.Refuse(scalar.CodeType, "%s would be read as: %v", scalar.Decimal(n), err)
 	case again.Number == nil || again.Number.Cmp(n) != 0:
-		return nil, scalar.Refuse(scalar.CodeType, "a %v cannot hold %s", c.reg.Type, scalar.Decimal(n))
+		return nil, c.overflow(n)
 	}
 	return words, nil
 }
@@ -265,8 +262,47 @@ func (c *Codec) raw(n *big.Rat) (uint64, error) {
 	return 0, c.overflow(n)
 }
 
+// overflow refuses a number that the type has no bits for, and says how far it
+// reaches.
 func (c *Codec) overflow(n *big.Rat) error {
-	return scalar.Refuse(scalar.CodeType, "a %v cannot hold %s", c.reg.Type, scalar.Decimal(n))
+	what := c.reg.Type.String()
+	if c.reg.Scale != 1 || c.reg.Offset != 0 {
+		what += " with this scale and offset"
+	}
+	if low, high, ok := c.extremes(); ok && (n.Cmp(low) < 0 || n.Cmp(high) > 0) {
+		return scalar.Refuse(scalar.CodeType, "%s is beyond what %s holds, %s to %s", scalar.Decimal(n), what, scalar.Decimal(low), scalar.Decimal(high))
+	}
+	return scalar.Refuse(scalar.CodeType, "%s cannot hold %s", what, scalar.Decimal(n))
+}
+
+// extremes are the least and the greatest value of a whole number.
+func (c *Codec) extremes() (low, high *big.Rat, ok bool) {
+	r, least, most := &c.reg, new(big.Int), new(big.Int)
+	power := func(base, n int) {
+		most.Exp(big.NewInt(int64(base)), big.NewInt(int64(n)), nil).Sub(most, big.NewInt(1))
+	}
+	switch r.Type {
+	case BCD8, BCD16, BCD32, BCD64:
+		power(10, r.Type.Size()/4)
+	case Modulo10000:
+		power(10000, r.Width())
+		least.Neg(most)
+	case SignMagnitude16, SignMagnitude32:
+		power(2, r.Type.Size()-1)
+		least.Neg(most)
+	case Int8, Int16, Int24, Int32, Int48, Int64:
+		power(2, r.Type.Size()-1)
+		least.Not(most)
+	case Uint8, Uint16, Uint24, Uint32, Uint48, Uint64:
+		power(2, cmp.Or(r.BitCount, r.Type.Size()))
+	default:
+		return nil, nil, false
+	}
+	low, high = c.scaled(new(big.Rat).SetInt(least)), c.scaled(new(big.Rat).SetInt(most))
+	if c.scale.Sign() < 0 {
+		low, high = high, low
+	}
+	return low, high, true
 }
 
 // place puts the bits of a value where they stand in the register.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/big"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -326,5 +327,39 @@ func TestEncodeAPart(t *testing.T) {
 	}
 	if words, err := c.Encode("16", []uint16{0}); err == nil {
 		t.Errorf("%x", words)
+	}
+}
+
+// A limit that the type cannot hold is refused by its name, with how far it reaches;
+// the extremes themselves are held.
+func TestLimitsBeyondTheType(t *testing.T) {
+	for _, c := range []struct {
+		reg       Register
+		low, high string
+	}{
+		{Register{Type: Int16, Scale: 0.1}, "-3276.8", "3276.7"}, {Register{Type: Uint16, Scale: -1, Offset: 5}, "-65530", "5"},
+		{Register{Type: Uint64}, "0", "18446744073709551615"}, {Register{Type: Int64}, "-9223372036854775808", "9223372036854775807"},
+		{Register{Type: Uint8}, "0", "255"}, {Register{Type: Int8}, "-128", "127"}, {Register{Type: Int24}, "-8388608", "8388607"},
+		{Register{Type: Uint16, BitLow: 4, BitCount: 4}, "0", "15"}, {Register{Type: BCD16}, "0", "9999"},
+		{Register{Type: SignMagnitude16}, "-32767", "32767"}, {Register{Type: Modulo10000, Length: 2}, "-99999999", "99999999"},
+	} {
+		c.reg.Name = "r"
+		at := limits(t, c.low, c.high, "")
+		if _, err := NewCodec(c.reg, at); err != nil {
+			t.Errorf("%v: %s to %s: %v", c.reg.Type, c.low, c.high, err)
+		}
+		scale := big.NewRat(1, 1)
+		if c.reg.Scale != 0 {
+			scale = scalar.OfFloat(math.Abs(c.reg.Scale), 64)
+		}
+		for key, l := range map[string]scalar.Limits{
+			"min": {Min: new(big.Rat).Sub(at.Min, scale), Max: at.Max}, "max": {Min: at.Min, Max: new(big.Rat).Add(at.Max, scale)},
+		} {
+			_, err := NewCodec(c.reg, l)
+			var fault *scalar.Fault
+			if !errors.As(err, &fault) || fault.Key != key || !strings.Contains(fault.What, "holds, "+c.low+" to "+c.high) {
+				t.Errorf("%v: beyond its %s: %v", c.reg.Type, key, err)
+			}
+		}
 	}
 }

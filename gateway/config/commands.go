@@ -103,21 +103,23 @@ func (l *loader) commands(v value, cfg *Config) Commands {
 		Signers:      l.signers(f.at("signers")),
 	}
 	names := map[string]value{}
-	for _, item := range f.at("points").list() {
+	points := f.at("points")
+	for _, item := range points.list() {
 		if p, ok := l.point(item, cfg, names); ok {
 			c.Points = append(c.Points, p)
 		}
 	}
 	if len(c.Points) > command.MaxPoints {
-		f.at("points").fail(fmt.Sprintf("has %d points; at most %d are possible", len(c.Points), command.MaxPoints), "remove some")
+		points.fail(fmt.Sprintf("has %d points; at most %d are possible", len(c.Points), command.MaxPoints), "remove some")
 	}
 	if r := f.at("read"); r.has {
 		in := r.fields("allow", "max_per_minute")
 		c.Read = &Reads{Allow: in.at("allow").who(), MaxPerMinute: int(in.at("max_per_minute").integer(1, command.MostPerMinute, command.DefaultPerMinute))}
 	}
-	if c.Enabled && len(c.Points) == 0 && c.Read == nil {
+	if c.Enabled && c.Read == nil && (!points.has || points.n.kind == list && len(points.n.items) == 0) { // none, rather than none that is right
 		f.at("enabled").warn("there is nothing to do: commands has no points and no read", "add points, or remove commands")
 	}
+	f.unused("enabled", "enabled: true", "points", "read")
 	return c
 }
 
@@ -139,7 +141,7 @@ func (v value) who() []string {
 			names = append(names, name)
 		}
 	}
-	if len(names) == 0 && v.n.kind == list {
+	if v.n.kind == list && len(v.n.items) == 0 {
 		v.fail("is empty, so nobody may", "name somebody, or remove the point")
 	}
 	return names

@@ -41,6 +41,37 @@ BO_ 291 FanCmd: 8 A
  SG_ Free : 24|8@1+ (1,0) [0|0] "" A
 `
 
+// What switches a section off without a word is warned of, and a section whose
+// entries are refused is not said to be empty.
+func TestCommandsWarnings(t *testing.T) {
+	const off, empty = "has no effect: enabled is missing", "there is nothing to do"
+	pump := "points: [{name: a, line: line1, device: boiler, register: pump}]"
+	for text, want := range map[string]string{
+		"commands: {" + pump + "}\n":                                  off,
+		"commands: {read: {allow: [a]}}\n":                            off,
+		"commands: {enabled: false, " + pump + "}\n":                  "",
+		"commands: {enabled: true, " + pump + "}\n":                   "",
+		"commands: {signers: {ops: ops.pub}}\n":                       "",
+		"commands: {enabled: true}\n":                                 empty,
+		"commands: {enabled: true, points: []}\n":                     empty,
+		"commands: {enabled: true, points: [{name: a}]}\n":            "",
+		"remote_config: {allow: [can]}\n":                             "has no effect: mode is missing",
+		"remote_config: {mode: report, allow: [can]}\n":               "",
+		"commands: {enabled: true, read: {allow: [\"a/b\", \"\"]}}\n": "",
+	} {
+		_, problems := plantFile(t, text)
+		var warned []string
+		for _, p := range problems {
+			if p.Warning || strings.Contains(p.What, "nobody may") {
+				warned = append(warned, p.What)
+			}
+		}
+		if got := strings.Join(warned, "\n"); want == "" && got != "" || !strings.HasPrefix(got, want) || len(warned) > 1 {
+			t.Errorf("%s: warned of %q, want %q", text, got, want)
+		}
+	}
+}
+
 // plantFile is a configuration of a plant, with what follows.
 func plantFile(t *testing.T, more string) (*Config, []Problem) {
 	t.Helper()
@@ -117,6 +148,11 @@ func TestCommandsThatCannotBe(t *testing.T) {
 		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1, max: 9, step: 0}"):    "step: must be more than 0",
 		point("{name: a, line: line1, device: boiler, register: setpoint, min: .nan, max: 9}"):          "is not a plain decimal number",
 		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1e3, max: 9}"):           "is not a plain decimal number",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 0, max: 20000}"):         "points[0].max: 20000 is beyond what int16 with this scale and offset holds, -16384 to 16383.5",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: -20000, max: 9}"):        "points[0].min: -20000 is beyond what int16 with this scale and offset holds, -16384 to 16383.5",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 0, max: 9.2}"):           "points[0].max: 9.2 is not a whole number of 0.5",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 0, max: 9, step: 0.3}"):  "points[0].step: 0.3 is not a whole number of 0.5",
+		point("{name: a, can: can0, message: FanCmd, signals: [Speed], min: 0, max: 40000}"):            "points[0].max: 16 bits cannot hold 40000, only 0 to 32767.5",
 		point("{name: a, line: line1, device: boiler, register: measured, min: 1, max: 9}"):             "read-only",
 		point("{name: a, line: line1, device: boiler, register: scaled, min: 1, max: 9}"):               "scale in another register",
 		point("{name: a, line: line1, device: boiler, register: setpiont, min: 1, max: 9}"):             "did you mean setpoint?",

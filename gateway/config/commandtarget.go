@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 
 	"fieldferry/bus/can/dbc"
@@ -129,6 +130,10 @@ func (f fields) checkPermit(p *Point) {
 		codec, err = p.Register.codec()
 	} else {
 		codec, err = p.Frame.codec()
+	}
+	if no := (*decimal.Fault)(nil); errors.As(err, &no) && f.at(no.Key).has {
+		f.limitFault(err)
+		return
 	}
 	if err != nil {
 		at := f.value

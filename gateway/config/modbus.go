@@ -131,7 +131,9 @@ func (v value) byteOrder(def modbus.ByteOrder) modbus.ByteOrder {
 }
 
 func (v value) rs485() modbus.RS485 {
-	f := v.fields("enabled", "delay_before_send", "delay_after_send", "rts_high_during_send", "rx_during_tx", "by_application")
+	keys := []string{"enabled", "delay_before_send", "delay_after_send", "rts_high_during_send", "rx_during_tx", "by_application"}
+	f := v.fields(keys...)
+	f.unused(keys[0], "enabled: true", keys[1:]...)
 	// struct serial_rs485 has milliseconds, and the kernel takes at most 100.
 	delay := span{low: time.Millisecond, high: 100 * time.Millisecond, zero: true, step: time.Millisecond, example: "1ms"}
 	return modbus.RS485{

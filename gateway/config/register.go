@@ -18,13 +18,15 @@ var typeWords = map[string]string{
 	"dint": "int32", "udint": "uint32", "dword": "uint32", "long": "int32", "boolean": "bool", "byte": "uint8", "bcd": "bcd16",
 }
 
-// tables by their names in the configuration, with the first digit of their
-// modicon addresses.
-var tables = []struct {
+type tableRow struct {
 	name  string
 	table modbus.Table
 	digit byte
-}{
+}
+
+// tables by their names in the configuration, with the first digit of their
+// modicon addresses.
+var tables = []tableRow{
 	{"holding", modbus.Holding, '4'},
 	{"input", modbus.Input, '3'},
 	{"coil", modbus.Coil, '0'},
@@ -192,6 +194,9 @@ func (f fields) address(in inherited) (modbus.Table, uint16, bool) {
 		return t, a, found && ok
 	}
 	before := len(v.l.problems)
+	if v.modiconOnWire(table, in) {
+		return table, 0, false
+	}
 	n := v.integer(in.addressBase, 65535+in.addressBase, in.addressBase)
 	if !v.has || v.n.bad || len(v.l.problems) > before {
 		return table, 0, false
@@ -200,6 +205,25 @@ func (f fields) address(in inherited) (modbus.Table, uint16, bool) {
 		v.warnModicon(table, n)
 	}
 	return table, uint16(n - in.addressBase), ok
+}
+
+// modiconOnWire refuses 00002 for a coil, which a manual means by one less than
+// a number that only lost its zeros, and 400001, which no wire has.
+func (v value) modiconOnWire(table modbus.Table, in inherited) bool {
+	if !v.has || v.n.kind != scalar || in.wire || in.addressBase != 0 || !modiconAddress.MatchString(v.n.text) {
+		return false
+	}
+	of, address, ok := modbus.ParseModicon(v.n.text)
+	switch {
+	case ok && of == modbus.Coil && table == modbus.Coil:
+		v.fail(v.n.text+" begins with zero and could be octal", fmt.Sprintf("write %s if it is the wire's, or address_format: modicon, where %s is coil %d", trimZeros(v.n.text), v.n.text, address))
+	case ok && len(v.n.text) == 6 && of == table:
+		v.fail(fmt.Sprintf("%s is out of range, but looks like the %s register at %d", v.n.text, tableName(of), address),
+			fmt.Sprintf("write address: %d or address_format: modicon", address))
+	default:
+		return false
+	}
+	return true
 }
 
 // warnModicon warns of an address that looks like 40001 where that is not the
@@ -220,25 +244,23 @@ func (v value) modicon(register value, table modbus.Table, tableOK bool) (modbus
 		return table, 0, false
 	}
 	text := v.n.text
-	rest, err := 0, error(nil)
-	if modiconAddress.MatchString(text) {
-		rest, err = strconv.Atoi(text[1:])
-	}
-	if rest == 0 || rest > 65536 || err != nil {
-		v.fail(shown(text)+" is not a modicon address", "write five or six digits such as 40001 or 400001, or address_format: wire")
+	of, address, ok := modbus.ParseModicon(text)
+	switch {
+	case ok && register.has && tableOK && of != table:
+		v.fail(fmt.Sprintf("%s is in the table %s by its first digit, but register says %s", text, tableName(of), tableName(table)), "correct one of them, or remove register")
+		return table, 0, false
+	case ok:
+		return of, address, true
+	case modiconAddress.MatchString(text) && strings.IndexByte("0134", text[0]) < 0:
+		v.fail(fmt.Sprintf("no table has modicon addresses that begin with %c", text[0]), "begin with 0 (coil), 1 (discrete), 3 (input) or 4 (holding)")
 		return table, 0, false
 	}
-	for _, row := range tables {
-		if row.digit != text[0] {
-			continue
-		}
-		if register.has && tableOK && row.table != table {
-			v.fail(fmt.Sprintf("%s is in the table %s by its first digit, but register says %s", text, row.name, tableName(table)), "correct one of them, or remove register")
-			return table, 0, false
-		}
-		return row.table, uint16(rest - 1), true
+	number, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || number == 0 || number > 9999 {
+		number = 1
 	}
-	v.fail(fmt.Sprintf("no table has modicon addresses that begin with %c", text[0]), "begin with 0 (coil), 1 (discrete), 3 (input) or 4 (holding)")
+	digit := tables[slices.IndexFunc(tables, func(row tableRow) bool { return row.table == table })].digit
+	v.fail(shown(text)+" is not a modicon address", fmt.Sprintf("write five or six digits such as %[1]c%04[2]d or %[1]c%05[2]d, or address_format: wire", digit, number))
 	return table, 0, false
 }
 

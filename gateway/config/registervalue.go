@@ -230,7 +230,11 @@ func (p *placed) setScaleRegister(v value, in inherited) {
 		p.ScaleRegister = address
 		return
 	}
-	p.ScaleRegister = uint16(v.integer(in.addressBase, 65535+in.addressBase, in.addressBase) - in.addressBase)
+	n := v.integer(in.addressBase, 65535+in.addressBase, in.addressBase)
+	if !in.wire {
+		v.warnModicon(p.Table, n)
+	}
+	p.ScaleRegister = uint16(n - in.addressBase)
 }
 
 // setLimit reads what holds values back.

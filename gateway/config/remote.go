@@ -55,6 +55,7 @@ func (l *loader) remote(v value) Remote {
 	if !allow.has {
 		r.Allow = remoteDefault
 	}
+	f.unused("mode", "mode: apply", "allow")
 	slices.Sort(r.Allow)
 	return r
 }

@@ -140,6 +140,17 @@ func (f fields) need(key, fix string) value {
 	return v
 }
 
+// unused warns of keys that have no effect, because the one that switches them on
+// is not there: who writes them means them.
+func (f fields) unused(key, such string, others ...string) {
+	for _, other := range others {
+		if v := f.at(other); v.has && !f.at(key).has {
+			v.warn("has no effect: "+key+" is missing", "add "+such)
+			return
+		}
+	}
+}
+
 func join(path, key string) string {
 	if path == "" {
 		return key

@@ -99,28 +99,39 @@ func newEncodedSignal(s *Signal, l scalar.Limits, given bool) (encodedSignal, er
 	if err := n.limits.Validate(); err != nil || !given {
 		return n, err
 	}
-	return n, n.holds(n.limits.Min, n.limits.Max)
+	if err := n.holds(n.limits.Min); err != nil {
+		return n, &scalar.Fault{Key: "min", What: err.Error(), Fix: "correct it"}
+	}
+	if err := n.holds(n.limits.Max); err != nil {
+		return n, &scalar.Fault{Key: "max", What: err.Error(), Fix: "correct it"}
+	}
+	return n, nil
 }
 
 // holds refuses numbers that the signal's bits, factor and offset cannot hold.
-func (n *encodedSignal) holds(numbers ...*big.Rat) error {
-	for _, number := range numbers {
-		raw, err := n.raw(number)
-		if err != nil {
-			return err
-		}
-		if n.signal.Type == Integer {
-			low, high := rawLimits(n.signal)
-			fits := raw <= high
-			if n.signal.Signed {
-				fits = int64(raw) >= int64(low) && int64(raw) <= int64(high)
-			}
-			if negative := n.offset.Cmp(number)*n.factor.Sign() > 0; !fits || negative != (n.signal.Signed && int64(raw) < 0) {
-				return fmt.Errorf("%d bits cannot hold %s", n.signal.Length, scalar.Decimal(number))
-			}
-		}
+func (n *encodedSignal) holds(number *big.Rat) error {
+	raw, err := n.raw(number)
+	if err != nil || n.signal.Type != Integer {
+		return err
+	}
+	low, high := rawLimits(n.signal)
+	fits := raw <= high
+	if n.signal.Signed {
+		fits = int64(raw) >= int64(low) && int64(raw) <= int64(high)
+	}
+	if negative := n.offset.Cmp(number)*n.factor.Sign() > 0; !fits || negative != (n.signal.Signed && int64(raw) < 0) {
+		return fmt.Errorf("%d bits cannot hold %s, only %s to %s", n.signal.Length, scalar.Decimal(number), n.physical(low), n.physical(high))
 	}
 	return nil
+}
+
+// physical is the value of a raw one, for a person.
+func (n *encodedSignal) physical(raw uint64) string {
+	value := new(big.Rat).SetUint64(raw)
+	if n.signal.Signed {
+		value.SetInt64(int64(raw))
+	}
+	return scalar.Decimal(value.Mul(value, n.factor).Add(value, n.offset))
 }
 
 func shareBits(a, b *Signal) bool {
