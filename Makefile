@@ -104,6 +104,7 @@ deb: cross ## Debian packages (armhf, arm64, amd64), archives of all binaries an
 	@scripts/deb/build amd64 dist/fieldferry-linux-amd64 dist
 	@for name in armv6 armv7 arm64 amd64; do scripts/deb/archive $$name dist/fieldferry-linux-$$name dist; done
 	@cd dist && sha256sum *.deb *.tar.gz > SHA256SUMS
+	@echo "testing what was packed, which takes minutes and prints nothing until it ends"
 	FIELDFERRY_DEBS=$(CURDIR)/dist go test -count=1 -run '$(DEB_TESTS)' ./scripts/deb
 
 # What make test runs at a smaller size. The bounds of time are meant for a machine

@@ -177,13 +177,20 @@ func (a *app) modbusScan(ctx context.Context, o scanOptions) error {
 			a.warn("%d damaged or wrong replies at %s: somebody may be there with other settings, or two have the same unit id", n, modeText(mode))
 		}
 	}
+	for _, probe := range cfg.Probes {
+		if advice := probe.Manual(); advice != "" && slices.ContainsFunc(found, func(f commission.Found) bool { return f.Exception == 2 }) {
+			a.warn("%s", advice)
+		}
+	}
 	ended := ""
 	if ctx.Err() != nil {
 		ended = ", interrupted"
 	}
-	a.warn("asked %d, found %d%s", summary.Asked, len(found), ended)
+	if err == nil || summary.Asked > 0 {
+		a.warn("asked %d, found %d%s", summary.Asked, len(found), ended)
+	}
 	if err != nil {
-		return advisePort(o.port, err)
+		return advisePort(o.port, "stop it, or scan on the page under Commissioning", err)
 	}
 	if len(found) == 0 {
 		return &exitError{code: exitFailed}

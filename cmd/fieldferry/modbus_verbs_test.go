@@ -128,7 +128,7 @@ func TestPortAdvice(t *testing.T) {
 		fs.ErrPermission: "sudo adduser $USER dialout",
 		fs.ErrNotExist:   "there ",
 	} {
-		if got := advisePort("/nonexistent/ttyUSB0", fmt.Errorf("open: %w", cause)).Error(); !strings.Contains(got, want) {
+		if got := advisePort("/nonexistent/ttyUSB0", "read through it with --line NAME", fmt.Errorf("open: %w", cause)).Error(); !strings.Contains(got, want) {
 			t.Errorf("%v: %q, want %q in it", cause, got, want)
 		}
 	}

@@ -151,14 +151,14 @@ func (a *app) modbusWrite(ctx context.Context, o writeOptions, args []string, in
 	}
 	s, err := commission.Open(ctx, cfg)
 	if err != nil {
-		return advisePort(o.port, err)
+		return advisePort(o.port, "stop it, or write a point by fieldferry command", err)
 	}
 	defer s.Close()
 	was := before(s.Read(ctx, item))
 	if !o.yes && !a.confirm(in, o.port, item, words, was) {
 		return fmt.Errorf("not written")
 	}
-	err = s.Write(ctx, item, words, by)
+	err = adviseManual(item, s.Write(ctx, item, words, by))
 	if o.asJSON {
 		return a.writeJSON(item, words, err)
 	}

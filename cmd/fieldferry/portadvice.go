@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"os/user"
@@ -15,13 +14,14 @@ import (
 	"fieldferry/bus/modbus/rtu"
 )
 
-// advisePort adds what to do to the error of a serial port that cannot be used.
-func advisePort(port string, err error) error {
+// advisePort adds what to do to the error of a serial port that cannot be used;
+// daemon says so of one that the daemon has.
+func advisePort(port, daemon string, err error) error {
 	switch {
 	case err == nil || strings.Contains(port, "://"):
 		return err
 	case errors.Is(err, rtu.ErrInUse):
-		return adviceError{err, fmt.Sprintf("if that is the daemon, read through it with --line NAME; fuser -v %s names the program", port)}
+		return adviceError{err, "if that is the daemon, " + daemon}
 	case errors.Is(err, fs.ErrPermission):
 		return adviceError{err, "use sudo, or join the group of the device: sudo adduser $USER " + groupOf(port) + ", and log in again"}
 	case errors.Is(err, fs.ErrNotExist):

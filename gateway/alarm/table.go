@@ -68,7 +68,7 @@ var Table = []Condition{
 		Help: "Serial: check the adapter, the path and the access rights (group dialout), and that no other program has the port. Network: check the address, the cable and how many connections the far end takes; set connect_delay if it needs a moment after connecting."},
 	{Code: bus.SlaveOffline, Severity: Error, Title: "Modbus device does not answer", HiddenBy: []string{bus.PortLost},
 		Text: "The device has not answered three polls in a row; it is asked every 5 to 10 s until it does, or more rarely if that would hold up the others.",
-		Help: "Check its power, unit id, baud rate, parity and the wiring; try fieldferry modbus scan. If the detail says that it answered late, set a longer timeout."},
+		Help: "Check its power, unit id, baud rate, parity and the wiring. To find out who answers, stop the daemon and try fieldferry modbus scan, or use the page Commissioning. If the detail says that it answered late, set a longer timeout."},
 	{Code: bus.RegisterRefused, Severity: Error, After: 10 * time.Second, Title: "Modbus device refuses registers", HiddenBy: []string{bus.PortLost},
 		Text: "The device answers, but not for these registers: their values never come. All others are read. They are tried again each minute, or at their interval if that is longer.",
 		Help: "Compare table, address and count with the device's manual (is it numbered from 1, or as 40001? then set address_base or address_format), try it with fieldferry modbus read, or remove the register."},

@@ -100,6 +100,11 @@ func (in inherited) from(f fields) inherited {
 	in.byteOrder = f.at("byte_order").byteOrder(in.byteOrder)
 	in.maxGap = int(f.at("max_gap").integer(0, modbus.MaxGap, int64(in.maxGap)))
 	in.maxRegisters = int(f.at("max_registers").integer(1, modbus.MaxRegisters, int64(in.maxRegisters)))
+	return in.addresses(f)
+}
+
+// addresses is from for how addresses are written alone.
+func (in inherited) addresses(f fields) inherited {
 	in.addressBase = f.at("address_base").integer(0, 1, in.addressBase)
 	if format := f.at("address_format"); format.has {
 		in.modicon = format.choice("wire", "modicon") == "modicon"

@@ -19,7 +19,7 @@ var (
 	aRow     = regexp.MustCompile("(?m)^\\| `([^`]+)` \\| (.*) \\| (.*) \\|$")
 	aRange   = regexp.MustCompile(`([0-9][^ ]*) to ([0-9][^ ,;]*)(?:, or ([^ ,;]+))?`)
 	examples = regexp.MustCompile(`such as ([^ ,;]+)(?: or ([^ ,;]+))?`)
-	words    = regexp.MustCompile(`^(?:one of )?[\w.-]+(?:(?:, | or |, or )[\w.-]+)+$`)
+	aChoice  = regexp.MustCompile(`^(?:one of )?[\w.-]+(?:(?:, | or |, or )[\w.-]+)+$`)
 )
 
 // notHere are keys whose values depend on names in a file, which a probe does not know.
@@ -44,7 +44,7 @@ func claimed(takes, usual string) (c claims) {
 	if strings.HasSuffix(takes, "or none") {
 		c.taken = append(c.taken, "none")
 	}
-	if words.MatchString(takes) {
+	if aChoice.MatchString(takes) {
 		c.taken = append(c.taken, strings.FieldsFunc(strings.NewReplacer("one of ", "", ", or ", ",", " or ", ",", ", ", ",").Replace(takes), func(r rune) bool { return r == ',' })...)
 		c.refused = append(c.refused, "zzqqxxzz")
 	}
@@ -81,7 +81,7 @@ func beside(bound string, step int) string {
 		panic("what is " + bound)
 	}
 	n, _ := strconv.ParseFloat(m[1], 64)
-	text := fmt.Sprintf("%.0fB", n*sizeUnits[m[2]]+float64(step))
+	text := fmt.Sprintf("%.0fB", n*unitSize(m[2])+float64(step))
 	if suffix {
 		text += "/s"
 	}

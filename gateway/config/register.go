@@ -13,9 +13,9 @@ import (
 )
 
 // typeWords are what other programs call a type.
-var typeWords = map[string]string{
-	"float": "float32", "real": "float32", "double": "float64", "int": "int16", "uint": "uint16", "short": "int16", "word": "uint16",
-	"dint": "int32", "udint": "uint32", "dword": "uint32", "long": "int32", "boolean": "bool", "byte": "uint8", "bcd": "bcd16",
+var typeWords = words{
+	{"float", "float32"}, {"real", "float32"}, {"double", "float64"}, {"int", "int16"}, {"uint", "uint16"}, {"short", "int16"}, {"word", "uint16"},
+	{"dint", "int32"}, {"udint", "uint32"}, {"dword", "uint32"}, {"long", "int32"}, {"boolean", "bool"}, {"byte", "uint8"}, {"bcd", "bcd16"},
 }
 
 type tableRow struct {
@@ -119,7 +119,7 @@ func (p *placed) setType(f fields) bool {
 		return false
 	}
 	t, err := modbus.ParseType(v.n.text)
-	if ours := typeWords[strings.ToLower(v.n.text)]; err != nil && ours != "" {
+	if ours := typeWords.of(strings.ToLower(v.n.text)); err != nil && ours != "" {
 		v.fail(shown(v.n.text)+" is not known", "write "+ours)
 		return false
 	}

@@ -15,11 +15,25 @@ var (
 	aNumber     = regexp.MustCompile(`^[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?$`)
 )
 
+// words is a small table of words. A map of them would be filled by code, with a
+// hundred bytes for each (docs/decisions/binary-size.md).
+type words [][2]string
+
+// of returns the word for key, "" if there is none.
+func (w words) of(key string) string {
+	for _, pair := range w {
+		if pair[0] == key {
+			return pair[1]
+		}
+	}
+	return ""
+}
+
 // words of YAML that are no text unless quoted.
-var yamlWords = map[string]string{
-	"true": "true or false", "false": "true or false", "True": "true or false", "False": "true or false",
-	"TRUE": "true or false", "FALSE": "true or false", ".nan": "not a number", ".NaN": "not a number",
-	".NAN": "not a number", ".inf": "infinite", ".Inf": "infinite", "-.inf": "infinite", "+.inf": "infinite",
+var yamlWords = words{
+	{"true", "true or false"}, {"false", "true or false"}, {"True", "true or false"}, {"False", "true or false"},
+	{"TRUE", "true or false"}, {"FALSE", "true or false"}, {".nan", "not a number"}, {".NaN", "not a number"},
+	{".NAN", "not a number"}, {".inf", "infinite"}, {".Inf", "infinite"}, {"-.inf", "infinite"}, {"+.inf", "infinite"},
 }
 
 // text returns a non-empty text, def when there is none.
@@ -41,7 +55,7 @@ func (v value) text(def string) string {
 		v.fail(fmt.Sprintf("%s could be octal", v.n.text), `remove the leading zero, or put it in quotes if it is a name`)
 		return def
 	}
-	if is, ok := yamlWords[v.n.text]; ok {
+	if is := yamlWords.of(v.n.text); is != "" {
 		v.fail(fmt.Sprintf("a text is wanted, %s means %s", v.n.text, is), "put it in quotes if it is a name")
 		return def
 	}
@@ -267,9 +281,22 @@ func DurationText(d time.Duration) string {
 
 var aSize = regexp.MustCompile(`^(-?[0-9]+(?:\.[0-9]+)?) ?([A-Za-z]*)$`)
 
-var sizeUnits = map[string]float64{
-	"B": 1, "kB": 1e3, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12,
-	"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40,
+var sizeUnits = []struct {
+	name string
+	size float64
+}{
+	{"B", 1}, {"kB", 1e3}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12},
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40},
+}
+
+// unitSize is how many bytes a unit is, 0 of one that is not known.
+func unitSize(name string) float64 {
+	for _, u := range sizeUnits {
+		if u.name == name {
+			return u.size
+		}
+	}
+	return 0
 }
 
 // size returns a number of bytes from low to high, def when there is none.
@@ -293,7 +320,8 @@ func (v value) bytes(low, high, def int64) int64 {
 		return def
 	}
 	n, err := strconv.ParseFloat(m[1], 64)
-	unit, known := sizeUnits[m[2]]
+	unit := unitSize(m[2])
+	known := unit > 0
 	n *= unit
 	switch {
 	case m[1] == "0" || known && n == 0:

@@ -101,7 +101,7 @@ func (l *loader) step(at *node, part, path string) (*node, bool) {
 // key returns the value of a key, under whichever spelling the file has it.
 func (n *node) key(key string) *node {
 	same := func(k string) string {
-		if ours, ok := synonyms[k]; ok {
+		if ours := synonyms.of(k); ours != "" {
 			k = ours
 		}
 		if ours, ok := rivals[k]; ok {

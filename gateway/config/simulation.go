@@ -76,9 +76,10 @@ func (l *loader) simulation(root value) *Simulation {
 	}
 	s := &Simulation{}
 	seen := map[uint8]value{}
-	f := root.fields("units")
+	f := root.fields("units", "address_base", "address_format")
+	in := inherited{}.addresses(f)
 	for _, item := range f.need("units", "list the slaves under units:").list() {
-		u, id := l.simulatedUnit(item)
+		u, id := l.simulatedUnit(item, in)
 		if first, ok := seen[u.UnitID]; ok {
 			id.fail(fmt.Sprintf("the unit %s has this id too", first.where()), "give it an id of its own")
 		}
@@ -88,9 +89,9 @@ func (l *loader) simulation(root value) *Simulation {
 	return s
 }
 
-var unitKeys = []string{"unit_id", "delay", "max_registers", "byte_order", "registers", "faults"}
+var unitKeys = []string{"unit_id", "delay", "max_registers", "byte_order", "address_base", "address_format", "registers", "faults"}
 
-func (l *loader) simulatedUnit(v value) (u SimulatedUnit, id value) {
+func (l *loader) simulatedUnit(v value, in inherited) (u SimulatedUnit, id value) {
 	f := v.fields(unitKeys...)
 	delay := span{low: time.Microsecond, high: time.Minute, zero: true, example: "20ms"}
 	id = f.need("unit_id", "write unit_id: 1")
@@ -100,9 +101,10 @@ func (l *loader) simulatedUnit(v value) (u SimulatedUnit, id value) {
 		MaxRegisters: int(f.at("max_registers").integer(1, 125, 125)),
 		Faults:       f.at("faults").simulatedFaults(),
 	}
-	order := f.at("byte_order").byteOrder(modbus.ABCD)
+	in = in.addresses(f)
+	in.byteOrder = f.at("byte_order").byteOrder(modbus.ABCD)
 	for _, item := range f.need("registers", "list what it holds under registers:").list() {
-		u.Registers = append(u.Registers, l.simulatedRegister(item, order))
+		u.Registers = append(u.Registers, l.simulatedRegister(item, in))
 	}
 	return u, id
 }
@@ -119,22 +121,22 @@ func (v value) simulatedFaults() SimulatedFaults {
 }
 
 var simulatedKeys = []string{
-	"name", "register", "address", "type", "byte_order", "scale", "offset", "unit", "bit", "bits", "byte", "length",
+	"name", "register", "address", "address_base", "address_format", "type", "byte_order", "scale", "offset", "unit", "bit", "bits", "byte", "length",
 	"value", "values", "moves", "amplitude", "period", "rate",
 }
 
-func (l *loader) simulatedRegister(v value, order modbus.ByteOrder) (r SimulatedRegister) {
+func (l *loader) simulatedRegister(v value, in inherited) (r SimulatedRegister) {
 	f := v.fields(simulatedKeys...)
 	if !v.is(object) {
 		return r
 	}
 	p := placed{at: f.need("address", "write address: 0")}
 	var addressOK bool
-	p.Table, p.Address, addressOK = f.address(inherited{})
+	p.Table, p.Address, addressOK = f.address(in.addresses(f))
 	if !p.setType(f) || !addressOK {
 		return r
 	}
-	p.ByteOrder = f.at("byte_order").byteOrder(order)
+	p.ByteOrder = f.at("byte_order").byteOrder(in.byteOrder)
 	p.setParts(f)
 	p.setScale(f)
 	p.checkExtent(math.MaxInt)

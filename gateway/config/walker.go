@@ -159,12 +159,12 @@ func join(path, key string) string {
 }
 
 // synonyms are spellings of other programs that are accepted for ours.
-var synonyms = map[string]string{
-	"baudrate": "baud_rate",
-	"bytesize": "data_bits",
-	"stopbits": "stop_bits",
-	"slave_id": "unit_id",
-	"slave":    "unit_id",
+var synonyms = words{
+	{"baudrate", "baud_rate"},
+	{"bytesize", "data_bits"},
+	{"stopbits", "stop_bits"},
+	{"slave_id", "unit_id"},
+	{"slave", "unit_id"},
 }
 
 // fields checks that v is a map with no other keys than these, none twice.
@@ -183,7 +183,7 @@ func (v value) fields(keys ...string) fields {
 
 func (l *loader) field(f fields, fd field, keys []string) {
 	name := fd.key
-	if ours, ok := synonyms[name]; ok && contains(keys, ours) {
+	if ours := synonyms.of(name); ours != "" && contains(keys, ours) {
 		name = ours
 	}
 	path := join(f.path, fd.key)
@@ -215,6 +215,9 @@ func (l *loader) stranger(f fields, fd field, keys []string) {
 	fix := "the keys here are " + strings.Join(keys, ", ")
 	if near := nearest(fd.key, keys); near != "" {
 		fix = "did you mean " + near + "?"
+	}
+	if fd.value.kind == nothing && wholeNumber.MatchString(fd.key) {
+		fix = "if it is the rest of a number such as 0,1, write 0.1 with a point"
 	}
 	l.report(fd.at, fd.set, join(f.path, printable(fd.key)), "unknown key", fix, false)
 }

@@ -28,7 +28,12 @@ install)
         # A running program cannot be written to; it can be replaced.
         cp -P "root$file" "$dest$file.new" && mv -f "$dest$file.new" "$dest$file"
     done
-    [ -n "$dest" ] || ./setup configure ;;
+    if [ -z "$dest" ]; then
+        ./setup configure
+    else
+        echo "fieldferry: copied to $dest. The user, /etc/fieldferry and /etc/default/fieldferry are still missing:"
+        echo "run setup of this archive there as root, at the first boot or in a chroot: ./setup configure"
+    fi ;;
 uninstall)
     [ -n "$dest" ] || systemctl disable --now fieldferry.service || true
     files | while read -r file; do rm -f "$dest$file"; done

@@ -32,6 +32,8 @@ var ErrNoRS485 = errors.New("the driver has neither RS-485 direction control nor
 // ErrInUse means that another process has the port.
 var ErrInUse = errors.New("the port is in use by another process")
 
+func inUse(path string) error { return fmt.Errorf("%w; fuser -v %s names it", ErrInUse, path) }
+
 // SerialPort is an open serial device in raw mode, owned exclusively.
 // Reads and writes go through Go's poller and obey deadlines; Close may be
 // called from any goroutine and ends a read in progress.
@@ -58,7 +60,7 @@ func Open(cfg PortConfig) (*SerialPort, error) {
 		return unix.Open(cfg.Path, unix.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	})
 	if errors.Is(err, unix.EBUSY) {
-		err = ErrInUse
+		err = inUse(cfg.Path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open serial port %s: %w", cfg.Path, err)

@@ -33,7 +33,7 @@ func setup(fd int, cfg PortConfig) (adjusts []string, byRTS bool, err error) {
 	// TIOCEXCL does not bind a privileged process, the lock does not bind one
 	// that never asks; both together keep two masters off the line.
 	if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, false, ErrInUse
+		return nil, false, inUse(cfg.Path)
 	}
 	if err := unix.IoctlSetInt(fd, unix.TIOCEXCL, 0); err != nil {
 		return nil, false, fmt.Errorf("TIOCEXCL: %w", err)
