@@ -44,18 +44,12 @@ and prints its path; --port tcp://HOST:PORT and rtu+tcp://HOST:PORT listen.
         - {register: coil, address: 0, value: true, moves: toggle, period: 5s}
       faults: {silent: 5%, late: 1%, late_by: 400ms, bad_crc: 1%, exception: 1%, exception_code: 6}
 
-Further keys of a register: name, scale, offset, unit, byte_order, bit, bits, byte,
-length, address_base and address_format as in the configuration. Of a unit:
-byte_order, max_registers (of one reply), address_base, address_format. Further
-faults: truncate, wrong_unit, duplicate, noise, byte_gap: 5ms, echo: true.
+Further keys are those of the configuration's registers, max_registers of a unit,
+and the faults truncate, wrong_unit, duplicate, noise, byte_gap: 5ms, echo: true.
+moves: sine and random by amplitude to both sides of value, ramp by it above; counter
+by rate each second; toggle twice in period.
 
-moves: sine swings by amplitude to both sides of value, once in period; ramp rises
-from value by amplitude in each period; random is within amplitude of value; counter
-adds rate each second; toggle changes twice in period. amplitude and rate are 1,
-period is 10s unless given.
-
-A pseudo-terminal has no baud rate: a wrong one cannot be rehearsed on it, and
-scan --sweep finds the unit in every setting.
+A pseudo-terminal has no baud rate: scan --sweep finds the unit in every setting.
 
 Masters may write holding registers and coils, and each write is shown; what
 moves moves on.`,

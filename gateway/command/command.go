@@ -88,12 +88,43 @@ const (
 	Storage      Code = "storage" // the journal cannot be written
 )
 
-// statuses are the codes' numbers, which are those of HTTP.
-var statuses = map[Code]int{
-	Queued: 202, OK: 200, Unverified: 200,
-	Mismatch: 409, Exception: 502, NoReply: 504, Offline: 503, BusOff: 503, Interrupted: 500,
-	Invalid: 400, Signature: 401, NotAllowed: 403, UnknownPoint: 404, Expired: 408, Conflict: 409, Retained: 410,
-	Range: 422, Step: 422, Type: 422, Rate: 429, Busy: 503, ClockDoubt: 503, Disabled: 501, Storage: 507,
+// status is the number of a code, which is that of HTTP.
+func (c Code) status() int {
+	switch c {
+	case OK, Unverified:
+		return 200
+	case Queued:
+		return 202
+	case Invalid:
+		return 400
+	case Signature:
+		return 401
+	case NotAllowed:
+		return 403
+	case UnknownPoint:
+		return 404
+	case Expired:
+		return 408
+	case Mismatch, Conflict:
+		return 409
+	case Retained:
+		return 410
+	case Range, Step, Type:
+		return 422
+	case Rate:
+		return 429
+	case Exception:
+		return 502
+	case Offline, BusOff, Busy, ClockDoubt:
+		return 503
+	case NoReply:
+		return 504
+	case Disabled:
+		return 501
+	case Storage:
+		return 507
+	}
+	return 500 // Interrupted
 }
 
 // Version is the form of requests and replies; their member v.

@@ -104,7 +104,7 @@ func TestRefusals(t *testing.T) {
 				for _, list := range s.all() {
 					all = append(all, list...)
 				}
-				if len(all) != 1 || all[0].State != Rejected || all[0].Code != c.code || all[0].Status != statuses[c.code] || all[0].Message == "" {
+				if len(all) != 1 || all[0].State != Rejected || all[0].Code != c.code || all[0].Status != c.code.status() || all[0].Message == "" {
 					t.Errorf("answers %+v, want rejected %s", all, c.code)
 				}
 				if s.plant.written() != 0 {

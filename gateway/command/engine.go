@@ -253,7 +253,7 @@ func (e *Engine) interrupted(ctx context.Context, h *held) {
 
 // reply is a reply to a request that was taken.
 func (e *Engine) reply(h *held, s State, c Code, message string) Reply {
-	r := Reply{V: Version, ID: h.ID, State: s, Code: c, Status: statuses[c], Point: h.Point, Value: h.Value, Message: message}
+	r := Reply{V: Version, ID: h.ID, State: s, Code: c, Status: c.status(), Point: h.Point, Value: h.Value, Message: message}
 	if !h.other {
 		r.TookMS = (e.now() - h.at).Milliseconds()
 	}

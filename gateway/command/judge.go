@@ -42,7 +42,7 @@ func NotNow(text []byte, why string) Reply {
 	if r == nil {
 		r = &Request{}
 	}
-	return Reply{V: Version, ID: r.ID, State: Rejected, Code: Busy, Status: statuses[Busy], Point: r.Point, Message: why}
+	return Reply{V: Version, ID: r.ID, State: Rejected, Code: Busy, Status: Busy.status(), Point: r.Point, Message: why}
 }
 
 // Transport is what a door knows of a request besides its text.

@@ -62,7 +62,7 @@ func (e *Engine) say(l *line, a Actor, what string) error {
 		e.journal.apply(l, e.now())
 	}
 	e.mu.Unlock()
-	e.audit(Audit{Actor: a, Reply: Reply{V: Version, ID: what, State: Done, Code: OK, Status: statuses[OK]}})
+	e.audit(Audit{Actor: a, Reply: Reply{V: Version, ID: what, State: Done, Code: OK, Status: OK.status()}})
 	e.changed()
 	return err
 }
