@@ -277,28 +277,28 @@ func (c *Codec) overflow(n *big.Rat) error {
 
 // extremes are the least and the greatest value of a whole number.
 func (c *Codec) extremes() (low, high *big.Rat, ok bool) {
-	r, least, most := &c.reg, new(big.Int), new(big.Int)
-	power := func(base, n int) {
-		most.Exp(big.NewInt(int64(base)), big.NewInt(int64(n)), nil).Sub(most, big.NewInt(1))
-	}
+	r := &c.reg
+	size := cmp.Or(r.BitCount, r.Type.Size())
+	var least int64
+	var most uint64
 	switch r.Type {
 	case BCD8, BCD16, BCD32, BCD64:
-		power(10, r.Type.Size()/4)
+		most = tenTo(size/4) - 1
 	case Modulo10000:
-		power(10000, r.Width())
-		least.Neg(most)
+		most = tenTo(4*r.Width()) - 1
+		least = -int64(most)
 	case SignMagnitude16, SignMagnitude32:
-		power(2, r.Type.Size()-1)
-		least.Neg(most)
+		most = 1<<(size-1) - 1
+		least = -int64(most)
 	case Int8, Int16, Int24, Int32, Int48, Int64:
-		power(2, r.Type.Size()-1)
-		least.Not(most)
+		most = 1<<(size-1) - 1
+		least = ^int64(most)
 	case Uint8, Uint16, Uint24, Uint32, Uint48, Uint64:
-		power(2, cmp.Or(r.BitCount, r.Type.Size()))
+		most = ^uint64(0) >> (64 - size)
 	default:
 		return nil, nil, false
 	}
-	low, high = c.scaled(new(big.Rat).SetInt(least)), c.scaled(new(big.Rat).SetInt(most))
+	low, high = c.scaled(new(big.Rat).SetInt64(least)), c.scaled(new(big.Rat).SetUint64(most))
 	if c.scale.Sign() < 0 {
 		low, high = high, low
 	}
