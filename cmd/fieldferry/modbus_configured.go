@@ -57,6 +57,7 @@ func (a *app) printConfigured(o *readOptions, c *configured, r *commission.Resul
 	d := decoded{err: r.Err}
 	if d.err == nil {
 		d.value, d.err = c.register.Decode(words)
+		o.failed = o.failed || d.err != nil
 	}
 	if o.asJSON {
 		j := configuredJSON{Time: o.jsonTime(), Device: c.device, Name: c.register.Name, UnitName: c.register.Unit}

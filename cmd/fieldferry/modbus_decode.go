@@ -2,12 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 
 	"fieldferry/bus/modbus"
+	"fieldferry/bus/modbus/commission"
 
 	"github.com/spf13/cobra"
 )
@@ -155,7 +156,10 @@ func (d *decoded) forMachines(t modbus.Type) decodedJSON {
 func parseWords(args []string) ([]uint16, error) {
 	words := make([]uint16, len(args))
 	for i, arg := range args {
-		n, err := strconv.ParseUint(arg, 0, 16)
+		n, err := commission.ParseUint(arg, 16)
+		if errors.Is(err, commission.ErrOctal) {
+			return nil, usageError("%w", err)
+		}
 		if err != nil {
 			return nil, usageError("%q is not a word: write 0 to 65535, or 0x0000 to 0xFFFF", arg)
 		}

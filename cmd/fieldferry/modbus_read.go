@@ -30,6 +30,7 @@ type readOptions struct {
 
 	configured []configured // what the items are of, if there are none in the arguments
 	stamped    bool         // each line begins with the time
+	failed     bool         // an item of this round was not read, or is not of its type
 }
 
 func (a *app) newModbusReadCommand() *cobra.Command {
@@ -50,7 +51,7 @@ bytes on the line as they pass, on stderr.
 
 A reply is shown only if it can be no other request's: after a timeout read
 waits for the late reply before it asks for as many registers of that unit
-again. The exit code is 1 when an item could not be read.
+again. The exit code is 1 when an item could not be read, or is not of its type.
 
 While the daemon runs it has the port. With --line (or -c FILE, where there is
 one line) the daemon reads: between two of its own requests, with the settings
@@ -128,9 +129,25 @@ func (o *readOptions) items(args []string) ([]commission.Item, error) {
 				item.Count = r.Width()
 			}
 		}
+		if err := o.fits(arg, item); err != nil {
+			return nil, err
+		}
 		items = append(items, item)
 	}
 	return items, nil
+}
+
+// fits refuses registers that are not a whole number of values.
+func (o *readOptions) fits(arg string, item commission.Item) error {
+	if o.typ == "" || item.Table.Bits() {
+		return nil
+	}
+	r, _, err := o.register(item.Count)
+	if width := r.Width(); err == nil && item.Count%width != 0 {
+		rest := strings.TrimSuffix(arg, fmt.Sprintf(":%d", item.Count))
+		err = usageError("%s: a %v takes %d registers, not %d; write %s:%d, or leave the count out", arg, r.Type, width, item.Count, rest, width)
+	}
+	return err
 }
 
 func (a *app) modbusRead(ctx context.Context, o readOptions, args []string, daemon bool) error {
@@ -231,7 +248,7 @@ func (a *app) readRounds(ctx context.Context, o *readOptions, s itemSource, item
 }
 
 func (a *app) readItems(ctx context.Context, o *readOptions, s itemSource, items []commission.Item) error {
-	failed := false
+	o.failed = false
 	for i, item := range items {
 		if i > 0 {
 			if err := s.Pause(ctx, o.pause); err != nil {
@@ -242,11 +259,12 @@ func (a *app) readItems(ctx context.Context, o *readOptions, s itemSource, items
 		if none := (noDaemonError{}); errors.As(r.Err, &none) {
 			return none
 		}
-		failed = failed || r.Err != nil
+		o.failed = o.failed || r.Err != nil
 		var err error
 		if len(o.configured) > 0 {
 			err = a.printConfigured(o, &o.configured[i], &r)
 		} else {
+			r.Err = adviseManual(item, r.Err)
 			err = a.printResult(o, &r)
 		}
 		if err != nil {
@@ -256,10 +274,22 @@ func (a *app) readItems(ctx context.Context, o *readOptions, s itemSource, items
 			return fmt.Errorf("interrupted: %w", ctx.Err())
 		}
 	}
-	if failed {
+	if o.failed {
 		return &exitError{code: exitFailed}
 	}
 	return nil
+}
+
+// adviseManual adds to a refusal of an address that it looks like one of a manual.
+func adviseManual(item commission.Item, err error) error {
+	const illegalAddress = 2
+	r := commission.Result{Err: err}
+	if code, ok := r.Exception(); ok && code == illegalAddress {
+		if advice := item.Manual(); advice != "" {
+			return adviceError{err, advice}
+		}
+	}
+	return err
 }
 
 // itemJSON is an item for machines.
@@ -297,7 +327,9 @@ func (a *app) printResult(o *readOptions, r *commission.Result) error {
 		}
 		j.Type, j.ByteOrder = register.Type.String(), orders[0].String()
 		for _, d := range decodeAll(register, orders[:1], r.Words) {
-			j.Values = append(j.Values, d.json())
+			if j.Values = append(j.Values, d.json()); d.err != nil {
+				o.failed, j.Error = true, d.err.Error()
+			}
 		}
 	}
 	return a.printJSON(j)
@@ -327,6 +359,7 @@ func (a *app) printItem(o *readOptions, r *commission.Result) error {
 		return err
 	}
 	for _, d := range decodeAll(register, orders[:1], r.Words) {
+		o.failed = o.failed || d.err != nil
 		if _, err := fmt.Fprintf(a.stdout, "%s %5d  %v %v  %s\n", head, int(r.Address)+d.at, register.Type, d.order, d.text()); err != nil {
 			return err
 		}

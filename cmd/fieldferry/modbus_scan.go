@@ -177,6 +177,11 @@ func (a *app) modbusScan(ctx context.Context, o scanOptions) error {
 			a.warn("%d damaged or wrong replies at %s: somebody may be there with other settings, or two have the same unit id", n, modeText(mode))
 		}
 	}
+	for _, probe := range cfg.Probes {
+		if advice := probe.Manual(); advice != "" && slices.ContainsFunc(found, func(f commission.Found) bool { return f.Exception == 2 }) {
+			a.warn("%s", advice)
+		}
+	}
 	ended := ""
 	if ctx.Err() != nil {
 		ended = ", interrupted"

@@ -158,7 +158,7 @@ func (a *app) modbusWrite(ctx context.Context, o writeOptions, args []string, in
 	if !o.yes && !a.confirm(in, o.port, item, words, was) {
 		return fmt.Errorf("not written")
 	}
-	err = s.Write(ctx, item, words, by)
+	err = adviseManual(item, s.Write(ctx, item, words, by))
 	if o.asJSON {
 		return a.writeJSON(item, words, err)
 	}

@@ -147,12 +147,19 @@ func (c *Conn) Subscribe(s *Subscription, done func(error)) Token {
 // ErrSubscribeSilent is what Subscribe finds out when there is no answer.
 var ErrSubscribeSilent = errors.New("it does not answer the subscription")
 
-// subackCodes has the words for the codes that MQTT 5, 3.9.3, knows beside those of PUBACK.
-var subackCodes = map[byte]string{
-	0x8F: "topic filter invalid",
-	0x9E: "shared subscriptions not supported",
-	0xA1: "subscription identifiers not supported",
-	0xA2: "wildcard subscriptions not supported",
+// subackText is what MQTT 5, 3.9.3, calls a code beside those of PUBACK.
+func subackText(code byte) string {
+	switch code {
+	case 0x8F:
+		return "topic filter invalid"
+	case 0x9E:
+		return "shared subscriptions not supported"
+	case 0xA1:
+		return "subscription identifiers not supported"
+	case 0xA2:
+		return "wildcard subscriptions not supported"
+	}
+	return ""
 }
 
 // subackError is nil for a subscription that was granted.
@@ -160,7 +167,7 @@ func subackError(code byte) error {
 	if code <= 2 {
 		return nil
 	}
-	if text := subackCodes[code] + pubackCodes[code]; text != "" && code != 0x80 {
+	if text := subackText(code) + pubackText(code); text != "" && code != 0x80 {
 		return fmt.Errorf("SUBACK code 0x%02X, %s", code, text)
 	}
 	return fmt.Errorf("SUBACK code 0x%02X", code)

@@ -57,22 +57,34 @@ type Refusal struct {
 	Said string // the broker's reason string, for people
 }
 
-// pubackCodes has the words for the codes that MQTT 5 knows.
-var pubackCodes = map[byte]string{
-	0x80: "unspecified error",
-	0x83: "implementation specific error",
-	0x87: "not authorised",
-	0x90: "topic name invalid",
-	0x91: "packet identifier in use",
-	0x95: "packet too large",
-	0x97: "quota exceeded",
-	0x99: "payload format invalid",
+// pubackText is what MQTT 5 calls a code of PUBACK; empty if it has none. A switch is
+// smaller than a map, here and below.
+func pubackText(code byte) string {
+	switch code {
+	case 0x80:
+		return "unspecified error"
+	case 0x83:
+		return "implementation specific error"
+	case 0x87:
+		return "not authorised"
+	case 0x90:
+		return "topic name invalid"
+	case 0x91:
+		return "packet identifier in use"
+	case 0x95:
+		return "packet too large"
+	case 0x97:
+		return "quota exceeded"
+	case 0x99:
+		return "payload format invalid"
+	}
+	return ""
 }
 
 // Error is the code, in words if it is known, and what the broker said.
 func (r *Refusal) Error() string {
 	s := fmt.Sprintf("PUBACK reason code 0x%02X", r.Code)
-	if text := pubackCodes[r.Code]; text != "" {
+	if text := pubackText(r.Code); text != "" {
 		s += ", " + text
 	}
 	if r.Said != "" {

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // ascFile is a log of Vector's tools. Lines that begin with a time and are not
@@ -62,9 +63,16 @@ func (p *ascFile) header(line string) {
 	}
 }
 
-var ascMonths = map[string]time.Month{
-	"jan": 1, "feb": 2, "mar": 3, "mär": 3, "mrz": 3, "apr": 4, "may": 5, "mai": 5, "jun": 6,
-	"jul": 7, "aug": 8, "sep": 9, "oct": 10, "okt": 10, "nov": 11, "dec": 12, "dez": 12,
+// ascMonths are the months as English and German machines write them; those that
+// are written in several ways stand there several times.
+const ascMonths = "jan1 feb2 mar3 mär3 mrz3 apr4 may5 mai5 jun6 jul7 aug8 sep9 oct10 okt10 nov11 dec12 dez12 "
+
+// ascMonth is the month of a word of three letters.
+func ascMonth(word string) (time.Month, bool) {
+	_, rest, ok := strings.Cut(ascMonths, word)
+	number, _, _ := strings.Cut(rest, " ")
+	n, err := strconv.Atoi(number)
+	return time.Month(n), ok && err == nil && utf8.RuneCountInString(word) == 3
 }
 
 // ascDate reads "wed nov 25 10:00:00 2026" and "wed nov 25 10:00:00.123 pm
@@ -73,7 +81,7 @@ func ascDate(w []string) (t time.Time, ok bool) {
 	if len(w) < 5 {
 		return t, false
 	}
-	month, known := ascMonths[w[1][:min(len(w[1]), 3+strings.Count(w[1][:min(len(w[1]), 3)], "ä"))]]
+	month, known := ascMonth(w[1][:min(len(w[1]), 3+strings.Count(w[1][:min(len(w[1]), 3)], "ä"))])
 	day, err1 := strconv.Atoi(strings.TrimSuffix(w[2], "."))
 	year, err2 := strconv.Atoi(w[len(w)-1])
 	clock, err3 := time.Parse("15:04:05", w[3]) // takes a fraction too

@@ -146,7 +146,7 @@ func ParseItem(s string, unit byte) (Item, error) {
 	item := Item{Unit: unit}
 	rest := s
 	if u, after, ok := strings.Cut(s, "/"); ok {
-		n, err := strconv.ParseUint(u, 0, 8)
+		n, err := ParseUint(u, 8)
 		if err != nil {
 			return item, fmt.Errorf("%q: unit %q is not a number from 0 to 255", s, u)
 		}
@@ -167,7 +167,10 @@ func ParseItem(s string, unit byte) (Item, error) {
 		}
 	}
 	item.Table = table
-	address, err := strconv.ParseUint(parts[1], 0, 16)
+	address, err := ParseUint(parts[1], 16)
+	if errors.Is(err, ErrOctal) {
+		return item, fmt.Errorf("%q: address %w: write it without zeros if it is the wire's, or alone if it is a manual's, such as 00002 for coil:1", s, err)
+	}
 	if err != nil {
 		return item, fmt.Errorf("%q: address %q is not a number from 0 to 65535", s, parts[1])
 	}
@@ -175,12 +178,39 @@ func ParseItem(s string, unit byte) (Item, error) {
 	if len(parts) == 2 {
 		return item, nil
 	}
-	count, err := strconv.ParseUint(parts[2], 0, 16)
+	count, err := ParseUint(parts[2], 16)
 	if err != nil || count == 0 {
 		return item, fmt.Errorf("%q: count %q is not a number from 1 to %d", s, parts[2], item.most())
 	}
 	item.Count = int(count)
 	return item, item.check(s)
+}
+
+// ErrOctal is a number such as 010, which is 8 for some and 10 for others.
+var ErrOctal = errors.New("begins with zero and could be octal")
+
+// ParseUint reads a number of a person, in decimal, or in hex with 0x.
+func ParseUint(s string, bits int) (uint64, error) {
+	if octal(s) {
+		return 0, fmt.Errorf("%s %w", s, ErrOctal)
+	}
+	return strconv.ParseUint(s, 0, bits)
+}
+
+func octal(s string) bool {
+	s = strings.TrimLeft(s, "+-")
+	return len(s) > 1 && s[0] == '0' && strings.Trim(s, "0123456789_") == ""
+}
+
+// Manual says how a number of a manual is written, of an item that has one for
+// its address on the wire; "" if it does not look so.
+func (i Item) Manual() string {
+	number := strconv.Itoa(int(i.Address))
+	table, address, ok := modbus.ParseModicon(number)
+	if !ok || table != i.Table {
+		return ""
+	}
+	return fmt.Sprintf("%s is taken as on the wire; the manual's %s is written %s or %v:%d", number, number, number, table, address)
 }
 
 func (i Item) most() int {

@@ -99,6 +99,9 @@ func Encode(text string, typ modbus.Type, order modbus.ByteOrder) ([]uint16, err
 	case modbus.Uint16, modbus.Uint32, modbus.Uint64, modbus.Int16, modbus.Int32, modbus.Int64,
 		modbus.Int48, modbus.Uint48, modbus.BCD16, modbus.BCD32, modbus.BCD64, modbus.SignMagnitude16, modbus.SignMagnitude32:
 		i, ok := new(big.Int), len(text) <= 100
+		if octal(text) {
+			return nil, fmt.Errorf("%s %w", text, ErrOctal)
+		}
 		if ok {
 			_, ok = i.SetString(text, 0)
 		}
