@@ -32,7 +32,7 @@ is as for can dump.
 On anything but a terminal it prints a line when an id is new or its data change.`,
 		Example: `  fieldferry can watch can0
   fieldferry can watch can0 --dbc engine.dbc
-  fieldferry can watch can0,0CF00400:1FFFFFFF replay:drive.log?loop`,
+  fieldferry can watch can0,0CF00400:1FFFFFFF 'replay:drive.log?loop'`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.canWatch(c.Context(), args, o) },
 	}

@@ -39,6 +39,9 @@ func (s *Snapshot) judge() (State, string) {
 	if len(s.buses()) == 0 {
 		return OK, "Connected; the configuration has no source."
 	}
+	if none := s.neverHeard(); none != "" {
+		return OK, "Connected; no frame has come from " + none + " since the start." + s.warning()
+	}
 	return OK, "Everything works: " + s.sources() + ", and the broker acknowledges every record." + s.warning()
 }
 
@@ -116,6 +119,18 @@ func (s *Snapshot) sources() string {
 		return all[0].Name + " is read"
 	}
 	return fmt.Sprintf("all %d sources are read", len(all))
+}
+
+// neverHeard lists the CAN buses that are up and have brought nothing: that may be
+// right, and is not "everything works".
+func (s *Snapshot) neverHeard() string {
+	var names []string
+	for _, src := range s.buses() {
+		if src.Kind == "can" && src.State == Silent && src.Records == 0 {
+			names = append(names, src.Name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // failing says which sources do not deliver, empty if all do.
