@@ -94,6 +94,7 @@ type Gateway struct {
 	certs   certificates
 	foreign chan foreign // a status message that is not ours
 
+	gaveUp   rejections // records the broker will never take
 	denials  topicAlarm // topics that the broker does not take
 	unproved topicAlarm // topics of which that is not known
 	parts    published

@@ -142,6 +142,7 @@ func (o *observer) picture(g *Gateway, now time.Time) *live.Snapshot {
 		s.Sources = append(s.Sources, o.source(src.feed, src.kind, src.Look, now))
 	}
 	s.Sources = append(s.Sources, o.source(g.self, "gateway", func(*live.Source) {}, now))
+	g.gaveUp.addTo(s)
 	return s
 }
 

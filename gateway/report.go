@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"fieldferry/gateway/alarm"
@@ -57,8 +58,40 @@ func (g *Gateway) Accepted(server string) {
 	g.self.clear(alarm.UplinkDenied, map[string]any{"server": server})
 }
 
+// rejections counts the records that the broker will never take, by source. They
+// are lost behind the buffer, which knows nothing of it.
+type rejections struct {
+	mu sync.Mutex
+	by map[string]uint64
+}
+
+func (r *rejections) add(source string, n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.by == nil {
+		r.by = map[string]uint64{}
+	}
+	r.by[source] += uint64(n)
+}
+
+// addTo adds them to what was lost otherwise.
+func (r *rejections) addTo(s *live.Snapshot) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := uint64(0)
+	for _, n := range r.by {
+		all += n
+	}
+	s.Buffer.Lost += all
+	s.Buffer.LostBy["rejected"] = all
+	for i := range s.Sources {
+		s.Sources[i].Lost += r.by[s.Sources[i].Name]
+	}
+}
+
 // rejected tells of a record that was given up.
 func (g *Gateway) rejected(r outbox.Rejection) {
+	g.gaveUp.add(r.Source, r.Count)
 	g.self.happened(alarm.RecordsRejected, map[string]any{
 		"source": r.Source, "session": r.Session, "seq": r.Seq, "count": r.Count,
 		"topic": r.Topic, "bytes": r.Bytes, "reason": r.Reason,

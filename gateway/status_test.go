@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fieldferry/bus"
+	"fieldferry/gateway/outbox"
 )
 
 // The status message names the worst alarms, as many as fit, and counts all.
@@ -60,6 +61,30 @@ func TestStatusHasTheDetail(t *testing.T) {
 		}
 		if live := b.raised(); len(live) != 2 || live[0].Detail["error"] == nil {
 			t.Errorf("who looks sees %+v", live)
+		}
+	})
+}
+
+// What the broker will never take is lost as well: it is counted for its source,
+// in all, and by reason, and the state says it.
+func TestRejectedRecordsAreCounted(t *testing.T) {
+	withBench(t, "", func(b *bench) {
+		name := b.sources[0].feed.name
+		var o observer
+		look := func() (bySource, all, rejected uint64) {
+			s := o.picture(b.Gateway, time.Now())
+			for _, src := range s.Sources {
+				bySource += src.Lost
+			}
+			return bySource, s.Buffer.Lost, s.Buffer.LostBy["rejected"]
+		}
+		if s, all, rejected := look(); s+all+rejected != 0 {
+			t.Errorf("at first %d of sources, %d in all, %d rejected", s, all, rejected)
+		}
+		b.rejected(outbox.Rejection{Source: name, Count: 3, Reason: "too_large"})
+		b.rejected(outbox.Rejection{Source: name, Count: 4, Reason: "too_large"})
+		if s, all, rejected := look(); s != 7 || all != 7 || rejected != 7 {
+			t.Errorf("%d of sources, %d in all, %d rejected; want 7 of each", s, all, rejected)
 		}
 	})
 }

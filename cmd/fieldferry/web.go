@@ -79,7 +79,7 @@ func (a *app) newWebTokenCommand() *cobra.Command {
 	var ttl time.Duration
 	c := &cobra.Command{
 		Use:   "token NAME",
-		Short: "Make a token for a program, and print it once",
+		Short: "Make a token for a program, and print it once; one of that name is replaced",
 		Example: `  sudo fieldferry web token prometheus --scope read
   curl -H "Authorization: Bearer ff_..." http://127.0.0.1:8090/api/v1/status`,
 		Args: cobra.ExactArgs(1),

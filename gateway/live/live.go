@@ -70,7 +70,7 @@ type Source struct {
 	Word  string      `json:"word"` // the state as a person would say it
 
 	Records uint64    `json:"records"`       // given out in this session
-	Lost    uint64    `json:"lost"`          // in this session, before or in the buffer; records of earlier sessions that were evicted in it too
+	Lost    uint64    `json:"lost"`          // in this session, before, in or behind the buffer; records of earlier sessions that were evicted in it too
 	Rate    float64   `json:"rate"`          // records a second, mean of the last ten
 	Last    time.Time `json:"last,omitzero"` // when the last record was appended
 	Age     float64   `json:"age_s"`         // of the last record, in seconds; -1: there is none

@@ -42,6 +42,9 @@ func (s *Snapshot) judge() (State, string) {
 	if none := s.neverHeard(); none != "" {
 		return OK, "Connected; no frame has come from " + none + " since the start." + s.warning()
 	}
+	if n := s.Buffer.LostBy["rejected"]; n > 0 {
+		return OK, "Connected, and " + s.sources() + "; the broker has rejected " + counted(n, "record") + " since the start." + s.warning()
+	}
 	return OK, "Everything works: " + s.sources() + ", and the broker acknowledges every record." + s.warning()
 }
 
