@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -143,5 +144,17 @@ func TestCheckFindsABrokenPromise(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.err)
 			}
 		})
+	}
+}
+
+// What strace prints of threads that end within a call is not a call that was made.
+func TestLinesOfAnEndedProcess(t *testing.T) {
+	for _, line := range []string{"+++ exited with 0 +++", "exit_group(0) = ?", "pwrite64(7, \"\\x00\", 1, 0) = ? <unavailable>", "???( <detached ...>", "fdatasync(8 <detached ...>"} {
+		if _, err := parse(line); !errors.Is(err, errFailed) {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+	if e, err := parse("fsync(8) = 0"); err != nil || e.name != "fsync" || e.fd != 8 {
+		t.Errorf("%+v, %v", e, err)
 	}
 }

@@ -112,7 +112,7 @@ var (
 func parse(text string) (e event, err error) {
 	m := callForm.FindStringSubmatch(text)
 	if m == nil {
-		if strings.Contains(text, ") = ? ") || strings.HasPrefix(text, "+++") || strings.HasSuffix(text, "= ?") {
+		if strings.Contains(text, ") = ? ") || strings.HasPrefix(text, "+++") || strings.HasSuffix(text, "= ?") || strings.HasSuffix(text, "<detached ...>") {
 			return e, errFailed // the process has ended
 		}
 		return e, fmt.Errorf("strace said %.200q", text)
