@@ -170,7 +170,8 @@ func (w *watcher) catchUp(late bool, now time.Time) {
 	if !late && !w.catching || now.Sub(w.told) < catchUpInterval && w.catching {
 		return
 	}
-	missing, unseen := w.ledger.Missing(w.opts.fromOne)-w.ledger.Closed, w.ledger.Unseen(w.opts.fromOne)
+	missing, unseen := w.ledger.Absent(w.opts.fromOne)
+	missing -= w.ledger.Closed
 	// What passed unseen never comes, which shows only when the backlog has ended.
 	rest := missing > 0 && (missing > unseen || now.Sub(w.lateAt) < catchUpInterval)
 	switch {
@@ -309,8 +310,8 @@ func (w *watcher) record(m *ledger.Message, raw json.RawMessage, e ledger.Entry,
 func (w *watcher) summary() error {
 	w.says.flush(w.err)
 	l := &w.ledger
-	unseen := l.Unseen(w.opts.fromOne)
-	missing := l.Missing(w.opts.fromOne) - unseen
+	missing, unseen := l.Absent(w.opts.fromOne)
+	missing -= unseen
 	if w.opts.asJSON {
 		return json.NewEncoder(w.out).Encode(map[string]any{
 			"records": l.Records, "gaps": missing, "unseen": unseen, "duplicates": l.Duplicates, "lost": l.Lost,

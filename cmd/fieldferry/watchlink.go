@@ -177,11 +177,10 @@ func (w *watcher) verdict() error {
 	if err := w.link.trouble(); err != nil {
 		return err
 	}
-	unseen := w.ledger.Unseen(w.opts.fromOne)
-	missing := w.ledger.Missing(w.opts.fromOne) - unseen
+	missing, unseen := w.ledger.Absent(w.opts.fromOne)
 	switch {
-	case missing > 0:
-		return fmt.Errorf("%d records are missing", missing)
+	case missing > unseen:
+		return fmt.Errorf("%d records are missing", missing-unseen)
 	case unseen > 0:
 		return fmt.Errorf("%d records may have passed while watch was not connected: nobody can say that nothing is missing", unseen)
 	case !w.ledger.Exact() || w.skipped > 0:

@@ -92,8 +92,8 @@ func TestUnseenIsWhatPassedInAnAbsence(t *testing.T) {
 				unseen += g.Count()
 			}
 		}
-		if all != l.Missing(true) || unseen != l.Unseen(true) {
-			t.Fatalf("round %d: %d missing and %d unseen in the gaps, %d and %d counted", round, all, unseen, l.Missing(true), l.Unseen(true))
+		if missing, away := l.Absent(true); all != missing || unseen != away || all != l.Missing(true) {
+			t.Fatalf("round %d: %d missing and %d unseen in the gaps, %d and %d counted", round, all, unseen, missing, away)
 		}
 	}
 }
@@ -104,7 +104,7 @@ func TestStreamThatBeginsInAnAbsence(t *testing.T) {
 	l.Away()
 	one(t, &l, 100, false)
 	one(t, &l, 103, false)
-	if l.Missing(true) != 101 || l.Unseen(true) != 99 {
-		t.Errorf("%d missing, %d unseen; want 101 and 99", l.Missing(true), l.Unseen(true))
+	if missing, unseen := l.Absent(true); missing != 101 || unseen != 99 {
+		t.Errorf("%d missing, %d unseen; want 101 and 99", missing, unseen)
 	}
 }

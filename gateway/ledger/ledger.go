@@ -252,18 +252,13 @@ func (l *Ledger) Gaps(fromOne bool) []Gap {
 // Missing is the number of sequence numbers in all gaps, those in holes that
 // were closed included.
 func (l *Ledger) Missing(fromOne bool) uint64 {
-	missing, _ := l.absent(fromOne)
+	missing, _ := l.Absent(fromOne)
 	return missing
 }
 
-// Unseen is how many of the missing ones may have come while the observer was
-// away.
-func (l *Ledger) Unseen(fromOne bool) uint64 {
-	_, unseen := l.absent(fromOne)
-	return unseen
-}
-
-func (l *Ledger) absent(fromOne bool) (missing, unseen uint64) {
+// Absent is [Ledger.Missing], and how many of those may have come while the
+// observer was away.
+func (l *Ledger) Absent(fromOne bool) (missing, unseen uint64) {
 	missing = l.Closed
 	for stream, a := range l.accounts {
 		a.holes(l.stored(stream), fromOne, func(from, to uint64, away bool) {

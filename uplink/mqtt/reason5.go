@@ -58,7 +58,7 @@ type Refusal struct {
 }
 
 // pubackText is what MQTT 5 calls a code of PUBACK; empty if it has none. A switch is
-// smaller than a map, here and below.
+// smaller than a map, here and in subackText.
 func pubackText(code byte) string {
 	switch code {
 	case 0x80:
