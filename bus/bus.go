@@ -15,7 +15,7 @@ type State uint8
 // The states of an [Event].
 const (
 	Momentary State = iota // it happened; nothing lasts
-	Raised                 // it holds from now on
+	Raised                 // it holds from now on, or goes on with another detail
 	Cleared                // it held and no longer does
 )
 

@@ -289,6 +289,9 @@ func TestLossesThatDoNotReport(t *testing.T) {
 					source = "engine"
 				}
 				wantEvents(t, b.buffer, source+" "+code+" raised")
+				if list := b.alarms.Raised(); len(list) != 1 || fmt.Sprint(list[0].Detail["lost"]) != "70" {
+					t.Errorf("shown while it lasts: %+v, want all 70", list)
+				}
 				look(2 * time.Second)
 				events := wantEvents(t, b.buffer, source+" "+code+" raised", source+" "+code+" cleared")
 				if lost := events[2].Detail["lost"]; lost != 70.0 {

@@ -148,10 +148,10 @@ func (h *health) filling(st *buffer.Stats) {
 		percent = 100
 	}
 	switch {
-	case percent >= bufferHigh && !h.high:
+	case percent >= bufferHigh, h.high && percent >= bufferLow:
 		h.high = true
 		h.g.self.raise(alarm.BufferHigh, map[string]any{"percent": percent})
-	case percent >= bufferLow:
+	case percent >= bufferLow: // neither yet nor again
 	case h.high:
 		h.high = false
 		h.g.self.clear(alarm.BufferHigh, map[string]any{"percent": percent})
@@ -166,8 +166,8 @@ func (l *losses) look(st *buffer.Stats, now time.Time) {
 	case n > l.last:
 		if !l.on {
 			l.on, l.begin = true, l.last
-			l.feed.raise(l.code, map[string]any{"lost": n - l.last})
 		}
+		l.feed.raise(l.code, map[string]any{"lost": n - l.begin})
 		l.last, l.at = n, now
 	case l.on && now.Sub(l.at) >= quiet:
 		l.on = false

@@ -153,6 +153,28 @@ func (f Filter) effective() uint32 {
 	return f.Mask
 }
 
+// meets reports whether a frame can pass whose id is known under a mask only.
+func (f Filter) meets(id, mask uint32) bool {
+	looked := f.effective()
+	if (id^f.ID)&looked&mask != 0 { // no such id matches
+		return f.Invert
+	}
+	return !f.Invert || looked&^mask != 0
+}
+
+// CanPass reports whether any frame can pass a list of filters, as
+// [Config.Filters] and [Config.Join] have it, of those whose id under mask is
+// id; both carry the kernel's flag bits. When it says no, none can; of several
+// joined filters it looks at each alone.
+func CanPass(filters []Filter, join bool, id, mask uint32) bool {
+	for _, f := range filters {
+		if f.meets(id, mask) != join {
+			return !join
+		}
+	}
+	return join || len(filters) == 0
+}
+
 // passes does what the kernel does with a list of filters.
 func passes(filters []Filter, join bool, f *Frame) bool {
 	if len(filters) == 0 {

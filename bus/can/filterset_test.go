@@ -122,3 +122,36 @@ func TestNewRefusesLinks(t *testing.T) {
 		}
 	}
 }
+
+// TestCanPass: a list is said to let nothing through only if no frame passes;
+// and of filters that are not joined, only if that is so.
+func TestCanPass(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 6))
+	const bits = 0x80000000 | 0x40000000 | 0x3F // few enough to try all ids
+	yes, no := 0, 0
+	for range 3_000 {
+		join := rnd.IntN(2) == 0
+		var filters []can.Filter
+		for range rnd.IntN(4) {
+			filters = append(filters, can.Filter{ID: rnd.Uint32() & bits, Mask: rnd.Uint32() & rnd.Uint32() & bits, Invert: rnd.IntN(2) == 0})
+		}
+		id, mask := rnd.Uint32()&bits, rnd.Uint32()&bits|^uint32(bits)
+		passes := len(filters) == 0
+		for n := range uint32(256) {
+			frame := id&mask | (n&0x3F|n>>6<<30)&^mask
+			some := slices.ContainsFunc(filters, func(f can.Filter) bool { return f.Match(frame) })
+			all := !slices.ContainsFunc(filters, func(f can.Filter) bool { return !f.Match(frame) })
+			passes = passes || !join && some || join && all
+		}
+		got := can.CanPass(filters, join, id, mask)
+		if passes && !got || got && !passes && !join {
+			t.Fatalf("%v, joined %v, frames %08X under %08X: %v, want %v", filters, join, id, mask, got, passes)
+		}
+		if yes++; !got {
+			yes, no = yes-1, no+1
+		}
+	}
+	if yes < 500 || no < 500 {
+		t.Errorf("%d lists that let something through, %d that do not", yes, no)
+	}
+}

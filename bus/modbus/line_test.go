@@ -28,6 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type book struct {
 	readings []Reading
 	events   []string
+	detail   map[string]any // of the last condition that was raised
 }
 
 func (b *book) Reading(r *Reading) {
@@ -36,6 +37,9 @@ func (b *book) Reading(r *Reading) {
 
 func (b *book) Event(e bus.Event) {
 	b.events = append(b.events, fmt.Sprint(e.Code, " ", e.Subject, " ", e.State))
+	if e.State == bus.Raised {
+		b.detail = e.Detail
+	}
 }
 
 // of is the values and failures of a device's reading by name.

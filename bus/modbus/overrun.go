@@ -38,7 +38,9 @@ func (l *Line) keepPace(missed uint64, now time.Time) {
 	}
 	detail := map[string]any{"polls": p.polls, "left_out": p.missed}
 	switch all := p.polls + p.missed; {
-	case !p.overloaded && p.missed*overrunShare > all:
+	case p.missed*overrunShare > all && p.overloaded: // as it is now
+		l.event(bus.PollOverrun, "", bus.Raised, detail)
+	case p.missed*overrunShare > all:
 		p.overloaded = true
 		l.log.Warn("the line cannot keep its intervals; fieldferry check shows its load", "polls", p.polls, "left_out", p.missed)
 		l.event(bus.PollOverrun, "", bus.Raised, detail)

@@ -3,6 +3,7 @@ package modbus
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"time"
 
 	"fieldferry/bus"
@@ -191,36 +192,41 @@ func (l *Line) judgeRefusals(d *device) {
 // reportRefusals says of a device that has answered whether it refuses what it is
 // configured to be asked for: such values never come, and nothing else is wrong.
 func (l *Line) reportRefusals(d *device) {
-	names, why, tried := d.refusedNow()
-	if !d.seen.answered || len(names) == 0 && !tried || len(names) == d.refusals {
+	refused, why, tried := d.refusedNow()
+	n := len(refused)
+	if !d.seen.answered || n == 0 && !tried || n == d.refusals {
 		return
 	}
 	before := d.refusals
-	d.refusals = len(names)
-	l.count(func(s *Stats) { s.Refused += len(names) - max(before, 0) })
+	d.refusals = n
+	l.count(func(s *Stats) { s.Refused += n - max(before, 0) })
 	switch {
-	case len(names) == 0 && before < 0: // as it should be
-	case len(names) == 0:
+	case n == 0 && before < 0: // as it should be
+	case n == 0:
 		l.event(bus.RegisterRefused, d.cfg.Name, bus.Cleared, map[string]any{"unit_id": int(d.cfg.UnitID)})
-	case before <= 0:
+	default: // said again when they are others: what is shown is what holds
+		var names, addresses []string // these as fieldferry modbus read takes them
+		for _, r := range refused[:min(n, mostNamed)] {
+			names, addresses = append(names, r.Name), append(addresses, fmt.Sprintf("%v:%d", r.Table, r.Address))
+		}
 		l.event(bus.RegisterRefused, d.cfg.Name, bus.Raised, map[string]any{"unit_id": int(d.cfg.UnitID),
-			"registers": names[:min(len(names), mostNamed)], "refused": len(names), "of": len(d.points), "error": why})
+			"registers": names, "addresses": addresses, "refused": n, "of": len(d.points), "error": why})
 	}
 }
 
 // refusedNow lists the registers that the device refuses, and why it refuses the
 // first. tried says that there is none it was not asked for yet.
-func (d *device) refusedNow() (names []string, why string, tried bool) {
+func (d *device) refusedNow() (refused []*Register, why string, tried bool) {
 	tried, why = true, d.refusing
 	for i := range d.points {
 		switch p := &d.points[i]; {
 		case d.refusing != "", p.refused != "":
-			names, why = append(names, p.reg.Name), cmp.Or(why, p.refused)
+			refused, why = append(refused, p.reg), cmp.Or(why, p.refused)
 		case !p.read:
 			tried = false
 		}
 	}
-	return names, why, tried
+	return refused, why, tried
 }
 
 // stillRefusing notes what the question to a device that refuses everything,

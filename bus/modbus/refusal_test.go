@@ -96,6 +96,13 @@ func TestRefusedRegistersAreReported(t *testing.T) {
 				if got := fmt.Sprint(b.events); got != want {
 					t.Errorf("events %s, want %s", got, want)
 				}
+				var at []string
+				for _, a := range c.refused {
+					at = append(at, fmt.Sprint("holding:", a))
+				}
+				if c.refused != nil && fmt.Sprint(b.detail["addresses"], b.detail["refused"]) != fmt.Sprint(at, len(at)) {
+					t.Errorf("detail %v, want %v", b.detail, at)
+				}
 			})
 		})
 	}

@@ -72,8 +72,8 @@ type Alarm struct {
 	Severity string    `json:"severity,omitempty"`
 	Title    string    `json:"title,omitempty"`
 	Flapping bool      `json:"flapping,omitempty"`
-	// Detail is what was reported when it began; not to be changed. Of an unseen
-	// one there is none.
+	// Detail is what was reported last; not to be changed. Of an unseen one there
+	// is none.
 	Detail map[string]any `json:"detail,omitempty"`
 	// Unseen says that it was raised before the start, and nothing is known
 	// of it since.

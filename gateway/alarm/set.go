@@ -162,7 +162,8 @@ func (s *Set) row(code string) *Condition {
 }
 
 // Report takes what a bus or a watcher says of a condition of a source. It may
-// be told again and again.
+// say so again and again, also with another detail: the note that it is raised
+// keeps the first, [Set.Raised] has the last.
 func (s *Set) Report(source string, e bus.Event) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,7 +191,10 @@ func (s *Set) Report(source string, e bus.Event) {
 }
 
 func (s *Set) begins(x *entry, e *bus.Event, now time.Duration) {
-	if x.holds {
+	if x.holds { // what is shown of it is what was said last
+		if e.Detail != nil {
+			x.up.detail = e.Detail
+		}
 		return
 	}
 	x.holds = true

@@ -53,6 +53,7 @@ func (l *loader) canSource(v value, taken sources) CAN {
 		"receive": can.TimesReceive}[f.at("timestamps").choice("kernel", "hardware", "receive")]
 	f.canLink(&c.Bus)
 	c.DBC = f.canDBC()
+	f.at("filters").canFilterReach(&c)
 	f.canLimits(&c)
 	c.DecodedOnly = !f.at("raw").boolean(true)
 	if c.DecodedOnly && c.DBC == nil {

@@ -133,6 +133,46 @@ BA_ "ProtocolType" "J1939";
 	}
 }
 
+// TestFiltersAndDBC: filters that keep out what the DBC files describe are no
+// fault of the file, but nobody wants them.
+func TestFiltersAndDBC(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "engine.dbc")
+	source := `BO_ 2364540158 EEC1: 8 E
+BO_ 2566834942 DM1: 24 E
+BO_ 291 Body: 8 E
+BA_ "ProtocolType" "J1939";
+`
+	if err := os.WriteFile(path, []byte(source), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const none, torn = "let no message of the DBC files pass", `let "DM1" through but not the packets`
+	for filters, want := range map[string]string{
+		`[]`:                                         "",
+		`["#FF"]`:                                    "",
+		`["0CF00400:1FFFFFFF"]`:                      "", // any sender's is EEC1
+		`["0CF00400:1FFFFF00"]`:                      "",
+		`["00F00400:03FFFF00"]`:                      "",
+		`["123:7FF"]`:                                "",
+		`["123:C00007FF"]`:                           "",
+		`["00EC0000:03FF0000"]`:                      none,
+		`["00F00500:03FFFF00"]`:                      none,
+		`["124:C00007FF"]`:                           none,
+		`["00000123:9FFFFFFF"]`:                      none, // an extended id
+		`["18FECA00:1FFFFF00"]`:                      torn,
+		`["1:C00007FF", "00FECA00:03FFFF00"]`:        torn,
+		`["00EC0000:03FF0000", "00EB0000:03FF0000"]`: "",
+		`["18FECA00:1FFFFF00", "00EC0000:03FF0000", "00EB0000:03FF0000"]`: "",
+	} {
+		opts := surroundings()
+		opts.Set = []string{"can.0.dbc=" + path, "can.0.messages={}", "can.0.limit={}", "can.0.filters=" + filters}
+		cfg, problems := Load("testdata/good/canlimit.yaml", opts)
+		got := lines(problems)
+		if cfg == nil || (want == "") == strings.Contains(got, "filters") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", filters, got, want)
+		}
+	}
+}
+
 // TestDeadbands asks what was configured about frames of the database.
 func TestDeadbands(t *testing.T) {
 	opts := surroundings()

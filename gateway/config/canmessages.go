@@ -89,7 +89,10 @@ func (v value) keepReserved(messages []*dbc.Message, signal string) {
 // exact is the mask of a single id, standard or extended.
 const exact = canEFF | can.MaxExtendedID
 
-const canEFF = 1 << 31 // extended frame format (linux/can.h)
+const (
+	canEFF = 1 << 31 // extended frame format (linux/can.h)
+	canRTR = 1 << 30 // remote transmission request
+)
 
 // messageID reads an arbitration id as candump writes it.
 func messageID(text string) (id uint32, ok bool) {

@@ -59,8 +59,8 @@ func TestAfar(t *testing.T) {
 	running := sum([]byte(old))
 	version := int64(0)
 	for _, c := range []struct{ text, more, code, problem string }{
-		{"gateway: {id: 'half", "", "invalid", "f.yaml:1:"},
-		{strings.Replace(old, "a.dbc", "none.dbc", 1), "", "invalid", "f.yaml:2:"},
+		{"gateway: {id: 'half", "", "invalid", "content:1:"},
+		{strings.Replace(old, "a.dbc", "none.dbc", 1), "", "invalid", "content:2:"},
 		{strings.Replace(old, server, nobody, 1), "", "not_allowed", "uplink: must not be changed from afar"},
 		{old + "commands: {max_ttl: 5s}\n", "", "not_allowed", "commands: must not"},
 		{strings.Replace(old, "can, modbus]", "can, modbus, uplink]", 1), "", "not_allowed", "remote_config: must not"},
@@ -72,8 +72,8 @@ func TestAfar(t *testing.T) {
 		if r.State != "rejected" || r.Code != c.code || r.Running != running || len(r.Problems) == 0 || !strings.Contains(r.Problems[0], c.problem) {
 			t.Errorf("%.300s: %+v", c.text, r)
 		}
-		if strings.Contains(fmt.Sprint(r), "hunter2") {
-			t.Error("a secret is reported")
+		if said := fmt.Sprint(r); strings.Contains(said, "hunter2") || strings.Contains(said, "f.yaml") {
+			t.Errorf("a secret or the site's file is named in %s", said)
 		}
 	}
 	// One that is taken, with the base that was reported.

@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"fieldferry/gateway/config"
@@ -47,6 +49,9 @@ func (r Result) words() string {
 	}
 	return string(r)
 }
+
+// candidateFile stands for the file in what is wrong with a candidate.
+const candidateFile = "content"
 
 // Candidate is a configuration that is to take the place of the one that runs.
 // Relative paths in it are relative to the directory of the site's file.
@@ -164,8 +169,16 @@ func (d *Daemon) own(id string, cfg *config.Config) (*config.Config, error) {
 	return own, nil
 }
 
-// reject says that a candidate is not even tried.
+// reject says that a candidate is not even tried. What is wrong stands in its own
+// text and not in the site's file, which whoever sent it may never have seen.
 func (d *Daemon) reject(c *change, why *ApplyError) *change {
+	for i := range why.Problems {
+		if p := &why.Problems[i]; p.File == d.opts.Path {
+			p.File = candidateFile
+		} else {
+			p.File = strings.TrimPrefix(p.File, filepath.Dir(d.opts.Path)+"/")
+		}
+	}
 	d.audit("config_rejected", c.by, why.Error())
 	d.reply(c, why)
 	return nil

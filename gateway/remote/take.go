@@ -189,7 +189,12 @@ func (a *Agent) ended(err error) {
 		a.save()
 		a.opts.Parts.Keep(a.wants) // what was put in place has its own copy
 	})
-	a.opts.Log.Info("a configuration from afar", "version", a.version(), "error", err)
+	switch version := a.version(); {
+	case err == nil:
+		a.opts.Log.Info("a configuration from afar is confirmed", "version", version)
+	case failed != nil:
+		a.opts.Log.Warn("a configuration from afar was "+strings.ReplaceAll(string(failed.State), "_", " "), "version", version, "code", failed.Code, "error", err)
+	}
 	a.ring()
 }
 

@@ -167,6 +167,19 @@ func (d *Database) IsJ1939(m *Message) bool {
 	return m.J1939 || d.match == MatchPGN && m.Extended
 }
 
+// IDs returns what the arbitration ids of a message's frames have in common: id
+// under mask. Of a message found by its parameter group the priority and the
+// addresses are free.
+func (d *Database) IDs(m *Message) (id, mask uint32) {
+	switch {
+	case !d.ByGroup(m):
+		return m.ID, 0x1FFFFFFF
+	case PGN(m.ID)>>8&0xFF < pdu2:
+		return m.ID, 0x03FF0000
+	}
+	return m.ID, 0x03FFFF00
+}
+
 // ByGroup reports whether a message is found by its parameter group.
 func (d *Database) ByGroup(m *Message) bool { return d.match != MatchID && d.IsJ1939(m) }
 
