@@ -470,7 +470,7 @@ func (b *Buffer) Stats() Stats {
 		s.DiskBytes = b.diskBytes()
 	}
 	s.MemoryBytes = b.mem.bytes
-	s.Segments, s.Limit = len(b.segs), b.limit
+	s.Segments, s.Limit = len(b.segs), b.canHold(s.DiskBytes)
 	s.Fault = b.fault
 	if s.Fault == "" && b.full {
 		s.Fault, s.Full = errFull.Error(), true

@@ -60,6 +60,7 @@ func (b *Buffer) run(first chan<- error) {
 		if goesAway(err) {
 			b.detach()
 		}
+		b.measureFree()
 		b.disk.Unlock()
 		b.settled(err)
 	}

@@ -35,6 +35,26 @@ func (b *Buffer) setLimit(limit int64) {
 	b.step = int(max(b.segmentSize/2, 16<<10)) &^ (pageSize - 1)
 }
 
+// measureFree notes how much others have left of the file system, which may be
+// less than the size limit still allows. It is called with disk held.
+func (b *Buffer) measureFree() {
+	var st unix.Statfs_t
+	if err := unix.Statfs(b.cfg.Dir, &st); err != nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.vacant = int64(st.Bavail) * int64(st.Bsize) //nolint:unconvert // it has 32 bits elsewhere
+}
+
+// canHold is how large all files may become now. It is called with mu held.
+func (b *Buffer) canHold(files int64) int64 {
+	if !b.attached || b.vacant < 0 {
+		return b.limit
+	}
+	return min(b.limit, files+b.vacant)
+}
+
 // capacity is what the file system of a directory holds when it is empty, less
 // what is kept for root.
 func capacity(dir string) (int64, bool) {

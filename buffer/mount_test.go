@@ -115,6 +115,42 @@ func TestReadOnlyFromTheStart(t *testing.T) {
 	mustClose(t, b)
 }
 
+// What others have put on the disk is not there for the buffer: the limit says
+// so, and says when they have gone.
+func TestLimitHeedsOthers(t *testing.T) {
+	dir, _, _ := ext4(t)
+	cfg := Config{Dir: filepath.Join(dir, "b"), MaxSize: 16 << 20, SyncInterval: time.Millisecond}
+	b := mustOpen(t, cfg)
+	lim := func() int64 {
+		t.Helper()
+		addRecords(b, 100)
+		until(t, b, "stored", stored)
+		return b.Stats().Limit
+	}
+	if n := lim(); n != cfg.MaxSize {
+		t.Errorf("of an empty file system %d bytes are the buffer's, want %d", n, cfg.MaxSize)
+	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		t.Fatal(err)
+	}
+	const rest = 3 << 20
+	foreign := filepath.Join(dir, "video")
+	if err := os.WriteFile(foreign, make([]byte, int64(st.Bavail)*st.Bsize-rest), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if n := lim(); n < rest/2 || n > rest+2<<20 {
+		t.Errorf("beside a foreign file %d bytes are the buffer's, want about %d", n, rest)
+	}
+	if err := os.Remove(foreign); err != nil {
+		t.Fatal(err)
+	}
+	if n := lim(); n != cfg.MaxSize {
+		t.Errorf("after it has gone %d bytes are the buffer's, want %d", n, cfg.MaxSize)
+	}
+	mustClose(t, b)
+}
+
 // The kernel makes ext4 read-only when it finds an error, until it is mounted
 // anew: records go on in memory, and what was promised before is there later.
 func TestReadOnlyAllOfASudden(t *testing.T) {
@@ -240,12 +276,12 @@ func TestFullDiskWithDropNewest(t *testing.T) {
 		MaxMemory: MinMaxMemory, Overflow: DropNewest}
 	b := mustOpen(t, cfg)
 	n := 0
-	for b.Stats().LostBy[Memory] == 0 {
+	until(t, b, "a full disk and full memory", func(st Stats) bool { // a slow disk may fill the memory first
 		addRecords(b, 100)
 		n += 100
-		time.Sleep(time.Millisecond)
-	}
-	if st := b.Stats(); !strings.Contains(st.Fault, syscall.ENOSPC.Error()) || st.LostBy[Evicted] > 0 {
+		return st.LostBy[Memory] > 0 && strings.Contains(st.Fault, syscall.ENOSPC.Error())
+	})
+	if st := b.Stats(); st.LostBy[Evicted] > 0 {
 		t.Errorf("%+v", st)
 	}
 	all, _ := readAll(t, b, 0)

@@ -85,6 +85,7 @@ type Buffer struct {
 
 	// As the file system lets it; under disk and mu.
 	limit       int64 // of all files
+	vacant      int64 // of the file system, for all its users, after the last work; below 0: not known
 	segmentSize int64
 	step        int // by which segment files grow
 
@@ -214,7 +215,7 @@ func newBuffer(cfg Config, log *slog.Logger, hook func(string) error) (*Buffer, 
 		hook = func(string) error { return nil }
 	}
 	b := &Buffer{
-		cfg: cfg, log: log, base: time.Now(), hook: hook, next: 1,
+		cfg: cfg, log: log, base: time.Now(), hook: hook, next: 1, vacant: -1,
 		byName: map[string]*Source{},
 		kicked: make(chan struct{}, 1), stop: make(chan struct{}), done: make(chan struct{}),
 	}
