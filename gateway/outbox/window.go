@@ -105,7 +105,9 @@ func (k *kept) add(s span) {
 		return
 	}
 	i := sort.Search(n, func(i int) bool { return k.list[i].from > s.from })
-	k.list = slices.Insert(k.list, i, s)
+	k.list = append(k.list, span{}) // slices.Insert takes 1 kB of the binary for each type
+	copy(k.list[i+1:], k.list[i:])
+	k.list[i] = s
 }
 
 // unkept is what was delivered of s.
