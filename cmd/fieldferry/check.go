@@ -194,7 +194,11 @@ func (a *app) check(ctx context.Context, opts checkOptions) error {
 	if n := len(cfg.DropIns()); n > 0 {
 		with = fmt.Sprintf(" with %d of %s", n, config.DropInFolder)
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s%s: ok, %d %s%s\n", printable(opts.path), with, n, sources, warnings)
+	there := ""
+	if opts.live {
+		there = "; nothing that it needs is missing here"
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s%s: ok, %d %s%s%s\n", printable(opts.path), with, n, sources, warnings, there)
 	return err
 }
 

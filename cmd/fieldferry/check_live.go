@@ -75,15 +75,11 @@ func canTrouble(c *can.Config) (what, fix string) {
 
 func portTrouble(ctx context.Context, c *modbus.LineConfig) (what, fix string) {
 	err := modbus.Probe(ctx, *c)
-	switch {
-	case err == nil:
+	if err == nil {
 		return "", ""
-	case errors.Is(err, rtu.ErrInUse):
-		return err.Error(), "end the program that has it (fuser -v PORT names it)"
-	case errors.Is(err, fs.ErrNotExist):
-		return err.Error(), "check the adapter and the path"
-	case errors.Is(err, fs.ErrPermission):
-		return err.Error(), "be root, or in the group of the device (dialout)"
+	}
+	if fix = portAdvice(c.Port, err); fix != "" || errors.Is(err, rtu.ErrInUse) {
+		return err.Error(), fix
 	}
 	return fmt.Sprintf("%s cannot be opened: %v", c.Port, err), "check address, cable and power"
 }

@@ -106,7 +106,7 @@ func TestCheckLive(t *testing.T) {
 		}
 	}
 	write(pty.Path, "mqtt://"+broker.Addr(), "sim:ramp")
-	if r := fieldferry(t.Context(), nil, "check", "--live", "-c", file); r.code != 0 || !strings.Contains(r.stdout, ": ok, 2 sources") {
+	if r := fieldferry(t.Context(), nil, "check", "--live", "-c", file); r.code != 0 || !strings.Contains(r.stdout, ": ok, 2 sources; nothing that it needs is missing here") {
 		t.Errorf("%+v", r)
 	}
 	if n := len(broker.Received()); n != 0 {
@@ -117,7 +117,7 @@ func TestCheckLive(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	r := fieldferry(t.Context(), nil, "check", "--live", "-c", file)
-	for _, want := range []string{":3:7: can[0].interface: ", "there is no CAN interface nosuch0; ", ":4:10: modbus[0].port: ", "no such file or directory; ", "uplink.servers[0]: ", "check the "} {
+	for _, want := range []string{":3:7: can[0].interface: ", "there is no CAN interface nosuch0; ", ":4:10: modbus[0].port: ", "no such file or directory; ", "uplink.servers[0]: ", "check the adapter and its driver"} {
 		if r.code != 1 || !strings.Contains(r.stderr, want) {
 			t.Errorf("no %q in %+v", want, r)
 		}

@@ -31,6 +31,7 @@ type readOptions struct {
 	configured []configured // what the items are of, if there are none in the arguments
 	stamped    bool         // each line begins with the time
 	failed     bool         // an item of this round was not read, or is not of its type
+	settings   string       // of a serial port that was opened for this
 }
 
 func (a *app) newModbusReadCommand() *cobra.Command {
@@ -196,6 +197,9 @@ func (a *app) modbusRead(ctx context.Context, o readOptions, args []string, daem
 	for _, what := range s.Adjusted() {
 		a.warn("%s: %s", o.port, what)
 	}
+	if !strings.Contains(o.port, "://") {
+		o.settings = modeText(cfg.Mode)
+	}
 	return a.readRounds(ctx, &o, s, items)
 }
 
@@ -249,6 +253,7 @@ func (a *app) readRounds(ctx context.Context, o *readOptions, s itemSource, item
 
 func (a *app) readItems(ctx context.Context, o *readOptions, s itemSource, items []commission.Item) error {
 	o.failed = false
+	answered := false
 	for i, item := range items {
 		if i > 0 {
 			if err := s.Pause(ctx, o.pause); err != nil {
@@ -260,6 +265,8 @@ func (a *app) readItems(ctx context.Context, o *readOptions, s itemSource, items
 			return none
 		}
 		o.failed = o.failed || r.Err != nil
+		_, refused := r.Exception()
+		answered = answered || refused || r.Err == nil
 		var err error
 		if len(o.configured) > 0 {
 			err = a.printConfigured(o, &o.configured[i], &r)
@@ -273,6 +280,10 @@ func (a *app) readItems(ctx context.Context, o *readOptions, s itemSource, items
 		if ctx.Err() != nil {
 			return fmt.Errorf("interrupted: %w", ctx.Err())
 		}
+	}
+	if !answered && o.settings != "" {
+		a.warn("nobody has answered at %s; fieldferry modbus scan asks at all unit ids, and with --baud, --parity and --stop-bits at other settings", o.settings)
+		o.settings = "" // said
 	}
 	if o.failed {
 		return &exitError{code: exitFailed}

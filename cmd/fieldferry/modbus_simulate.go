@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"fieldferry/bus/modbus"
@@ -131,7 +133,7 @@ func simulatedPort(path string, mode rtu.Mode, rs485 rtu.RS485) (io.ReadWriteClo
 	}
 	p, err := rtu.Open(rtu.PortConfig{Path: path, Mode: mode, RS485: rs485})
 	if err != nil {
-		return nil, "", err
+		return nil, "", advisePort(path, "stop it, or leave --port out: a pseudo-terminal is made then", err)
 	}
 	return p, path, nil
 }
@@ -146,7 +148,12 @@ func (a *app) simulateOnTCP(ctx context.Context, slave *modbustest.Slave, scheme
 		return usageError("--port %s://: use a serial device, tcp://HOST:PORT or rtu+tcp://HOST:PORT", scheme)
 	}
 	l, err := net.Listen("tcp", address)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return adviceError{err, "choose another port, or :0 for a free one"}
+	case errors.Is(err, syscall.EACCES):
+		return adviceError{err, "choose a port from 1024 on, or use sudo"}
+	case err != nil:
 		return err
 	}
 	fmt.Fprintf(a.stdout, "%s://%s\n", scheme, l.Addr())

@@ -82,8 +82,12 @@ func TestModbusReadJSON(t *testing.T) {
 {"unit":19,"register":"input","address":1,"count":1,"error":"timeout: no reply within 150ms"}
 {"unit":18,"register":"discrete","address":4,"count":1,"bits":[false]}
 `
-	if code != 1 || out != want {
+	if code != 1 || out != want || strings.Contains(errs, "nobody") {
 		t.Errorf("exit code %d\ngot\n%swant\n%s%s", code, out, want, errs)
+	}
+	code, _, errs = cli(t, "modbus", "read", "--port", port, "--unit", "19", "--baud", "9600", "--parity", "N", "--timeout", "50ms", "--retries", "0", "input:1", "input:2")
+	if code != 1 || strings.Count(errs, "nobody has answered at 9600 8N1; fieldferry modbus scan") != 1 {
+		t.Errorf("of a silent line: exit code %d, %s", code, errs)
 	}
 }
 

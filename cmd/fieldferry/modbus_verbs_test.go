@@ -3,6 +3,9 @@ package main
 import (
 	"fmt"
 	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -137,6 +140,20 @@ func TestPortAdvice(t *testing.T) {
 	}
 	if code, _, errs := cli(t, "modbus", "read", "--port", "/dev/null", "--unit", "1", "holding:0"); code != 1 || !strings.Contains(errs, "not a serial port") {
 		t.Errorf("no port: exit code %d, %s", code, errs)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	file := filepath.Join(t.TempDir(), "map.yaml")
+	if err := os.WriteFile(file, []byte("units: [{unit_id: 1, registers: [{register: holding, address: 0, value: 1}]}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for port, want := range map[string]string{"tcp://" + taken.Addr().String(): "choose another port", "/dev/null": "not a serial port"} {
+		if code, _, errs := cli(t, "modbus", "simulate", "--port", port, file); code != 1 || !strings.Contains(errs, want) {
+			t.Errorf("simulate on %s: exit code %d, %s", port, code, errs)
+		}
 	}
 }
 

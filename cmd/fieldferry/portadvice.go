@@ -17,22 +17,32 @@ import (
 // advisePort adds what to do to the error of a serial port that cannot be used;
 // daemon says so of one that the daemon has.
 func advisePort(port, daemon string, err error) error {
-	switch {
-	case err == nil || strings.Contains(port, "://"):
-		return err
-	case errors.Is(err, rtu.ErrInUse):
+	if advice := portAdvice(port, err); advice != "" {
+		return adviceError{err, advice}
+	}
+	if errors.Is(err, rtu.ErrInUse) {
 		return adviceError{err, "if that is the daemon, " + daemon}
-	case errors.Is(err, fs.ErrPermission):
-		return adviceError{err, "use sudo, or join the group of the device: sudo adduser $USER " + groupOf(port) + ", and log in again"}
-	case errors.Is(err, fs.ErrNotExist):
-		if there := serialPorts("/dev"); len(there) > 0 {
-			return adviceError{err, "there are " + strings.Join(there, ", ")}
-		}
-		return adviceError{err, "there is no USB or RS-485 port at all: is the adapter plugged in (dmesg | tail)?"}
-	case errors.Is(err, syscall.ENOTTY):
-		return adviceError{err, "it is not a serial port"}
 	}
 	return err
+}
+
+// portAdvice is what to do about a serial port that cannot be opened; empty:
+// the error says it all.
+func portAdvice(port string, err error) string {
+	switch {
+	case err == nil || strings.Contains(port, "://"):
+		return ""
+	case errors.Is(err, fs.ErrPermission):
+		return "use sudo, or join the group of the device: sudo adduser $USER " + groupOf(port) + ", and log in again"
+	case errors.Is(err, fs.ErrNotExist):
+		if there := serialPorts("/dev"); len(there) > 0 {
+			return "there are " + strings.Join(there, ", ")
+		}
+		return "there is no USB or RS-485 port at all: is the adapter plugged in (dmesg | tail)?"
+	case errors.Is(err, syscall.ENOTTY):
+		return "it is not a serial port"
+	}
+	return ""
 }
 
 // serialPorts are the serial devices that a person may have meant: those that
