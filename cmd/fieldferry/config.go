@@ -196,8 +196,9 @@ func (a *app) newConfigDiffCommand() *cobra.Command {
 		Use:   "diff [FILE]",
 		Short: "Show what differs between what runs and a file",
 		Long: `diff shows what would change from the configuration that runs to FILE; without
-FILE, to the site's file, which a reload would take. With --previous it shows what
-has changed from the configuration before to the one that runs. Secrets are not shown.`,
+FILE, to the site's file, which a reload takes once it has been edited. With
+--previous it shows what has changed from the configuration before to the one that
+runs. Secrets are not shown.`,
 		Example: `  fieldferry config diff
   fieldferry config diff new.yaml
   fieldferry config diff --previous`,
@@ -241,7 +242,7 @@ func (a *app) configDiff(ctx context.Context, o *statusOptions, args []string, p
 		return a.printIndented(append([]web.Change{}, changes...))
 	}
 	if len(changes) == 0 {
-		return a.print("Nothing that can be shown.\n")
+		return a.print("No difference; secrets are not compared.\n")
 	}
 	var text strings.Builder
 	for i, l := range changes {

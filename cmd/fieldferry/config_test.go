@@ -37,7 +37,7 @@ uplink: {servers: ["mqtt://127.0.0.1:1"], username: u, password: hunter2}
 	}
 	says(verb(0, "show"), "# "+m.config+"\n", "# by file, sha256 ", "gateway: {id: gw, ")
 	says(verb(0, "show", "--effective"), "uplink.keep_alive", "default", "gateway.id", "********")
-	says(verb(0, "diff"), "Nothing that can be shown")
+	says(verb(0, "diff"), "No difference; secrets are not compared.")
 	verb(1, "keep")
 	verb(1, "rollback")
 	put := func(text string) string {

@@ -73,14 +73,24 @@ func (v value) unknownOf(what, name string, there []string) {
 	if name == "" || v.n.bad {
 		return // reported
 	}
-	fix := "there is none"
-	if len(there) > 0 {
+	v.fail(unknown(what, name, there))
+}
+
+// unknown is the text of unknownOf.
+func unknown(what, name string, there []string) (text, fix string) {
+	const most = 20
+	switch n := len(there); {
+	case n == 0:
+		fix = "there is none"
+	case n > most:
+		fix = fmt.Sprintf("there are %s and %d more", strings.Join(there[:most], ", "), n-most)
+	default:
 		fix = "there are " + strings.Join(there, ", ")
 	}
-	if near := nearest(name, there); near != "" {
+	if near := nearestName(name, there); near != "" {
 		fix = "did you mean " + near + "?"
 	}
-	v.fail(fmt.Sprintf("there is no %s with the name %s", what, shown(name)), fix)
+	return fmt.Sprintf("there is no %s with the name %s", what, shown(name)), fix
 }
 
 func listOf[T any](list []T, name func(T) string) []string {

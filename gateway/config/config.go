@@ -253,7 +253,7 @@ func (l *loader) config(root value) *Config {
 		l.failAt(place{1, 1}, "", "nothing configured to read", "add can: or modbus:")
 	}
 	cfg.Buffer = l.buffer(f.at("buffer"))
-	cfg.Web = l.web(f.at("web"))
+	cfg.Web = l.web(f.at("web"), cfg)
 	cfg.Commands = l.commands(f.at("commands"), cfg)
 	cfg.Remote = l.remote(f.at("remote_config"))
 	l.checkRemote(f.at("remote_config"), cfg)

@@ -157,7 +157,7 @@ func (f fields) fromTemplate() *template {
 			names[i] = t.Name
 		}
 		fix := "fieldferry modbus templates lists them"
-		if near := nearest(name, names); near != "" {
+		if near := nearestName(name, names); near != "" {
 			fix = "did you mean " + near + "?"
 		}
 		v.fail(fmt.Sprintf("there is no template %s", shown(name)), fix)

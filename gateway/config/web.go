@@ -1,13 +1,16 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
+	"fieldferry/bus/can/dbc"
+	"fieldferry/bus/modbus"
 	"fieldferry/gateway/web"
 )
 
 // web is how the gateway can be looked into. Without the block it cannot.
-func (l *loader) web(v value) web.Config {
+func (l *loader) web(v value, cfg *Config) web.Config {
 	if !v.has {
 		return web.Config{}
 	}
@@ -27,7 +30,7 @@ func (l *loader) web(v value) web.Config {
 		c.Hosts = append(c.Hosts, h.level(""))
 	}
 	for _, s := range metrics.at("signals").list() {
-		c.Metrics.Signals = append(c.Metrics.Signals, s.text(""))
+		c.Metrics.Signals = append(c.Metrics.Signals, s.followed(cfg))
 	}
 	for _, p := range c.Validate() {
 		at := f.at(p.Key)
@@ -57,4 +60,52 @@ func (l *loader) webPair(f fields, cert, key string) {
 	}
 	f.at("cert").warnExpired(certs)
 	f.at("key").warnPublic(keyInfo)
+}
+
+// followed reads the name of a value that is shown and kept. It warns of one that
+// there cannot be, whose course would stay empty.
+func (v value) followed(cfg *Config) string {
+	text := v.text("")
+	part := strings.Split(text, "/")
+	bus := slices.IndexFunc(cfg.CAN, func(c CAN) bool { return c.Name == part[0] })
+	line := slices.IndexFunc(cfg.Modbus, func(c modbus.LineConfig) bool { return c.Name == part[0] })
+	switch {
+	case text == "":
+	case bus < 0 && line < 0:
+		names := listOf(cfg.CAN, func(c CAN) string { return c.Name })
+		v.warn(unknown("source", part[0], append(names, listOf(cfg.Modbus, func(c modbus.LineConfig) string { return c.Name })...)))
+	case bus >= 0 && len(part) == 2:
+		v.followedSignal(cfg.CAN[bus].DBC, part[1])
+	case line >= 0 && len(part) == 3:
+		v.followedRegister(cfg.Modbus[line].Devices, part[1], part[2])
+	default:
+		v.warn(shown(text)+" names no value", "write SOURCE/NAME for a signal of CAN, SOURCE/DEVICE/NAME for a register of Modbus")
+	}
+	return text
+}
+
+func (v value) followedSignal(db *dbc.Database, name string) {
+	var there []string
+	if db != nil {
+		for _, m := range db.Messages() {
+			for i := range m.Signals {
+				there = append(there, m.Signals[i].Name)
+			}
+		}
+	}
+	if !slices.Contains(there, name) {
+		v.warn(unknown("signal", name, there))
+	}
+}
+
+func (v value) followedRegister(devices []modbus.Device, device, name string) {
+	d := slices.IndexFunc(devices, func(d modbus.Device) bool { return d.Name == device })
+	if d < 0 {
+		v.warn(unknown("device", device, listOf(devices, func(d modbus.Device) string { return d.Name })))
+		return
+	}
+	there := listOf(devices[d].Registers, func(r modbus.Register) string { return r.Name })
+	if !slices.Contains(there, name) {
+		v.warn(unknown("register of "+device, name, there))
+	}
 }

@@ -44,3 +44,30 @@ func TestWeb(t *testing.T) {
 		t.Errorf("defaults: %+v", cfg.Web)
 	}
 }
+
+// A value whose course and metric would stay empty is named when the
+// configuration is read; it does not keep the gateway from running.
+func TestFollowedValues(t *testing.T) {
+	const base = `gateway: {id: gw}
+can: [{interface: can0, dbc: testdata/good/engine.dbc}, {interface: can1}]
+modbus: [{name: line1, port: /dev/ttyS1, devices: [{name: meter, unit_id: 1, registers: [{name: u, address: 0}, {name: i, address: 1}]}]}]
+uplink: {servers: ["mqtt://h"]}
+web: {metrics: {signals: ["`
+	for name, want := range map[string]string{
+		"can0/EngineSpeed":      "",
+		"line1/meter/u":         "",
+		"can0/EngineSped":       `f.yaml:5:27: web.metrics.signals[0]: warning: there is no signal with the name "EngineSped"; did you mean EngineSpeed?`,
+		"can1/EngineSpeed":      `there is no signal with the name "EngineSpeed"; there is none`,
+		"can2/EngineSpeed":      `there is no source with the name "can2"; did you mean can0?`,
+		"can0/EEC1/EngineSpeed": `"can0/EEC1/EngineSpeed" names no value; write SOURCE/NAME for a signal`,
+		"line1/u":               `"line1/u" names no value; write`,
+		"line1/metre/u":         `there is no device with the name "metre"; did you mean meter?`,
+		"line1/meter/power":     `there is no register of meter with the name "power"; there are u, i`,
+		"line1":                 `"line1" names no value`,
+	} {
+		cfg, problems := Parse("f.yaml", []byte(base+name+"\"]}}\n"), Options{})
+		if got := lines(problems); cfg == nil || (want == "") != (got == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q\nwant %q", name, got, want)
+		}
+	}
+}

@@ -139,7 +139,7 @@ func (d *Daemon) candidate(c *change) *change {
 	}
 	var err error
 	if c.id, err = d.opts.Store.Put(cfg); err == nil && c.id == "" && c.watch > 0 {
-		err = errors.New("there is no directory to keep the former configuration in; name one with --config-store")
+		err = errors.New("there is no directory to keep the former configuration in; start with fieldferry run --config-store DIR, or put it in place without a trial")
 	}
 	if err == nil && c.parts != nil {
 		c.cfg, err = d.own(c.id, cfg)

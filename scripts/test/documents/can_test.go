@@ -65,8 +65,17 @@ func TestTheLinesOfTheCANPage(t *testing.T) {
 	if got := sh(line("fieldferry can dump 'replay:")); !strings.Contains(got, "(1700000001.200000)") || !strings.Contains(got, "EEC1(EngineSpeed: "+speed) {
 		t.Errorf("the log as text is\n%s", got)
 	}
-	if got := sh(line("fieldferry decode --dbc plant.dbc own.log |")); !regexp.MustCompile(`^1700000001\.20*,` + speed + `\n$`).MatchString(got) {
+	if got := sh(line("fieldferry decode --dbc plant.dbc own.log | jq")); !regexp.MustCompile(`^1700000001\.20*,` + speed + `\n$`).MatchString(got) {
 		t.Errorf("the table is %q", got)
+	}
+	program := regexp.MustCompile("(?s)```python\n(.*?)```").FindStringSubmatch(page)
+	if program == nil {
+		t.Fatal("the page has no program for a table")
+	}
+	put("wide.py", program[1])
+	sh(line("fieldferry decode --dbc plant.dbc own.log | python3"))
+	if got := sh("cat wide.csv"); !strings.HasPrefix(got, "ts,EEC1.") || !strings.Contains(got, "\n1700000001.200000,") || !strings.Contains(got, speed) || strings.Contains(got, "{") {
+		t.Errorf("the table of all signals is\n%s", got)
 	}
 	live := strings.Replace(line("fieldferry can dump can0 --dbc plant.dbc --json | jq"), "can0", "'replay:own.log?speed=max'", 1)
 	if got, want := sh(live), `"EngineSpeed":`+speed; !strings.Contains(got, want) {

@@ -24,7 +24,7 @@ export default function (ctx) {
       problems.length === 0 ? h('p', { class: 'note' }, st('ok', 'check finds nothing wrong')) : h('p', { class: 'note' }, `${errors.length} errors, ${warnings} warnings. A file with an error is not taken; the gateway keeps what it has.`),
       sec('Differences', 'Without secrets', c.running ? h('p', { class: 'note' }, st('ok', 'the file is what runs'))
         : c.changes.length === 0 ? h('p', { class: 'note' }, st('warn', 'the file is not what runs'), ' They differ in what is not shown: passwords, keys, or line ends.')
-          : [h('p', { class: 'note' }, st('warn', 'the file is not what runs'), ' What a reload would change: − runs now, + stands in the file.'), difference(c.changes, 'From what runs to the file')],
+          : [h('p', { class: 'note' }, st('warn', 'the file is not what runs'), c.note ? ' − runs now, + stands in the file, which counts again when it is edited. fieldferry config adopt writes what runs into it.' : ' What a reload would change: − runs now, + stands in the file.'), difference(c.changes, 'From what runs to the file')],
       c.previous && [h('h3', {}, 'Since the configuration before'), c.previous.changes.length === 0 ? h('p', { class: 'note' }, 'The file is the same; a DBC file, a template or a secret has changed.') : difference(c.previous.changes, 'From the configuration before to what runs')],
       c.history.length > 0 && [h('h3', {}, 'History'), table([['When'], ['Result'], ['By'], ['Configuration', 'fill']], c.history.slice(-10).reverse().map((e) => [day(e.time), st(results[e.result] || 'info', e.result.replaceAll('_', ' ')), e.by || '–', h('span', { class: 'mono' }, e.id.slice(0, 12))]), 'History of configurations')]),
       sec('File', null, h('div', { class: 'ed' },
