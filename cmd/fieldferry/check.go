@@ -95,6 +95,7 @@ func (a *app) find(ctx context.Context, o checkOptions) (*findings, error) {
 	}
 	f := &findings{}
 	var refused *config.Config
+	o.now = time.Now()
 	o.refused = func(c *config.Config) { refused = c }
 	f.cfg, f.problems = a.loadQuietly(o.configOptions)
 	if judged := cmp.Or(f.cfg, refused); s != nil && judged != nil {

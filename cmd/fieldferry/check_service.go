@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strings"
 	"time"
@@ -23,8 +23,7 @@ func service(name string) (*packaged.Service, error) {
 		return nil, nil
 	}
 	s, err := packaged.Of(unitProperties(), name)
-	var unknown user.UnknownUserError
-	if errors.As(err, &unknown) && !asked {
+	if errors.Is(err, fs.ErrNotExist) && !asked {
 		return nil, nil
 	}
 	return s, err

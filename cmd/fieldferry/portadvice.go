@@ -4,14 +4,13 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 
 	"fieldferry/bus/modbus/rtu"
+	"fieldferry/gateway/passwd"
 )
 
 // advisePort adds what to do to the error of a serial port that cannot be used;
@@ -64,7 +63,7 @@ func groupOf(port string) string {
 		return "dialout"
 	}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		if g, err := user.LookupGroupId(strconv.Itoa(int(stat.Gid))); err == nil && g.Name != "root" {
+		if g, err := passwd.GroupOf(stat.Gid); err == nil && g.Name != "root" {
 			return g.Name
 		}
 	}

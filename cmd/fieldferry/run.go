@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"syscall"
+	"time"
 
 	"fieldferry/gateway"
 	"fieldferry/gateway/bundle"
@@ -32,6 +33,7 @@ type configOptions struct {
 	strict  bool   // see [config.Options]
 	base    string // likewise
 	details bool
+	now     time.Time
 	refused func(*config.Config)
 }
 
@@ -78,7 +80,7 @@ func (a *app) configOptions(o configOptions) config.Options {
 	if o.isServices() {
 		getenv = serviceEnvironment(environmentFile, getenv)
 	}
-	return config.Options{Set: o.set, Getenv: getenv, Hostname: host, Strict: o.strict, Base: o.base, Details: o.details, Refused: o.refused}
+	return config.Options{Set: o.set, Getenv: getenv, Hostname: host, Strict: o.strict, Base: o.base, Details: o.details, Refused: o.refused, Now: o.now}
 }
 
 type runOptions struct {

@@ -192,11 +192,20 @@ func (v value) warnExpired(certs []*x509.Certificate) {
 		return
 	}
 	for _, c := range certs {
-		if now.After(c.NotAfter) {
-			v.warn(fmt.Sprintf("the certificate of %s expired on %s", shown(c.Subject.CommonName), c.NotAfter.UTC().Format(time.DateOnly)), "renew it, or set this machine's clock")
+		left, life := c.NotAfter.Sub(now), c.NotAfter.Sub(c.NotBefore)
+		end := c.NotAfter.UTC().Format(time.DateOnly)
+		switch {
+		case left < 0:
+			v.warn(fmt.Sprintf("the certificate of %s expired on %s", shown(c.Subject.CommonName), end), "renew it, or set this machine's clock")
+		case left < min(expiresSoon, life/4):
+			v.warn(fmt.Sprintf("the certificate of %s ends on %s", shown(c.Subject.CommonName), end), "renew it")
 		}
 	}
 }
+
+// expiresSoon is how long before its end a certificate is named, as the alarm
+// certificate_expires does.
+const expiresSoon = 21 * 24 * time.Hour
 
 // pemError is what is wrong with a file of certificates or keys.
 type pemError struct{ key, what, fix string }

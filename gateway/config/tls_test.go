@@ -62,6 +62,7 @@ func TestTLSFiles(t *testing.T) {
 	cert, key := p.pair("gw", p.now.Add(time.Hour))
 	p.pair("other", p.now.Add(time.Hour))
 	p.pair("old", p.now.Add(-time.Minute))
+	p.pair("soon", p.now.Add(10*time.Minute)) // of a life of 70
 	p.write("encrypted.key", &pem.Block{Type: "ENCRYPTED PRIVATE KEY", Bytes: []byte("x")})
 	p.write("encrypted-old.key", &pem.Block{Type: "EC PRIVATE KEY", Headers: map[string]string{"Proc-Type": "4,ENCRYPTED"}, Bytes: []byte("x")})
 	p.write("damaged.pem", &pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")})
@@ -110,6 +111,7 @@ func TestTLSFiles(t *testing.T) {
 		"ca: .":                                   "4:13: uplink.tls.ca: DIR is a directory; name a regular file",
 		"ca: damaged.pem":                         "4:13: uplink.tls.ca: DIR/damaged.pem holds a damaged certificate: ",
 		"ca: old.pem":                             `4:13: uplink.tls.ca: warning: the certificate of "old" expired on 2026-05-31; renew it, or set this machine's clock`,
+		"ca: soon.pem":                            `4:13: uplink.tls.ca: warning: the certificate of "soon" ends on 2026-06-01; renew it`,
 		"cert: gw.key, key: gw.key":               "4:15: uplink.tls.cert: DIR/gw.key is a private key, not a certificate; name the certificate here and the key under key",
 		"cert: gw.pem, key: gw.pem":               "4:28: uplink.tls.key: DIR/gw.pem is a certificate, not a private key; name the key here and the certificate under cert",
 		"cert: gw.pem, key: other.key":            "4:28: uplink.tls.key: DIR/other.key is not the key of the certificate DIR/gw.pem; name the key the certificate was made for",

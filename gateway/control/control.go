@@ -27,15 +27,14 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
 	"fieldferry/gateway/command"
 	"fieldferry/gateway/live"
+	"fieldferry/gateway/passwd"
 	"fieldferry/gateway/socket"
 
 	"golang.org/x/sys/unix"
@@ -209,8 +208,8 @@ func peerOf(peer net.Conn) (name string, owner bool) {
 		return unnamed, false
 	}
 	owner = cred.Uid == 0 || int(cred.Uid) == os.Geteuid()
-	if u, err := user.LookupId(strconv.FormatUint(uint64(cred.Uid), 10)); err == nil {
-		return u.Username, owner
+	if u, err := passwd.UserOf(cred.Uid); err == nil {
+		return u.Name, owner
 	}
 	return unnamed, owner
 }

@@ -3,10 +3,10 @@ package packaged
 import (
 	"io/fs"
 	"os"
-	"os/user"
-	"strconv"
 	"strings"
 	"syscall"
+
+	"fieldferry/gateway/passwd"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,36 +30,18 @@ func Of(show, name string) (*Service, error) {
 		name = p["User"]
 	}
 	s := &Service{User: name}
-	u, err := user.Lookup(name)
+	u, err := passwd.UserNamed(name)
 	if err != nil {
 		return nil, err
 	}
-	if s.UID, err = number(u.Uid); err != nil {
-		return nil, err
-	}
-	groups, err := u.GroupIds()
-	if err != nil {
-		return nil, err
-	}
+	s.UID, s.Groups = u.UID, u.Groups()
 	for _, extra := range strings.Fields(p["SupplementaryGroups"]) {
-		if g, err := user.LookupGroup(extra); err == nil {
-			groups = append(groups, g.Gid)
+		if g, err := passwd.GroupNamed(extra); err == nil {
+			s.Groups = append(s.Groups, g.GID)
 		}
-	}
-	for _, g := range groups {
-		gid, err := number(g)
-		if err != nil {
-			return nil, err
-		}
-		s.Groups = append(s.Groups, gid)
 	}
 	s.sandbox(p)
 	return s, nil
-}
-
-func number(id string) (uint32, error) {
-	n, err := strconv.ParseUint(id, 10, 32)
-	return uint32(n), err
 }
 
 func parse(show string) map[string]string {

@@ -7,14 +7,13 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/user"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"fieldferry/gateway/passwd"
 	"fieldferry/gateway/socket"
 
 	"golang.org/x/sys/unix"
@@ -79,15 +78,11 @@ func letIn(path, group string) error {
 	if group == "" {
 		return os.Chmod(path, 0o600)
 	}
-	g, err := user.LookupGroup(group)
+	g, err := passwd.GroupNamed(group)
 	if err != nil {
 		return err
 	}
-	id, err := strconv.Atoi(g.Gid)
-	if err != nil {
-		return err
-	}
-	if err := os.Chown(path, -1, id); err != nil {
+	if err := os.Chown(path, -1, int(g.GID)); err != nil {
 		return fmt.Errorf("giving the socket to the group %s: %w; the service's user must be a member of it", group, err)
 	}
 	return os.Chmod(path, 0o660)

@@ -25,13 +25,14 @@ var inner = map[string]innerRoom{
 	module + "/gateway/clock":          {nil, leaf},
 	module + "/gateway/command":        {[]string{"bus/...", "gateway/quota"}, "what changes devices does not know who asked, nor how the answer travels"},
 	module + "/gateway/config":         {[]string{"bus/...", "buffer", "uplink", "gateway/command", "gateway/web"}, "the configuration is vocabulary: the validators of the leaves decide, nothing is started"},
-	module + "/gateway/control":        {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command", "gateway/socket"}, door},
+	module + "/gateway/control":        {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command", "gateway/passwd", "gateway/socket"}, door},
 	module + "/gateway/daemon":         {[]string{"gateway", "gateway/command", "gateway/config", "gateway/live", "gateway/record", "gateway/remote", "gateway/statedir", "gateway/web", "bus/modbus"}, "it keeps one gateway at a time, and the page that outlives it: buffer and broker are the gateway's business"},
 	module + "/gateway/journal":        {nil, leaf},
 	module + "/gateway/live":           {[]string{"bus/...", "gateway/payload/native"}, "last values are made of what a bus brings: who buffers, sends or configures it is not seen"},
 	module + "/gateway/ledger":         {[]string{"gateway/payload/native"}, "a consumer knows nothing but what it has received"},
 	module + "/gateway/outbox":         {[]string{"buffer", "uplink", "gateway/payload"}, "records go from the buffer to the uplink in a form it does not know: what they are about is the format's business"},
-	module + "/gateway/packaged":       {nil, leaf},
+	module + "/gateway/packaged":       {[]string{"gateway/passwd"}, "it knows the service and its machine, and nothing of what the service does"},
+	module + "/gateway/passwd":         {nil, leaf},
 	module + "/gateway/payload":        {[]string{"buffer"}, "it is the seam between records and their forms, and knows neither"},
 	module + "/gateway/payload/native": {[]string{"bus/...", "buffer", "gateway/clock", "gateway/payload", "gateway/record", "gateway/topic"}, "a payload is a form of a record: who delivers it is the uplink's business"},
 	module + "/gateway/quota":          {nil, leaf},
@@ -42,7 +43,7 @@ var inner = map[string]innerRoom{
 	module + "/gateway/statedir":       {nil, leaf},
 	module + "/gateway/topic":          {nil, leaf},
 	module + "/uplink/mqtt":            {[]string{"uplink/internal/wsconn"}, "it is one connection: sessions, retries and the pace are the uplink's, and what is in a message is the gateway's"},
-	module + "/gateway/web":            {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command", "gateway/socket"}, door},
+	module + "/gateway/web":            {[]string{"gateway/live", "gateway/alarm", "gateway/config", "gateway/command", "gateway/passwd", "gateway/socket"}, door},
 }
 
 // changers are the packages that change devices without a permit.
