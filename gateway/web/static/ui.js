@@ -260,4 +260,5 @@ export function bytes(n) {
 }
 export const clock = (t) => (t ? hm(Date.parse(t) / 1000, true) : '');
 export const day = (t) => (t ? new Date(t).toLocaleString('en-GB', { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', second: '2-digit' }) : '');
-export const rate = (r) => q(r < 9.95 && r > 0 ? r.toFixed(1) : int(r), '/s');
+export const pace = (r) => (r < 9.95 && r > 0 ? r.toFixed(1) : int(r));
+export const rate = (r) => q(pace(r), '/s');

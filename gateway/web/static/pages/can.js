@@ -1,4 +1,4 @@
-import { h, put, st, b, sec, head, lede, table, tr, fig, figs, bar, age, int, q, rate, chev, seg, chart, empty, msg, Trail } from '../ui.js';
+import { h, put, st, b, sec, head, lede, table, tr, fig, figs, bar, age, int, q, rate, chev, seg, chart, empty, msg, Trail, pace } from '../ui.js';
 import { courses } from './parts.js';
 import { get, save } from '../api.js';
 import { text } from './sources.js';
@@ -45,7 +45,7 @@ export default function (ctx) {
   const named = new Map(); // id -> name of the message
   const show = () => { if (rolling) frames.show(); else redraw(); };
   const load = chart({ unit: '%', fmt: (v) => v.toFixed(v % 1 ? 1 : 0), label: 'Bus load over the last hour', height: 110, series: [{ name: 'Load', color: '--acc' }] });
-  const flow = chart({ unit: '/s', fmt: (v) => int(v), label: 'Records over the last hour', height: 110, series: [{ name: 'Records', color: '--acc' }] });
+  const flow = chart({ unit: '/s', fmt: pace, label: 'Records over the last hour', height: 110, series: [{ name: 'Records', color: '--acc' }] });
   ctx.every(10000, async () => {
     const c = await courses(['load:' + source, 'rate:' + source]);
     load.set([c.data[0], c.data[1]]);

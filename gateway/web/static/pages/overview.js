@@ -1,9 +1,9 @@
-import { h, put, st, int, q, age, fig, figs, table, sec, head, kv, chart, bytes, span, rate, cnt, clock, day } from '../ui.js';
+import { h, put, st, int, q, age, fig, figs, table, sec, head, kv, chart, bytes, span, rate, cnt, clock, day, pace } from '../ui.js';
 import { alarm, sourceState, courses, stateOf } from './parts.js';
 
 export default function (ctx) {
   const top = h('div', {}), list = h('div', {}), alarms = h('div', {}), gateway = h('div', {});
-  const flow = chart({ unit: '/s', label: 'Records per second over the last hour', fmt: (v) => int(v), height: 190,
+  const flow = chart({ unit: '/s', label: 'Records per second over the last hour', fmt: pace, height: 190,
     series: [{ name: 'Acknowledged', color: '--acc', w: 2 }, { name: 'In', color: '--fg2', dash: true }] });
   ctx.every(10000, async () => { const c = await courses(['acked', 'in']); flow.set(c.data, c.shade); });
   return {

@@ -1,4 +1,4 @@
-import { h, put, st, b, sec, head, lede, table, fig, figs, bytes, int, rate, q, kv, day, clock, span, chart } from '../ui.js';
+import { h, put, st, b, sec, head, lede, table, fig, figs, bytes, int, rate, q, kv, day, clock, span, chart, pace } from '../ui.js';
 import { courses } from './parts.js';
 import { get } from '../api.js';
 
@@ -13,7 +13,7 @@ const pretty = (m) => { try { return JSON.stringify(JSON.parse(m.payload), null,
 export default function (ctx) {
   const top = h('div', {}), facts = h('div', {}), past = h('div', {}), tls = h('div', {}), said = h('div', {});
   const open = new Set(); // messages that are unfolded
-  const flow = chart({ unit: '/s', label: 'Records acknowledged per second, last hour', fmt: (v) => int(v), height: 160, series: [{ name: 'Acknowledged', color: '--acc' }] });
+  const flow = chart({ unit: '/s', label: 'Records acknowledged per second, last hour', fmt: pace, height: 160, series: [{ name: 'Acknowledged', color: '--acc' }] });
   const message = (kind, m) => {
     const key = kind + m.topic;
     return [b(open.has(key) ? 'Hide' : 'Show', { class: 'sm', 'aria-expanded': String(open.has(key)), 'aria-label': (open.has(key) ? 'Hide ' : 'Show ') + kind + ' ' + m.topic, onclick: () => { if (!open.delete(key)) open.add(key); announced(); } }), kind, h('span', { class: 'mono wrap' }, m.topic), bytes(m.bytes), day(m.sent)];
