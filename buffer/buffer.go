@@ -122,6 +122,7 @@ type Stats struct {
 	OldestAge    time.Duration // of the oldest of those; below 0: there is none. Of an earlier session: since this one began, until the time of day is known
 	DiskBytes    int64         // real size of all files
 	Limit        int64         // of DiskBytes: MaxSize, or what the file system can hold if that is less, also for what others have put there
+	Size         int64         // what Limit is while nothing else is on the disk
 	MemoryBytes  int64
 	LostBy       [4]uint64 // Lost by Reason
 	WrittenBytes uint64    // record bytes written to disk in this session

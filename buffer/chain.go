@@ -471,6 +471,7 @@ func (b *Buffer) Stats() Stats {
 	}
 	s.MemoryBytes = b.mem.bytes
 	s.Segments, s.Limit = len(b.segs), b.canHold(s.DiskBytes)
+	s.Size = b.limit
 	s.Fault = b.fault
 	if s.Fault == "" && b.full {
 		s.Fault, s.Full = errFull.Error(), true

@@ -234,6 +234,33 @@ func TestBufferAlarms(t *testing.T) {
 	})
 }
 
+// What others put on the disk is seen while nothing is stored, too.
+func TestCrowdedDisk(t *testing.T) {
+	withBench(t, "", func(b *bench) {
+		b.pass(time.Second) // the session begins
+		st := buffer.Stats{Size: 1000}
+		look := func(left int64) {
+			st.Limit = left
+			for range 70 {
+				b.h.crowding(&st)
+				time.Sleep(time.Second)
+				synctest.Wait()
+			}
+		}
+		look(510)
+		wantEvents(t, b.buffer)
+		look(490)
+		wantEvents(t, b.buffer, "gateway disk_crowded raised")
+		look(590) // it stays until there is room for longer
+		look(120)
+		if list := b.alarms.Raised(); len(list) != 1 || fmt.Sprint(list[0].Detail["percent"]) != "12" {
+			t.Errorf("%+v", list)
+		}
+		look(610)
+		wantEvents(t, b.buffer, "gateway disk_crowded raised", "gateway disk_crowded cleared")
+	})
+}
+
 // With drop_newest a full buffer is no fault of the disk.
 func TestFullBufferIsNoDiskFault(t *testing.T) {
 	withBench(t, "buffer: {path: DIR/buffer, max_size: 1MiB, overflow: drop_newest}\n", func(b *bench) {

@@ -20,6 +20,9 @@ const (
 	// The filling of the buffer, in percent, at which it counts as high, and
 	// as high no longer.
 	bufferHigh, bufferLow = 80, 70
+	// diskCrowded and diskRoomy are shares of its size in percent that others leave
+	// of the buffer's disk when the alarm is raised and cleared.
+	diskCrowded, diskRoomy = 50, 60
 )
 
 // alarmConfig is what the account of alarms works with.
@@ -67,6 +70,7 @@ type health struct {
 	g      *Gateway
 	begun  bool
 	high   bool
+	narrow bool
 	losses []*losses
 }
 
@@ -128,6 +132,7 @@ func (h *health) look(now time.Time) {
 		g.self.clear(alarm.DiskFault, nil)
 	}
 	h.filling(&st)
+	h.crowding(&st)
 	for _, l := range h.losses {
 		l.look(&st, now)
 	}
@@ -157,6 +162,18 @@ func (h *health) filling(st *buffer.Stats) {
 		h.g.self.clear(alarm.BufferHigh, map[string]any{"percent": percent})
 	default:
 		h.g.self.clear(alarm.BufferHigh, nil)
+	}
+}
+
+// crowding looks at what others leave of the buffer's disk.
+func (h *health) crowding(st *buffer.Stats) {
+	percent := st.Limit * 100 / max(st.Size, 1)
+	h.narrow = percent < diskCrowded || h.narrow && percent < diskRoomy
+	detail := map[string]any{"bytes": st.Limit, "percent": percent}
+	if h.narrow {
+		h.g.self.raise(alarm.DiskCrowded, detail)
+	} else {
+		h.g.self.clear(alarm.DiskCrowded, detail)
 	}
 }
 

@@ -15,6 +15,7 @@ const (
 	UplinkUnproved  = "uplink_unproved"
 	DiskFault       = "disk_fault"
 	BufferHigh      = "buffer_high"
+	DiskCrowded     = "disk_crowded"
 	BufferEvicting  = "buffer_evicting"
 	BufferDamaged   = "buffer_damaged"
 	MemoryFull      = "memory_full"
@@ -83,6 +84,9 @@ var Table = []Condition{
 	{Code: BufferHigh, Severity: Warning, Title: "Buffer fills up",
 		Text: "More than 80 % of max_size, or of what others leave of the disk if that is less, is in use; cleared below 70 %. When it is full, records are lost by the overflow policy.",
 		Help: "Restore the uplink; raise max_size if outages are longer than the buffer is made for; make room on the disk if something else fills it (df)."},
+	{Code: DiskCrowded, Severity: Warning, After: time.Minute, Title: "Other files take the buffer's disk",
+		Text: "Others leave the buffer less than half of what it may take (max_size, or what the disk can hold if that is less), so that an outage fills it sooner; the detail says how much. Cleared at 60 %.",
+		Help: "Make room (df -h, du -xhd1 /var), lower max_size to what there is, or give the buffer a disk of its own (buffer.mount_point)."},
 	{Code: BufferEvicting, Severity: Critical, Title: "Buffer full, records are lost",
 		Text: "The size or age limit of the buffer makes it drop records; loss records say which. Cleared when none was dropped for a minute.",
 		Help: "Restore the uplink; raise max_size or max_age, or send less (limit, deadband)."},
