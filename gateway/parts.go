@@ -54,7 +54,7 @@ func (g *Gateway) meta(most int) []uplink.Message {
 		topics[i] = r.Topic
 	}
 	for _, stale := range g.parts.replace(topics) {
-		list = append(list, uplink.Message{Topic: stale, Retain: true})
+		list = append(list, uplink.Message{Topic: stale, Retain: true, Expendable: true})
 	}
 	return list
 }

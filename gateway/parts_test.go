@@ -3,11 +3,13 @@ package gateway
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"fieldferry/gateway/alarm"
 	"fieldferry/uplink"
@@ -165,6 +167,45 @@ func TestStalePartsAreCleared(t *testing.T) {
 			if len(r.Payload) == 0 {
 				t.Errorf("%s is cleared again", r.Topic)
 			}
+		}
+	})
+}
+
+// What the broker does not let the gateway clear, under a root of before, is
+// said once, forgotten, and no alarm, also one raised while it was in use.
+func TestWhatCannotBeClearedIsForgotten(t *testing.T) {
+	withBench(t, manyValues(20), func(b *bench) {
+		var log strings.Builder
+		b.log = slog.New(slog.NewTextHandler(&log, nil))
+		b.root = "former/gw"
+		former := b.meta(4000)
+		b.Announced(former[0].Topic, "not authorised")
+		b.pass(5 * time.Second)
+		b.root = "fieldferry/gw"
+		stale := 0
+		for _, r := range b.meta(4000) {
+			if r.Expendable != (len(r.Payload) == 0) || r.Expendable != strings.HasPrefix(r.Topic, "former/") {
+				t.Errorf("%s: expendable %v, %d bytes", r.Topic, r.Expendable, len(r.Payload))
+			}
+			if r.Expendable {
+				stale++
+				b.Dropped(r.Topic, "not authorised")
+			}
+		}
+		b.pass(5 * time.Second)
+		if list := b.alarms.Raised(); len(list) != 0 {
+			t.Errorf("alarms %+v", list)
+		}
+		if n := strings.Count(log.String(), "does not let the gateway clear"); n != 1 || stale != len(former) || stale < 3 {
+			t.Errorf("%d topics of before, said %d times:\n%s", stale, n, &log)
+		}
+		for range 2 {
+			for _, r := range b.meta(4000) {
+				if r.Expendable {
+					t.Errorf("%s is to be cleared again", r.Topic)
+				}
+			}
+			b.parts = published{files: b.parts.files, log: b.log} // a restart
 		}
 	})
 }

@@ -49,6 +49,20 @@ func (p *published) cleared(topic string) {
 	}
 }
 
+// forget gives up on all that is to be cleared, if the topic is of it, and
+// returns how much that was. With a broker that ends connections each further
+// try would cost one, and the reason is the same for all of a root.
+func (p *published) forget(topic string) int {
+	n := len(p.stale)
+	if !slices.Contains(p.stale, topic) {
+		return 0
+	}
+	before := slices.Concat(p.now, p.stale)
+	p.stale = nil
+	p.store(before)
+	return n
+}
+
 // load reads the topics; nothing if there is no such file.
 func (p *published) load() (topics []string) {
 	b, err := p.files.Read(publishedFile)

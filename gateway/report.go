@@ -303,6 +303,17 @@ func (g *Gateway) Announced(topic, reason string) {
 	}
 }
 
+// Dropped implements [uplink.Observer]. What was to be cleared stays at the
+// broker, which keeps nothing from being delivered: after a change of the root
+// it is for others to clear.
+func (g *Gateway) Dropped(topic, reason string) {
+	g.allowed(topic)
+	if n := g.parts.forget(topic); n > 0 {
+		g.log.Warn("the broker does not let the gateway clear what it published under another topic; it stays there",
+			"topic", topic, "topics", n, "reason", reason)
+	}
+}
+
 // retained is a message that the broker keeps for later subscribers.
 func (g *Gateway) retained(topic string, v any) uplink.Message {
 	body, err := json.Marshal(v)

@@ -81,15 +81,13 @@ func (s *session) tellOfItself(ctx context.Context) (births []Message, err error
 		if s.u.about.isMuted(m.Topic, s.u.now()) {
 			continue
 		}
-		births = append(births, m)
+		if !m.Expendable {
+			births = append(births, m)
+		}
 		if ok, err := s.await(ctx.Done(), nil); !ok {
 			return births, err
 		}
-		if len(births) == 1 && s.u.cfg.Verify {
-			if ok, err := s.sayConfirmed(ctx, m); !ok {
-				return births, err
-			}
-		} else if ok, err := s.sayProved(ctx, m); !ok {
+		if ok, err := s.sayBirth(ctx, m, len(births) == 1); !ok {
 			return births, err
 		}
 		for s.u.about.careful && s.count > 0 {
@@ -99,6 +97,19 @@ func (s *session) tellOfItself(ctx context.Context) (births []Message, err error
 		}
 	}
 	return births, nil
+}
+
+// sayBirth publishes one of them. What is expendable shows nothing: neither that
+// a connection works, nor that a topic does.
+func (s *session) sayBirth(ctx context.Context, m Message, first bool) (bool, error) {
+	switch {
+	case m.Expendable:
+		s.say(m, nil)
+		return true, nil
+	case first && s.u.cfg.Verify:
+		return s.sayConfirmed(ctx, m)
+	}
+	return s.sayProved(ctx, m)
 }
 
 // sayConfirmed publishes the first birth and waits for it to be let through.
@@ -152,9 +163,13 @@ func (s *session) judgeAbout(e *Error) {
 		if s.topics.has(m.Topic) {
 			return
 		}
+		if m.Expendable && a.careful {
+			s.u.obs.Dropped(m.Topic, reasonEnded)
+			return
+		}
 		a.blame(m, now)
 		if a.isMuted(m.Topic, now) {
-			s.u.obs.Announced(m.Topic, "the connection ends with it")
+			s.u.obs.Announced(m.Topic, reasonEnded)
 		}
 	case s.mute != "" && !s.works: // refused, and the connection with it
 		a.mute(s.mute, now)
@@ -162,6 +177,8 @@ func (s *session) judgeAbout(e *Error) {
 		a.careful = false
 	}
 }
+
+const reasonEnded = "the connection ends with it"
 
 // confirmed waits for a birth to come back.
 func (s *session) confirmed(ctx context.Context, back <-chan error) error {

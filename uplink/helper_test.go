@@ -201,6 +201,7 @@ type events struct {
 
 	mu        sync.Mutex
 	announced map[string]string
+	dropped   []string
 	unproved  map[string]string
 }
 
@@ -223,6 +224,19 @@ func (e *events) Announced(topic, reason string) {
 		e.announced = map[string]string{}
 	}
 	e.announced[topic] = reason
+}
+
+func (e *events) Dropped(topic, _ string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.dropped = append(e.dropped, topic)
+}
+
+// drops are the topics of what was dropped, in order.
+func (e *events) drops() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.dropped)
 }
 
 func (e *events) Unproved(topic, reason string) {

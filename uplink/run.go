@@ -191,6 +191,7 @@ type nobody struct{}
 func (nobody) Connected(string)           {}
 func (nobody) Accepted(string)            {}
 func (nobody) Announced(string, string)   {}
+func (nobody) Dropped(string, string)     {}
 func (nobody) Unproved(string, string)    {}
 func (nobody) Disconnected(string, error) {}
 

@@ -253,6 +253,9 @@ func (s *session) collect() {
 		case is && f.queue:
 			s.reject(f.msg, refused)
 			continue
+		case is && f.msg.Expendable:
+			s.u.obs.Dropped(f.msg.Topic, refused.Reason)
+			continue
 		case is:
 			s.u.report.rejected(s.server, f.msg, refused, s.u.now())
 			s.mute = f.msg.Topic

@@ -31,6 +31,7 @@ type Message struct {
 	Payload    []byte
 	Retain     bool        // the broker keeps it for later subscribers
 	Once       bool        // QoS 0: acknowledged as soon as it is written
+	Expendable bool        // not of the queue: if the broker does not take it, [Observer].Dropped is all that follows
 	Properties *Properties // MQTT 5 only; may be nil. No text may have more than 65535 bytes
 	Token      uint64      // the queue's own name for the message
 	Size       int         // in Queue.Acked: bytes it took on the line, headers included
@@ -92,6 +93,9 @@ type Observer interface {
 	// Announced says that the broker has taken a message of Birth or Announce,
 	// or, with a reason, that it does not.
 	Announced(topic, reason string)
+	// Dropped says of an expendable message why it was not taken. Who sends it
+	// again in the next births may lose one more connection.
+	Dropped(topic, reason string)
 	// Unproved says of a topic, with a reason, that the broker has not shown that
 	// it lets messages to it through, see Config.VerifyTopics; without one, that
 	// it has now. The empty topic stands for all others.

@@ -55,6 +55,7 @@ type Fault struct {
 	// MQTT 5 only.
 	Reason          byte   // not 0: PUBACK with this code
 	ReasonText      string // only for payloads with this text
+	ReasonTopic     string // only for topics with this text
 	Disconnect      byte   // not 0: DISCONNECT with this code instead of an acknowledgement
 	DisconnectAt    int    // at that PUBLISH, counted from 1
 	ReceiveMaximum  uint16 // announced, and kept: a client that sends more is cut off

@@ -216,7 +216,7 @@ func (b *FaultBroker) publish(c *faultConn, p publish) bool {
 	case c.fault.Disconnect != 0 && c.seen == c.fault.DisconnectAt:
 		_ = c.disconnect(c, c.fault.Disconnect)
 		return false
-	case c.fault.Reason != 0 && strings.Contains(p.Payload, c.fault.ReasonText):
+	case c.fault.Reason != 0 && strings.Contains(p.Payload, c.fault.ReasonText) && strings.Contains(p.Topic, c.fault.ReasonTopic):
 		b.mu.Lock()
 		b.unacked[c.number]--
 		b.mu.Unlock()
