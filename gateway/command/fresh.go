@@ -49,18 +49,18 @@ func (e *Engine) fresh(by Door, r *Request, now time.Duration) (time.Duration, *
 	}
 	wall, trusted := e.cfg.Clock.Now()
 	switch {
+	case r.Issued != "" && r.TTL == "" && r.Epoch == "":
+		return 0, refuse(Invalid, "issued stands without ttl")
+	case r.Issued != "" && !trusted: // an epoch beside it does not make it young
+		return 0, refuse(ClockDoubt, "the gateway's clock is not trusted; send the epoch of its status message, without issued")
 	case r.Epoch != "":
 		if left = min(left, e.epochs.left(r.Epoch, now)); left <= 0 {
 			return 0, refuse(Expired, "the epoch is not one of the last two; take the one that the status message has now")
 		}
-	case r.Issued != "" && r.TTL == "":
-		return 0, refuse(Invalid, "issued stands without ttl")
-	case r.Issued != "" && !trusted:
-		return 0, refuse(ClockDoubt, "the gateway's clock is not trusted; send the epoch of its status message")
 	case r.Issued == "" && by == ByMQTT:
 		return 0, refuse(Invalid, "epoch is missing, or issued and ttl: nobody could say how old the request is")
 	}
-	if r.Issued == "" || !trusted {
+	if r.Issued == "" {
 		return left, nil
 	}
 	return e.sinceIssued(r, wall, left)

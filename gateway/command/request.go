@@ -135,16 +135,18 @@ func (r *Request) check(seen map[string]bool) error {
 	case len(r.Value) > maxValue || len(r.Expect) > maxValue:
 		return fmt.Errorf("a value has more than %d bytes", maxValue)
 	}
-	return r.checkTimes()
+	return r.checkTimes(seen)
 }
 
-func (r *Request) checkTimes() (err error) {
-	if r.Issued != "" {
+// checkTimes takes an empty time for a wrong one: whoever sends it meant to say
+// how old the request is.
+func (r *Request) checkTimes(seen map[string]bool) (err error) {
+	if seen["issued"] {
 		if r.issued, err = time.Parse(time.RFC3339Nano, r.Issued); err != nil {
 			return errors.New("issued is not a time such as 2026-11-25T20:50:00Z")
 		}
 	}
-	if r.TTL != "" {
+	if seen["ttl"] {
 		if r.ttl, err = time.ParseDuration(r.TTL); err != nil || r.ttl <= 0 {
 			return errors.New("ttl is not a time such as 30s")
 		}

@@ -20,7 +20,7 @@ var mutants = []struct{ name, file, old, new string }{
 	{"a replay is taken", engine + "judge.go", "case r.Replay:", "case false:"},
 	{"an epoch lasts forever", engine + "fresh.go", "return e.life - (now - k.born)", "return e.life"},
 	{"a lost journal is not noticed", engine + "fresh.go", "if r.Epoch == \"\" && r.issued.Before(e.floor(wall)) {", "if false {"},
-	{"an untrusted clock is believed", engine + "fresh.go", "case r.Issued != \"\" && !trusted:", "case false:"},
+	{"an untrusted clock is believed", engine + "fresh.go", "case r.Issued != \"\" && !trusted:", "case false && !trusted:"},
 	{"a late request is begun", engine + "execute.go", "if now >= h.Deadline {", "if false {"},
 	{"everybody may", engine + "judge.go", "if !allowed(p.Allow, a.Who) {", "if false {"},
 	{"a signature is not looked at", engine + "sign.go", "err != nil || !ed25519.Verify", "err != nil || false && !ed25519.Verify"},
