@@ -121,7 +121,8 @@ func TestScaleRegister(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	at := func(v float64) *result { return &result{done: true, value: Value{Kind: KindFloat, Float: v}} }
-	failed := &result{done: true, fail: "timeout"}
+	failed, other := &result{done: true, fail: "timeout"}, &result{done: true, fail: "not asked"}
+	without := &result{done: true, fail: notAvailable, none: true}
 	start := time.Unix(1000, 0)
 	for _, c := range []struct {
 		name  string
@@ -131,6 +132,10 @@ func TestLimits(t *testing.T) {
 	}{
 		{"everything", Register{}, []*result{at(1), at(1), failed, failed, at(1)}, "+++++"},
 		{"on change", Register{OnChange: true}, []*result{at(1), at(1), at(2), failed, failed, at(2), at(2)}, "+-++-+-"},
+		{"another error", Register{OnChange: true}, []*result{at(1), failed, other, without, failed, at(1), without, other}, "++---++-"},
+		{"another error and deadband", Register{Limit: Limit{Deadband: 1}}, []*result{at(1), failed, other, failed, at(1)}, "++--+"},
+		{"another error, repeated", Register{OnChange: true, Limit: Limit{MaxInterval: 3 * time.Second}}, []*result{failed, other, failed, other, failed}, "+--+-"},
+		{"every error", Register{}, []*result{failed, other, without}, "+++"},
 		{"NaN once", Register{OnChange: true}, []*result{at(1), at(math.NaN()), at(math.NaN()), at(1)}, "++-+"},
 		{"deadband", Register{Limit: Limit{Deadband: 0.5}}, []*result{at(1), at(1.5), at(1.51), at(1.2), at(0.9)}, "+-+-+"},
 		{"creeping", Register{Limit: Limit{Deadband: 1}}, []*result{at(0), at(0.6), at(1.2), at(1.8), at(2.4)}, "+-+-+"},
@@ -147,7 +152,7 @@ func TestLimits(t *testing.T) {
 				continue
 			}
 			got += "+"
-			p.hasTold, p.told, p.toldFail, p.toldAt = true, r.value, r.fail, now
+			p.hasTold, p.told, p.toldFail, p.toldAt = true, r.value, r.fail != "", now
 		}
 		if got != c.want {
 			t.Errorf("%s: %s, want %s", c.name, got, c.want)

@@ -371,27 +371,6 @@ func TestSilentlyRefusedBlock(t *testing.T) {
 	})
 }
 
-func TestOnChange(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		unit := &modbustest.Unit{Holding: words(0, 2)}
-		b := newBench(t, LineConfig{Devices: []Device{{Name: "d", UnitID: 1, Registers: []Register{{Name: "r0", OnChange: true}}}}}, map[byte]*modbustest.Unit{1: unit})
-		start := time.Now()
-		unit.Update = func(u *modbustest.Unit, _ time.Duration) {
-			u.Holding[0] = uint16(time.Since(start) / (10 * time.Second))
-		}
-		if err := b.run(35 * time.Second); err != nil {
-			t.Fatal(err)
-		}
-		var got []string
-		for _, r := range b.book.readings {
-			got = append(got, of(r)["r0"])
-		}
-		if want := []string{"0", "1", "2", "3"}; !slices.Equal(got, want) {
-			t.Errorf("published %v, want %v", got, want)
-		}
-	})
-}
-
 func TestPortLostIsRaisedAndClearedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{t: t, book: &book{}, slave: modbustest.NewSlave(map[byte]*modbustest.Unit{1: {Holding: words(0, 2)}})}

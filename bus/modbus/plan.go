@@ -254,7 +254,7 @@ type point struct {
 	read     bool      // it could be read when it was last asked for
 	warned   time.Time // when its refusal was last logged
 	told     Value     // last published, for OnChange
-	toldFail string
+	toldFail bool
 	hasTold  bool
 	toldAt   time.Time
 }

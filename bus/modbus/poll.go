@@ -388,7 +388,7 @@ func (l *Line) deliver(d *device, due []int) {
 		if p.hidden || !p.tells(r, now) {
 			continue
 		}
-		p.hasTold, p.told, p.toldFail, p.toldAt = true, r.value, r.fail, now
+		p.hasTold, p.told, p.toldFail, p.toldAt = true, r.value, r.fail != "", now
 		if r.fail != "" {
 			reading.Failures = append(reading.Failures, Failure{Name: p.reg.Name, Err: r.fail})
 		} else {
@@ -426,7 +426,7 @@ func (l *Line) observe(d *device, due []int, reading *Reading) {
 func (p *point) tells(r *result, now time.Time) bool {
 	limit := &p.reg.Limit
 	onChange := p.reg.OnChange || limit.Deadband > 0
-	if !p.hasTold || (r.fail == "") != (p.toldFail == "") {
+	if !p.hasTold || (r.fail != "") != p.toldFail {
 		return true
 	}
 	since := now.Sub(p.toldAt)
@@ -435,8 +435,8 @@ func (p *point) tells(r *result, now time.Time) bool {
 		return false
 	case limit.MaxInterval > 0 && since >= limit.MaxInterval, !onChange:
 		return true
-	case r.fail != "":
-		return r.fail != p.toldFail
+	case r.fail != "": // as before; that the reason is another one is not a change
+		return false
 	}
 	return !r.value.near(p.told, limit)
 }

@@ -257,7 +257,7 @@ func (d *device) worthTelling(due []int) []int {
 	}
 	now, told := time.Now(), due[:0]
 	for _, i := range due {
-		if p := &d.points[i]; p.toldFail == "" || now.Sub(p.toldAt) >= p.reg.Interval {
+		if p := &d.points[i]; !p.toldFail || now.Sub(p.toldAt) >= p.reg.Interval {
 			told = append(told, i)
 		}
 	}

@@ -331,7 +331,7 @@ func (t *Transporter) receive(ctx context.Context, request []byte) ([]byte, erro
 // silence is the error of a request without a reply.
 func (t *Transporter) silence(unit byte, strange int, start time.Time, extended bool) error {
 	if strange >= 0 {
-		// No id that changes: the same cause is the same error to on_change.
+		// No id that changes: the same cause is the same error.
 		named := "transaction id 0"
 		if strange != 0 {
 			named = "a transaction id that was not sent"
