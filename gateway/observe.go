@@ -185,7 +185,17 @@ func (g *Gateway) pictureOfUplink(st *Stats, alarms []live.Alarm, now time.Time)
 		Connected: u.Connected, Server: u.Server, Since: u.Since.UTC(), Protocol: g.cfg.Uplink.Protocol,
 		Sent: u.Sent, Acked: u.Acked, Refused: u.Refused, InFlight: u.InFlight, Window: g.cfg.Uplink.InFlight,
 		BytesUp: u.BytesUp, BytesDown: u.BytesDown, Connects: u.Connects, Failures: u.Failures, DoneIn: -1,
-		Denied: slices.ContainsFunc(alarms, func(a live.Alarm) bool { return a.Code == alarm.UplinkDenied }),
+	}
+	refused := g.outbox.Refusals()
+	out.Denied, out.Held = refused.All, refused.Sources
+	for _, a := range alarms {
+		switch {
+		case a.Code != alarm.UplinkDenied:
+		case a.Subject == "": // not even the check at connect is let through
+			out.Denied = true
+		default:
+			out.DeniedTopics = append(out.DeniedTopics, a.Subject)
+		}
 	}
 	out.AckP50, out.AckP95, out.Acks = acknowledged(&u.Acks)
 	if u.LastError != "" {

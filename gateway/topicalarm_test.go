@@ -1,11 +1,18 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"fieldferry/bus"
+	"fieldferry/bus/can"
 	"fieldferry/gateway/alarm"
+	"fieldferry/gateway/live"
+	"fieldferry/gateway/record"
+	"fieldferry/uplink"
 )
 
 // However many topics there are, a bounded number of subjects has an alarm, and
@@ -36,4 +43,54 @@ func TestTopicAlarm(t *testing.T) {
 			t.Errorf("topic %d: %+v, %v", i, e, is)
 		}
 	}
+}
+
+// One topic that is refused is not an outage while another source is delivered;
+// nothing that is let through is.
+func TestOneDeniedTopicIsNoOutage(t *testing.T) {
+	withBench(t, manyValues(1)+"can: [{interface: \"sim:ramp\", name: engine}]\n", func(b *bench) {
+		b.Connected("mqtt://broker")
+		var o observer
+		refused := "fieldferry/gw/line1"
+		deliver := func() *live.Snapshot {
+			for _, name := range []string{"engine", "line1"} {
+				b.buffer.Source(name).Append(time.Now().UnixNano(), record.AppendFrame(nil, &can.Frame{ID: 1}))
+			}
+			for ctx, stop := context.WithTimeout(b.t.Context(), time.Minute); ; {
+				m, err := b.outbox.Next(ctx)
+				if err != nil {
+					stop()
+					break
+				}
+				if strings.HasPrefix(m.Topic, refused) {
+					b.outbox.Refused(m, uplink.Verdict{Reason: "not authorised"})
+				} else {
+					b.outbox.Acked(m)
+				}
+			}
+			b.pass(time.Second)
+			s := o.picture(b.Gateway, time.Now())
+			s.Uplink.Connected = true
+			b.look.Publish(s)
+			return s
+		}
+		b.pass(time.Second)
+		for range 5 {
+			if s := deliver(); s.State != live.Attention || s.Uplink.Denied || !strings.HasPrefix(s.Sentence, "The broker does not take fieldferry/gw/line1; ") {
+				t.Errorf("%s %q, denied %v", s.State, s.Sentence, s.Uplink.Denied)
+			}
+		}
+		refused = "fieldferry/gw/"
+		deliver()
+		if s := deliver(); s.State != live.Outage || !s.Uplink.Denied || !strings.HasPrefix(s.Sentence, "The broker does not let the gateway publish; ") {
+			t.Errorf("%s %q, denied %v", s.State, s.Sentence, s.Uplink.Denied)
+		}
+		refused = "none"
+		for range 10 {
+			deliver()
+		}
+		if s := deliver(); s.Uplink.Denied || len(s.Uplink.DeniedTopics)+len(s.Uplink.Held) != 0 {
+			t.Errorf("%s %q, %+v", s.State, s.Sentence, s.Uplink)
+		}
+	})
 }

@@ -2,6 +2,7 @@ package live
 
 import (
 	"cmp"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,16 +100,20 @@ func (b *Board) lasts(s *Snapshot) {
 	if s.Buffer.Records > enough && s.Buffer.Disk > 0 {
 		b.each = float64(s.Buffer.Disk) / float64(s.Buffer.Records)
 	}
-	in := 0.0
+	out, in, stays := !s.Uplink.Connected || s.Uplink.Denied, 0.0, 0.0
 	for i := range s.Sources {
 		in += s.Sources[i].Rate
+		if out || slices.Contains(s.Uplink.Held, s.Sources[i].Name) {
+			stays += s.Sources[i].Rate
+		}
 	}
 	s.Buffer.LastsFor, s.Buffer.FullIn = -1, -1
+	room := max(float64(s.Buffer.Limit-s.Buffer.Disk), 0) / cmp.Or(b.each, guessed)
 	if in > 0 {
-		s.Buffer.LastsFor = max(float64(s.Buffer.Limit-s.Buffer.Disk), 0) / (in * cmp.Or(b.each, guessed))
+		s.Buffer.LastsFor = room / in
 	}
-	if (!s.Uplink.Connected || s.Uplink.Denied) && !s.full() && s.Buffer.Fault == "" {
-		s.Buffer.FullIn = s.Buffer.LastsFor // the files grow in steps, so that their growth says nothing
+	if stays > 0 && !s.full() && s.Buffer.Fault == "" {
+		s.Buffer.FullIn = room / stays // the files grow in steps, so that their growth says nothing
 	}
 }
 

@@ -55,7 +55,7 @@ type State string
 const (
 	OK         State = "ok"          // everything that is read is delivered
 	CatchingUp State = "catching_up" // an outage is over, its records are still on their way
-	Attention  State = "attention"   // something does not work; nothing is lost
+	Attention  State = "attention"   // something does not work, such as a device, or one topic of several; nothing is lost
 	Outage     State = "outage"      // nothing is delivered; records wait in the buffer
 	Losing     State = "losing"      // records are lost, and accounted for
 	Starting   State = "starting"    // the buffer is not open yet
@@ -164,7 +164,7 @@ type Buffer struct {
 // Uplink is the connection to the broker.
 type Uplink struct {
 	Connected bool      `json:"connected"`
-	Denied    bool      `json:"denied,omitempty"` // the broker does not let the gateway publish
+	Denied    bool      `json:"denied,omitempty"` // the broker does not let the gateway publish anything
 	Server    string    `json:"server,omitempty"`
 	Since     time.Time `json:"since,omitzero"` // connected or disconnected
 	Protocol  string    `json:"protocol"`
@@ -185,6 +185,9 @@ type Uplink struct {
 	ErrorAt   time.Time `json:"last_error_at,omitzero"`
 	Backlog   uint64    `json:"backlog"`   // records an outage has left, or leaves as long as it lasts
 	DoneIn    float64   `json:"done_in_s"` // until the backlog is gone, in seconds; -1: not known
+
+	DeniedTopics []string `json:"-"` // each has an alarm
+	Held         []string `json:"-"` // sources of which records wait for such a topic
 
 	Acks Histogram    `json:"-"`              // of the time to the acknowledgement, for metrics
 	Peer *Certificate `json:"peer,omitempty"` // that the broker showed last; none: no TLS

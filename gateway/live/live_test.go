@@ -265,6 +265,19 @@ func TestLasts(t *testing.T) {
 	}
 }
 
+// While one topic is refused only what goes there fills the buffer.
+func TestFullInOfWhatIsHeld(t *testing.T) {
+	var b Board
+	for at := range 12 {
+		b.Publish(&Snapshot{Session: 1, Up: time.Duration(at) * time.Second, Buffer: Buffer{Records: 6000, Disk: 120_000, Limit: 1_120_000},
+			Sources: []Source{{Name: "engine", Records: uint64(1000 * at)}, {Name: "line1", Records: uint64(10 * at)}},
+			Uplink:  Uplink{Connected: true, Held: []string{"line1"}}})
+	}
+	if s := b.Snapshot(); s.Buffer.FullIn != 1_000_000/(10*20) || s.Buffer.LastsFor != 1_000_000/20.0/1010 {
+		t.Errorf("full in %v, lasts for %v", s.Buffer.FullIn, s.Buffer.LastsFor)
+	}
+}
+
 func TestSentence(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	base := func() Snapshot {
@@ -291,6 +304,23 @@ func TestSentence(t *testing.T) {
 			"No connection to the broker for 1 h; 7 records wait in the buffer. The disk does not take records: new ones wait in memory, and are lost if power fails or memory is full."},
 		{func(s *Snapshot) { s.Uplink.Denied, s.Buffer.Records = true, 1 }, Outage,
 			"The broker does not let the gateway publish; 1 record waits in the buffer."},
+		{func(s *Snapshot) { s.Uplink.Connected, s.Buffer.Records, s.Buffer.FullIn = false, 12522, 0 }, Outage,
+			"No connection to the broker for 1 h; 12,522 records wait in the buffer, which is full."},
+		{func(s *Snapshot) { s.Uplink.Denied, s.Buffer.Records, s.Buffer.Percent = true, 12522, 100 }, Outage,
+			"The broker does not let the gateway publish; 12,522 records wait in the buffer, which is full."},
+		{func(s *Snapshot) {
+			s.Uplink.Held, s.Uplink.DeniedTopics, s.Buffer.Records, s.Buffer.FullIn = []string{"line1"}, []string{"ff/gw/line1"}, 68, 3600
+		}, Attention, "The broker does not take ff/gw/line1; 68 records wait in the buffer, full in about 1 h."},
+		{func(s *Snapshot) {
+			s.Uplink.Held, s.Uplink.DeniedTopics, s.Uplink.Backlog = []string{"line1"}, []string{"ff/a", "ff/b", "ff/c"}, 7
+			s.Buffer.Records, s.Buffer.Fault = 68, "no space left on device"
+		}, Attention, "The broker does not take ff/a and 2 more topics; 68 records wait in the buffer. The disk does not take records: new ones wait in memory, and are lost if power fails or memory is full."},
+		{func(s *Snapshot) {
+			s.Uplink.Held, s.Alarms, s.whole = []string{"line1"}, []Alarm{{Code: "buffer_evicting", Severity: "critical"}}, 20*time.Second
+		}, Losing, "The buffer is full: the gateway drops records and says which."},
+		{func(s *Snapshot) { // only what the gateway says of itself is refused
+			s.Uplink.DeniedTopics, s.Alarms = []string{"ff/gw/meta"}, []Alarm{{Code: "uplink_denied", Severity: "error", Title: "The broker does not let the gateway publish", Source: "gateway", Subject: "ff/gw/meta"}}
+		}, Attention, "Everything that is read is delivered; the broker does not take ff/gw/meta."},
 		{func(s *Snapshot) { s.Uplink.Backlog, s.Uplink.DoneIn = 211588, 341 }, CatchingUp,
 			"Catching up after an outage: 211,588 records left, done in about 5 min 41 s. Live values go out at once."},
 		{func(s *Snapshot) { s.Sources[1].State, s.Sources[1].Word = Partial, "2 of 3 units answer" }, Attention,

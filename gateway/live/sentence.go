@@ -14,12 +14,14 @@ func (s *Snapshot) judge() (State, string) {
 	switch {
 	case s.Session == 0:
 		return Starting, "Starting: the disk of the buffer is not there yet; records wait in memory."
-	case s.full() && (s.whole < lately || !s.Uplink.Connected || s.Uplink.Denied):
+	case s.full() && (s.whole < lately || !s.Uplink.Connected || s.Uplink.Denied || len(s.Uplink.Held) > 0):
 		return Losing, "The buffer is full: the gateway drops records and says which." + s.why()
 	case s.Uplink.Denied:
 		return Outage, "The broker does not let the gateway publish; " + waiting + s.fullIn() + "." + s.inMemory()
 	case !s.Uplink.Connected:
 		return Outage, "No connection to the broker" + since(s.Uplink.Since, s.Taken) + "; " + waiting + s.fullIn() + "." + s.inMemory()
+	case len(s.Uplink.Held) > 0:
+		return Attention, "The broker does not take " + s.denied() + "; " + waiting + s.fullIn() + "." + s.inMemory()
 	case s.Uplink.Backlog > 0:
 		return CatchingUp, "Catching up after an outage: " + counted(s.Uplink.Backlog, "record") + " left" + s.doneIn() + ". Live values go out at once." + s.inMemory()
 	case s.Buffer.Fault != "":
@@ -33,7 +35,7 @@ func (s *Snapshot) judge() (State, string) {
 	}
 	for _, a := range s.Alarms {
 		if a.Severity == "error" || a.Severity == "critical" {
-			return Attention, "Everything that is read is delivered; " + lower(a.Title) + of(a) + "."
+			return Attention, "Everything that is read is delivered; " + s.tell(a) + "."
 		}
 	}
 	if len(s.buses()) == 0 {
@@ -46,6 +48,27 @@ func (s *Snapshot) judge() (State, string) {
 		return OK, "Connected, and " + s.sources() + "; the broker has rejected " + counted(n, "record") + " since the start." + s.warning()
 	}
 	return OK, "Everything works: " + s.sources() + ", and the broker acknowledges every record." + s.warning()
+}
+
+// tell is an alarm in the middle of a sentence. One topic of several is not "the
+// broker does not let the gateway publish".
+func (s *Snapshot) tell(a Alarm) string {
+	if a.Code == "uplink_denied" {
+		return "the broker does not take " + s.denied()
+	}
+	return lower(a.Title) + of(a)
+}
+
+// denied names what the broker does not take.
+func (s *Snapshot) denied() string {
+	list := s.Uplink.DeniedTopics
+	if len(list) == 0 { // for a moment: the alarm comes next
+		return "some topics"
+	}
+	if n := uint64(len(list) - 1); n > 0 {
+		return list[0] + " and " + counted(n, "more topic")
+	}
+	return list[0]
 }
 
 // warning names the first of the alarms that do not keep records from being
@@ -93,10 +116,13 @@ func (s *Snapshot) why() string {
 }
 
 func (s *Snapshot) fullIn() string {
-	if s.Buffer.FullIn <= 0 {
-		return ""
+	switch {
+	case s.Buffer.FullIn > 0:
+		return ", full in about " + Span(s.Buffer.FullIn)
+	case s.Buffer.FullIn == 0 || s.Buffer.Percent >= 100: // nothing is lost yet
+		return ", which is full"
 	}
-	return ", full in about " + Span(s.Buffer.FullIn)
+	return ""
 }
 
 func (s *Snapshot) doneIn() string {

@@ -34,6 +34,7 @@ const reasonEnded = "the connection ends with it"
 // up to where the live lane is; then the topic is no longer held.
 type hold struct {
 	topic   string    // empty: all topics that have no hold of their own
+	source  string    // of the message refused last
 	from    uint64    // nothing that waits is before it
 	first   Rejection // what that would be, should it be given up
 	until   uint64    // what waits was seen up to here
@@ -109,6 +110,7 @@ func (q *Outbox) putOff(h *hold, reason string, now time.Time) {
 		q.cfg.Denied(h.topic, reason)
 	}
 	h.told = true
+	q.noteRefusals()
 }
 
 // try sets when the next message is sent to see.
@@ -150,6 +152,7 @@ func (q *Outbox) works(h *hold) {
 		q.cfg.Allowed(h.topic)
 	}
 	h.told = false
+	q.noteRefusals()
 }
 
 // giveBack leaves to a hold what the lane has ready for it.

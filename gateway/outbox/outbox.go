@@ -87,6 +87,8 @@ type Outbox struct {
 	rejected map[uint64]bool   // offsets of records that are told as lost
 	gave     bool              // one was given up, and nothing taken since
 
+	takes  map[string]string // by source, the topic of the last message taken, unless it was refused since
+	denied atomic.Pointer[Refusals]
 	holds  map[string]*hold // by topic
 	others *hold            // of all topics that have none, once there are too many
 	again  catchup          // what was held
@@ -108,7 +110,7 @@ func New(s Store, cfg Config) *Outbox {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	q := &Outbox{cfg: cfg, store: s, swept: noEnd, topics: map[string]string{}, rejected: map[uint64]bool{}, pace: pace{rate: float64(cfg.Backlog.MaxRate), packed: 1}}
+	q := &Outbox{cfg: cfg, store: s, swept: noEnd, topics: map[string]string{}, takes: map[string]string{}, rejected: map[uint64]bool{}, pace: pace{rate: float64(cfg.Backlog.MaxRate), packed: 1}}
 	q.live.q = q
 	q.holds = map[string]*hold{}
 	q.newCatchup()
@@ -306,6 +308,7 @@ func (q *Outbox) message(b *batch, now time.Time) uplink.Message {
 func (q *Outbox) Acked(m uplink.Message) {
 	if b := q.settle(m); b != nil {
 		q.got, q.gave = true, false
+		q.takesFrom(b)
 		q.finish(b.run, b.offsets)
 		if h := q.holdOf(b.topic); h != nil {
 			q.taken(h, b)

@@ -55,6 +55,7 @@ func (q *Outbox) Refused(m uplink.Message, v uplink.Verdict) {
 	before := q.holdOf(b.topic)
 	tried := before == nil || q.again.of == before && b.lane == &q.again.lane
 	h := q.holdBack(b.topic)
+	h.source = b.source
 	q.keep(b)
 	switch {
 	case b.rejects:
@@ -76,6 +77,7 @@ func (q *Outbox) Refused(m uplink.Message, v uplink.Verdict) {
 			h.ended = enoughEnds
 		}
 	}
+	q.refuses(b)
 	q.putOff(h, v.Reason, now)
 }
 

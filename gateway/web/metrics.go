@@ -135,7 +135,7 @@ func (m *exposition) buffer(b *live.Buffer) {
 
 func (m *exposition) uplink(u *live.Uplink) {
 	m.one(prefix+"uplink_connected", "gauge", "1 while the broker is connected.", yes(u.Connected))
-	m.one(prefix+"uplink_denied", "gauge", "1 while the broker does not let the gateway publish.", yes(u.Denied))
+	m.one(prefix+"uplink_denied", "gauge", "1 while the broker does not let the gateway publish anything.", yes(u.Denied))
 	m.one(prefix+"uplink_messages_sent_total", "counter", "Messages handed to a connection, repetitions included.", float64(u.Sent))
 	m.one(prefix+"uplink_messages_acked_total", "counter", "Messages acknowledged.", float64(u.Acked))
 	m.one(prefix+"uplink_messages_refused_total", "counter", "Messages given up, each accounted for by loss records.", float64(u.Refused))
