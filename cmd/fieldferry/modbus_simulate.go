@@ -103,7 +103,7 @@ func (a *app) modbusSimulate(ctx context.Context, o simulateOptions, path string
 	writes := 0 // of one goroutine at a time
 	slave.OnWrite = func(w modbustest.Write) {
 		writes++
-		a.warn("%s unit %d, function %d: %d is written %v", w.At.Format("15:04:05.000"), w.Unit, w.Function, w.Address, w.Words)
+		a.warn("%s %s", w.At.Format("15:04:05.000"), written(w))
 	}
 	defer func() { a.warn("%d requests, %d of them writes", slave.Requests(), writes) }()
 	if scheme, address, ok := strings.Cut(port, "://"); ok {
@@ -119,6 +119,16 @@ func (a *app) modbusSimulate(ctx context.Context, o simulateOptions, path string
 		return fmt.Errorf("%s: the line is gone", name)
 	}
 	return nil
+}
+
+// written is a write as modbus write takes it.
+func written(w modbustest.Write) string {
+	table := modbus.Holding
+	if w.Function == 5 || w.Function == 15 {
+		table = modbus.Coil
+	}
+	values := fmt.Sprint(w.Words)
+	return fmt.Sprintf("unit %d function %d: %v:%d = %s", w.Unit, w.Function, table, w.Address, values[1:len(values)-1])
 }
 
 // simulatedPort opens a serial port, or makes a pseudo-terminal when there is

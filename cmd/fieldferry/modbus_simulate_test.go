@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"fieldferry/bus/modbus/modbustest"
 )
 
 const simulatedMap = `units:
@@ -55,6 +57,21 @@ func simulated(t *testing.T, yaml string, args ...string) string {
 		}
 	})
 	return strings.TrimSpace(port)
+}
+
+// A write is shown as modbus write takes it.
+func TestSimulateShowsAWrite(t *testing.T) {
+	for want, w := range map[string]modbustest.Write{
+		"unit 7 function 6: holding:10 = 65":     {Unit: 7, Function: 6, Address: 10, Words: []uint16{65}},
+		"unit 7 function 16: holding:10 = 65 66": {Unit: 7, Function: 16, Address: 10, Words: []uint16{65, 66}},
+		"unit 1 function 5: coil:0 = 1":          {Unit: 1, Function: 5, Words: []uint16{1}},
+		"unit 255 function 15: coil:65535 = 0 1": {Unit: 255, Function: 15, Address: 65535, Words: []uint16{0, 1}},
+		"unit 0 function 16: holding:0 = ":       {Function: 16}, // a request that lacks its values
+	} {
+		if got := written(w); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
 }
 
 func TestModbusSimulate(t *testing.T) {

@@ -87,7 +87,7 @@ func (s *Modbus) Describe() Description {
 	for _, device := range s.cfg.Devices {
 		out := Device{Device: device.Name, UnitID: device.UnitID, Values: []Value{}}
 		for _, r := range device.Registers {
-			out.Values = append(out.Values, Value{r.Name, r.Type.String(), r.Unit})
+			out.Values = append(out.Values, Value{r.Name, r.Type.String(), r.Unit, r.Enum, r.Flags})
 		}
 		d.Devices = append(d.Devices, out)
 	}

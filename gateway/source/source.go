@@ -80,9 +80,11 @@ type Device struct {
 
 // Value describes a register or coil of a device.
 type Value struct {
-	Name string `json:"name"`
-	Type string `json:"type"`
-	Unit string `json:"unit,omitempty"`
+	Name   string           `json:"name"`
+	Type   string           `json:"type"`
+	Unit   string           `json:"unit,omitempty"`
+	Labels map[int64]string `json:"labels,omitempty"` // by value
+	Flags  map[int]string   `json:"flags,omitempty"`  // by bit, 0 is the lowest
 }
 
 // Begin begins the body of a record of time t in dst: with an origin if the clock
