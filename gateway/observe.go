@@ -113,10 +113,10 @@ type observer struct {
 	last map[string]seen // by source
 }
 
-// seen is when the number of records of a source was seen to grow last.
+// seen is when the numbers of a source were seen to grow last.
 type seen struct {
-	records uint64
-	at      time.Time
+	records, reads uint64
+	at, readAt     time.Time
 }
 
 // picture looks at every part once. It takes no lock for longer than a copy of
@@ -147,19 +147,25 @@ func (o *observer) picture(g *Gateway, now time.Time) *live.Snapshot {
 }
 
 func (o *observer) source(f *feed, kind string, look func(*live.Source), now time.Time) live.Source {
-	s := live.Source{Name: f.name, Kind: kind, Records: f.src.Last(), Lost: f.src.Lost(), State: live.Receives, Word: "receives", Age: -1}
+	s := live.Source{Name: f.name, Kind: kind, Records: f.src.Last(), Lost: f.src.Lost(), State: live.Receives, Word: "receives", Age: -1, ReadAge: -1}
 	if o.last == nil {
 		o.last = map[string]seen{}
 	}
 	before := o.last[f.name]
 	if s.Records != before.records {
-		before = seen{s.Records, now}
-		o.last[f.name] = before
+		before.records, before.at = s.Records, now
 	}
 	if !before.at.IsZero() {
 		s.Last, s.Age = before.at.UTC(), now.Sub(before.at).Seconds()
 	}
+	if !before.readAt.IsZero() {
+		s.ReadAge = now.Sub(before.readAt).Seconds()
+	}
 	look(&s)
+	if s.Reads != before.reads {
+		before.reads, before.readAt, s.ReadAge = s.Reads, now, 0
+	}
+	o.last[f.name] = before
 	return s
 }
 

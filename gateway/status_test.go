@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fieldferry/bus"
+	"fieldferry/gateway/live"
 	"fieldferry/gateway/outbox"
 )
 
@@ -85,6 +86,42 @@ func TestRejectedRecordsAreCounted(t *testing.T) {
 		b.rejected(outbox.Rejection{Source: name, Count: 4, Reason: "too_large"})
 		if s, all, rejected := look(); s != 7 || all != 7 || rejected != 7 {
 			t.Errorf("%d of sources, %d in all, %d rejected; want 7 of each", s, all, rejected)
+		}
+	})
+}
+
+// Records that hold an error or an event alone are not taken for a bus that is read.
+func TestWhenABusWasReadLast(t *testing.T) {
+	withBench(t, "", func(b *bench) {
+		var (
+			o     observer
+			reads uint64
+			f     = b.sources[0].feed
+			start = time.Now()
+		)
+		for i, c := range []struct {
+			record, read bool
+			age, readAge float64
+		}{
+			{false, false, -1, -1},
+			{true, false, 0, -1},
+			{true, true, 0, 0},
+			{false, true, 1, 0}, // held back: it did not change
+			{true, false, 0, 1},
+			{true, false, 0, 2},
+			{false, false, 1, 3},
+			{true, true, 0, 0},
+		} {
+			if c.record {
+				f.Append(time.Now().UnixNano(), []byte{0})
+			}
+			if c.read {
+				reads += 5
+			}
+			s := o.source(f, "modbus", func(s *live.Source) { s.Reads = reads }, start.Add(time.Duration(i)*time.Second))
+			if s.Age != c.age || s.ReadAge != c.readAge {
+				t.Errorf("look %d: the last record is %v s old, the last value %v s, want %v and %v", i, s.Age, s.ReadAge, c.age, c.readAge)
+			}
 		}
 	})
 }

@@ -61,8 +61,15 @@ func TestADeviceThatIsOffIsOneChange(t *testing.T) {
 				if got := run(30 * time.Second); len(got) != 1 || len(got[0].Values) != 3 {
 					t.Fatalf("while it answers: %+v", got)
 				}
+				good := b.line.Stats().Good
+				if good < 29 || good > 31 { // read each second, whatever is sent of it
+					t.Errorf("%d polls brought a value", good)
+				}
 				unit.Silent = true
 				got := run(time.Hour)
+				if n := b.line.Stats().Good - good; n != 0 {
+					t.Errorf("%d polls brought a value while it is off", n)
+				}
 				if len(got) < c.least || len(got) > c.most {
 					t.Errorf("%d readings while it is off, want %d to %d", len(got), c.least, c.most)
 				}

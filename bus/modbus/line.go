@@ -64,6 +64,7 @@ type Line struct {
 type Stats struct {
 	rtu.Stats
 	Polls    uint64 // of a device
+	Good     uint64 // of these, those that brought a value
 	Retries  uint64
 	OneShots uint64 // requests of [Line.Read]
 	Writes   uint64 // requests of [Line.Write] that write

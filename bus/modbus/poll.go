@@ -383,8 +383,12 @@ func (l *Line) deliver(d *device, due []int) {
 		reading.Time = now
 	}
 	l.observe(d, due, &reading)
+	good := uint64(0)
 	for _, i := range due {
 		p, r := &d.points[i], &d.results[i]
+		if r.fail == "" {
+			good = 1
+		}
 		if p.hidden || !p.tells(r, now) {
 			continue
 		}
@@ -398,7 +402,7 @@ func (l *Line) deliver(d *device, due []int) {
 	if len(reading.Values)+len(reading.Failures) > 0 {
 		l.handler.Reading(&reading)
 	}
-	l.count(func(*Stats) {})
+	l.count(func(s *Stats) { s.Good += good })
 }
 
 // observe hands over all that a poll has yielded, to a handler that wants to see

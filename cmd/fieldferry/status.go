@@ -249,7 +249,7 @@ func writeStatus(w io.Writer, s *live.Snapshot, withTime bool) {
 		if src.Kind == "gateway" {
 			continue
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(src.Name), printable(src.Word), rateText(src.Rate), ageText(src.Age),
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(src.Name), printable(src.Word), rateText(src.Rate), ageText(src.ReadAge),
 			live.Thousands(src.Records), live.Thousands(src.Lost), printable(detailOf(src)))
 	}
 	t.Flush()

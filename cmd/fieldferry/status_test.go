@@ -88,8 +88,8 @@ func TestStatusText(t *testing.T) {
 	now := time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
 	s := &live.Snapshot{Taken: now, Gateway: "gw-01\x1b[2J", Version: "v1", Started: now.Add(-time.Hour), Session: 3, Sentence: "Everything works.",
 		Sources: []live.Source{
-			{Name: "engine", Kind: "can", Where: "can0", Word: "receives", Rate: 183.2, Age: 0.1, Records: 12345, CAN: &live.CAN{Load: 10.4}},
-			{Name: "line1", Kind: "modbus", Where: "/dev/ttyS1", Word: "2 of 3 devices answer", Rate: 6, Age: 3, Records: 99, Lost: 1, Modbus: &live.Modbus{Timeouts: 305}},
+			{Name: "engine", Kind: "can", Where: "can0", Word: "receives", Rate: 183.2, Age: 9, ReadAge: 0.1, Records: 12345, CAN: &live.CAN{Load: 10.4}},
+			{Name: "line1", Kind: "modbus", Where: "/dev/ttyS1", Word: "2 of 3 devices answer", Rate: 6, Age: 0.2, ReadAge: 3, Records: 99, Lost: 1, Modbus: &live.Modbus{Timeouts: 305}},
 			{Name: "gateway", Kind: "gateway"}},
 		Buffer: live.Buffer{Records: 211588, Disk: 36595302, Limit: 8 << 30, Percent: 0.4, FullIn: 273600},
 		Uplink: live.Uplink{Connected: true, Server: "mqtts://broker:8883", Since: now.Add(-341 * time.Second), Rate: 809, InFlight: 12, Window: 100},

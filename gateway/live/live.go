@@ -74,6 +74,8 @@ type Source struct {
 	Rate    float64   `json:"rate"`          // records a second, mean of the last ten
 	Last    time.Time `json:"last,omitzero"` // when the last record was appended
 	Age     float64   `json:"age_s"`         // of the last record, in seconds; -1: there is none
+	ReadAge float64   `json:"read_age_s"`    // since a frame or a value was read, in seconds; -1: never. A record can have an error or an event alone
+	Reads   uint64    `json:"-"`             // grows with each frame, and each poll that brings a value
 
 	CAN    *CAN    `json:"can,omitempty"`
 	Modbus *Modbus `json:"modbus,omitempty"`

@@ -291,8 +291,8 @@ func TestSentence(t *testing.T) {
 	}{
 		{func(*Snapshot) {}, OK, "Everything works: all 2 sources are read, and the broker acknowledges every record."},
 		{func(s *Snapshot) { s.Sources = s.Sources[:1] }, OK, "Everything works: engine is read, and the broker acknowledges every record."},
-		{func(s *Snapshot) { s.Sources[0].State = Silent }, OK, "Connected; no frame has come from engine since the start."},
-		{func(s *Snapshot) { s.Sources[0].State, s.Sources[0].Records = Silent, 7 }, OK, "Everything works: all 2 sources are read, and the broker acknowledges every record."},
+		{func(s *Snapshot) { s.Sources[0].State, s.Sources[0].ReadAge, s.Sources[0].Records = Silent, -1, 2 }, OK, "Connected; no frame has come from engine since the start."},
+		{func(s *Snapshot) { s.Sources[0].State, s.Sources[0].ReadAge = Silent, 7 }, OK, "Everything works: all 2 sources are read, and the broker acknowledges every record."},
 		{func(s *Snapshot) { s.Buffer.LostBy = map[string]uint64{"rejected": 2} }, OK, "Connected, and all 2 sources are read; the broker has rejected 2 records since the start."},
 		{func(s *Snapshot) { s.Session = 0 }, Starting, "Starting: the disk of the buffer is not there yet; records wait in memory."},
 		{func(s *Snapshot) {

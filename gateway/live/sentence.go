@@ -155,7 +155,7 @@ func (s *Snapshot) sources() string {
 func (s *Snapshot) neverHeard() string {
 	var names []string
 	for _, src := range s.buses() {
-		if src.Kind == "can" && src.State == Silent && src.Records == 0 {
+		if src.Kind == "can" && src.State == Silent && src.ReadAge < 0 {
 			names = append(names, src.Name)
 		}
 	}

@@ -197,7 +197,7 @@ const silent = 10.0
 // Look adds what the bus says of itself.
 func (s *CAN) Look(out *live.Source) {
 	st := s.bus.Stats()
-	out.Where = s.cfg.Bus.Interface
+	out.Where, out.Reads = s.cfg.Bus.Interface, st.Frames+st.Suppressed
 	out.CAN = &live.CAN{
 		Up: st.Up, Controller: st.State, Bitrate: st.Bitrate, Load: st.Load, FrameRate: st.Rate, Frames: st.Frames,
 		Suppressed: st.Suppressed, Dropped: st.Lost, Malformed: st.Malformed, ErrorCount: st.ErrorFrames,
@@ -213,10 +213,10 @@ func (s *CAN) Look(out *live.Source) {
 		out.State, out.Word = live.Down, "the interface is down"
 	case st.State == link.BusOff.String():
 		out.State, out.Word = live.Down, "the controller is bus-off"
-	case st.Rate == 0 && (out.Age < 0 || out.Age > silent):
+	case st.Rate == 0 && (out.ReadAge < 0 || out.ReadAge > silent):
 		out.State, out.Word = live.Silent, "no frame"
-		if out.Age >= 0 {
-			out.Word += " for " + live.Span(out.Age)
+		if out.ReadAge >= 0 {
+			out.Word += " for " + live.Span(out.ReadAge)
 		}
 	}
 }

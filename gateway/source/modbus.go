@@ -117,7 +117,7 @@ func fineModbus(code string, st modbus.Stats, ran time.Duration) bool {
 // Look adds what the line says of itself.
 func (s *Modbus) Look(out *live.Source) {
 	st := s.line.Stats()
-	out.Where = s.cfg.Port
+	out.Where, out.Reads = s.cfg.Port, st.Good
 	out.Modbus = &live.Modbus{
 		PortLost: st.PortLost, Paused: st.Lent, Busy: -1, Requests: st.Requests, Timeouts: st.Timeouts, CRC: st.CRCErrors,
 		Stale: st.LateReplies, Stray: st.StrayBytes, Overruns: st.Overruns, Refused: st.Refused, Units: []live.Unit{}, InUse: s.line.Busy().Seconds(),

@@ -163,6 +163,12 @@ func (m *exposition) sources(list []live.Source) {
 			m.sample(prefix+"source_last_record_age_seconds", list[i].Age, "source", list[i].Name)
 		}
 	}
+	m.family(prefix+"source_last_read_age_seconds", "gauge", "Time since a frame or a value of a source was read.")
+	for i := range list {
+		if list[i].ReadAge >= 0 && list[i].Kind != "gateway" {
+			m.sample(prefix+"source_last_read_age_seconds", list[i].ReadAge, "source", list[i].Name)
+		}
+	}
 }
 
 // each appends a family with one sample for each source that has the part; the

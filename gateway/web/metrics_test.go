@@ -26,8 +26,8 @@ func everything() *live.Snapshot {
 		Uplink: live.Uplink{Connected: true, Sent: 100, Acked: 98, InFlight: 2,
 			Acks: live.Histogram{Bounds: []float64{0.005, 0.25, 30}, Counts: []uint64{40, 97, 97}, Count: 98, Sum: 41.5}},
 		Sources: []live.Source{
-			{Name: `en"gi\ne` + "\n", Kind: "can", State: live.Receives, Records: 1000, Age: 0.5, CAN: &live.CAN{Up: true, Controller: "error-active", Load: 12.5, Frames: 1000}},
-			{Name: "line1", Kind: "modbus", State: live.Partial, Records: 7, Age: -1, Modbus: &live.Modbus{Requests: 70, Timeouts: 3, Units: []live.Unit{
+			{Name: `en"gi\ne` + "\n", Kind: "can", State: live.Receives, Records: 1000, Age: 0.5, ReadAge: 0.25, CAN: &live.CAN{Up: true, Controller: "error-active", Load: 12.5, Frames: 1000}},
+			{Name: "line1", Kind: "modbus", State: live.Partial, Records: 7, Age: -1, ReadAge: -1, Modbus: &live.Modbus{Requests: 70, Timeouts: 3, Units: []live.Unit{
 				{Name: "meter", ID: 1, Answered: 60, Timeouts: 2, Exceptions: map[string]uint64{"2": 4}, P50: 37, P95: 44},
 				{Name: "tank", ID: 12, Offline: true, Timeouts: 305, P50: -1, P95: -1}}}},
 			{Name: "gateway", Kind: "gateway", State: live.Receives, Records: 3}},

@@ -23,8 +23,8 @@ export default function (ctx) {
           fig('Clock', s.clock.trusted ? st('ok', 'Trusted') : st('warn', 'Not trusted'), '', s.clock.trusted ? 'synchronised' : (s.clock.why || '').replaceAll('_', ' '), true),
         ));
       put(list, buses.length === 0 ? h('p', { class: 'note' }, 'The configuration has no source.') : table(
-        [['Source'], ['State'], ['Last record', 'n'], ['Records', 'n', 'per second'], ['Since start', 'n p3'], ['Lost', 'n']],
-        buses.map((x) => Object.assign([h('a', { href: `#/${x.kind === 'can' ? 'can' : 'modbus'}?source=` + encodeURIComponent(x.name) }, x.name), sourceState(x), age(x.age_s), rate(x.rate), int(x.records), cnt(x.lost)],
+        [['Source'], ['State'], ['Last read', 'n'], ['Records', 'n', 'per second'], ['Since start', 'n p3'], ['Lost', 'n']],
+        buses.map((x) => Object.assign([h('a', { href: `#/${x.kind === 'can' ? 'can' : 'modbus'}?source=` + encodeURIComponent(x.name) }, x.name), sourceState(x), age(x.read_age_s), rate(x.rate), int(x.records), cnt(x.lost)],
           { cls: ['receives', 'partial'].includes(x.state) ? '' : 'old' })), 'Sources'));
       put(alarms, s.alarms.length === 0 ? h('p', { class: 'note' }, 'No alarm is raised.') : h('ul', { class: 'al' }, s.alarms.slice(0, 8).map((a) => alarm(a, s.taken))));
       put(gateway, kv([

@@ -60,8 +60,8 @@ export default function (ctx) {
     snapshot(s) {
       const buses = s.sources.filter((x) => x.kind !== 'gateway');
       put(top, buses.length === 0 ? empty('off', 'No source is configured', 'Sources are listed under can: and modbus: in the configuration.')
-        : table([['Source'], ['Kind'], ['Where', 'p3'], ['State'], ['Rate', 'n'], ['Last record', 'n'], ['Records', 'n p3']],
-          buses.map((x) => [h('a', { href: `#/${x.kind === 'can' ? 'can' : 'modbus'}?source=` + encodeURIComponent(x.name) }, x.name), x.kind === 'can' ? 'CAN' : 'Modbus', x.where, sourceState(x), rate(x.rate), age(x.age_s), int(x.records)]), 'Sources'));
+        : table([['Source'], ['Kind'], ['Where', 'p3'], ['State'], ['Rate', 'n'], ['Last read', 'n'], ['Records', 'n p3']],
+          buses.map((x) => [h('a', { href: `#/${x.kind === 'can' ? 'can' : 'modbus'}?source=` + encodeURIComponent(x.name) }, x.name), x.kind === 'can' ? 'CAN' : 'Modbus', x.where, sourceState(x), rate(x.rate), age(x.read_age_s), int(x.records)]), 'Sources'));
     },
   };
   function take(source, data) {
