@@ -38,7 +38,7 @@ Faults in a DBC file are reported and left out; --strict refuses the file.
 The exit code is 1 when the log has lines and none of them is a frame.`,
 		Example: `  fieldferry decode --dbc engine.dbc drive.log
   candump -L can0 | fieldferry decode --dbc engine.dbc --dbc body.dbc
-  fieldferry decode --dbc engine.dbc drive.asc.gz | jq -r 'select(.name=="EEC1")|[.ts,(.signals.EngineSpeed|.value? // .)]|@csv'`,
+  fieldferry decode --dbc e.dbc drive.asc.gz | jq -r 'select(.name=="EEC1")|[.ts,(.signals.EngineSpeed|.value? // .)]|@csv'`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			log := "-"
