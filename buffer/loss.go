@@ -15,11 +15,12 @@ type loss struct {
 	known   uint64 // of n, how many were a loss before; of this process only
 	t       int64
 	reason  Reason
-	// taken says that its place was handed out as a record, which may still be
-	// acknowledged: that acknowledgement is one of the record, not of the loss.
-	// It is of this process only.
-	taken bool
-	// less says that such a record was acknowledged and taken out: whatever is
+	// taken is how many numbers, the last ones, were handed out in its place
+	// before, as a record or as a loss of fewer. That may still be acknowledged:
+	// then the acknowledgement is of those, and not of the loss. It is of this
+	// process only.
+	taken uint64
+	// less says that those were acknowledged and taken out: whatever is
 	// acknowledged here before the loss was handed out is that once more.
 	less bool
 }
@@ -59,15 +60,15 @@ func (l losses) before(n loss) int {
 }
 
 // acked takes the losses in [from,to) away that were handed out as losses. One
-// in whose place a record was handed out loses only that record, its last one:
-// the others were not in the message that was acknowledged.
+// in whose place something else was handed out loses only that, its last
+// numbers: the others were not in the message that was acknowledged.
 func (l *losses) acked(from, to uint64) (kept []uint64) {
 	i, j := l.at(from), l.at(to)
 	rest := (*l)[i:i]
 	for _, n := range (*l)[i:j] {
-		if n.taken && (n.n > 1 || n.less) {
+		if n.taken > 0 && (n.n > n.taken || n.less) {
 			if !n.less {
-				n.n, n.less = n.n-1, true
+				n.n, n.less = n.n-n.taken, true
 			}
 			rest = append(rest, n)
 			kept = append(kept, n.offset)
@@ -82,6 +83,7 @@ func (l *losses) acked(from, to uint64) (kept []uint64) {
 // its own loss, and whoever reads on is not told of it.
 type runs struct {
 	handed *spans
+	apart  bool // of what was handed out each has a loss of its own: a row does not know [loss.taken]
 	list   []loss
 	last   map[runKey]int // index into list
 }
@@ -97,12 +99,15 @@ func (r *runs) add(off, session uint64, source string, w *row, reason Reason) {
 		reason = w.reason
 	}
 	key := runKey{session, source}
-	n := max(w.lost, 1)
+	n, taken := max(w.lost, 1), uint64(0)
+	if r.handed.contains(off) {
+		taken = n
+	}
 	if i, ok := r.last[key]; ok {
 		if l := &r.list[i]; l.seq+l.n == w.seq && l.reason == reason &&
-			r.handed.contains(l.offset) == r.handed.contains(off) {
+			(l.taken > 0) == (taken > 0) && !(r.apart && taken > 0) {
 			l.n, l.known = l.n+n, l.known+w.lost
-			l.offset, l.t, l.taken = off, w.t, r.handed.contains(off)
+			l.offset, l.t, l.taken = off, w.t, taken
 			return
 		}
 	}
@@ -110,7 +115,7 @@ func (r *runs) add(off, session uint64, source string, w *row, reason Reason) {
 		r.last = map[runKey]int{}
 	}
 	r.last[key] = len(r.list)
-	r.list = append(r.list, loss{offset: off, session: session, source: source, seq: w.seq, n: n, known: w.lost, t: w.t, reason: reason, taken: r.handed.contains(off)})
+	r.list = append(r.list, loss{offset: off, session: session, source: source, seq: w.seq, n: n, known: w.lost, t: w.t, reason: reason, taken: taken})
 }
 
 func (r *runs) addChunk(d *rows, gone *spans, reason Reason) {

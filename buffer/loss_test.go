@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -86,7 +87,7 @@ func TestEveryLossIsToldHoweverManyThereAre(t *testing.T) {
 // An acknowledgement of a record that was handed out before it was lost does not
 // take the loss of its neighbours with it; one of the loss itself does.
 func TestAcknowledgedRecordLeavesTheLossOfOthers(t *testing.T) {
-	l := losses{{offset: 5, seq: 1, n: 3, taken: true}, {offset: 9, seq: 8, n: 1, taken: true}, {offset: 12, seq: 20, n: 4}, {offset: 20, seq: 30, n: 2}}
+	l := losses{{offset: 5, seq: 1, n: 3, taken: 1}, {offset: 9, seq: 8, n: 1, taken: 1}, {offset: 12, seq: 20, n: 4}, {offset: 20, seq: 30, n: 2}}
 	kept := l.acked(0, 15)
 	if len(kept) != 1 || kept[0] != 5 || len(l) != 2 || l[0].n != 2 || l[0].seq != 1 || l[1].offset != 20 {
 		t.Errorf("kept %v of %+v", kept, l)
@@ -94,8 +95,50 @@ func TestAcknowledgedRecordLeavesTheLossOfOthers(t *testing.T) {
 	if kept = l.acked(0, 15); len(kept) != 1 || l[0].n != 2 {
 		t.Errorf("acknowledged once more: kept %v of %+v", kept, l)
 	}
-	l[0].taken, l[0].less = false, false // it was handed out as a loss
+	l[0].taken, l[0].less = 0, false // it was handed out as a loss
 	if kept = l.acked(0, 15); len(kept) != 0 || len(l) != 1 {
 		t.Errorf("afterwards kept %v of %+v", kept, l)
 	}
+}
+
+// A loss that was read keeps its ends, whatever is lost behind it, until it is
+// acknowledged as a whole. In its place records were read, whose message did not
+// arrive.
+func TestLossThatWasReadKeepsItsEnds(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.MaxAge = time.Minute
+	synctest.Test(t, func(t *testing.T) {
+		b := mustOpen(t, cfg)
+		defer mustClose(t, b)
+		append4 := func() {
+			for range 4 {
+				b.Source("engine").Append(1, []byte("x"))
+			}
+			if err := Commit(b); err != nil {
+				t.Fatal(err)
+			}
+		}
+		append4()
+		readAll(t, b, 0)
+		time.Sleep(10 * time.Minute) // they are evicted
+		var next uint64
+		for _, want := range []string{"1-4", "1-4 5-8", "1-4 5-8 9-12"} {
+			var all []Record
+			all, next = readAll(t, b, b.First())
+			got := ""
+			for _, r := range all {
+				b.Told(&r)
+				got += fmt.Sprintf(" %d-%d", r.Seq, r.Seq+r.Lost-1)
+			}
+			if got != " "+want {
+				t.Errorf("read%s, want %s", got, want)
+			}
+			append4()
+			time.Sleep(10 * time.Minute)
+		}
+		b.Ack(b.First(), next)
+		if all, _ := readAll(t, b, b.First()); len(all) != 1 || all[0].Seq != 13 || all[0].Lost != 4 {
+			t.Errorf("behind what was acknowledged is %+v, want the loss of 13 to 16", all)
+		}
+	})
 }

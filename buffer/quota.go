@@ -237,7 +237,7 @@ func (b *Buffer) copyOf(s *segment, t *thinning) (*segment, error) {
 	b.mu.Lock()
 	first, last := s.sum.first, s.sum.last
 	b.mu.Unlock()
-	t.lost.handed = &t.handed
+	t.lost.handed, t.lost.apart = &t.handed, true
 	kept := uint64(0) // rows that move
 	each := func(fn func(d *rows, i int) error) error {
 		var batch Batch

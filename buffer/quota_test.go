@@ -138,3 +138,36 @@ func TestLossBetweenJoinedSegmentsIsTold(t *testing.T) {
 	}
 	mustClose(t, b)
 }
+
+// What is acknowledged of records in flight takes only those out of the account
+// of a thinned segment: the message of the others may not arrive.
+func TestThinnedRecordsInFlightAreTold(t *testing.T) {
+	const n = 2000
+	cfg := damageConfig(t)
+	session, _ := filled(t, cfg, n)
+	b := mustOpen(t, cfg)
+	defer mustClose(t, b)
+	var batch Batch
+	if _, err := b.Read(0, &batch, 50, 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	b.disk.Lock()
+	err := b.thin(b.segs[0], map[string]bool{"line1": true})
+	b.disk.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	acked := uint64(0)
+	for i := len(batch.Records) - 1; acked == 0; i-- {
+		if r := &batch.Records[i]; r.Source == "engine" {
+			b.Ack(r.Offset, r.Offset+1)
+			acked = r.Seq
+		}
+	}
+	seen := count(t, b).seen[runKey{session, "engine"}]
+	for seq := uint64(1); seq <= n; seq++ {
+		if seen[seq] == 0 && seq != acked {
+			t.Fatalf("number %d of engine is gone, %d was acknowledged", seq, acked)
+		}
+	}
+}

@@ -134,7 +134,7 @@ func (b *Buffer) readAt(off uint64, t *Batch, maxRecords, maxBytes int) (uint64,
 	if i := b.losses.at(off); i < len(b.losses) && b.losses[i].offset == off {
 		l := &b.losses[i]
 		if !b.handed.contains(off) { // or else it may still be acknowledged as a record
-			l.taken, l.less = false, false // from now on an acknowledgement is one of the loss
+			l.taken, l.less = 0, false // from now on an acknowledgement is one of the loss
 		}
 		t.add(off, l.session, l.source, &row{t: l.t, seq: l.seq, lost: l.n, reason: l.reason}, nil)
 		return off + 1, nil
@@ -400,6 +400,16 @@ func (b *Buffer) Return(from, to uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.handed.remove(from, to)
+}
+
+// Told says that the loss r, which was read, is on its way, and nothing else that
+// was read at its offset: the next acknowledgement there is of all of it.
+func (b *Buffer) Told(r *Record) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if i := b.losses.at(r.Offset); b.losses.has(r.Offset) && b.losses[i].seq == r.Seq && b.losses[i].n == r.Lost {
+		b.losses[i].taken, b.losses[i].less = 0, false
+	}
 }
 
 // Ack says that everything in [from,to) was delivered and need not be kept.

@@ -179,6 +179,9 @@ func (l *lane) put(r *buffer.Record, key batchKey, now time.Time) *batch {
 		l.opened = append(l.opened, b)
 		l.append(b, r)
 	}
+	if r.Lost > 0 && !l.q.elsewhere(r.Offset, nil) {
+		l.q.store.Told(r)
+	}
 	b.count++
 	if n := len(b.offsets); n > 0 && b.offsets[n-1].to == r.Offset {
 		b.offsets[n-1].to++

@@ -41,6 +41,9 @@ type Store interface {
 	// Return says that the offsets from..to-1 are read again before they are
 	// acknowledged.
 	Return(from, to uint64)
+	// Told says that a loss is in a message, and nothing else of its offset:
+	// the next Ack there is of the loss.
+	Told(r *buffer.Record)
 }
 
 // maxOpen bounds the batches of a lane that wait for company at the same

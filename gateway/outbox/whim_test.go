@@ -18,6 +18,7 @@ type whim struct {
 	mu     sync.Mutex
 	dead   bool // the gateway is
 	ledger ledger.Ledger
+	losses []evicted
 
 	away  bool
 	max   uplink.Announced
@@ -184,9 +185,39 @@ func (w *whim) take(body []byte, retained bool) {
 	}
 	m, err := ledger.Parse(body)
 	if err == nil {
-		_, err = w.ledger.Add(m)
+		var found []ledger.Entry
+		found, err = w.ledger.Add(m)
+		w.overlap(m, found)
 	}
 	if err != nil {
 		w.s.fatalf("%v: %s", err, body)
+	}
+}
+
+// evicted is a loss record that came, in which life of the gateway.
+type evicted struct {
+	life, session uint64
+	source        string
+	from, to      uint64
+}
+
+// overlap checks that the loss of a number does not come again with other ends
+// in one life.
+func (w *whim) overlap(m *ledger.Message, found []ledger.Entry) {
+	for _, e := range found {
+		if e.Type != "loss" || e.Reason == reasonRejected {
+			continue
+		}
+		x := evicted{uint64(w.s.lives), m.Session, m.Source, e.From, e.To}
+		known := false
+		for _, l := range w.losses {
+			known = known || l == x
+			if l != x && l.life == x.life && l.session == x.session && l.source == x.source && l.from <= x.to && x.from <= l.to {
+				w.s.fatalf("the loss of %d to %d of %s, session %d, comes again as %d to %d", l.from, l.to, x.source, x.session, x.from, x.to)
+			}
+		}
+		if !known {
+			w.losses = append(w.losses, x)
+		}
 	}
 }
