@@ -45,10 +45,11 @@ type record struct {
 
 var (
 	mu     sync.Mutex
-	seen   = map[stream][][2]uint64{} // disjoint ranges of numbers, in order
+	came   = map[stream][][2]uint64{} // disjoint ranges of the numbers of records, in order
+	seen   = map[stream][][2]uint64{} // the same with the numbers in loss records, whose ranges may overlap
 	opened = map[session]bool{}       // their start was seen: the account begins with 1
 
-	records, duplicates, lost, unread uint64
+	records, duplicates, unread uint64
 )
 
 // unpack returns the text of a message, which its first bytes call gzip, zstd or neither.
@@ -71,11 +72,11 @@ func unpack(payload []byte) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, 16<<20))
 }
 
-// enter remembers the numbers first to last. false: they came before.
-func enter(s stream, first, last uint64) bool {
+// enter remembers the numbers first to last. false: they are known.
+func enter(known map[stream][][2]uint64, s stream, first, last uint64) bool {
 	var below, above [][2]uint64
 	one := [2]uint64{first, last}
-	for _, r := range seen[s] {
+	for _, r := range known[s] {
 		switch {
 		case r[0] <= first && last <= r[1]:
 			return false
@@ -87,7 +88,7 @@ func enter(s stream, first, last uint64) bool {
 			one = [2]uint64{min(one[0], r[0]), max(one[1], r[1])}
 		}
 	}
-	seen[s] = append(append(below, one), above...)
+	known[s] = append(append(below, one), above...)
 	return true
 }
 
@@ -133,12 +134,10 @@ func receive(_ mqtt.Client, m mqtt.Message) {
 		log.Printf("not read: %s: %v", m.Topic(), err)
 	}
 	for _, r := range found {
-		fresh := enter(s, r.From, r.To)
+		enter(seen, s, r.From, r.To)
 		switch {
-		case r.Type == "loss" && fresh:
-			lost += r.To - r.From + 1
 		case r.Type == "loss":
-		case fresh:
+		case enter(came, s, r.From, r.To):
 			records++
 			if r.Event == "started" {
 				opened[s.session] = true
@@ -167,7 +166,7 @@ func main() {
 	<-end
 	mu.Lock()
 	defer mu.Unlock()
-	var missing uint64
+	var lost, missing uint64
 	for s, ranges := range seen {
 		next := ranges[0][0]
 		if opened[s.session] {
@@ -176,7 +175,9 @@ func main() {
 		for _, r := range ranges {
 			missing += r[0] - next
 			next = r[1] + 1
+			lost += next - r[0]
 		}
 	}
+	lost -= records
 	fmt.Printf("{\"records\":%d,\"duplicates\":%d,\"lost\":%d,\"unread\":%d,\"missing\":%d}\n", records, duplicates, lost, unread, missing)
 }

@@ -3,7 +3,8 @@
 const mqtt = require('mqtt')
 const zlib = require('zlib')
 
-const seen = new Map() // gateway, session, source -> disjoint ranges of numbers, in order
+const came = new Map() // gateway, session, source -> disjoint ranges of the numbers of records, in order
+const seen = new Map() // the same with the numbers in loss records, whose ranges may overlap
 const opened = new Set() // gateway, session whose start was seen: their account begins with 1
 const count = { records: 0, duplicates: 0, lost: 0, unread: 0 }
 
@@ -16,14 +17,14 @@ function unpack (payload, most = { maxOutputLength: 16 << 20 }) {
   return zlib.zstdDecompressSync(payload, most)
 }
 
-// enter remembers the numbers first to last. false: they came before.
-function enter (stream, first, last) {
-  const ranges = seen.get(stream) || []
+// enter remembers the numbers first to last. false: they are known.
+function enter (known, stream, first, last) {
+  const ranges = known.get(stream) || []
   const touching = ranges.filter(r => r[1] >= first - 1 && r[0] <= last + 1)
   if (touching.some(r => r[0] <= first && last <= r[1])) return false
   touching.push([first, last])
   const one = [Math.min(...touching.map(r => r[0])), Math.max(...touching.map(r => r[1]))]
-  seen.set(stream, [...ranges.filter(r => r[1] < first - 1), one, ...ranges.filter(r => r[0] > last + 1)])
+  known.set(stream, [...ranges.filter(r => r[1] < first - 1), one, ...ranges.filter(r => r[0] > last + 1)])
   return true
 }
 
@@ -45,10 +46,9 @@ client.on('message', (topic, payload) => {
     return console.error(`not read: ${topic}: ${e.message}`)
   }
   for (const [record, first, last] of found) {
-    const fresh = enter(stream.join('/'), first, last)
-    if (record.type === 'loss') {
-      if (fresh) count.lost += last - first + 1
-    } else if (fresh) {
+    enter(seen, stream.join('/'), first, last)
+    if (record.type === 'loss') continue
+    if (enter(came, stream.join('/'), first, last)) {
       count.records++
       if (record.event === 'started') opened.add(stream.slice(0, 2).join('/'))
       console.log(JSON.stringify({ stream, ...record })) // your work
@@ -58,11 +58,13 @@ client.on('message', (topic, payload) => {
 
 function end () {
   let missing = 0
+  count.lost = -count.records
   for (const [stream, ranges] of seen) {
     let next = opened.has(stream.slice(0, stream.lastIndexOf('/'))) ? 1 : ranges[0][0]
     for (const r of ranges) {
       missing += r[0] - next
       next = r[1] + 1
+      count.lost += next - r[0]
     }
   }
   console.log(JSON.stringify({ ...count, missing }))

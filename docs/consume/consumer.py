@@ -4,7 +4,8 @@ missing. Debian: python3-paho-mqtt, and python3-zstandard for zstd. Usage: consu
 import json, signal, sys, zlib
 import paho.mqtt.client as mqtt
 
-seen = {}  # (gateway, session, source) -> disjoint ranges of numbers, in order
+came = {}  # (gateway, session, source) -> disjoint ranges of the numbers of records, in order
+seen = {}  # the same with the numbers in loss records, whose ranges may overlap
 opened = set()  # (gateway, session) whose start was seen: their account begins with 1
 count = {"records": 0, "duplicates": 0, "lost": 0, "unread": 0}
 
@@ -17,16 +18,16 @@ def unpack(payload, most=16 << 20):
         return zstandard.ZstdDecompressor().stream_reader(payload).read(most)
     return payload
 
-def enter(stream, first, last):
-    """Remembers the numbers first to last. False: they came before."""
-    ranges = seen.get(stream, [])
+def enter(known, stream, first, last):
+    """Remembers the numbers first to last. False: they are known."""
+    ranges = known.get(stream, [])
     below = [r for r in ranges if r[1] < first - 1]
     above = [r for r in ranges if r[0] > last + 1]
     touching = ranges[len(below):len(ranges) - len(above)]
     if any(r[0] <= first and last <= r[1] for r in touching):
         return False
     touching.append([first, last])
-    seen[stream] = below + [[min(r[0] for r in touching), max(r[1] for r in touching)]] + above
+    known[stream] = below + [[min(r[0] for r in touching), max(r[1] for r in touching)]] + above
     return True
 
 def on_message(client, userdata, message):
@@ -42,10 +43,11 @@ def on_message(client, userdata, message):
         count["unread"] += 1
         return print(f"not read: {message.topic}: {e!r}", file=sys.stderr, flush=True)
     for record, first, last in found:
-        if not enter(stream, first, last):
-            count["duplicates"] += record["type"] != "loss"
-        elif record["type"] == "loss":
-            count["lost"] += last - first + 1
+        enter(seen, stream, first, last)
+        if record["type"] == "loss":
+            continue
+        if not enter(came, stream, first, last):
+            count["duplicates"] += 1
         else:
             count["records"] += 1
             if record.get("event") == "started":
@@ -53,6 +55,8 @@ def on_message(client, userdata, message):
             print(json.dumps({"stream": stream, **record}), flush=True)  # your work, before the PUBACK
 
 def end(*_):
+    numbers = lambda known: sum(r[1] - r[0] + 1 for ranges in known.values() for r in ranges)
+    count["lost"] = numbers(seen) - numbers(came)
     known = [([[0, 0]] if stream[:2] in opened else []) + ranges for stream, ranges in seen.items()]
     missing = sum(b[0] - a[1] - 1 for r in known for a, b in zip(r, r[1:]))
     print(json.dumps({**count, "missing": missing}), flush=True)

@@ -10,6 +10,7 @@ CREATE TABLE IF NOT EXISTS record (
 CREATE INDEX IF NOT EXISTS record_ts ON record (ts);
 CREATE INDEX IF NOT EXISTS record_started ON record (gateway, session) WHERE type = 'event' AND body->>'event' = 'started';
 
+-- loss has the loss records as they came. Their ranges may overlap: count with the view lost.
 CREATE TABLE IF NOT EXISTS loss (
   gateway text, session bigint, source text, first bigint, last bigint, reason text NOT NULL,
   PRIMARY KEY (gateway, session, source, first, last)
@@ -65,3 +66,14 @@ FROM (SELECT *, max(until) OVER (PARTITION BY gateway, session, source ORDER BY 
                       JOIN (SELECT gateway, session FROM record WHERE type = 'event' AND body->>'event' = 'started') AS opened USING (gateway, session)
            ) AS known) AS step
 WHERE seq > before + 1;
+
+-- lost has each number that was reported lost once, though the ranges of loss records may overlap.
+-- numbers is how many of first to last did not come as records before or after all.
+CREATE OR REPLACE VIEW lost AS
+SELECT gateway, session, source, first, last, reason, last - first + 1 - (
+    SELECT count(*) FROM record AS r
+    WHERE r.gateway = part.gateway AND r.session = part.session AND r.source = part.source AND r.seq BETWEEN first AND last) AS numbers
+FROM (SELECT gateway, session, source, reason, last,
+             greatest(first, 1 + max(last) OVER (PARTITION BY gateway, session, source ORDER BY first, last DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)) AS first
+      FROM loss) AS part
+WHERE first <= last;

@@ -203,6 +203,18 @@ func TestPostgreSQL(t *testing.T) {
 			t.Errorf("missing are %q, want %s", got, want)
 		}
 	})
+	t.Run("losses that overlap", func(t *testing.T) {
+		for _, message := range overlapping {
+			db.sql("SELECT take('" + message + "')")
+		}
+		const lost = "SELECT session, sum(numbers) FROM lost WHERE session > 20 GROUP BY 1 ORDER BY 1"
+		if got := db.sql(lost); got != "21|4\n22|6" {
+			t.Errorf("lost are\n%s", got)
+		}
+		if got := db.sql("SELECT * FROM missing WHERE session > 20"); got != "" {
+			t.Errorf("missing are %s", got)
+		}
+	})
 	t.Run("again", func(*testing.T) { db.file("postgres.sql") })
 	t.Run("CSV", func(t *testing.T) { csvFiles(t, db) })
 	t.Run("Grafana", func(t *testing.T) { grafana(t, db) })
@@ -365,7 +377,7 @@ console.log(failed.length - (late ? 0 : 1), late ? late[0].length === 1 : failed
 			t.Error("the flow does not have what its function needs")
 		}
 		out, err := exec.Command(node, "-e", program, n.Func, string(list), hex.EncodeToString([]byte(squeezed(t, envelope(9, 3, event(3)))))).CombinedOutput()
-		if got, want := strings.TrimSpace(string(out)), "10 [[[1,3],[5,12]],[[1,2]]]\n2 true"; err != nil || got != want {
+		if got, want := strings.TrimSpace(string(out)), "10 [[[1,3],[5,7],[11,12]],[[1,2]]]\n2 true"; err != nil || got != want {
 			t.Errorf("%v: %s, want %s", err, got, want)
 		}
 		return
