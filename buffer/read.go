@@ -406,10 +406,12 @@ func (b *Buffer) Return(from, to uint64) {
 // was read at its offset: the next acknowledgement there is of all of it.
 func (b *Buffer) Told(r *Record) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
-	if i := b.losses.at(r.Offset); b.losses.has(r.Offset) && b.losses[i].seq == r.Seq && b.losses[i].n == r.Lost {
-		b.losses[i].taken, b.losses[i].less = 0, false
+	if i := b.losses.at(r.Offset); i < len(b.losses) {
+		if l := &b.losses[i]; l.offset == r.Offset && l.seq == r.Seq && l.n == r.Lost {
+			l.taken, l.less = 0, false
+		}
 	}
+	b.mu.Unlock()
 }
 
 // Ack says that everything in [from,to) was delivered and need not be kept.
