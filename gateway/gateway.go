@@ -175,7 +175,7 @@ func (g *Gateway) newFeed(name string) *feed {
 func (g *Gateway) addCAN(c *config.CAN) error {
 	var points *live.Frames
 	if g.opts.Live {
-		points = &live.Frames{}
+		points = &live.Frames{DB: c.DBC}
 		g.look.Buses[c.Name] = live.Bus{Frames: points, DB: c.DBC}
 	}
 	s, err := source.NewCAN(c, points, g.log.With("source", c.Name))

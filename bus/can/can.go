@@ -152,6 +152,15 @@ type ErrorHandler interface {
 	ErrorFrame(f *Frame)
 }
 
+// Onlooker is what a [Handler] may be besides, to see every frame that was read,
+// also those that a [Limit] keeps back.
+type Onlooker interface {
+	// Look takes a batch before the limits, followed by Frames with those that
+	// pass, if any do. The slice is valid only during the call and is not to be
+	// changed.
+	Look(batch []Frame)
+}
+
 // GapHandler is what a [Handler] may be besides, to be told where the frames
 // may have a gap that nobody can count: the controller had an overflow or went
 // bus-off, the link was down, or Run begins. It is called as Frames is, after

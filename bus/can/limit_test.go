@@ -146,3 +146,44 @@ func TestLimitRefused(t *testing.T) {
 		}
 	}
 }
+
+// onlooker sees what is on the bus, and then what passes.
+type onlooker struct {
+	cantest.Recorder
+	looked []can.Frame
+	order  string
+}
+
+func (o *onlooker) Look(batch []can.Frame) {
+	o.looked = append(o.looked, batch...)
+	o.order += "look "
+}
+
+func (o *onlooker) Frames(batch []can.Frame) {
+	o.order += fmt.Sprint(len(batch), " ")
+	o.Recorder.Frames(batch)
+}
+
+// A handler that looks sees every frame as it came, also those that a limit keeps
+// back, before those that pass; the counters are what they are without it.
+func TestLookBeforeTheLimits(t *testing.T) {
+	var o onlooker
+	b := newBus(t, can.Config{Limit: can.Limit{MinInterval: time.Second}})
+	d := can.NewDeliverer(b, &o)
+	var sent []can.Frame
+	for i := range 9 {
+		f := counterFrame(i)
+		f.ID, f.Time = uint32(1+i%2), 1e18+int64(i)
+		sent = append(sent, f)
+		d.Frame(f, false)
+		if i%3 == 2 {
+			d.Flush()
+		}
+	}
+	if !slices.Equal(o.looked, sent) || o.order != "look 2 look look " {
+		t.Errorf("in the order %q seen %v", o.order, o.looked)
+	}
+	if st := b.Stats(); st.Frames != 2 || st.Suppressed != 7 || len(o.All()) != 2 {
+		t.Errorf("counters are %+v", st)
+	}
+}

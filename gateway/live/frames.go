@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fieldferry/bus/can"
+	"fieldferry/bus/can/dbc"
 )
 
 const (
@@ -22,6 +23,10 @@ const (
 // frames in order, and the last of its long J1939 messages. [Frames.Note] and
 // [Frames.Join] belong to the goroutine of the bus, the rest may be called from any.
 type Frames struct {
+	// DB says which signals a frame carries, so that each keeps the last that had
+	// it; nil: only the last frame of an id is known.
+	DB *dbc.Database
+
 	mu      sync.Mutex
 	index   idIndex
 	rows    []row
@@ -30,6 +35,7 @@ type Frames struct {
 	noted   uint64 // all frames
 	seconds int
 	roll    roll
+	kept    int // bytes of all pages
 }
 
 // row is one arbitration id.
@@ -40,6 +46,11 @@ type row struct {
 	delta int64     // between the last two, in nanoseconds
 	now   periods
 	past  periods
+
+	message *dbc.Message // nil: nothing describes it
+	paged   bool         // its frames carry different signals, and not by their lengths alone
+	pages   []page       // empty: all frames had the same signals until now
+	at      int          // the page of the last frame
 }
 
 // periods are the times between neighbours, in nanoseconds.
@@ -50,7 +61,7 @@ type periods struct {
 }
 
 // Note takes a batch of frames. It keeps none of it and does not allocate once
-// every id has been seen.
+// every id, and every page of a multiplexed message, has been seen.
 func (f *Frames) Note(batch []can.Frame) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -63,7 +74,11 @@ func (f *Frames) Note(batch []can.Frame) {
 			f.admit(frame)
 			continue
 		}
-		f.rows[n-1].note(frame)
+		r := &f.rows[n-1]
+		if r.message != nil && (r.paged || len(r.pages) > 0 || r.frame.Len != frame.Len || (r.frame.Flags^frame.Flags)&can.Remote != 0) {
+			f.keep(r, r.frame.Payload(), frame.Time, frame.Payload())
+		}
+		r.note(frame)
 	}
 }
 
@@ -75,6 +90,14 @@ func (f *Frames) admit(frame *can.Frame) {
 	}
 	f.rows = append(f.rows, row{frame: *frame, count: 1})
 	f.index.put(frame.ID, frame.Flags&can.Extended != 0, len(f.rows))
+	if f.DB != nil {
+		f.rows[len(f.rows)-1].describe(f.DB.Find(frame.ID, frame.Flags&^can.Remote))
+	}
+}
+
+// describe notes what describes the frames of a row; nil: nothing does.
+func (r *row) describe(m *dbc.Message) {
+	r.message, r.paged = m, m != nil && m.Multiplexed()
 }
 
 func (r *row) note(f *can.Frame) {
@@ -158,17 +181,8 @@ type Row struct {
 	Min     time.Duration
 	Mean    time.Duration // between neighbours, of the last ten to twenty seconds; 0: not known
 	Max     time.Duration
-}
 
-// Rows appends a copy of every row in the order in which the ids were seen, and
-// says how many frames belong to ids without a row.
-func (f *Frames) Rows(dst []Row) (rows []Row, others uint64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i := range f.rows {
-		dst = append(dst, f.rows[i].copy())
-	}
-	return dst, f.others
+	pages []page // the data it came with, by the signals they carry, the newest first
 }
 
 func (r *row) copy() Row {

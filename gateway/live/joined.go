@@ -2,7 +2,6 @@ package live
 
 import (
 	"bytes"
-	"time"
 
 	"fieldferry/bus/can"
 	"fieldferry/bus/can/dbc"
@@ -27,6 +26,9 @@ func (f *Frames) Join(p *dbc.Packet) {
 	defer f.mu.Unlock()
 	for i := range f.joined {
 		if j := &f.joined[i]; j.frame.ID == frame.ID {
+			if j.message != nil && (j.paged || len(j.pages) > 0 || len(j.data) != len(p.Data)) {
+				f.keep(&j.row, j.data, p.Time, p.Data)
+			}
 			j.note(&frame)
 			j.data = append(j.data[:0], p.Data...)
 			return
@@ -34,36 +36,39 @@ func (f *Frames) Join(p *dbc.Packet) {
 	}
 	if len(f.joined) < MaxJoined {
 		f.joined = append(f.joined, joined{row{frame: frame, count: 1}, bytes.Clone(p.Data)})
+		if f.DB != nil {
+			f.joined[len(f.joined)-1].describe(f.DB.LookupPacket(frame.ID))
+		}
 	}
-}
-
-// Joined returns a copy of the last message of each id that came in packets, in
-// the order in which the ids were seen.
-func (f *Frames) Joined() (rows []Row) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for i := range f.joined {
-		r := f.joined[i].copy()
-		r.Data = bytes.Clone(f.joined[i].data)
-		rows = append(rows, r)
-	}
-	return rows
 }
 
 // heard is the last frame or joined message of an id, and what describes it.
 type heard struct {
-	Row
+	*Row
 	*dbc.Message
 	sa *uint8 // who sent it, if it is one of J1939
 }
 
-func (h *heard) at() time.Time { return time.Unix(0, h.Frame.Time).UTC() }
+// with is h and another of the same origin: the newest counts, and each signal is of
+// the newest that has it.
+func (h *heard) with(g *heard) *heard {
+	if g.Frame.Time >= h.Frame.Time {
+		g, h = h, g
+	}
+	if h.Message == nil {
+		h.Message = g.Message
+	}
+	if h.Message == g.Message {
+		h.pages = append(h.pages, g.pages...)
+	}
+	return h
+}
 
 // heard lists the last messages that a DBC file describes, in the order in which
 // their ids came, joined ones behind. Of J1939 it has one for each sender and
 // receiver: a message may come in a frame now and in packets then, as DM1 does,
-// and with another priority. The newest counts.
-func (b Bus) heard() (list []heard) {
+// and with another priority.
+func (b Bus) heard() (list []*heard) {
 	if b.DB == nil {
 		return nil
 	}
@@ -72,20 +77,18 @@ func (b Bus) heard() (list []heard) {
 		id uint32 // without the priority
 	}
 	place := map[origin]int{}
-	rows, _ := b.Frames.Rows(nil)
-	for _, r := range append(rows, b.Frames.Joined()...) {
-		h := heard{Row: r, Message: b.message(&r)}
-		if h.Message == nil {
+	rows, _ := b.Frames.Rows()
+	for i := range rows {
+		h := b.hear(&rows[i])
+		if h.Message == nil || len(h.pages) == 0 {
 			continue
 		}
 		if b.DB.IsJ1939(h.Message) {
-			sa := dbc.SourceAddress(r.Frame.ID)
+			sa := dbc.SourceAddress(h.Frame.ID)
 			h.sa = &sa
-			of := origin{h.Message, r.Frame.ID & (1<<26 - 1)}
+			of := origin{h.Message, h.Frame.ID & (1<<26 - 1)}
 			if i, ok := place[of]; ok {
-				if r.Frame.Time >= list[i].Frame.Time {
-					list[i] = h
-				}
+				list[i] = list[i].with(h)
 				continue
 			}
 			place[of] = len(list)

@@ -40,7 +40,7 @@ func TestFramesKeepTheLastOfEachID(t *testing.T) {
 		}
 		f.Note(batch)
 	}
-	rows, others := f.Rows(nil)
+	rows, others := f.Rows()
 	if len(rows) != len(last) || others != 0 {
 		t.Fatalf("%d rows for %d ids, %d others", len(rows), len(last), others)
 	}
@@ -57,7 +57,7 @@ func TestFramesAreBounded(t *testing.T) {
 	for id := range uint32(10 * MaxIDs) {
 		f.Note([]can.Frame{frame(id|1<<28, int64(id))})
 	}
-	rows, others := f.Rows(nil)
+	rows, others := f.Rows()
 	if len(rows) != MaxIDs || others != 9*MaxIDs {
 		t.Errorf("%d rows and %d others, want %d and %d", len(rows), others, MaxIDs, 9*MaxIDs)
 	}
@@ -90,7 +90,7 @@ func TestPeriods(t *testing.T) {
 	}
 	want := func(when string, low, mean, high time.Duration) {
 		t.Helper()
-		rows, _ := f.Rows(nil)
+		rows, _ := f.Rows()
 		if r := rows[0]; r.Min != low || r.Max != high || r.Mean != mean {
 			t.Errorf("%s: %v %v %v, want %v %v %v", when, r.Min, r.Mean, r.Max, low, mean, high)
 		}
@@ -293,6 +293,8 @@ func TestSentence(t *testing.T) {
 		{func(s *Snapshot) { s.Sources = s.Sources[:1] }, OK, "Everything works: engine is read, and the broker acknowledges every record."},
 		{func(s *Snapshot) { s.Sources[0].State, s.Sources[0].ReadAge, s.Sources[0].Records = Silent, -1, 2 }, OK, "Connected; no frame has come from engine since the start."},
 		{func(s *Snapshot) { s.Sources[0].State, s.Sources[0].ReadAge = Silent, 7 }, OK, "Everything works: all 2 sources are read, and the broker acknowledges every record."},
+		{func(s *Snapshot) { s.Sources[0].State, s.Sources[0].Records = Ended, 7 }, OK, "Everything works: the log of engine has ended, all other sources are read, and the broker acknowledges every record."},
+		{func(s *Snapshot) { s.Sources = s.Sources[:1]; s.Sources[0].State = Ended }, OK, "Everything works: the log of engine has ended, and the broker acknowledges every record."},
 		{func(s *Snapshot) { s.Buffer.LostBy = map[string]uint64{"rejected": 2} }, OK, "Connected, and all 2 sources are read; the broker has rejected 2 records since the start."},
 		{func(s *Snapshot) { s.Session = 0 }, Starting, "Starting: the disk of the buffer is not there yet; records wait in memory."},
 		{func(s *Snapshot) {

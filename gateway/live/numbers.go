@@ -96,19 +96,19 @@ func (v *Values) number(device, name string) (n Number) {
 func (b Bus) numbers(w wanted) {
 	all, seen := b.heard(), 0
 	for i := range all {
-		h := &all[i]
+		h := all[i]
 		if !w.any(h.Message) {
 			continue
 		}
-		for _, v := range h.Decode(h.payload(), nil) {
-			if _, ok := w[v.Signal.Name]; !ok || v.Missing() != "" {
+		for _, s := range h.signals() {
+			if _, ok := w[s.Name]; !ok || s.Error != "" {
 				continue
 			}
 			if seen++; seen > maxPoints {
 				return
 			}
-			if n := w.from(v.Signal.Name, h.sa); h.at().After(n.At) {
-				n.Value, n.At, n.Every = v.Float(), h.at(), h.Mean
+			if n := w.from(s.Name, h.sa); s.At.After(n.At) {
+				n.Value, n.At, n.Every = s.number, s.At, time.Duration(s.Every*float64(time.Second))
 			}
 		}
 	}

@@ -41,8 +41,8 @@ func (s *Snapshot) judge() (State, string) {
 	if len(s.buses()) == 0 {
 		return OK, "Connected; the configuration has no source."
 	}
-	if none := s.neverHeard(); none != "" {
-		return OK, "Connected; no frame has come from " + none + " since the start." + s.warning()
+	if none := s.quiet(Silent); len(none) > 0 {
+		return OK, "Connected; no frame has come from " + strings.Join(none, ", ") + " since the start." + s.warning()
 	}
 	if n := s.Buffer.LostBy["rejected"]; n > 0 {
 		return OK, "Connected, and " + s.sources() + "; the broker has rejected " + counted(n, "record") + " since the start." + s.warning()
@@ -144,22 +144,28 @@ func (s *Snapshot) buses() (list []*Source) {
 
 func (s *Snapshot) sources() string {
 	all := s.buses()
+	if ended := s.quiet(Ended); len(ended) > 0 {
+		over := "the log of " + strings.Join(ended, ", ") + " has ended"
+		if len(ended) < len(all) {
+			over += ", all other sources are read"
+		}
+		return over
+	}
 	if len(all) == 1 {
 		return all[0].Name + " is read"
 	}
 	return fmt.Sprintf("all %d sources are read", len(all))
 }
 
-// neverHeard lists the CAN buses that are up and have brought nothing: that may be
-// right, and is not "everything works".
-func (s *Snapshot) neverHeard() string {
-	var names []string
+// quiet lists the CAN buses in a state, if it is Silent only those that have brought
+// nothing at all: that may be right, and is not "everything works".
+func (s *Snapshot) quiet(state SourceState) (names []string) {
 	for _, src := range s.buses() {
-		if src.Kind == "can" && src.State == Silent && src.ReadAge < 0 {
+		if src.Kind == "can" && src.State == state && (state == Ended || src.ReadAge < 0) {
 			names = append(names, src.Name)
 		}
 	}
-	return strings.Join(names, ", ")
+	return names
 }
 
 // failing says which sources do not deliver, empty if all do.

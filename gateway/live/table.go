@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +40,20 @@ type Signal struct {
 	Label string          `json:"label,omitempty"`
 	Error string          `json:"error,omitempty"`        // why it has no value: "not available", ...
 	Out   bool            `json:"out_of_range,omitempty"` // beyond the limits of the DBC file
+	At    time.Time       `json:"at,omitzero"`            // of the frame that carried it last; zero: none yet
+	Every float64         `json:"every_s"`                // how often such frames come; 0: not known
+
+	page   int // of that frame
+	number float64
 }
+
+// labelled is a value as a record has it.
+type labelled struct {
+	Label string          `json:"label"`
+	Value json.RawMessage `json:"value"`
+}
+
+var null = json.RawMessage("null")
 
 // Bus is what can be looked at of a CAN source: its frames, and what the DBC
 // files say of them. DB may be nil.
@@ -50,10 +62,10 @@ type Bus struct {
 	DB     *dbc.Database
 }
 
-// Table returns the last frame of every id, and how many frames belong to ids
-// without a row.
+// Table returns the last frame of every id, with the long messages behind, and how
+// many frames belong to ids without a row.
 func (b Bus) Table() (table []ID, others uint64) {
-	rows, others := b.Frames.Rows(nil)
+	rows, others := b.Frames.Rows()
 	table = make([]ID, len(rows))
 	for i := range rows {
 		table[i] = b.row(&rows[i])
@@ -93,40 +105,28 @@ func (b Bus) message(r *Row) *dbc.Message {
 	case r.Data != nil:
 		return b.DB.LookupPacket(r.Frame.ID)
 	}
-	return b.DB.Find(r.Frame.ID, r.Frame.Flags)
+	return b.DB.Find(r.Frame.ID, r.Frame.Flags&^can.Remote)
 }
 
-// Signals decodes the last frame of an id, written as [FormatID] does, or the last
-// long message. It returns false if there was none.
+// Signals returns the last frame of an id, written as [FormatID] does, or the last
+// long message, and the last value of each of its signals. It returns false if
+// there was none.
 func (b Bus) Signals(id string) (ID, []Signal, bool) {
-	rows, _ := b.Frames.Rows(nil)
-	rows = append(rows, b.Frames.Joined()...)
+	var h *heard
+	rows, _ := b.Frames.Rows()
 	for i := range rows {
 		if FormatID(&rows[i].Frame) == id {
-			return b.row(&rows[i]), b.decode(&rows[i]), true
+			g := b.hear(&rows[i])
+			if h != nil {
+				g = h.with(g)
+			}
+			h = g
 		}
 	}
-	return ID{}, nil, false
-}
-
-func (b Bus) decode(r *Row) []Signal {
-	m := b.message(r)
-	if m == nil {
-		return []Signal{}
+	if h == nil {
+		return ID{}, nil, false
 	}
-	values := m.Decode(r.payload(), nil)
-	signals := make([]Signal, len(values))
-	for i := range values {
-		v := &values[i]
-		label, _ := v.Label()
-		out := Signal{Name: v.Signal.Name, Unit: v.Signal.Unit, Label: label, Error: v.Missing(), Value: json.RawMessage("null")}
-		if out.Error == "" {
-			out.Value = v.AppendJSON(nil)
-			out.Text, out.Out = string(out.Value), v.OutOfRange()
-		}
-		signals[i] = out
-	}
-	return signals
+	return b.row(h.Row), h.signals(), true
 }
 
 // FormatID is the arbitration id of a frame as candump writes it: 3 digits
@@ -144,8 +144,8 @@ func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 const maxPoints = 2000
 
 // Points returns the last value of every signal of the messages heard so far, at
-// most 2000. One that the last frame of its message does not carry, as it is
-// multiplexed, has an error in place of a value.
+// most 2000, each with the time of the frame that carried it: that may be an older
+// one, of a multiplexed message.
 func (b Bus) Points() []Value {
 	list, all := []Value{}, b.heard()
 	for i := range all {
@@ -157,29 +157,15 @@ func (b Bus) Points() []Value {
 }
 
 func (h *heard) points(list []Value) []Value {
-	begin := len(list)
-	for i := range h.Signals {
-		s := &h.Signals[i]
-		list = append(list, Value{Device: h.Name, ID: FormatID(&h.Frame), SA: h.sa, Name: s.Name, Unit: s.Unit, Every: h.Mean.Seconds(), At: h.at(),
-			Error: notCarried, Value: json.RawMessage("null")})
-	}
-	for _, v := range h.Decode(h.payload(), nil) {
-		n := slices.IndexFunc(h.Signals, func(s dbc.Signal) bool { return s.Name == v.Signal.Name })
-		if n < 0 {
-			continue
+	for _, s := range h.signals() {
+		p := Value{Device: h.Name, ID: h.pages[s.page].id, SA: h.sa, Name: s.Name, Unit: s.Unit, Value: s.Value, Error: s.Error, Out: s.Out, At: s.At, Every: s.Every}
+		if s.Label != "" {
+			p.Value, _ = json.Marshal(labelled{s.Label, s.Value})
 		}
-		p := &list[begin+n]
-		if p.Error = v.Missing(); p.Error == "" {
-			p.Value, p.Out = v.AppendJSON(nil), v.OutOfRange()
-			if label, ok := v.Label(); ok {
-				p.Value, _ = json.Marshal(map[string]any{"value": json.RawMessage(p.Value), "label": label})
-			}
-		}
+		list = append(list, p)
 	}
 	return list
 }
-
-const notCarried = "not in the last frame"
 
 // Lines calls yield with the frames from the number from on, at most the newest
 // most of them, as candump writes them but without the name of the bus, and

@@ -68,12 +68,17 @@ func (f *frames) begin(at clock.Reading, t int64) []byte {
 	return Begin(f.body, at, t)
 }
 
-// Frames implements [can.Handler].
-func (f *frames) Frames(batch []can.Frame) {
-	at := f.to.Clock()
+// Look implements [can.Onlooker]: a person in front of the cabinet sees what is on
+// the bus, whatever the limits keep back.
+func (f *frames) Look(batch []can.Frame) {
 	if f.points != nil {
 		f.points.Note(batch)
 	}
+}
+
+// Frames implements [can.Handler].
+func (f *frames) Frames(batch []can.Frame) {
+	at := f.to.Clock()
 	for i := range batch {
 		frame := &batch[i]
 		if !f.cfg.DecodedOnly || f.describes(frame) {
@@ -208,7 +213,7 @@ func (s *CAN) Look(out *live.Source) {
 	}
 	switch {
 	case st.Ended:
-		out.State, out.Word = live.Silent, "the log has ended"
+		out.State, out.Word = live.Ended, "the log has ended"
 	case !st.Up:
 		out.State, out.Word = live.Down, "the interface is down"
 	case st.State == link.BusOff.String():

@@ -3,10 +3,13 @@ package source
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"fieldferry/bus"
 	"fieldferry/bus/can"
@@ -85,7 +88,8 @@ func TestLongMessagesAreSeen(t *testing.T) {
 	h := s.Handler(to)
 	h.Frames(message(0xFE))
 	h.Frames(message(0x01)) // nobody describes it
-	if seen := points.Joined(); len(seen) != 1 || seen[0].Frame.ID != 0x1CFEFE21 || len(seen[0].Data) != 14 || seen[0].Data[0] != 7 || to.appended != 8 {
+	seen, _ := points.Rows()
+	if len(seen) != 1 || seen[0].Frame.ID != 0x1CFEFE21 || len(seen[0].Data) != 14 || seen[0].Data[0] != 7 || to.appended != 8 {
 		t.Errorf("%d records, seen %+v", to.appended, seen)
 	}
 	batch, frames := message(0xFE), message(0xFE)
@@ -96,6 +100,42 @@ func TestLongMessagesAreSeen(t *testing.T) {
 	usual := testing.AllocsPerRun(100, func() { h.Frames(frames) })
 	if joined := testing.AllocsPerRun(100, func() { h.Frames(batch) }); joined > usual {
 		t.Errorf("%v allocations for a message that is joined, %v for as many frames", joined, usual)
+	}
+}
+
+// A person in front of the cabinet sees what is on the bus: last frames, signals and
+// the newest frames are not thinned out by the limits, as records are.
+func TestLimitsDoNotHideTheBus(t *testing.T) {
+	file, _ := dbc.Parse("m.dbc", []byte("BO_ 291 M: 2 N\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" N\n"), dbc.Options{})
+	db, _ := dbc.NewDatabase(dbc.MatchAuto, file)
+	var log strings.Builder
+	for i := range 100 {
+		fmt.Fprintf(&log, "(%d.%06d) can0 123#%02X\n", 1000+i/50, i%50*20_000, i)
+	}
+	name := filepath.Join(t.TempDir(), "drive.log")
+	if err := os.WriteFile(name, []byte(log.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	points, to := &live.Frames{DB: db}, &sink{}
+	s, err := NewCAN(&config.CAN{DBC: db, Bus: can.Config{Interface: "replay:" + name + "?speed=max&time=log", Limit: can.Limit{MinInterval: time.Second}}}, points, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context(), to); !errors.Is(err, can.ErrEnd) {
+		t.Fatal(err)
+	}
+	rows, _ := points.Rows()
+	if len(rows) != 1 || rows[0].Count != 100 || rows[0].Delta != 20*time.Millisecond || rows[0].Mean != 20*time.Millisecond {
+		t.Errorf("the last frames are %+v", rows)
+	}
+	rolled := 0
+	points.Newest(func(*can.Frame) bool { rolled++; return true })
+	list := (live.Bus{Frames: points, DB: db}).Points()
+	if rolled != 100 || len(list) != 1 || string(list[0].Value) != "99" || list[0].Every != 0.02 {
+		t.Errorf("%d of 100 newest frames, values %+v", rolled, list)
+	}
+	if st := s.bus.Stats(); to.appended != 2 || st.Frames != 2 || st.Suppressed != 98 {
+		t.Errorf("%d records, %+v", to.appended, st)
 	}
 }
 
@@ -140,7 +180,7 @@ func TestLookAtALogThatHasEnded(t *testing.T) {
 	if err := s.Run(t.Context(), &sink{}); !errors.Is(err, can.ErrEnd) {
 		t.Fatal(err)
 	}
-	if after := look(); after.State != live.Silent || after.Word != "the log has ended" {
+	if after := look(); after.State != live.Ended || after.Word != "the log has ended" {
 		t.Errorf("after its end: %+v", after)
 	}
 }

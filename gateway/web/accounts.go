@@ -43,6 +43,8 @@ func ParseRole(s string) (Role, error) {
 
 // Account is who may log in. Either Password or Token is set.
 type Account struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Name     string    `json:"name"`
 	Role     Role      `json:"role"`
 	Password string    `json:"password,omitempty"` // its hash, with the parameters

@@ -203,7 +203,10 @@ func sameSignal(a, b *live.Value) bool {
 	return age.Abs() < news && a.Error == b.Error && a.Out == b.Out && bytes.Equal(a.Value, b.Value) && a.Name == b.Name && a.Device == b.Device && a.ID == b.ID
 }
 
-func sameID(a, b *live.ID) bool { return a.Count == b.Count && slices.Equal(a.Changed, b.Changed) }
+// sameID heeds the id: long messages stand behind, and move when an id is new.
+func sameID(a, b *live.ID) bool {
+	return a.Count == b.Count && a.ID == b.ID && a.Packets == b.Packets && slices.Equal(a.Changed, b.Changed)
+}
 
 func sameValue(a, b *live.Value) bool {
 	return a.At.Equal(b.At) && a.Error == b.Error && bytes.Equal(a.Value, b.Value) && a.Name == b.Name

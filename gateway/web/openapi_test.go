@@ -62,16 +62,16 @@ var descriptions = map[string]described{
 	"GET /api/v1/sources": {summary: "The sources", reply: struct {
 		Sources []live.Source `json:"sources"`
 	}{}},
-	"GET /api/v1/sources/{source}/values": {summary: "The last value of each register of a Modbus line, or of each signal of a CAN bus", reply: struct {
+	"GET /api/v1/sources/{source}/values": {summary: "The last value of each register of a Modbus line, or of each signal of a CAN bus, with the time of the frame that carried it; limits do not thin it out", reply: struct {
 		Values []live.Value `json:"values"`
 	}{}},
-	"GET /api/v1/can/{source}/frames": {summary: "The last frame of each arbitration id", reply: struct {
+	"GET /api/v1/can/{source}/frames": {summary: "The last frame of each arbitration id on the bus, whatever the limits of the configuration keep back, and each long J1939 message that a DBC file describes (packets)", reply: struct {
 		Frames []live.ID `json:"frames"`
 		Others uint64    `json:"others"`
 	}{}},
-	"GET /api/v1/can/{source}/frames/{id}": {summary: "The last frame of one id, decoded", reply: idSignals{}},
-	"GET /api/v1/can/{source}/roll":        {summary: "The newest 500 frames of a bus, oldest first", reply: rolled{}},
-	"GET /api/v1/can/{source}/log":         {summary: "The frames of the last ten seconds as candump -l writes them", other: "text/plain"},
+	"GET /api/v1/can/{source}/frames/{id}": {summary: "The last frame of one id on the bus, and the last value of each of its signals", reply: idSignals{}},
+	"GET /api/v1/can/{source}/roll":        {summary: "The newest 500 frames on a bus, oldest first, also those that the limits keep back", reply: rolled{}},
+	"GET /api/v1/can/{source}/log":         {summary: "The frames on the bus of the last ten seconds as candump -l writes them, also those that the limits keep back", other: "text/plain"},
 	"GET /api/v1/history": {summary: "The course of figures over an hour or a day; a gap is null", query: "figure,span", reply: struct {
 		Figures []string `json:"figures"`
 		Courses []course `json:"courses"`

@@ -219,14 +219,7 @@ func (pl *plan) selected(data []byte, w words) []int32 {
 // decodeMultiplexed is Decode for any multiplexing.
 func (pl *plan) decodeMultiplexed(data []byte, w words, dst []Value) []Value {
 	var values [maxMultiplexers]uint64
-	var present uint64 // a bit for each multiplexer that is in this frame
-	for n := range pl.muxes {
-		o := &pl.ops[pl.muxes[n]]
-		if o.active(present, &values) && int(o.end) <= len(data) {
-			values[n] = o.read(data, w)
-			present |= 1 << n
-		}
-	}
+	present := pl.multiplexers(data, w, &values)
 	for i := range pl.ops {
 		o := &pl.ops[i]
 		if o.active(present, &values) && int(o.end) <= len(data) {
@@ -234,6 +227,41 @@ func (pl *plan) decodeMultiplexed(data []byte, w words, dst []Value) []Value {
 		}
 	}
 	return dst
+}
+
+// multiplexers reads those that are in data: present has a bit for each.
+func (pl *plan) multiplexers(data []byte, w words, values *[maxMultiplexers]uint64) (present uint64) {
+	for n := range pl.muxes {
+		o := &pl.ops[pl.muxes[n]]
+		if o.active(present, values) && int(o.end) <= len(data) {
+			values[n] = o.read(data, w)
+			present |= 1 << n
+		}
+	}
+	return present
+}
+
+// Multiplexed reports whether what data of the message hold depends on more than
+// their length.
+func (m *Message) Multiplexed() bool { return len(m.plan.muxes) > 0 }
+
+// Page numbers what data of the message hold: of two with the same page, Decode
+// finds the same signals. It allocates nothing.
+func (m *Message) Page(data []byte) uint64 {
+	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1, by words
+	page := offset ^ uint64(len(data))
+	if len(m.plan.muxes) == 0 {
+		return page
+	}
+	var values [maxMultiplexers]uint64
+	present := m.plan.multiplexers(data, load(data), &values)
+	for n := range m.plan.muxes {
+		page *= prime
+		if present>>n&1 != 0 {
+			page ^= values[n] + 1 // 0 is not a multiplexer that is missing
+		}
+	}
+	return page
 }
 
 func (o *op) active(present uint64, values *[maxMultiplexers]uint64) bool {

@@ -292,6 +292,7 @@ func TestMultiplexAgainstModel(t *testing.T) {
 		if len(diagnostics) > 0 {
 			t.Fatal(diagnostics)
 		}
+		m, pages := file.Messages[0], map[uint64]string{}
 		for range 20 {
 			raw := r.Uint64()
 			data := make([]byte, 8)
@@ -322,6 +323,18 @@ func TestMultiplexAgainstModel(t *testing.T) {
 			}
 			if got.String() != strings.Join(want, "") {
 				t.Fatalf("%s%s\n%X: got %s, want %s", lines, &rest, data, &got, want)
+			}
+			// Data of one page hold the same signals, whole and cut short.
+			for _, part := range [][]byte{data, data[:r.IntN(9)]} {
+				names := ""
+				for _, v := range m.Decode(part, nil) {
+					names += v.Signal.Name + " "
+				}
+				page := m.Page(part)
+				if before, ok := pages[page]; ok && before != names {
+					t.Fatalf("%s%s\n%X: page %X has %s, and had %s", lines, &rest, part, page, names, before)
+				}
+				pages[page] = names
 			}
 		}
 	}

@@ -130,11 +130,12 @@ export class Trail {
     this.list.push(typeof v === 'number' && Number.isFinite(v) ? v : null);
     if (this.list.length > this.most) this.list.shift();
   }
-  draw() { const v = this.list.filter((x) => x != null); return v.length > 1 ? spark(v) : ''; }
+  draw() { return this.list.filter((x) => x != null).length > 1 ? spark(this.list) : ''; }
 }
+// spark is a line of values; null is a gap in it.
 export function spark(v) {
-  const lo = Math.min(...v), hi = Math.max(...v), k = hi > lo ? 14 / (hi - lo) : 0;
-  const s = svg('0 0 96 18', ['polyline', { points: v.map((y, i) => `${(i * 96 / (v.length - 1)).toFixed(1)},${(16 - (y - lo) * k).toFixed(1)}`).join(' '), fill: 'none', stroke: 'currentColor', 'stroke-width': 1.2 }]);
+  const known = v.filter((x) => x != null), lo = Math.min(...known), hi = Math.max(...known), k = hi > lo ? 14 / (hi - lo) : 0;
+  const s = svg('0 0 96 18', ['path', { d: v.map((y, i) => (y == null ? '' : `${i && v[i - 1] != null ? 'L' : 'M'}${(i * 96 / (v.length - 1)).toFixed(1)} ${(16 - (y - lo) * k).toFixed(1)}`)).join(''), fill: 'none', stroke: 'currentColor', 'stroke-width': 1.2 }]);
   s.classList.add('spark');
   return s;
 }

@@ -30,7 +30,7 @@ export function roll({ passes, name, paused }) {
     const want = fit.toReversed().map((f) => (f.tr = f.tr || row(f))), keep = new Set(want);
     for (const t of [...body.children]) if (!keep.has(t)) t.remove();
     want.forEach((t, i) => { if (body.children[i] !== t) body.insertBefore(t, body.children[i] || null); });
-    note.textContent = `${int(fit.length)} of the last ${int(list.length)} frames.` + (missed ? ` The bus was faster than the page: ${int(missed)} frames between were left out here. The download has them, and so has the buffer.` : '');
+    note.textContent = `${int(fit.length)} of the last ${int(list.length)} frames.` + (missed ? ` The bus was faster than the page: ${int(missed)} frames between were left out here. The download has them.` : '');
   }
   function take(data) {
     if (!data.next) return;

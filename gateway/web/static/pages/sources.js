@@ -18,6 +18,9 @@ const from = (v) => {
 // number is the value as a number, for a line.
 const number = (v) => (v != null && typeof v === 'object' ? v.value : v);
 
+// stale: the value has not come for three of its periods.
+export const stale = (v, now) => v.at && (now - Date.parse(v.at)) / 1000 > Math.max(3 * v.every_s, 5);
+
 const cols = [['Name'], ['Value', 'n'], ['Last minute', 'p3'], ['Quality'], ['Age', 'n'], ['Rate', 'n p3'], ['Type', 'p3 fill']];
 const most = 200; // rows of a source on the page; the search finds the others
 const busiest = 14; // sources that are followed
@@ -38,7 +41,7 @@ export default function (ctx) {
   } });
   const key = (v) => v.device + ' / ' + v.name + from(v);
   function row(v, trail) {
-    const old = v.at && (now() - Date.parse(v.at)) / 1000 > Math.max(3 * v.every_s, 5);
+    const old = stale(v, now());
     return tr(cols, [key(v), [h('b', {}, text(v.value)), v.value != null && v.unit && h('span', { class: 'u' }, v.unit)], trail ? trail.draw() : '',
       v.error ? st(v.type ? 'err' : 'stale', v.error) : !v.at ? st('wait', 'not read yet') : old ? st('stale', 'old') : v.out_of_range ? st('warn', 'beyond its limits') : st('ok', 'good'),
       age(v.at ? Math.max(0, (now() - Date.parse(v.at)) / 1000) : -1), v.every_s > 0 ? rate(1 / v.every_s) : '', v.type || 'signal'], old || v.error ? 'old' : '');
@@ -49,7 +52,7 @@ export default function (ctx) {
       for (const v of k.rows.list.slice(0, 10 * most)) {
         let t = k.trails.get(key(v));
         if (!t) { t = new Trail(); k.trails.set(key(v), t); }
-        t.add(v.error ? null : number(v.value));
+        t.add(v.error || stale(v, now()) ? null : number(v.value)); // between two frames the last one holds
       }
       k.show();
     }
