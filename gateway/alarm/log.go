@@ -31,7 +31,8 @@ func (l *line) level() slog.Level {
 	return slog.LevelInfo
 }
 
-// maxLogged is how many bytes of a detail a line of the log has.
+// maxLogged is how many bytes of a detail a line of the log has. A longer one is
+// cut, and a text.
 const maxLogged = 1000
 
 func (l *line) write(log *slog.Logger) {
@@ -41,7 +42,11 @@ func (l *line) write(log *slog.Logger) {
 	}
 	if len(l.detail) > 0 {
 		if b, err := json.Marshal(l.detail); err == nil {
-			args = append(args, "detail", string(b[:min(len(b), maxLogged)]))
+			var v any = json.RawMessage(b) // an object in JSON, a quoted text else
+			if len(b) > maxLogged {
+				v = string(b[:maxLogged])
+			}
+			args = append(args, "detail", v)
 		}
 	}
 	log.Log(context.Background(), l.level(), "alarm "+l.state.String(), args...)
