@@ -68,11 +68,11 @@ lint: ## gofmt, go vet, staticcheck, govulncheck, shellcheck
 
 # Inlining pays on the path of a record and in the arithmetic of a TLS handshake;
 # elsewhere it would add 800 kB to the binary (docs/decisions/binary-size.md).
-HOT := runtime/... $(addprefix internal/,bytealg byteorder poll runtime/... strconv sync) sync/atomic strconv unicode/utf8 encoding/binary math/bits hash/... \
-  $(addprefix crypto/internal/,constanttime $(addprefix fips140/,aes/... alias bigmod edwards25519/field mlkem nistec/fiat sha256 sha3 subtle) fips140deps/byteorder) \
+HOT := runtime/... $(addprefix internal/,bytealg byteorder runtime/... strconv sync) sync/atomic strconv unicode/utf8 encoding/binary math/bits hash/... \
+  $(addprefix crypto/internal/,constanttime $(addprefix fips140/,aes/... bigmod edwards25519/field mlkem nistec/fiat sha256 sha3 subtle) fips140deps/byteorder) \
   $(addprefix github.com/klauspost/compress/,zstd internal/...) \
   fieldferry/bus/can fieldferry/bus/can/dbc \
-  $(addprefix fieldferry/gateway/,outbox payload/native record source)
+  $(addprefix fieldferry/gateway/,outbox payload/native source)
 SMALL := -gcflags=all=-l $(foreach p,$(HOT),-gcflags=$(p)=)
 
 # NAME:GOARCH:GOARM:PAGE of each binary, and where they go. PAGE is the largest

@@ -92,5 +92,11 @@ func sorted(problems []Problem) []Problem {
 		return append(problems, more)
 	}
 	sort.SliceStable(problems, func(i, j int) bool { return order(problems[i], problems[j]) < 0 })
-	return slices.Compact(problems)
+	told := problems[:0]
+	for i := range problems {
+		if n := len(told); n == 0 || problems[i] != told[n-1] {
+			told = append(told, problems[i])
+		}
+	}
+	return told
 }
