@@ -39,10 +39,17 @@ account of the sequence numbers. It reports gaps, duplicates and losses, and
 ends with "records N gaps G duplicates D": G counts the sequence numbers that
 neither came nor are accounted for by a loss record. After an outage live
 records come before the backlog, which then fills the gap: until it has, watch
-says how many records are still missing. Records that pass while watch itself has
-lost its connection are named as unseen and are not a gap. A session that ended badly (power,
+says how many records are still missing. A session that ended badly (power,
 kill -9) is named with its last known numbers: what was taken behind them
 within sync_interval may be missing, and no loss record can say so.
+
+Records that pass while watch itself has lost its connection are named as unseen
+and are not a gap; they are what is missing up to the highest number that anything
+says. A session that began after watch did counts from its first number, and
+one that was there before from the first number that came. Where nothing says how
+far a session went that was watched when the connection was lost, the end of each
+source that has not spoken since is named as not known; each puts a health record
+into its stream every health_interval.
 
 Messages that are larger than --max-message are skipped and counted. The account
 takes a bounded amount of memory, however many gateways there are and whatever
@@ -55,7 +62,8 @@ of its gateway.
 
 The exit code is 0 when watch was connected at the end and nothing is missing. It
 is 1 when the broker was not reached or was lost, when there are gaps or records
-passed unseen, when the account is not exact, and when fewer records came than --count asks for.`,
+passed unseen, when the end of a session is not known, when the account is not
+exact, and when fewer records came than --count asks for.`,
 		Example: `  fieldferry watch --server mqtt://broker:1883
   sudo fieldferry watch -c /etc/fieldferry/fieldferry.yaml
   fieldferry watch --server mqtts://broker:8883 --ca ca.pem --username anna --password-file anna.password
@@ -179,6 +187,8 @@ func (w *watcher) catchUp(late bool, now time.Time) {
 		fmt.Fprintf(w.err, "catching up: %d records are still missing\n", missing)
 	case w.catching && unseen > 0:
 		fmt.Fprintf(w.err, "caught up, except for %d records that may have passed while watch was not connected\n", unseen)
+	case w.catching && w.ledger.Unknown() > 0:
+		fmt.Fprintln(w.err, "caught up, as far as is known: the end of a session is not")
 	case w.catching:
 		fmt.Fprintln(w.err, "caught up: nothing is missing")
 	}
@@ -220,10 +230,7 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 		return
 	}
 	w.silence.end()
-	if n := w.link.absences(); n > w.absences {
-		w.absences = n
-		w.ledger.Away()
-	}
+	w.wasAway()
 	w.meet(m.Gateway)
 	stream := ledger.Stream{Gateway: m.Gateway, Session: m.Session, Source: m.Source}
 	last := w.ledger.Last(stream)
@@ -251,6 +258,14 @@ func (w *watcher) message(topic string, data []byte, retained bool) {
 	if w.opts.records > 0 && w.ledger.Records >= w.opts.records {
 		w.ended = true
 		w.done()
+	}
+}
+
+// wasAway has the account know of an absence that is over.
+func (w *watcher) wasAway() {
+	if n := w.link.absences(); n > w.absences {
+		w.absences = n
+		w.ledger.Away()
 	}
 }
 
@@ -309,13 +324,14 @@ func (w *watcher) record(m *ledger.Message, raw json.RawMessage, e ledger.Entry,
 
 func (w *watcher) summary() error {
 	w.says.flush(w.err)
+	w.wasAway()
 	l := &w.ledger
 	missing, unseen := l.Absent(w.opts.fromOne)
 	missing -= unseen
 	if w.opts.asJSON {
 		return json.NewEncoder(w.out).Encode(map[string]any{
 			"records": l.Records, "gaps": missing, "unseen": unseen, "duplicates": l.Duplicates, "lost": l.Lost,
-			"unclean": len(l.Tails()), "shared": l.Shared,
+			"unclean": len(l.Tails()), "unknown_ends": l.Unknown(), "shared": l.Shared,
 			"exact": l.Exact() && w.skipped == 0, "skipped_messages": w.skipped,
 			"closed": l.Closed, "untracked": l.Untracked, "forgotten": l.Forgotten,
 			"latency_mean_ms": w.latency.mean().Milliseconds(), "latency_max_ms": w.latency.max.Milliseconds(),
@@ -333,6 +349,10 @@ func (w *watcher) summary() error {
 		fmt.Fprintf(w.out, "and %d more gaps\n", more)
 	}
 	for _, x := range l.Tails() {
+		if x.Unseen {
+			fmt.Fprintf(w.out, "end of session %d of %s not known: any number behind %d may have passed while watch was not connected\n", x.Session, w.name(x.Gateway, x.Source), x.Last)
+			continue
+		}
 		fmt.Fprintf(w.out, "bad end: %s session %d: what was taken within sync_interval behind %d may be missing\n", w.name(x.Gateway, x.Source), x.Session, x.Last)
 	}
 	w.bounds()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -59,5 +60,73 @@ func TestFailuresAreNotRepeated(t *testing.T) {
 	l.up(uplink.Server{})
 	if !l.down(refused(0), now) {
 		t.Error("the end of a new connection is news")
+	}
+}
+
+// A gateway is killed and starts again while watch has no connection: what passed
+// of the end of the one session and of the begin of the next is named, or that
+// nobody knows how far the former went.
+func TestWatchAcrossARestartThatItMissed(t *testing.T) {
+	for name, c := range map[string]struct {
+		started string // what comes of the start; empty: it passed unseen
+		late    bool
+		want    []string
+		verdict string
+	}{
+		"the start passed unseen": {"", false, []string{
+			"unseen: engine session 2: 1 to 40\n",
+			"end of session 1 of engine not known: any number behind 30 may have passed",
+			"unseen: 40 records"}, "40 records may have passed"},
+		"it ended badly": {`{"previous":"unclean","previous_session":1,"stored":{"engine":35}}`, true, []string{
+			"unseen: engine session 1: 31 to 35\n", "unseen: engine session 2: 1 to 40\n",
+			"end of session 1 of engine not known: any number behind 35 may have passed"}, "45 records may have passed"},
+		"it ended in order": {`{"previous":"clean","previous_session":1,"stored":{"engine":35}}`, false, []string{
+			"unseen: engine session 1: 31 to 35\n", "unseen: engine session 2: 1 to 40\n"}, "45 records may have passed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			w := &watcher{out: &out, err: &errs, opts: watchOptions{quiet: true}}
+			w.link.up(uplink.Server{})
+			w.message("t", sends(false, 21, 30), false) // it joins in the middle of session 1
+			w.link.down(io.EOF, time.Now())
+			w.link.up(uplink.Server{})
+			w.message("t", bytes.Replace(sends(false, 41, 50), []byte(`"session":1`), []byte(`"session":2`), 1), false)
+			if c.started != "" {
+				w.message("t", fmt.Appendf(nil, `{"v":1,"gateway":"gw","session":2,"source":"gateway","seq":1,"count":1,"records":[{"seq":1,"ts":"2026-11-20T14:00:00Z","type":"event","event":"started","late":%v,"detail":%s}]}`, c.late, c.started), false)
+			}
+			if err := w.summary(); err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range c.want {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("no %q in %q", want, out.String())
+				}
+			}
+			if strings.Contains(out.String(), "gap:") || c.verdict == "" || name == "it ended in order" && strings.Contains(out.String(), "not known") {
+				t.Errorf("it said %q", out.String())
+			}
+			if err := w.verdict(); err == nil || !strings.Contains(err.Error(), c.verdict) {
+				t.Errorf("verdict: %v, want %q", err, c.verdict)
+			}
+		})
+	}
+}
+
+// After a connection that was lost, a source that has been silent since may have
+// sent something; once it has spoken, all is well.
+func TestWatchDoesNotKnowOfASilentSource(t *testing.T) {
+	var out bytes.Buffer
+	w := &watcher{out: &out, err: io.Discard, opts: watchOptions{quiet: true}}
+	w.link.up(uplink.Server{})
+	w.message("t", sends(false, 1, 10), false)
+	w.link.down(io.EOF, time.Now())
+	w.link.up(uplink.Server{})
+	if err := w.verdict(); err == nil || !strings.Contains(err.Error(), "end of a session is not known") {
+		t.Errorf("verdict: %v", err)
+	}
+	w.message("t", sends(true, 11, 15), false)
+	w.message("t", sends(false, 16, 20), false)
+	if err := w.verdict(); err != nil {
+		t.Errorf("verdict: %v", err)
 	}
 }

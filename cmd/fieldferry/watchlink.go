@@ -177,12 +177,15 @@ func (w *watcher) verdict() error {
 	if err := w.link.trouble(); err != nil {
 		return err
 	}
+	w.wasAway()
 	missing, unseen := w.ledger.Absent(w.opts.fromOne)
 	switch {
 	case missing > unseen:
 		return fmt.Errorf("%d records are missing", missing-unseen)
 	case unseen > 0:
 		return fmt.Errorf("%d records may have passed while watch was not connected: nobody can say that nothing is missing", unseen)
+	case w.ledger.Unknown() > 0:
+		return errors.New("records may have passed while watch was not connected: the end of a session is not known")
 	case !w.ledger.Exact() || w.skipped > 0:
 		return errors.New("the account is not exact: nobody can say that nothing is missing")
 	case w.ledger.Records < w.opts.records:

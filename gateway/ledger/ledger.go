@@ -24,6 +24,7 @@ type span struct{ from, to uint64 }
 type account struct {
 	seen   []span // disjoint, in order
 	unseen uint64 // what did not come up to this number may have passed while the observer was away
+	cut    bool   // there was an absence, maybe before its end, and no live record has come since
 }
 
 // Ledger keeps account of the sequence numbers that came, so that a consumer
@@ -47,7 +48,9 @@ type Ledger struct {
 	spans      int  // of all accounts
 	left       bool // the observer has been away
 	lives      map[session]*life
-	stores     int // numbers kept in all lives
+	followed   map[string]followed // by gateway
+	known      map[Stream]bool     // sources that were seen, without the session
+	stores     int                 // numbers kept in all lives
 }
 
 // The bounds of the account. A stream with more holes than it may have, or that
@@ -111,6 +114,7 @@ func (l *Ledger) add(a *account, m *Message, raw json.RawMessage) (Entry, error)
 	}
 	if !e.Late {
 		a.back(e.Seq)
+		l.follow(session{m.Gateway, m.Session})
 	}
 	if e.Duplicate = a.add(span{e.Seq, e.Seq}) == 0; e.Duplicate {
 		l.Duplicates++
@@ -147,15 +151,17 @@ func (l *Ledger) close(a *account) {
 
 func (l *Ledger) account(s Stream) *account {
 	if l.accounts == nil {
-		l.accounts = map[Stream]*account{}
+		l.accounts, l.known = map[Stream]*account{}, map[Stream]bool{}
 	}
 	a := l.accounts[s]
 	if a == nil && len(l.accounts) < maxStreams {
 		a = &account{}
 		if l.left {
-			a.unseen = everything
+			a.unseen, a.cut = everything, true
 		}
 		l.accounts[s] = a
+		s.Session = 0
+		l.known[s] = true
 	}
 	return a
 }
@@ -233,14 +239,11 @@ func (a *account) holes(stored uint64, fromOne bool, f func(from, to uint64, uns
 
 // Gaps lists what is missing below the highest number seen of each stream, or
 // below the one that the gateway says was on disk when the session ended.
-// With fromOne the numbers before the first one seen are missing too.
+// The numbers before the first one seen are missing too of a session that began
+// while it was observed, and with fromOne of all.
 func (l *Ledger) Gaps(fromOne bool) []Gap {
 	var gaps []Gap
-	for stream, a := range l.accounts {
-		a.holes(l.stored(stream), fromOne, func(from, to uint64, unseen bool) {
-			gaps = append(gaps, Gap{stream, from, to, unseen})
-		})
-	}
+	l.holes(fromOne, func(g Gap) { gaps = append(gaps, g) })
 	sort.SliceStable(gaps, func(i, j int) bool {
 		a, b := &gaps[i], &gaps[j]
 		return cmp.Or(cmp.Compare(a.Gateway, b.Gateway), cmp.Compare(a.Session, b.Session),
@@ -260,14 +263,12 @@ func (l *Ledger) Missing(fromOne bool) uint64 {
 // observer was away.
 func (l *Ledger) Absent(fromOne bool) (missing, unseen uint64) {
 	missing = l.Closed
-	for stream, a := range l.accounts {
-		a.holes(l.stored(stream), fromOne, func(from, to uint64, away bool) {
-			missing += to - from + 1
-			if away {
-				unseen += to - from + 1
-			}
-		})
-	}
+	l.holes(fromOne, func(g Gap) {
+		missing += g.Count()
+		if g.Unseen {
+			unseen += g.Count()
+		}
+	})
 	return missing, unseen
 }
 

@@ -23,6 +23,9 @@ type life struct {
 	shared  bool   // two lives have this session
 	ended   bool   // a later session says how it has ended
 	unclean bool
+	live    bool // a live record of it came
+	before  bool // a session with a higher number says how it has ended
+	began   bool // it began after another one whose live records came
 	stored  map[string]uint64
 }
 
@@ -75,6 +78,7 @@ func (l *Ledger) start(m *Message, raw json.RawMessage) {
 			continue
 		}
 		x.ended, x.unclean = true, end.Previous != "clean"
+		x.before = x.before || end.Session < m.Session
 		l.store(x, end.Stored)
 	}
 }
@@ -127,18 +131,21 @@ func (l *Ledger) stored(s Stream) uint64 {
 
 // Tail is where a stream ends whose session ended badly: behind Last, numbers
 // that were given out within one sync_interval may be missing, and no loss
-// record tells of them.
+// record tells of them. Unseen: no live record has come since the observer was
+// away, and behind Last any number may have passed.
 type Tail struct {
 	Stream
-	Last uint64
+	Last   uint64
+	Unseen bool
 }
 
-// Tails lists the streams seen that ended badly.
+// Tails lists the streams seen that ended badly, or nobody knows where.
 func (l *Ledger) Tails() []Tail {
 	var tails []Tail
-	for s := range l.accounts {
-		if x := l.lives[session{s.Gateway, s.Session}]; x != nil && x.unclean {
-			tails = append(tails, Tail{s, max(l.Last(s), x.stored[s.Source])})
+	for s, a := range l.accounts {
+		x, unknown := l.lives[session{s.Gateway, s.Session}], l.unknown(s, a)
+		if unknown || x != nil && x.unclean {
+			tails = append(tails, Tail{s, max(l.Last(s), l.stored(s)), unknown})
 		}
 	}
 	sort.SliceStable(tails, func(i, j int) bool {

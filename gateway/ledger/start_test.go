@@ -27,9 +27,9 @@ func TestLedgerKnowsHowASessionEnded(t *testing.T) {
 	}{
 		"clean":             {`{"previous":"clean","previous_session":900,"stored":{"s":3}}`, "[]", nil},
 		"clean, not all":    {`{"previous":"clean","previous_session":900,"stored":{"s":5}}`, "[{{g 900 s} 4 5 false}]", nil},
-		"unclean":           {`{"previous":"unclean","previous_session":900,"stored":{"s":2}}`, "[]", []Tail{{s, 3}}},
-		"unclean, not all":  {`{"previous":"unclean","previous_session":900,"stored":{"s":7}}`, "[{{g 900 s} 4 7 false}]", []Tail{{s, 7}}},
-		"unclean before":    {`{"previous":"clean","previous_session":950,"stored":{},"earlier":[{"previous":"unclean","previous_session":900,"stored":{"s":4}}]}`, "[{{g 900 s} 4 4 false}]", []Tail{{s, 4}}},
+		"unclean":           {`{"previous":"unclean","previous_session":900,"stored":{"s":2}}`, "[]", []Tail{{s, 3, false}}},
+		"unclean, not all":  {`{"previous":"unclean","previous_session":900,"stored":{"s":7}}`, "[{{g 900 s} 4 7 false}]", []Tail{{s, 7, false}}},
+		"unclean before":    {`{"previous":"clean","previous_session":950,"stored":{},"earlier":[{"previous":"unclean","previous_session":900,"stored":{"s":4}}]}`, "[{{g 900 s} 4 4 false}]", []Tail{{s, 4, false}}},
 		"another one":       {`{"previous":"unclean","previous_session":901,"stored":{"s":9}}`, "[]", nil},
 		"first of a buffer": {`{"life":"x"}`, "[]", nil},
 		"an old version":    {`{"version":"1"}`, "[]", nil},
