@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,7 +57,8 @@ send it on. The exit code is 1 when a part is missing.`,
 
 func (a *app) bundle(ctx context.Context, o bundleOptions) (err error) {
 	asked := o.config // of a broken file the directory of the buffer is enough to ask the daemon
-	asked.refused = func(c *config.Config) { o.buffer = c.Buffer.Dir }
+	var refused *config.Config
+	asked.refused = func(c *config.Config) { refused, o.buffer = c, c.Buffer.Dir }
 	cfg, problems := a.loadQuietly(asked)
 	if cfg != nil {
 		o.buffer = cfg.Buffer.Dir
@@ -77,9 +79,9 @@ func (a *app) bundle(ctx context.Context, o bundleOptions) (err error) {
 	parts := a.commonParts(o.config, cfg, problems)
 	parts = append(parts, bundle.Part{Name: "status.jsonl", Write: func(ctx context.Context, w io.Writer) error {
 		return a.statusTwice(ctx, w, o.buffer)
-	}}, output("journal.txt", "journalctl", "-u", "fieldferry", "-n", "2000", "--no-pager", "-o", "short-iso"),
-		output("unit.txt", "systemctl", "status", "--no-pager", "-n", "0", "fieldferry"))
-	failed := bundle.Write(ctx, out, parts, maskOf(cfg, o.mask))
+	}}, output("journal.txt", journalEntry, "journalctl", "-u", "fieldferry", "-n", "2000", "--no-pager", "-o", "short-iso"),
+		output("unit.txt", unitLoaded, "systemctl", "status", "--no-pager", "-n", "0", "fieldferry"))
+	failed := bundle.Write(ctx, out, parts, maskOf(cmp.Or(cfg, refused), o.mask))
 	if name != "-" {
 		fmt.Fprintf(a.stdout, "%s: look through it before you send it on\n", name)
 	}
@@ -159,6 +161,12 @@ func (a *app) commonParts(o configOptions, cfg *config.Config, problems []config
 // maskOf says what is taken out of every part.
 func maskOf(cfg *config.Config, mask bool) bundle.Options {
 	o := bundle.Options{Now: time.Now()}
+	if mask {
+		o.Mask = map[string]string{}
+		if name, err := os.Hostname(); err == nil {
+			o.Hosts = append(o.Hosts, name)
+		}
+	}
 	if cfg == nil {
 		return o
 	}
@@ -179,10 +187,12 @@ func maskOf(cfg *config.Config, mask bool) bundle.Options {
 		return o
 	}
 	o.Mask = map[string]string{cfg.Gateway.ID: "gateway", cfg.Uplink.Username: "user", cfg.Uplink.ClientID: "client"}
-	for i, s := range cfg.Uplink.Servers {
-		if u, err := url.Parse(s); err == nil && u.Hostname() != "" && u.Hostname() != "localhost" {
-			o.Mask[u.Hostname()] = fmt.Sprintf("broker-%d", i+1)
-		}
+	o.Hosts = append(append(append(o.Hosts, cfg.Web.Hosts...), cfg.Uplink.Servers...), cfg.Uplink.Proxy.Reveal())
+	if t := cfg.Uplink.TLS; t != nil {
+		o.Hosts = append(o.Hosts, t.ServerName)
+	}
+	for i := range cfg.Modbus {
+		o.Hosts = append(o.Hosts, cfg.Modbus[i].Port)
 	}
 	return o
 }
@@ -224,11 +234,38 @@ func writeLinks(_ context.Context, w io.Writer) error {
 	return err
 }
 
-// output is a part that a program of the system writes.
-func output(name, program string, args ...string) bundle.Part {
+// What journalctl and systemctl write only if there is something to say of the
+// service; their exit codes do not tell. Their words can be of another language.
+const (
+	journalEntry = "]: "
+	unitLoaded   = "Loaded: "
+)
+
+var errNotOfSystemd = errors.New("systemd has nothing of fieldferry.service, or does not show it to this user; a daemon that was started by hand writes its log to its own standard error")
+
+// output is a part that a program of the system writes, with something that
+// stands in it if it succeeds.
+func output(name, proof, program string, args ...string) bundle.Part {
 	return bundle.Part{Name: name, Write: func(ctx context.Context, w io.Writer) error {
-		return runProgram(ctx, w, w, program, args...) // systemctl status has exit codes of its own
+		said := &proving{w: w, proof: proof}
+		err := runProgram(ctx, said, said, program, args...)
+		if err == nil && !said.is {
+			err = errNotOfSystemd
+		}
+		return err
 	}}
+}
+
+// proving passes on what is written, and looks for a text in it.
+type proving struct {
+	w     io.Writer
+	proof string
+	is    bool
+}
+
+func (p *proving) Write(b []byte) (int, error) {
+	p.is = p.is || bytes.Contains(b, []byte(p.proof))
+	return p.w.Write(b)
 }
 
 // liveParts are what only the daemon itself has.

@@ -42,7 +42,8 @@ type Part struct {
 // Options say what is taken out.
 type Options struct {
 	Secrets []string          // never to be shown
-	Mask    map[string]string // words to replace, such as names; empty: nothing is masked
+	Mask    map[string]string // words to replace, such as names; nil: nothing is masked
+	Hosts   []string          // host names, and URLs with some, to mask besides those that stand in the parts
 	Now     time.Time
 }
 
@@ -52,12 +53,17 @@ const hidden = "********"
 // whole nevertheless, unless w failed.
 func Write(ctx context.Context, w io.Writer, parts []Part, o Options) error {
 	packed := gzip.NewWriter(w)
-	clean := o.cleaner()
+	parts = parts[:min(len(parts), maxParts)]
+	texts, errs := make([][]byte, len(parts)), make([]error, len(parts))
+	for i, p := range parts { // all before any is cleaned: what one tells of hosts is masked in the others
+		texts[i], errs[i] = run(ctx, p)
+	}
+	clean := o.cleaner(texts)
 	var manifest strings.Builder
 	var failed []error
-	for _, p := range parts[:min(len(parts), maxParts)] {
-		text, err := run(ctx, p)
-		text = clean(text)
+	for i, p := range parts {
+		text, err := clean(texts[i]), errs[i]
+		texts[i] = nil
 		if err != nil {
 			failed = append(failed, fmt.Errorf("%s: %w", p.Name, err))
 			fmt.Fprintf(&manifest, "%9d  %s  FAILED: %s\n", len(text), p.Name, clean([]byte(err.Error())))
@@ -101,8 +107,8 @@ func run(ctx context.Context, p Part) ([]byte, error) {
 }
 
 // cleaner returns what takes secrets out, and masks.
-func (o Options) cleaner() func([]byte) []byte {
-	var pairs []string
+func (o Options) cleaner(texts [][]byte) func([]byte) []byte {
+	var pairs, names []string
 	for _, s := range o.Secrets {
 		if len(s) >= 3 { // one of a letter would take the text apart
 			pairs = append(pairs, s, hidden)
@@ -110,15 +116,20 @@ func (o Options) cleaner() func([]byte) []byte {
 	}
 	for word, mask := range o.Mask {
 		if len(word) >= 3 {
-			pairs = append(pairs, word, mask)
+			names = append(names, word, mask)
 		}
 	}
-	words := strings.NewReplacer(pairs...)
+	secrets, words := strings.NewReplacer(pairs...), strings.NewReplacer(names...)
+	var hosts func(string) string
+	if o.Mask != nil {
+		hosts = hostMasker(texts, o.Hosts)
+	}
 	addresses := map[string]string{}
 	return func(text []byte) []byte {
-		out := words.Replace(string(text))
+		out := secrets.Replace(string(text))
 		out = userinfo().ReplaceAllString(out, "${1}"+hidden+"@")
-		if len(o.Mask) > 0 {
+		if o.Mask != nil {
+			out = words.Replace(hosts(out)) // an id can be part of a host's name
 			out = address().ReplaceAllStringFunc(out, func(s string) string {
 				if ip, err := netip.ParseAddr(s); err != nil || ip.IsLoopback() || ip.IsUnspecified() {
 					return s

@@ -98,3 +98,58 @@ func TestSecretsAndMasks(t *testing.T) {
 		t.Errorf("%v", files)
 	}
 }
+
+// Host names are masked wherever they stand, the same by the same, also those that
+// only one of the parts tells of.
+func TestHostsAreMasked(t *testing.T) {
+	parts := []Part{
+		Text("journal.txt", []byte(`plant-pc daemon[7]: lookup PLC.secret.example: no such host
+dial mqtt://broker:1883 (broker), tcp://plc1:502 plc1 plc1, not plc1x, plc10, x_plc1 or the mqtt of mqtt://mqtt:1883.
+lookup of nothing on the wire; x509: certificate is valid for a.secret.example, b.example, not c.example
+proxy http://u:p@proxy.secret.example:3128 and sub.w.example, at 10.1.2.3
+`)),
+		Text("status.jsonl", []byte(`{"peer":{"subject":"CN=a.secret.example,O=Secret Works","issuer":"CN=Secret CA","names":["a.secret.example","*.w.example","10.9.8.7","localhost"]}}`)),
+		Text("config.yaml", []byte("tls: {server_name: tls.example}\nweb:\n  hosts: [page.example, other.example]\nport: \"tcp://plc.secret.example:502\"\n")),
+		{"fails", func(context.Context, io.Writer) error { return errors.New("c.example does not answer") }},
+	}
+	var out bytes.Buffer
+	_ = Write(t.Context(), &out, parts, Options{Mask: map[string]string{"plc1": "gateway"}, Hosts: []string{"plant-pc", "", "127.0.0.1"}, Now: time.Now()})
+	files := unpack(t, out.Bytes())
+	all := fmt.Sprint(files)
+	if i := strings.Index(all, ".example"); i >= 0 || strings.Contains(all, "Secret") || strings.Contains(all, "plant-pc") || strings.Contains(all, "10.9.8.7") {
+		t.Errorf("at %d of %s", i, all)
+	}
+	lines := strings.Split(files["journal.txt"], "\n")
+	of := func(s, before string) string { // the word behind
+		_, s, _ = strings.Cut(s, before)
+		return strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune(" :/,\"", r) })[0]
+	}
+	broker, plc1, mqtt := of(lines[1], "mqtt://"), of(lines[1], "tcp://"), of(lines[1], "the ")
+	want := fmt.Sprintf("dial mqtt://%s:1883 (%s), tcp://%s:502 %s %s, not gatewayx, gateway0, x_gateway or the %s of mqtt://%s:1883.", broker, broker, plc1, plc1, plc1, mqtt, mqtt)
+	if lines[1] != want || !strings.HasPrefix(plc1, "host-") {
+		t.Errorf("%s\nwant\n%s", lines[1], want)
+	}
+	if a, b := of(lines[0], "lookup "), of(files["config.yaml"], "tcp://"); a != b || !strings.HasPrefix(a, "host-") {
+		t.Errorf("one host is %s and %s", a, b)
+	}
+	if !strings.HasPrefix(lines[2], "lookup of nothing on the wire; ") {
+		t.Errorf("%s", lines[2])
+	}
+}
+
+// Nothing is masked unless it is asked for, and then also without a word to mask.
+func TestMaskIsAsked(t *testing.T) {
+	for mask, want := range map[string]string{"": "mqtt://b.example 10.1.2.3", "yes": "mqtt://host-1 address-1"} {
+		o := Options{Now: time.Now()}
+		if mask != "" {
+			o.Mask = map[string]string{}
+		}
+		var out bytes.Buffer
+		if err := Write(t.Context(), &out, []Part{Text("a", []byte("mqtt://b.example 10.1.2.3"))}, o); err != nil {
+			t.Fatal(err)
+		}
+		if got := unpack(t, out.Bytes())["a"]; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
