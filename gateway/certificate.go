@@ -9,6 +9,7 @@ import (
 
 	"fieldferry/bus"
 	"fieldferry/gateway/alarm"
+	"fieldferry/gateway/config"
 	"fieldferry/gateway/live"
 	"fieldferry/uplink"
 )
@@ -19,11 +20,6 @@ const (
 	ownCertificate    = "uplink.tls.cert"
 	webCertificate    = "web.tls.cert"
 )
-
-// expiresSoon is when a certificate is reported: three weeks before its end, or
-// when a quarter of its life is left if it lives less long than twelve weeks.
-// Whoever renews by a machine does so earlier.
-const expiresSoon = 21 * 24 * time.Hour
 
 var certificateSubjects = []string{brokerCertificate, ownCertificate, webCertificate}
 
@@ -101,11 +97,6 @@ func (c *certificates) picture(subject string, now time.Time) *live.Certificate 
 	return nil
 }
 
-// soon reports whether the end of a certificate is near, or has come.
-func soon(c *x509.Certificate, now time.Time) bool {
-	return c.NotAfter.Sub(now) < min(expiresSoon, c.NotAfter.Sub(c.NotBefore)/4)
-}
-
 // lookAtCertificates raises and clears the alarm about their end. It is not
 // called while the clock is not trusted: then nothing is known of it.
 func (g *Gateway) lookAtCertificates(now time.Time) {
@@ -115,7 +106,7 @@ func (g *Gateway) lookAtCertificates(now time.Time) {
 		if cert == nil && subject == brokerCertificate {
 			continue // a connection has yet to show it
 		}
-		if cert != nil && soon(cert, now) {
+		if cert != nil && config.ExpiresSoon(cert, now) {
 			e.State = bus.Raised
 			e.Detail = map[string]any{"subject": cert.Subject.CommonName, "issuer": cert.Issuer.CommonName,
 				"expires": cert.NotAfter.UTC().Format(time.RFC3339), "days": int(cert.NotAfter.Sub(now).Hours() / 24)}

@@ -192,20 +192,26 @@ func (v value) warnExpired(certs []*x509.Certificate) {
 		return
 	}
 	for _, c := range certs {
-		left, life := c.NotAfter.Sub(now), c.NotAfter.Sub(c.NotBefore)
 		end := c.NotAfter.UTC().Format(time.DateOnly)
 		switch {
-		case left < 0:
+		case now.After(c.NotAfter):
 			v.warn(fmt.Sprintf("the certificate of %s expired on %s", shown(c.Subject.CommonName), end), "renew it, or set this machine's clock")
-		case left < min(expiresSoon, life/4):
+		case ExpiresSoon(c, now):
 			v.warn(fmt.Sprintf("the certificate of %s ends on %s", shown(c.Subject.CommonName), end), "renew it")
 		}
 	}
 }
 
-// expiresSoon is how long before its end a certificate is named, as the alarm
-// certificate_expires does.
+// expiresSoon is when a certificate is reported: three weeks before its end, or
+// when a quarter of its life is left if it lives less long than twelve weeks.
+// Whoever renews by a machine does so earlier.
 const expiresSoon = 21 * 24 * time.Hour
+
+// ExpiresSoon reports whether the end of a certificate is near, or has come: check
+// warns of it, and the alarm certificate_expires is raised.
+func ExpiresSoon(c *x509.Certificate, now time.Time) bool {
+	return c.NotAfter.Sub(now) < min(expiresSoon, c.NotAfter.Sub(c.NotBefore)/4)
+}
 
 // pemError is what is wrong with a file of certificates or keys.
 type pemError struct{ key, what, fix string }
