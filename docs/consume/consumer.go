@@ -156,16 +156,19 @@ func main() {
 	o.SetDefaultPublishHandler(receive) // what the broker kept comes before the subscription is confirmed
 	mqtt.ERROR = log.Default()
 	o.OnConnect = func(c mqtt.Client) { c.Subscribe("fieldferry/#", 1, receive) }
-	c := mqtt.NewClient(o)
-	if t := c.Connect(); t.Wait() && t.Error() != nil {
-		fmt.Fprintln(os.Stderr, t.Error())
-		os.Exit(1)
-	}
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, os.Interrupt, syscall.SIGTERM)
-	<-end
-	mu.Lock()
-	defer mu.Unlock()
+	connected := mqtt.NewClient(o).Connect()
+	select {
+	case <-end:
+	case <-connected.Done(): // until then it tries again
+		if err := connected.Error(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		<-end
+	}
+	mu.Lock() // for good: no record is printed behind the account
 	var lost, missing uint64
 	for s, ranges := range seen {
 		next := ranges[0][0]

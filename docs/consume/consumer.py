@@ -8,6 +8,7 @@ came = {}  # (gateway, session, source) -> disjoint ranges of the numbers of rec
 seen = {}  # the same with the numbers in loss records, whose ranges may overlap
 opened = set()  # (gateway, session) whose start was seen: their account begins with 1
 count = {"records": 0, "duplicates": 0, "lost": 0, "unread": 0}
+stops = {signal.SIGTERM, signal.SIGINT}
 
 def unpack(payload, most=16 << 20):
     """The text of a message, which its first bytes call gzip, zstd or neither."""
@@ -31,6 +32,13 @@ def enter(known, stream, first, last):
     return True
 
 def on_message(client, userdata, message):
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # a message is taken as a whole; a stop waits for its end
+    try:
+        take(message)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, stops)
+
+def take(message):
     if not message.payload or "/config/part/" in message.topic:
         return  # a retained message that was cleared, a piece of a configuration
     try:
@@ -67,8 +75,8 @@ def on_connect(client, userdata, flags, code):
         return print("refused:", mqtt.connack_string(code), file=sys.stderr, flush=True)
     client.subscribe("fieldferry/#", qos=1)
 
-signal.signal(signal.SIGTERM, end)
-signal.signal(signal.SIGINT, end)
+for stop in stops:
+    signal.signal(stop, end)
 client = mqtt.Client("consumer-1", clean_session=False)  # the broker keeps what comes while this program is away
 client.on_connect, client.on_message = on_connect, on_message
 client.on_connect_fail = lambda *_: print("the broker does not answer; trying again", file=sys.stderr, flush=True)

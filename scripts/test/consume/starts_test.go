@@ -1,7 +1,9 @@
 package consume
 
 import (
+	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,6 +74,48 @@ func TestConsumersThatStartBeforeTheBroker(t *testing.T) {
 	}
 }
 
+// publisher is a program that sends n messages of a session.
+func publisher(t *testing.T, m *rig.Mosquitto, n int) *exec.Cmd {
+	t.Helper()
+	var lines strings.Builder
+	for i := range n {
+		lines.WriteString(envelope(7, i+1, event(i+1)) + "\n")
+	}
+	cmd := exec.Command(rig.Need(t, "mosquitto_pub", "mosquitto-clients"), "-p", strconv.Itoa(m.Port), "-q", "1", "-t", "fieldferry/gw/gateway", "-l")
+	cmd.Stdin = strings.NewReader(lines.String())
+	return cmd
+}
+
+// A consumer that is stopped while messages come ends between two of them: its
+// account is the last line, and of as many records as it has printed.
+func TestConsumersThatAreStoppedAtWork(t *testing.T) {
+	for name, c := range consumers {
+		t.Run(name, func(t *testing.T) {
+			c := c(t)
+			m := rig.StartMosquitto(t, "log_type all", "max_queued_messages 0")
+			account(c.follow(t, m))
+			for range 5 {
+				if out, err := publisher(t, m, 400).CombinedOutput(); err != nil {
+					t.Fatalf("mosquitto_pub: %v\n%s", err, out)
+				}
+				p, n := c.start(t, m.Port), rand.IntN(200)
+				p.Until("records", func() bool { return strings.Count(p.Log.String(), "\n") > n })
+				p.Stop()
+				lines := regexp.MustCompile(`(?m)^\{.*`).FindAllString(p.Log.String(), -1)
+				said := struct{ Records int }{-1}
+				for i, line := range lines {
+					if err := json.Unmarshal([]byte(line), &said); err != nil || (said.Records >= 0) != (i == len(lines)-1) {
+						t.Fatalf("%v: line %d of %d is %s", err, i+1, len(lines), line)
+					}
+				}
+				if said.Records != len(lines)-1 {
+					t.Errorf("it has printed %d records, and its account is %s", len(lines)-1, lines[len(lines)-1])
+				}
+			}
+		})
+	}
+}
+
 // The settings of mosquitto in the document keep a long absence of a consumer,
 // also while the broker is restarted.
 func TestTheBrokerKeepsAnAbsence(t *testing.T) {
@@ -88,13 +132,7 @@ func TestTheBrokerKeepsAnAbsence(t *testing.T) {
 	account(c.follow(t, m))
 
 	const n = 1500 // more than mosquitto keeps by itself
-	var lines strings.Builder
-	for i := range n {
-		lines.WriteString(envelope(7, i+1, event(i+1)) + "\n")
-	}
-	cmd := exec.Command(rig.Need(t, "mosquitto_pub", "mosquitto-clients"), "-p", strconv.Itoa(m.Port), "-q", "1", "-t", "fieldferry/gw/gateway", "-l")
-	cmd.Stdin = strings.NewReader(lines.String())
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := publisher(t, m, n).CombinedOutput(); err != nil {
 		t.Fatalf("mosquitto_pub: %v\n%s", err, out)
 	}
 	m.Stop()
