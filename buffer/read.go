@@ -72,7 +72,8 @@ func (b *Buffer) End() (uint64, bool) {
 // acknowledged: at most maxRecords, and no more after their data has reached
 // maxBytes. next is the offset to go on from: [Buffer.Ack] of [from,next)
 // acknowledges exactly what was read. A batch without records says that there
-// is nothing from this offset on; see [Buffer.Wait]. With a SyncInterval of 0
+// is nothing from this offset on, and next is behind all that is gone; see
+// [Buffer.Wait]. With a SyncInterval of 0
 // only records that are on disk are returned.
 //
 // An error is one of the disk's and concerns what lies there; what is only in
@@ -88,7 +89,8 @@ func (b *Buffer) Read(from uint64, batch *Batch, maxRecords, maxBytes int) (next
 			return from, ErrClosed
 		}
 		off := b.gone.outside(pos)
-		if off >= b.visible() {
+		if end := b.visible(); off >= end {
+			pos = max(pos, end) // what was before it is gone
 			break
 		}
 		if b.leaving.from <= off && off < b.leaving.to {

@@ -99,13 +99,13 @@ func (m *memory) Read(from uint64, batch *buffer.Batch, maxRecords, maxBytes int
 			continue
 		}
 		if len(batch.Records) >= maxRecords || size >= maxBytes {
-			break
+			return from, nil
 		}
 		batch.Records = append(batch.Records, r)
 		size += len(r.Data)
 		from = r.Offset + 1
 	}
-	return from, nil
+	return max(from, m.d.next), nil
 }
 
 func (m *memory) Wait(ctx context.Context, from uint64) error {

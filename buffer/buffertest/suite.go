@@ -279,7 +279,8 @@ func (m *model) firstFree() uint64 {
 
 func testWait(t *testing.T, s Store) {
 	src := s.Source("engine")
-	pos := s.First()
+	first := s.First()
+	pos := first
 	var batch buffer.Batch
 	done := make(chan struct{})
 	go func() {
@@ -303,6 +304,10 @@ func testWait(t *testing.T, s Store) {
 		pos = next
 	}
 	<-done
+	s.Ack(first, pos)
+	if next, err := s.Read(first, &batch, 10, 1<<20); next != pos || err != nil || len(batch.Records) > 0 {
+		t.Fatalf("Read of what is acknowledged: %d records, %v, next %d, want none and %d", len(batch.Records), err, next, pos)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if err := s.Wait(ctx, pos); !errors.Is(err, context.Canceled) {

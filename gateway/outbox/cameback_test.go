@@ -7,6 +7,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"fieldferry/uplink"
 )
 
 // What the buffer has again behind the lanes is sent on the connection there
@@ -41,6 +43,35 @@ func TestWhatCameBackIsSent(t *testing.T) {
 		defer cancel()
 		if _, err := q.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Next returned %v", err)
+		}
+	})
+}
+
+// A topic of which nothing is left in the buffer does not keep others held: the
+// buffer dropped it while there was no connection, before the new one had come by.
+func TestAHeldTopicThatIsGoneFreesTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore()
+		for i, source := range []string{"engine", "line1"} {
+			s.put(1, source, 1, uint64(i), testFrame(1))
+		}
+		q := testQueue(t, s, "ff/{source}", 1, 1<<16)
+		for range 2 {
+			m, _ := next(t, q)
+			q.Refused(m, uplink.Verdict{Reason: "not authorised"})
+		}
+		q.holds["ff/line1"].retry = time.Now() // it is tried before engine
+		s.gone[1] = true
+		q.Rewind()
+		ctx, cancel := context.WithTimeout(t.Context(), holdMost)
+		defer cancel()
+		m, err := q.Next(ctx)
+		if err != nil || m.Topic != "ff/engine" {
+			t.Fatalf("%q, %v, want what is left", m.Topic, err)
+		}
+		q.Acked(m)
+		if s.first != 2 {
+			t.Errorf("first %d, want 2", s.first)
 		}
 	})
 }

@@ -32,7 +32,8 @@ type Store interface {
 	First() uint64
 	// End is the end of what Read gives, false while that is not known.
 	End() (uint64, bool)
-	// Read copies records at or after from and returns where to go on.
+	// Read copies records at or after from and returns where to go on: when
+	// there are none, behind all that is gone.
 	Read(from uint64, batch *buffer.Batch, maxRecords, maxBytes int) (next uint64, err error)
 	// Wait returns when Read(from) would give something, or with ctx's error.
 	Wait(ctx context.Context, from uint64) error

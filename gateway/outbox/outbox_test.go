@@ -67,6 +67,9 @@ func (s *fakeStore) Read(from uint64, b *buffer.Batch, maxRecords, _ int) (uint6
 			from = r.Offset + 1
 		}
 	}
+	if end, _ := s.End(); len(b.Records) == 0 {
+		from = max(from, end)
+	}
 	return from, nil
 }
 
