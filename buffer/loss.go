@@ -23,6 +23,7 @@ type loss struct {
 	// less says that those were acknowledged and taken out: whatever is
 	// acknowledged here before the loss was handed out is that once more.
 	less bool
+	told bool // it was on its way; of this process only
 }
 
 // losses are sorted by offset.

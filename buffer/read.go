@@ -397,11 +397,17 @@ func (s *segment) verify(sum *summary) error {
 }
 
 // Return says that nothing in [from,to) that was read will be acknowledged
-// before it was read again.
+// before it was read again. A loss that was on its way may have arrived all the
+// same, and keeps its ends.
 func (b *Buffer) Return(from, to uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.handed.remove(from, to)
+	for _, l := range b.losses[b.losses.at(from):b.losses.at(to)] {
+		if l.told {
+			b.handed.add(l.offset, l.offset+1)
+		}
+	}
 }
 
 // Told says that the loss r, which was read, is on its way, and nothing else that
@@ -410,7 +416,7 @@ func (b *Buffer) Told(r *Record) {
 	b.mu.Lock()
 	if i := b.losses.at(r.Offset); i < len(b.losses) {
 		if l := &b.losses[i]; l.offset == r.Offset && l.seq == r.Seq && l.n == r.Lost {
-			l.taken, l.less = 0, false
+			l.taken, l.less, l.told = 0, false, true
 		}
 	}
 	b.mu.Unlock()
