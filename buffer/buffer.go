@@ -113,6 +113,8 @@ type Record struct {
 
 // Stats are the counters and gauges of a buffer.
 type Stats struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Session      uint64
 	Appended     uint64        // records appended in this session
 	Acked        uint64        // records acknowledged in this session

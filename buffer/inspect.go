@@ -26,6 +26,8 @@ type Report struct {
 
 // SegmentReport describes one file.
 type SegmentReport struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	File    string
 	Bytes   int64
 	Records uint64 // stored

@@ -8,6 +8,8 @@ import (
 // loss is a loss record that stands at the place of records that are no
 // longer there. Losses told by the sources themselves are rows in the stream.
 type loss struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	offset  uint64
 	session uint64
 	source  string
@@ -23,7 +25,9 @@ type loss struct {
 	// less says that those were acknowledged and taken out: whatever is
 	// acknowledged here before the loss was handed out is that once more.
 	less bool
-	told bool // it was on its way; of this process only
+	// told says that it was on its way, and may have arrived: it keeps its ends.
+	// It is of this process only.
+	told bool
 }
 
 // losses are sorted by offset.
@@ -36,6 +40,16 @@ func (l losses) at(off uint64) int {
 func (l losses) has(off uint64) bool {
 	i := l.at(off)
 	return i < len(l) && l[i].offset == off
+}
+
+// within returns the loss at the offset of r, a loss, if r tells all of it.
+func (l losses) within(r *Record) *loss {
+	i := l.at(r.Offset)
+	if i == len(l) || l[i].offset != r.Offset || l[i].session != r.Session || l[i].source != r.Source ||
+		l[i].seq < r.Seq || l[i].seq+l[i].n > r.Seq+r.Lost {
+		return nil
+	}
+	return &l[i]
 }
 
 // insert puts n in its place.
@@ -62,15 +76,17 @@ func (l losses) before(n loss) int {
 
 // acked takes the losses in [from,to) away that were handed out as losses. One
 // in whose place something else was handed out loses only that, its last
-// numbers: the others were not in the message that was acknowledged.
+// numbers: the others were not in the message that was acknowledged. But for
+// that, one that was told keeps its ends.
 func (l *losses) acked(from, to uint64) (kept []uint64) {
 	i, j := l.at(from), l.at(to)
 	rest := (*l)[i:i]
 	for _, n := range (*l)[i:j] {
 		if n.taken > 0 && (n.n > n.taken || n.less) {
-			if !n.less {
-				n.n, n.less = n.n-n.taken, true
+			if !n.less && !n.told {
+				n.n -= n.taken
 			}
+			n.less = true
 			rest = append(rest, n)
 			kept = append(kept, n.offset)
 		}

@@ -3,6 +3,7 @@ package buffer
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,9 +138,67 @@ func TestLossThatWasReadKeepsItsEnds(t *testing.T) {
 			append4()
 			time.Sleep(10 * time.Minute)
 		}
-		b.Ack(b.First(), next)
-		if all, _ := readAll(t, b, b.First()); len(all) != 1 || all[0].Seq != 13 || all[0].Lost != 4 {
+		all, _ := readAll(t, b, b.First())
+		for _, r := range all[:3] {
+			b.Delivered(&r)
+		}
+		if all, _ := readAll(t, b, 0); len(all) != 1 || all[0].Seq != 13 || all[0].Lost != 4 {
 			t.Errorf("behind what was acknowledged is %+v, want the loss of 13 to 16", all)
 		}
 	})
+}
+
+// Records were on their way when they were evicted, and only the last one may
+// have arrived. Its acknowledgement is not one of their loss, and one of the
+// loss is of all of it, whichever comes first.
+func TestLossInThePlaceOfARecordOnItsWay(t *testing.T) {
+	for name, c := range map[string]struct{ do, left string }{
+		"record":                   {"record", "1-1"},
+		"loss told":                {"read told", "1-2"},
+		"record, then loss told":   {"record read told", "1-1"},
+		"loss told, then record":   {"read told record", "1-2"},
+		"told, record, delivered":  {"read told record delivered", ""},
+		"told, delivered, record":  {"read told delivered record", ""},
+		"told, record, read again": {"read told record read told record", "1-2"},
+		"told and given back":      {"read told back record", "1-2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := testConfig(t)
+			cfg.MaxAge = time.Minute
+			synctest.Test(t, func(t *testing.T) {
+				b := mustOpen(t, cfg)
+				defer mustClose(t, b)
+				b.Source("engine").Append(1, []byte("x"))
+				at := b.First() + 1
+				b.Source("engine").Append(1, []byte("x"))
+				readAll(t, b, 0)
+				if err := Commit(b); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(10 * time.Minute)
+				var all []Record
+				for do := range strings.FieldsSeq(c.do) {
+					switch do {
+					case "record":
+						b.Ack(at, at+1)
+					case "read":
+						all, _ = readAll(t, b, 0)
+					case "told":
+						b.Told(&all[0])
+					case "back":
+						b.Return(at, at+1)
+					case "delivered":
+						b.Delivered(&all[0])
+					}
+				}
+				left := ""
+				if all, _ = readAll(t, b, 0); len(all) > 0 {
+					left = fmt.Sprintf("%d-%d", all[0].Seq, all[0].Seq+all[0].Lost-1)
+				}
+				if left != c.left || len(all) > 1 {
+					t.Errorf("left is %q, want %q", left, c.left)
+				}
+			})
+		})
+	}
 }

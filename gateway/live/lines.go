@@ -87,6 +87,8 @@ func NewLine(c *modbus.LineConfig, wire func() []modbus.Exchange) Line {
 
 // Exchange is one request on a line and what came of it, in upper-case hex.
 type Exchange struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	At      time.Time `json:"at"`
 	Unit    uint8     `json:"unit"`
 	Request string    `json:"request"`

@@ -14,10 +14,11 @@ type endlessStore struct {
 	data       []byte
 }
 
-func (s *endlessStore) First() uint64         { return s.first }
-func (s *endlessStore) End() (uint64, bool)   { return s.end, true }
-func (s *endlessStore) Return(uint64, uint64) {}
-func (s *endlessStore) Told(*buffer.Record)   {}
+func (s *endlessStore) First() uint64            { return s.first }
+func (s *endlessStore) End() (uint64, bool)      { return s.end, true }
+func (s *endlessStore) Return(uint64, uint64)    {}
+func (s *endlessStore) Told(*buffer.Record)      {}
+func (s *endlessStore) Delivered(*buffer.Record) {}
 
 func (s *endlessStore) Ack(from, to uint64) { s.first = max(s.first, to) }
 

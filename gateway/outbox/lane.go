@@ -52,7 +52,8 @@ type batch struct {
 	count   int
 	records []byte
 	offsets []span
-	rejects bool // tells records as lost that were rejected
+	losses  []buffer.Record // those among them
+	rejects bool            // tells records as lost that were rejected
 	due     time.Time
 	closed  bool
 	of      *hold // in flight: of its topic, nil if there was none
@@ -179,8 +180,9 @@ func (l *lane) put(r *buffer.Record, key batchKey, now time.Time) *batch {
 		l.opened = append(l.opened, b)
 		l.append(b, r)
 	}
-	if r.Lost > 0 && !l.q.elsewhere(r.Offset, nil) {
+	if r.Lost > 0 {
 		l.q.store.Told(r)
+		b.losses = append(b.losses, *r)
 	}
 	b.count++
 	if n := len(b.offsets); n > 0 && b.offsets[n-1].to == r.Offset {

@@ -42,9 +42,11 @@ type Store interface {
 	// Return says that the offsets from..to-1 are read again before they are
 	// acknowledged.
 	Return(from, to uint64)
-	// Told says that a loss is in a message, and nothing else of its offset:
-	// the next Ack there is of the loss.
+	// Told says that a loss is in a message.
 	Told(r *buffer.Record)
+	// Delivered says that its message has arrived; Ack may be of a record that
+	// was read at its offset before.
+	Delivered(r *buffer.Record)
 }
 
 // maxOpen bounds the batches of a lane that wait for company at the same
@@ -313,6 +315,9 @@ func (q *Outbox) Acked(m uplink.Message) {
 	if b := q.settle(m); b != nil {
 		q.got, q.gave = true, false
 		q.takesFrom(b)
+		for i := range b.losses {
+			q.store.Delivered(&b.losses[i])
+		}
 		q.finish(b.run, b.offsets)
 		if h := q.holdOf(b.topic); h != nil {
 			q.taken(h, b)

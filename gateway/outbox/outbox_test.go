@@ -90,8 +90,9 @@ func (s *fakeStore) Wait(ctx context.Context, from uint64) error {
 	}
 }
 
-func (s *fakeStore) Return(uint64, uint64) {}
-func (s *fakeStore) Told(*buffer.Record)   {}
+func (s *fakeStore) Return(uint64, uint64)    {}
+func (s *fakeStore) Told(*buffer.Record)      {}
+func (s *fakeStore) Delivered(*buffer.Record) {}
 
 func (s *fakeStore) Ack(from, to uint64) {
 	if to < from {

@@ -75,8 +75,9 @@ func (s *steady) First() uint64 {
 
 func (s *steady) End() (uint64, bool) { return s.end(), true }
 
-func (s *steady) Return(uint64, uint64) {}
-func (s *steady) Told(*buffer.Record)   {}
+func (s *steady) Return(uint64, uint64)    {}
+func (s *steady) Told(*buffer.Record)      {}
+func (s *steady) Delivered(*buffer.Record) {}
 
 func (s *steady) Ack(from, to uint64) {
 	for ; from < to; from++ {
