@@ -288,6 +288,7 @@ func lastOf(list []reply) (r reply) {
 // daemon is killed.
 func (c *campaign) outage() {
 	c.t.Helper()
+	before := c.fresh()
 	c.broker.Stop()
 	c.voice.end()
 	for range 5 {
@@ -303,7 +304,7 @@ func (c *campaign) outage() {
 	if err := c.broker.Start(); err != nil {
 		c.t.Fatal(err)
 	}
-	c.reconnect()
+	c.reconnect(before)
 }
 
 // other is a value that no other command has.
@@ -315,21 +316,23 @@ func (c *campaign) other() string {
 // kill kills the daemon while it carries commands out.
 func (c *campaign) kill() {
 	c.t.Helper()
-	before := len(c.slave.Writes())
+	before, writes := c.fresh(), len(c.slave.Writes())
 	for i := range 4 {
 		c.voice.say(c.t, fmt.Sprintf(`{"id":"killed%d","point":"counter","value":%s,"epoch":%q}`, i, c.other(), c.fresh()))
 	}
-	c.daemon.Until("a write", func() bool { return len(c.slave.Writes()) > before })
+	c.daemon.Until("a write", func() bool { return len(c.slave.Writes()) > writes })
 	c.daemon.Kill()
 	c.daemon = startDaemon(c.t, c.config)
-	c.reconnect()
+	c.reconnect(before)
 }
 
-// reconnect is when both are there again.
-func (c *campaign) reconnect() {
+// reconnect is when all are there again, behind the epoch before: whoever reads
+// the status for c comes back to the broker in his own time.
+func (c *campaign) reconnect(before string) {
 	c.t.Helper()
 	c.voice.end()
-	c.online(c.fresh())
+	c.online(before)
+	c.daemon.Until("the new epoch", func() bool { return c.fresh() != before })
 	c.voice = c.plant.voice("alice")
 }
 
