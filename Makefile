@@ -72,7 +72,7 @@ HOT := runtime/... $(addprefix internal/,bytealg byteorder runtime/... strconv s
   $(addprefix crypto/internal/,constanttime $(addprefix fips140/,aes/... bigmod edwards25519/field mlkem nistec/fiat sha256 sha3 subtle) fips140deps/byteorder) \
   $(addprefix github.com/klauspost/compress/,zstd internal/...) \
   fieldferry/bus/can fieldferry/bus/can/dbc \
-  $(addprefix fieldferry/gateway/,outbox payload/native source)
+  $(addprefix fieldferry/gateway/,payload/native source)
 SMALL := -gcflags=all=-l $(foreach p,$(HOT),-gcflags=$(p)=)
 
 # NAME:GOARCH:GOARM:PAGE of each binary, and where they go. PAGE is the largest

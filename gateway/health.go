@@ -7,9 +7,11 @@ import (
 	"fieldferry/buffer"
 	"fieldferry/bus"
 	"fieldferry/gateway/alarm"
+	"fieldferry/gateway/live"
 	"fieldferry/gateway/record"
 	"fieldferry/gateway/source"
 	"fieldferry/gateway/statedir"
+	"fieldferry/uplink"
 )
 
 const (
@@ -131,6 +133,8 @@ func (h *health) look(now time.Time) {
 	} else {
 		g.self.clear(alarm.DiskFault, nil)
 	}
+	up := g.uplink.Stats()
+	h.unanswered(&up)
 	h.filling(&st)
 	h.crowding(&st)
 	for _, l := range h.losses {
@@ -143,6 +147,16 @@ func (h *health) look(now time.Time) {
 	g.ReportConfig()
 	if g.alarms.Doubtful() {
 		h.doubts()
+	}
+}
+
+// unanswered looks at whether the broker acknowledges anything.
+func (h *health) unanswered(st *uplink.Stats) {
+	switch {
+	case st.Unanswered < live.Unanswering:
+		h.g.self.clear(alarm.UplinkMute, nil)
+	case st.Connected:
+		h.g.self.raise(alarm.UplinkMute, map[string]any{"server": st.Server, "in_flight": st.InFlight})
 	}
 }
 

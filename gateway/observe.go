@@ -190,7 +190,8 @@ func (g *Gateway) pictureOfUplink(st *Stats, alarms []live.Alarm, now time.Time)
 	out := live.Uplink{
 		Connected: u.Connected, Server: u.Server, Since: u.Since.UTC(), Protocol: g.cfg.Uplink.Protocol,
 		Sent: u.Sent, Acked: u.Acked, Refused: u.Refused, InFlight: u.InFlight, Window: g.cfg.Uplink.InFlight,
-		BytesUp: u.BytesUp, BytesDown: u.BytesDown, Connects: u.Connects, Failures: u.Failures, DoneIn: -1,
+		Unanswered: u.Unanswered.Truncate(time.Millisecond).Seconds(),
+		BytesUp:    u.BytesUp, BytesDown: u.BytesDown, Connects: u.Connects, Failures: u.Failures, DoneIn: -1,
 	}
 	refused := g.outbox.Refusals()
 	out.Denied, out.Held = refused.All, refused.Sources

@@ -59,13 +59,17 @@ type Uplink struct {
 	refused            atomic.Uint64
 	connects, failures atomic.Uint64
 	inFlight           atomic.Int64
-	acks               ackTimes
-	mu                 sync.Mutex // guards what follows
-	server             string
-	since              time.Time
-	lastError          string
-	lastReason         Reason
-	lastErrorAt        time.Time
+	// unanswered is since when, in nanoseconds since begun; 0: none waits. Without
+	// a connection it is how long it was, below 0.
+	unanswered  atomic.Int64
+	begun       time.Time
+	acks        ackTimes
+	mu          sync.Mutex // guards what follows
+	server      string
+	since       time.Time
+	lastError   string
+	lastReason  Reason
+	lastErrorAt time.Time
 }
 
 // New checks cfg, all of it at once, and does no input or output. The
@@ -89,7 +93,8 @@ func New(cfg Config, q Queue, obs Observer, log *slog.Logger) (*Uplink, error) {
 		time: defaultTiming(), now: time.Now, random: rand.Float64,
 	}
 	u.conn = u.cfg.connection()
-	u.since = u.now()
+	u.begun = u.now()
+	u.since = u.begun
 	u.pace, u.proofs = newPace(&cfg), newProofs()
 	u.report.log, u.report.refusedFilters = log, map[string]bool{}
 	u.receiver = mqtt.NewReceiver(u.Reconnect)

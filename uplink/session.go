@@ -24,6 +24,7 @@ type session struct {
 	ring     []flight // the window; ring[head] is the oldest of count
 	head     int
 	count    int
+	queued   int    // of count, those of the queue
 	taken    uint64 // of settled, how many run has taken out of the window
 	slot     bool   // a permission to publish is held
 	proved   bool   // a message of the queue was settled
@@ -121,6 +122,7 @@ func (s *session) run(ctx context.Context) error {
 		s.judgeSubscriptions(e)
 		err = e
 	}
+	s.u.unconnected()
 	s.u.queue.Rewind()
 	return err
 }
@@ -226,6 +228,8 @@ func (s *session) publish(m Message, p mqtt.Packet, pr *mqtt.Proof, queue bool) 
 	s.slot = false
 	if queue {
 		s.u.sent.Add(1)
+		s.queued++
+		s.u.waits()
 	}
 	m.Size = len(p.Topic) + len(p.Payload) + perMessage
 	s.ring[(s.head+s.count)%len(s.ring)] = flight{msg: m, queue: queue, at: s.u.now()}
@@ -248,6 +252,9 @@ func (s *session) collect() {
 		s.ring[s.head] = flight{}
 		s.head = (s.head + 1) % len(s.ring)
 		s.count--
+		if f.queue {
+			s.queued--
+		}
 		refused, is := s.verdict(s.taken)
 		switch {
 		case is && f.queue:
@@ -306,6 +313,7 @@ func (t topics) add(topic string) {
 // settledOf notes that the broker has answered m.
 func (s *session) settledOf(m Message) {
 	s.proved = true
+	s.u.answered(s.queued > 0)
 	s.u.suspect.answered(m.Topic)
 	s.topics.add(m.Topic)
 }

@@ -393,3 +393,53 @@ func TestQueueThatFailsDoesNotSpin(t *testing.T) {
 		}
 	})
 }
+
+// How long nothing of the queue is acknowledged is counted over all connections,
+// without the time between them. Births that are acknowledged are no answer to it.
+func TestUnanswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 5
+		for name, c := range map[string]struct {
+			script func(attempt int) *fakePublisher
+			want   map[time.Duration]time.Duration // by the time since the start
+		}{
+			"always answers": {func(int) *fakePublisher { return &fakePublisher{} },
+				map[time.Duration]time.Duration{time.Second: 0, time.Minute: 0}},
+			"never answers": {func(int) *fakePublisher { return &fakePublisher{ackAfter: -1} },
+				map[time.Duration]time.Duration{10 * time.Second: 10 * time.Second, 55 * time.Second: 54 * time.Second}},
+			"answers births alone": {func(int) *fakePublisher { return &fakePublisher{ackAfter: -1, birthAckAfter: 1} },
+				map[time.Duration]time.Duration{10 * time.Second: 10 * time.Second, 55 * time.Second: 54 * time.Second}},
+			"answers all but births": {func(int) *fakePublisher { return &fakePublisher{birthAckAfter: -1} }, // which come first
+				map[time.Duration]time.Duration{10 * time.Second: 10 * time.Second}},
+			"answers at last": {func(attempt int) *fakePublisher { return &fakePublisher{ackAfter: []time.Duration{-1, 0}[min(attempt, 1)]} },
+				map[time.Duration]time.Duration{19 * time.Second: 19 * time.Second, time.Minute: 0}},
+			"cannot be reached": {func(int) *fakePublisher {
+				return &fakePublisher{connectErr: mqtt.NewError(ReasonConnRefused, nil)}
+			}, map[time.Duration]time.Duration{time.Minute: 0}},
+		} {
+			attempt := 0
+			cfg := Config{Servers: []string{"mqtt://a"}, ClientID: "test", KeepAlive: 10 * time.Second, Birth: func(int) []Message {
+				return []Message{{Topic: "status", Retain: true}}
+			}}
+			u, err := New(cfg, newTestQueue(t, n), nil, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			u.watch = func(context.Context) {}
+			u.connect = func(Server) publisher { attempt++; return c.script(attempt - 1) }
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan struct{})
+			go func() { _ = u.Run(ctx); close(ended) }()
+			for s := range 60 {
+				time.Sleep(time.Second)
+				synctest.Wait()
+				want, is := c.want[time.Duration(s+1)*time.Second]
+				if got := u.Stats().Unanswered; is && (got < want-4*time.Second || got > want || want == 0 && got > 0) {
+					t.Errorf("a broker that %s: unanswered for %v after %d s, want %v", name, got, s+1, want)
+				}
+			}
+			stop()
+			<-ended
+		}
+	})
+}

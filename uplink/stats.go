@@ -8,15 +8,19 @@ import (
 
 // Stats is how an uplink fares.
 type Stats struct {
-	Connected   bool
-	Server      string    // the connected one, without user and password; empty when not connected
-	Since       time.Time // when it was connected or disconnected
-	Sent        uint64    // messages of the queue handed to a connection, repetitions included
-	Acked       uint64    // messages of the queue acknowledged
-	Refused     uint64    // messages of the queue that were not taken, see Queue.Refused
-	InFlight    int       // messages waiting for their PUBACK, births included
-	Acks        AckTimes  // how long those of the queue waited
-	BytesUp     uint64    // bytes written to connections, TLS included, TCP and IP not
+	Connected bool
+	Server    string    // the connected one, without user and password; empty when not connected
+	Since     time.Time // when it was connected or disconnected
+	Sent      uint64    // messages of the queue handed to a connection, repetitions included
+	Acked     uint64    // messages of the queue acknowledged
+	Refused   uint64    // messages of the queue that were not taken, see Queue.Refused
+	InFlight  int       // messages waiting for their PUBACK, births included
+	// Unanswered is how long messages of the queue have waited for a PUBACK and
+	// none of them has got one, over all connections, without the time between
+	// them; 0: none waits.
+	Unanswered  time.Duration
+	Acks        AckTimes // how long those of the queue waited
+	BytesUp     uint64   // bytes written to connections, TLS included, TCP and IP not
 	BytesDown   uint64
 	Received    uint64 // messages handled by a subscription
 	Unwanted    uint64 // messages that came and nobody had subscribed to
@@ -41,6 +45,7 @@ func (u *Uplink) Stats() Stats {
 		Refused:     u.refused.Load(),
 		Sent:        u.sent.Load(),
 		InFlight:    int(u.inFlight.Load()),
+		Unanswered:  u.silence(),
 		Acks:        u.acks.get(),
 		BytesUp:     u.up.Load(),
 		BytesDown:   u.down.Load(),
@@ -191,4 +196,30 @@ func (r *reporter) works(server string, now time.Time) {
 	r.log.Info("uplink works again", "server", server, "failures", r.count, "after", now.Sub(r.first).Round(time.Millisecond))
 	r.count = 0
 	clear(r.seen)
+}
+
+// waits says that a message of the queue waits for its answer.
+func (u *Uplink) waits() {
+	if before := u.unanswered.Load(); before <= 0 {
+		u.unanswered.Store(max(1, int64(u.now().Sub(u.begun))+before))
+	}
+}
+
+// answered says that one was answered, and whether others wait.
+func (u *Uplink) answered(others bool) {
+	u.unanswered.Store(0)
+	if others {
+		u.waits()
+	}
+}
+
+// unconnected keeps for the next connection how long it was.
+func (u *Uplink) unconnected() { u.unanswered.Store(-int64(u.silence())) }
+
+func (u *Uplink) silence() time.Duration {
+	at := u.unanswered.Load()
+	if at <= 0 {
+		return time.Duration(-at)
+	}
+	return max(1, u.now().Sub(u.begun)-time.Duration(at))
 }

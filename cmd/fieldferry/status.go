@@ -356,6 +356,9 @@ func uplinkText(u *live.Uplink, now time.Time) string {
 		return text
 	}
 	text := fmt.Sprintf("connected to %s%s, %s acknowledged, %d of %d messages in flight", u.Server, since, rateText(u.Rate), u.InFlight, u.Window)
+	if u.Mute() {
+		text += ", nothing acknowledged for " + live.Span(u.Unanswered)
+	}
 	if u.Backlog > 0 {
 		text += ", " + live.Thousands(u.Backlog) + " records of backlog"
 	}

@@ -11,6 +11,7 @@ import (
 const (
 	Started         = "started" // the first note of every life of the gateway
 	UplinkDown      = "uplink_down"
+	UplinkMute      = "uplink_mute"
 	UplinkDenied    = "uplink_denied"
 	UplinkUnproved  = "uplink_unproved"
 	DiskFault       = "disk_fault"
@@ -100,6 +101,9 @@ var Table = []Condition{
 	{Code: UplinkDown, Severity: Error, After: 5 * time.Second, Title: "No connection to the broker", HiddenBy: []string{UplinkDenied},
 		Text: "Records wait in the buffer; the detail has the reason. Shorter interruptions are not reported.",
 		Help: "Follow the reason: network, name, certificate, user and password, or another client with the same client_id."},
+	{Code: UplinkMute, Severity: Error, Title: "The broker acknowledges nothing", HiddenBy: []string{UplinkDown, UplinkDenied},
+		Text: "There is a connection, and for 15 s none of the messages that wait was acknowledged; records wait in the buffer. The connection is given up after ack_timeout, and made again. Cleared by the next acknowledgement.",
+		Help: "Look at the broker's load, disk and log, and restart it if it hangs; with several brokers in servers the next one is tried when the connection ends. On a slow link lower batch.max_bytes."},
 	{Code: UplinkDenied, Severity: Error, Title: "The broker does not let the gateway publish",
 		Text: "The connection works, but the broker does not take what is sent; with a topic as subject only what goes there waits in the buffer, else everything does.",
 		Help: "Follow the reason: grant the gateway's user write on the topic, and read on its status topic, or raise the broker's limits."},

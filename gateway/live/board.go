@@ -100,7 +100,7 @@ func (b *Board) lasts(s *Snapshot) {
 	if s.Buffer.Records > enough && s.Buffer.Disk > 0 {
 		b.each = float64(s.Buffer.Disk) / float64(s.Buffer.Records)
 	}
-	out, in, stays := !s.Uplink.Connected || s.Uplink.Denied, 0.0, 0.0
+	out, in, stays := !s.Uplink.Takes(), 0.0, 0.0
 	for i := range s.Sources {
 		in += s.Sources[i].Rate
 		if out || slices.Contains(s.Uplink.Held, s.Sources[i].Name) {

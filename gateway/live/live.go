@@ -190,6 +190,10 @@ type Uplink struct {
 	Backlog   uint64    `json:"backlog"`   // records an outage has left, or leaves as long as it lasts
 	DoneIn    float64   `json:"done_in_s"` // until the backlog is gone, in seconds; -1: not known
 
+	// Unanswered is for how long messages have waited and the broker has
+	// acknowledged none of them, in seconds; 0: none waits.
+	Unanswered float64 `json:"unanswered_s"`
+
 	DeniedTopics []string `json:"-"` // each has an alarm
 	Held         []string `json:"-"` // sources of which records wait for such a topic
 
@@ -197,6 +201,17 @@ type Uplink struct {
 	Peer *Certificate `json:"peer,omitempty"` // that the broker showed last; none: no TLS
 	Own  *Certificate `json:"own,omitempty"`  // that the gateway showed last
 }
+
+// Unanswering is how long messages wait while the broker acknowledges none until it
+// counts as one that takes nothing. A slow link is not that slow: the connection is
+// given up after twice the keep-alive time.
+const Unanswering = 15 * time.Second
+
+// Mute says that the broker acknowledges nothing though it is connected.
+func (u *Uplink) Mute() bool { return u.Connected && u.Unanswered >= Unanswering.Seconds() }
+
+// Takes says that the broker takes what is sent, as far as is known.
+func (u *Uplink) Takes() bool { return u.Connected && !u.Denied && !u.Mute() }
 
 // Histogram counts times.
 type Histogram struct {

@@ -304,6 +304,12 @@ func TestSentence(t *testing.T) {
 			s.Uplink.Connected, s.Buffer.Records, s.Buffer.Fault = false, 7, "no space left on device"
 		}, Outage,
 			"No connection to the broker for 1 h; 7 records wait in the buffer. The disk does not take records: new ones wait in memory, and are lost if power fails or memory is full."},
+		{func(s *Snapshot) { s.Uplink.Unanswered = 14.9 }, OK, "Everything works: all 2 sources are read, and the broker acknowledges every record."},
+		{func(s *Snapshot) { s.Uplink.Unanswered, s.Buffer.Records, s.Buffer.FullIn = 98, 4428, 3600 }, Outage,
+			"The broker is connected and has acknowledged nothing for 1 min 38 s; 4,428 records wait in the buffer, full in about 1 h."},
+		{func(s *Snapshot) {
+			s.Uplink.Unanswered, s.Alarms, s.whole = 98, []Alarm{{Code: "buffer_evicting", Severity: "critical"}}, 20*time.Second
+		}, Losing, "The buffer is full: the gateway drops records and says which. The broker has acknowledged nothing for 1 min 38 s."},
 		{func(s *Snapshot) { s.Uplink.Denied, s.Buffer.Records = true, 1 }, Outage,
 			"The broker does not let the gateway publish; 1 record waits in the buffer."},
 		{func(s *Snapshot) { s.Uplink.Connected, s.Buffer.Records, s.Buffer.FullIn = false, 12522, 0 }, Outage,

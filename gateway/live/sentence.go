@@ -14,12 +14,14 @@ func (s *Snapshot) judge() (State, string) {
 	switch {
 	case s.Session == 0:
 		return Starting, "Starting: the disk of the buffer is not there yet; records wait in memory."
-	case s.full() && (s.whole < lately || !s.Uplink.Connected || s.Uplink.Denied || len(s.Uplink.Held) > 0):
+	case s.full() && (s.whole < lately || !s.Uplink.Takes() || len(s.Uplink.Held) > 0):
 		return Losing, "The buffer is full: the gateway drops records and says which." + s.why()
 	case s.Uplink.Denied:
 		return Outage, "The broker does not let the gateway publish; " + waiting + s.fullIn() + "." + s.inMemory()
 	case !s.Uplink.Connected:
 		return Outage, "No connection to the broker" + since(s.Uplink.Since, s.Taken) + "; " + waiting + s.fullIn() + "." + s.inMemory()
+	case s.Uplink.Mute():
+		return Outage, "The broker is connected and has acknowledged nothing for " + Span(s.Uplink.Unanswered) + "; " + waiting + s.fullIn() + "." + s.inMemory()
 	case len(s.Uplink.Held) > 0:
 		return Attention, "The broker does not take " + s.denied() + "; " + waiting + s.fullIn() + "." + s.inMemory()
 	case s.Uplink.Backlog > 0:
@@ -109,8 +111,11 @@ func (s *Snapshot) raised(code string) bool {
 
 // why names what else is wrong while records are lost.
 func (s *Snapshot) why() string {
-	if !s.Uplink.Connected {
+	switch {
+	case !s.Uplink.Connected:
 		return " There is no connection to the broker" + since(s.Uplink.Since, s.Taken) + "."
+	case s.Uplink.Mute():
+		return " The broker has acknowledged nothing for " + Span(s.Uplink.Unanswered) + "."
 	}
 	return ""
 }

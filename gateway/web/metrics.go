@@ -140,6 +140,7 @@ func (m *exposition) uplink(u *live.Uplink) {
 	m.one(prefix+"uplink_messages_acked_total", "counter", "Messages acknowledged.", float64(u.Acked))
 	m.one(prefix+"uplink_messages_refused_total", "counter", "Messages given up, each accounted for by loss records.", float64(u.Refused))
 	m.one(prefix+"uplink_in_flight", "gauge", "Messages that wait for their PUBACK.", float64(u.InFlight))
+	m.one(prefix+"uplink_unanswered_seconds", "gauge", "Time for which messages have waited and none was acknowledged.", u.Unanswered)
 	m.histogram(prefix+"uplink_ack_seconds", "Time from sending a message to its acknowledgement.", &u.Acks)
 	m.one(prefix+"uplink_sent_bytes_total", "counter", "Bytes written to connections.", float64(u.BytesUp))
 	m.one(prefix+"uplink_received_bytes_total", "counter", "Bytes read from connections.", float64(u.BytesDown))

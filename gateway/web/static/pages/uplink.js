@@ -41,7 +41,7 @@ export default function (ctx) {
     snapshot(s) {
       const u = s.uplink;
       put(top,
-        h('div', { class: 'state' }, u.denied ? st('err', 'The broker does not let the gateway publish') : u.connected ? st('ok', 'Connected for ' + span((Date.parse(s.taken) - Date.parse(u.since)) / 1000)) : st('err', 'Not connected for ' + span((Date.parse(s.taken) - Date.parse(u.since)) / 1000))),
+        h('div', { class: 'state' }, u.denied ? st('err', 'The broker does not let the gateway publish') : u.connected && u.unanswered_s >= 15 ? st('err', 'The broker has acknowledged nothing for ' + span(u.unanswered_s)) : u.connected ? st('ok', 'Connected for ' + span((Date.parse(s.taken) - Date.parse(u.since)) / 1000)) : st('err', 'Not connected for ' + span((Date.parse(s.taken) - Date.parse(u.since)) / 1000))),
         u.last_error ? lede(u.connected ? 'The last trouble was: ' : '', u.last_error) : '',
         figs(
           fig('Acknowledged', rate(u.rate)[0], '/s', int(u.messages_acked) + ' messages'),
