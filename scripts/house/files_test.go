@@ -2,11 +2,14 @@ package house
 
 import (
 	"bytes"
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -50,6 +53,28 @@ func TestFilesHoldOneIdea(t *testing.T) {
 			t.Errorf("%s has %d lines: a file of more than %d holds more than one idea", path, n, maxLines)
 		}
 	})
+}
+
+// What was built is not kept: each clone would carry every version of it.
+func TestNothingBuiltIsKept(t *testing.T) {
+	list, err := exec.Command("git", "-C", root, "ls-files", "-z").Output()
+	if err != nil {
+		t.Skip("not a checkout of git: ", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(list), "\x00"), "\x00") {
+		f, err := os.Open(filepath.Join(root, name))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // about to be removed
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		magic := make([]byte, 4)
+		n, _ := io.ReadFull(f, magic)
+		_ = f.Close()
+		if string(magic[:n]) == "\x7fELF" {
+			t.Errorf("%s is a program that was built: git rm it", name)
+		}
+	}
 }
 
 func TestPackagesSayWhatTheyAreFor(t *testing.T) {
