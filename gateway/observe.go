@@ -126,7 +126,7 @@ func (o *observer) picture(g *Gateway, now time.Time) *live.Snapshot {
 	s := &live.Snapshot{
 		Taken: now.UTC(), Gateway: g.cfg.Gateway.ID, Version: g.opts.Version, Session: st.Buffer.Session,
 		Started: g.startedAt().UTC(), Up: time.Since(g.started),
-		Buffer: pictureOfBuffer(&st.Buffer), Alarms: g.raised(),
+		Buffer: pictureOfBuffer(&st.Buffer), Pending: g.shown(g.alarms.Pending()), Alarms: g.shown(g.alarms.Raised()), // in this order
 		Process: process(), Config: g.pictureOfConfig(), Commands: g.pictureOfCommands(),
 	}
 	s.Uplink = g.pictureOfUplink(&st, s.Alarms, now)
@@ -231,10 +231,10 @@ func acknowledged(a *uplink.AckTimes) (p50, p95 float64, all live.Histogram) {
 	return inMS(a.P50), inMS(a.P95), all
 }
 
-// raised are the alarms with what they mean and what to do.
-func (g *Gateway) raised() []live.Alarm {
+// shown are alarms with what they mean and what to do.
+func (g *Gateway) shown(alarms []alarm.Alarm) []live.Alarm {
 	list := []live.Alarm{}
-	for _, a := range g.alarms.Raised() {
+	for _, a := range alarms {
 		out := live.Alarm{ID: a.ID, Code: a.Code, Severity: a.Severity, Source: a.Source, Subject: a.Subject,
 			Since: g.trusted(a.Since).UTC(), Title: a.Title, Flapping: a.Flapping, Detail: a.Detail}
 		if out.Since.Year() <= 1 {

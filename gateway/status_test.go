@@ -60,7 +60,7 @@ func TestStatusHasTheDetail(t *testing.T) {
 		if n, _ := details(); n != 0 {
 			t.Errorf("%d details where there is no room", n)
 		}
-		if live := b.raised(); len(live) != 2 || live[0].Detail["error"] == nil {
+		if live := b.shown(b.alarms.Raised()); len(live) != 2 || live[0].Detail["error"] == nil {
 			t.Errorf("who looks sees %+v", live)
 		}
 	})

@@ -69,7 +69,7 @@ func (s *Set) save(now time.Duration) time.Duration {
 	if at := max(f.due, f.next); at > now {
 		return at
 	}
-	list := s.alarms()
+	list := s.alarms(false)
 	for len(f.gone) > 0 && now-f.gone[0].at >= f.keep {
 		f.gone = f.gone[1:]
 	}

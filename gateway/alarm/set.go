@@ -395,14 +395,26 @@ func (x *entry) alarm() Alarm {
 // Raised returns the alarms that are raised now, the worst first.
 func (s *Set) Raised() []Alarm {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.alarms()
+	list := s.alarms(false)
+	s.mu.Unlock()
+	return list
 }
 
-func (s *Set) alarms() []Alarm {
+// Pending returns what holds and will be raised, and is not yet: it is held back
+// for its time, or waits for the pace of notes. Whoever wants both asks for these
+// first, as one may be raised meanwhile.
+func (s *Set) Pending() []Alarm {
+	s.mu.Lock()
+	list := s.alarms(true)
+	s.mu.Unlock()
+	return list
+}
+
+// alarms are those that are raised, or those that will be.
+func (s *Set) alarms(pending bool) []Alarm {
 	var list []Alarm
 	for _, x := range s.entries {
-		if x.id != 0 {
+		if (x.id == 0) == pending && (x.id != 0 || x.holds && !x.hidden) {
 			list = append(list, x.alarm())
 		}
 	}

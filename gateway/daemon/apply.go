@@ -31,11 +31,11 @@ type ApplyError struct {
 
 func (e *ApplyError) Error() string {
 	if e.Err != nil {
-		return fmt.Sprintf("the configuration was %s, the former one runs: %v", e.Result.words(), e.Err)
+		return "the configuration was " + e.Result.words() + ", the former one runs: " + e.Err.Error()
 	}
 	for _, p := range e.Problems {
 		if !p.Warning {
-			return fmt.Sprintf("the configuration was %s: %s", e.Result.words(), p.Public())
+			return "the configuration was " + e.Result.words() + ": " + p.Public().String()
 		}
 	}
 	return "the configuration was " + e.Result.words()

@@ -18,7 +18,6 @@ package daemon
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -209,7 +208,7 @@ func (d *Daemon) site() []byte {
 
 // placed is the note of a configuration that runs in the place of the file.
 func placed(by Actor) string {
-	return fmt.Sprintf("put in the place of the file by %s; a change of the file takes over", by.words())
+	return "put in the place of the file by " + by.words() + "; a change of the file takes over"
 }
 
 // say reports what is wrong with the file at the start: to the person who
@@ -339,8 +338,7 @@ func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) (next *chan
 		case w := <-decisions:
 			over, next = nil, d.decide(w)
 		case <-over:
-			over = nil
-			next = d.judge()
+			over, next = d.judge()
 		}
 		if next = d.released(ctx, next); next != nil {
 			stop()

@@ -131,13 +131,13 @@ func TestChild(t *testing.T) {
 	}
 }
 
-// settle waits until the broker has acknowledged something, however slow the
-// machine is. An alarm that came up meanwhile, about a port that is not there,
-// is not the candidate's.
+// settle waits until the broker has acknowledged something, and the port that is not
+// there has been missed, however slow the machine is. The alarm about that is not the
+// candidate's.
 func (d *Daemon) settle() {
 	for {
 		now := d.gateway.Look().Snapshot()
-		if now != nil && proved(now, now) == nil {
+		if err, _ := proved(now, now); err == nil && len(now.Pending)+len(now.Alarms) > 0 {
 			d.trial.before = now
 			return
 		}

@@ -44,6 +44,8 @@ type Snapshot struct {
 	Config Config        `json:"config"`
 	Counts []AlarmCount  `json:"-"` // since the start, for metrics
 	Up     time.Duration `json:"-"` // since the start, by a clock nobody sets
+	// Pending are alarms whose conditions hold, and that are not raised yet.
+	Pending []Alarm `json:"-"`
 
 	whole time.Duration // since a record was lost
 }
