@@ -107,8 +107,12 @@ func (l *loader) part(key, path string, limit int64) ([]byte, fs.FileInfo, error
 	return data, info, err
 }
 
+// noteFile notes a file, one with a secret at each place where it is named: what it is
+// sent as depends on that.
 func (l *loader) noteFile(f File) {
-	if !slices.ContainsFunc(l.files, func(o File) bool { return o.Path == f.Path && o.Kind == f.Kind }) {
+	if !slices.ContainsFunc(l.files, func(o File) bool {
+		return o.Path == f.Path && o.Kind == f.Kind && (o.Key == f.Key || f.Kind != FileSecret)
+	}) {
 		l.files = append(l.files, f)
 	}
 }

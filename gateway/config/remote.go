@@ -65,8 +65,15 @@ func (l *loader) checkRemote(v value, cfg *Config) {
 	if cfg.Remote.Mode != RemoteApply || !v.is(object) {
 		return
 	}
-	if slices.Contains(cfg.Remote.Allow, "commands") && len(cfg.Commands.Signers) == 0 {
-		v.fields("mode", "allow").at("allow").warn("commands change from afar only by a signed document, and commands.signers names nobody", "add a signer, or remove commands from the list")
+	at := v.fields("mode", "allow").at("allow")
+	if len(cfg.Commands.Signers) > 0 {
+		return
+	}
+	if slices.Contains(cfg.Remote.Allow, "commands") {
+		at.warn("commands change from afar only by a signed document, and commands.signers names nobody", "add a signer, or remove commands from the list")
+	}
+	if slices.Contains(cfg.Remote.Allow, "uplink") || slices.Contains(cfg.Remote.Allow, "remote_config") {
+		at.warn("whoever can publish to the topic config/desired can send this gateway and its credentials to a broker of theirs", "name keys under commands.signers, or remove uplink and remote_config from the list")
 	}
 }
 
@@ -99,12 +106,14 @@ var (
 // Afar says what a configuration that comes from afar has and must not have: a
 // secret as it is, since everybody who reads the broker would have it; and a
 // variable outside of secrets that the configuration which runs does not use
-// there, since its value would be published in a name or a topic.
-func Afar(name string, text, running []byte) []Problem {
+// there, since its value would be published in a name or a topic. In one that
+// nobody has signed a variable is no new secret either: see [Config.NewSecrets].
+func Afar(name string, text, running []byte, signed bool) []Problem {
 	known := map[string]bool{}
-	scan(name, running, func(_ *loader, _ string, n *node, secret bool) {
+	scan(name, running, func(_ *loader, path string, n *node, secret bool) {
 		for _, ref := range reference().FindAllString(n.text, -1) {
 			known[ref] = known[ref] || !secret
+			known[path+ref] = secret
 		}
 	})
 	var problems []Problem
@@ -113,16 +122,38 @@ func Afar(name string, text, running []byte) []Problem {
 		switch {
 		case secret && (len(refs) == 0 || strings.Contains(n.text, ":-")):
 			l.failAt(n.at, path, "is a secret as it is, and comes from afar", "put it into a file at the gateway and name that (..._file), or write ${VARIABLE}")
-		case !secret:
+		default:
 			for _, ref := range refs {
-				if !known[ref] {
-					l.failAt(n.at, path, fmt.Sprintf("the variable %s is used here, and not in what runs", printable(ref)), "write the value itself; a configuration from afar uses new variables for secrets only")
+				if secret && !signed && !known[path+ref] {
+					l.failAt(n.at, path, newSecret, newSecretFix)
+				}
+				if !secret && !known[ref] {
+					l.failAt(n.at, path, "the variable "+printable(ref)+" is used here, and not in what runs", "write the value itself; a configuration from afar uses new variables for secrets only")
 				}
 			}
 		}
 		problems = l.settled()
 	})
 	return problems
+}
+
+// What an unsigned document with another secret than there is hears: whoever holds
+// the broker could have it sent to a server of theirs, in clear.
+const (
+	newSecret    = "is a secret that the configuration which runs does not name here, and the document is not signed"
+	newSecretFix = "name it at the gateway first, or sign the document (commands.signers)"
+)
+
+// NewSecrets says which files with a secret a configuration names that the one which
+// runs does not name at the same place.
+func (c *Config) NewSecrets(runs *Config) (list []Problem) {
+	for _, f := range c.files {
+		same := func(o File) bool { return o.Kind == FileSecret && o.Key == f.Key && o.Path == f.Path }
+		if f.Kind == FileSecret && !slices.ContainsFunc(runs.files, same) {
+			list = append(list, c.Problem(f.Key, newSecret, newSecretFix, false))
+		}
+	}
+	return list
 }
 
 // Secretive reports whether a configuration has a secret in its text.

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -100,13 +102,74 @@ func TestAfar(t *testing.T) {
 		"uplink: {tls: {key_pem: \"-----BEGIN PRIVATE KEY-----\"}}\n":             true,
 		"gateway: {id: '": false, // it is not YAML: check says so
 	} {
-		if got := Afar("f.yaml", []byte(text), []byte(afarBase)); (len(got) > 0) != bad {
+		if got := Afar("f.yaml", []byte(text), []byte(afarBase), true); (len(got) > 0) != bad {
 			t.Errorf("%s: %v", text, got)
 		} else if bad && (got[0].Line == 0 || strings.Contains(got[0].String(), "hunter2")) {
 			t.Errorf("%v", got[0])
 		}
 	}
+	for text, bad := range map[string]bool{ // not signed: also no variable that is not there yet
+		afarBase: false,
+		strings.Replace(afarBase, "mqtt://h", "mqtt://i", 1):                               false,
+		strings.Replace(afarBase, `"${P}"`, `"${OTHER}"`, 1):                               true,
+		strings.Replace(afarBase, "mqtt://h", "mqtt://u:${P}@h", 1):                        true,
+		strings.Replace(afarBase, `password: "${P}"`, `headers: {X: "${P}"}`, 1):           true,
+		strings.Replace(afarBase, `password: "${P}"`, `password: "${P}", pass: "${O}"`, 1): true,
+	} {
+		if got := Afar("f.yaml", []byte(text), []byte(afarBase), false); (len(got) > 0) != bad || bad && got[0].Line == 0 {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
 	if Secretive([]byte(afarBase)) || !Secretive([]byte(strings.Replace(afarBase, `"${P}"`, "x", 1))) {
 		t.Error("secretive")
+	}
+}
+
+// A file with a secret is new wherever it is named and was not, whatever it was named
+// for elsewhere.
+func TestNewSecrets(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(name), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	parse := func(uplink string) *Config {
+		cfg, problems := Parse(filepath.Join(dir, "f.yaml"), []byte(`{gateway: {id: gw}, can: [{interface: can0}], uplink: {servers: ["wss://h"], username: u, `+uplink+"}}"), Options{})
+		if cfg == nil {
+			t.Fatal(problems)
+		}
+		return cfg
+	}
+	for runs, with := range map[string]map[string]string{
+		"password_file: a":                          {"password_file: a": "", "password_file: ./b": "uplink.password_file", "headers: {X: {file: a}}": "uplink.headers.X.file"},
+		"headers: {X: {file: a}}":                   {"headers: {X: {file: a}, Y: {file: a}}": "uplink.headers.Y.file", "password_file: a, headers: {X: {file: a}}": "uplink.password_file", "headers: {}": ""},
+		"password_file: a, headers: {X: {file: b}}": {"password_file: b, headers: {X: {file: a}}": "uplink.password_file uplink.headers.X.file", "headers: {X: {file: b}}": ""},
+	} {
+		for text, want := range with {
+			var keys []string
+			for _, p := range parse(text).NewSecrets(parse(runs)) {
+				keys = append(keys, p.Path)
+				if p.Warning || p.Line == 0 {
+					t.Errorf("%+v", p)
+				}
+			}
+			if got := strings.Join(keys, " "); got != want {
+				t.Errorf("%s in the place of %s: %q", text, runs, got)
+			}
+		}
+	}
+}
+
+// Who may send the gateway elsewhere by a word at the broker is told so.
+func TestAllowWithoutSigners(t *testing.T) {
+	const elsewhere = "can send this gateway and its credentials to a broker of theirs"
+	for allow, warned := range map[string]bool{"": false, ", allow: [can, web]": false, ", allow: [uplink]": true, ", allow: [remote_config]": true} {
+		for _, mode := range []string{"report", "apply"} {
+			cfg, problems := Parse("f.yaml", []byte(afarBase+"remote_config: {mode: "+mode+allow+"}\n"), Options{Getenv: func(string) (string, bool) { return "x", true }})
+			if cfg == nil || strings.Contains(all(problems), elsewhere) != (warned && mode == "apply") {
+				t.Errorf("%s%s: %v", mode, allow, problems)
+			}
+		}
 	}
 }

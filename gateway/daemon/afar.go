@@ -59,7 +59,7 @@ func (a afar) Apply(ctx context.Context, c *remote.Change) error {
 		return &remote.Failure{State: remote.Rejected, Code: remote.Storage, Problems: []string{"there is no directory to keep the former configuration in; name one with --config-store"}}
 	}
 	parts := a.copies(c.Parts)
-	if err := a.probe(ctx, c.Text, parts); err != nil {
+	if err := a.probe(ctx, c, parts); err != nil {
 		return &remote.Failure{State: remote.Rejected, Code: remote.NoUplink, Problems: []string{err.Error()}}
 	}
 	code := remote.Invalid
@@ -85,10 +85,13 @@ func (a afar) RollBack(ctx context.Context, by string, watch time.Duration, told
 
 // afarRules are the rules for a configuration that comes from afar.
 func afarRules(path string, c *remote.Change, next, runs *config.Config) ([]config.Problem, remote.Code) {
-	if list := config.Afar(path, c.Text, runs.Text()); len(list) > 0 {
+	list := config.Afar(path, c.Text, runs.Text(), c.Signed)
+	if !c.Signed {
+		list = append(list, next.NewSecrets(runs)...)
+	}
+	if len(list) > 0 {
 		return list, remote.Secret
 	}
-	var list []config.Problem
 	for _, section := range next.Changed(runs) {
 		switch {
 		case !slices.Contains(runs.Remote.Allow, section):
@@ -104,13 +107,17 @@ func afarRules(path string, c *remote.Change, next, runs *config.Config) ([]conf
 const probeTime = 30 * time.Second
 
 // probe asks the brokers of a configuration with another uplink whether they
-// take the gateway, before the connection that works is given up.
-func (a afar) probe(ctx context.Context, text []byte, parts map[string]string) error {
+// take the gateway, before the connection that works is given up. They hear the
+// secrets of it, so one that will be rejected asks nobody.
+func (a afar) probe(ctx context.Context, c *remote.Change, parts map[string]string) error {
 	runs := a.d.page.running.Load().cfg
 	o := a.d.opts.Config()
 	o.Parts = parts
-	next, _ := config.Parse(a.d.opts.Path, text, o)
-	if next == nil || !slices.Contains(runs.Remote.Allow, "uplink") || !slices.Contains(next.Changed(runs), "uplink") {
+	next, _ := config.Parse(a.d.opts.Path, c.Text, o)
+	if next == nil || !slices.Contains(next.Changed(runs), "uplink") {
+		return nil
+	}
+	if list, _ := afarRules(a.d.opts.Path, c, next, runs); len(list) > 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTime)

@@ -7,7 +7,9 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -117,4 +119,45 @@ func TestAnotherGatewayID(t *testing.T) {
 		t.Fatal(err)
 	}
 	at("g", sum([]byte(site)))
+}
+
+// Whoever holds the broker gets no file of the gateway by it: a document that nobody
+// has signed names no other secret than there is, and its broker is not even asked.
+func TestNoSecretIsSentElsewhere(t *testing.T) {
+	t.Parallel()
+	_, s, lines := brokered(t)
+	key := s.key("ops.pub")
+	s.put("shadow", "hunter2")
+	thief, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer thief.Close()
+	var asked atomic.Int32
+	go func() {
+		for {
+			c, err := thief.Accept()
+			if err != nil {
+				return
+			}
+			asked.Add(1)
+			_ = c.Close()
+		}
+	}()
+	site := lines[0] + lines[1] + lines[4] + lines[5] + "remote_config: {mode: apply, allow: [can, uplink]}\n"
+	signers := "commands:\n  signers: {ops: ops.pub}\n"
+	elsewhere := lines[0] + lines[1] + lines[4] + "uplink: {servers: [\"mqtt://" + thief.Addr().String() + "\"], username: u, password_file: shadow}\n" + "remote_config: {mode: apply, allow: [can, uplink]}\n"
+	s.put("f.yaml", site)
+	d, stop := s.run()
+	r := s.desire(d, 1, elsewhere, "")
+	if r.State != "rejected" || r.Code != "secret" || !strings.Contains(fmt.Sprint(r.Problems), "uplink.password_file") || asked.Load() != 0 {
+		t.Errorf("not signed: %+v, asked %d times", r, asked.Load())
+	}
+	stop()
+	s.put("f.yaml", site+signers)
+	d, stop = s.run()
+	defer stop()
+	if r := s.signs(d, 2, elsewhere+signers, "ops", key); r.Code != "no_uplink" || asked.Load() == 0 {
+		t.Errorf("signed: %+v, asked %d times", r, asked.Load())
+	}
 }
