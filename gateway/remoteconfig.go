@@ -20,7 +20,7 @@ type Remote interface {
 	Desired(document []byte)
 	Part(sum string, n int, data []byte) // a chunk of a file; on disk when it returns
 	Reported() []byte                    // the report as it is now; nil: none
-	State() string                       // what became of the last one; empty: none has come
+	Last() (state, said string)          // what became of the last one, also in a sentence; empty: none has come
 }
 
 // configReport is the report of the configuration, and what of it the broker has
@@ -101,7 +101,7 @@ func (g *Gateway) ReportConfig() {
 func (g *Gateway) pictureOfConfig() live.Config {
 	c := g.opts.Config
 	if g.opts.Remote != nil {
-		c.Afar = g.opts.Remote.State()
+		c.Afar, c.AfarNote = g.opts.Remote.Last()
 	}
 	if g.opts.Configs != nil {
 		c.Trial = g.opts.Configs.OnTrial()

@@ -145,7 +145,8 @@ func (a *app) newConfigHistoryCommand() *cobra.Command {
 		Short: "List what became of the last ten configurations",
 		Long: `history lists what became of the last ten configurations, the newest first: who
 put each in place, and whether it was confirmed, rejected, rolled back, or the
-process ended meanwhile (interrupted).`,
+process ended meanwhile (interrupted). One that was refused before anything was
+stopped is not among them; config show names the last one from afar.`,
 		Example: `  fieldferry config history
   fieldferry config history --json | jq '.[0]'`,
 		Args: cobra.NoArgs,

@@ -266,8 +266,8 @@ func writeStatus(w io.Writer, s *live.Snapshot, withTime bool) {
 	if !s.Config.Trial.IsZero() {
 		fmt.Fprintf(t, "Trial\tthe configuration is being tried until %s\n", s.Config.Trial.Local().Format(time.TimeOnly))
 	}
-	if s.Config.Afar != "" {
-		fmt.Fprintf(t, "Afar\tthe configuration from afar: %s\n", printable(strings.ReplaceAll(s.Config.Afar, "_", " ")))
+	if s.Config.AfarNote != "" {
+		fmt.Fprintf(t, "Afar\t%s\n", printable(s.Config.AfarNote))
 	}
 	t.Flush()
 	for i := range s.Alarms {

@@ -265,10 +265,11 @@ type Process struct {
 type Config struct {
 	_ [0]func() // nobody compares them: saves the code for it
 
-	Path   string    `json:"path,omitempty"`
-	Read   time.Time `json:"read,omitzero"`
-	SHA256 string    `json:"sha256,omitempty"`
-	Note   string    `json:"note,omitempty"`       // such as that a former one runs
-	Afar   string    `json:"afar,omitempty"`       // what became of the one from afar: confirmed, overridden, ...; empty: none has come
-	Trial  time.Time `json:"trial_until,omitzero"` // it has to prove itself until then
+	Path     string    `json:"path,omitempty"`
+	Read     time.Time `json:"read,omitzero"`
+	SHA256   string    `json:"sha256,omitempty"`
+	Note     string    `json:"note,omitempty"`       // such as that a former one runs
+	Afar     string    `json:"afar,omitempty"`       // what became of the last one from afar, also of one that was refused: confirmed, ...; empty: none has come
+	AfarNote string    `json:"afar_note,omitempty"`  // the same in a sentence, with what runs if that is another one
+	Trial    time.Time `json:"trial_until,omitzero"` // it has to prove itself until then
 }

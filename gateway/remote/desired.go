@@ -48,6 +48,7 @@ type Desired struct {
 	Sig      string            // signer:base64
 
 	watch time.Duration
+	by    string // whose it is; empty: nobody knows
 }
 
 // isSum reports whether a text is a SHA-256 in hex.

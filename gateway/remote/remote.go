@@ -29,6 +29,8 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -151,6 +153,7 @@ type kept struct {
 // last is what became of the last document that was taken.
 type last struct {
 	Version  int64    `json:"version"`
+	By       string   `json:"by,omitempty"` // whose it is, as far as anybody knows
 	SHA256   string   `json:"sha256,omitempty"`
 	State    State    `json:"state,omitempty"`
 	Code     Code     `json:"code,omitempty"`
@@ -168,8 +171,8 @@ type Agent struct {
 	opts Options
 	wake chan struct{}
 
-	report atomic.Pointer[[]byte] // read by whoever must not wait for the disk
-	state  atomic.Pointer[State]  // likewise
+	report atomic.Pointer[[]byte]    // read by whoever must not wait for the disk
+	last   atomic.Pointer[[2]string] // likewise: see [Agent.Last]
 
 	mu       sync.Mutex
 	settings Settings
@@ -294,7 +297,7 @@ const maxProblems, maxProblem = 20, 400
 // render makes the report, and says whether it is another one.
 func (a *Agent) render() bool {
 	if a.settings.Mode == "" {
-		a.state.Store(nil)
+		a.last.Store(nil)
 		return a.set(nil)
 	}
 	l := &a.kept.Last
@@ -306,7 +309,9 @@ func (a *Agent) render() bool {
 	if r.State == "" {
 		r.State = None
 	}
-	a.state.Store(&r.State)
+	if r.State != None {
+		a.last.Store(&[2]string{string(r.State), a.said(l)})
+	}
 	if !l.until.IsZero() {
 		r.Until = l.until.UTC().Format(time.RFC3339)
 	}
@@ -337,11 +342,38 @@ func (a *Agent) Reported() []byte {
 	return nil
 }
 
-// State is what became of the last document; empty: none has come, or nothing is
-// reported.
-func (a *Agent) State() string {
-	if s := a.state.Load(); s != nil && *s != None {
-		return string(*s)
+// Last is what became of the last document: its state, and a sentence for a person,
+// which says too what runs if that is another one. Empty: none has come, or nothing
+// is reported.
+func (a *Agent) Last() (state, said string) {
+	if l := a.last.Load(); l != nil {
+		return l[0], l[1]
 	}
-	return ""
+	return "", ""
+}
+
+// said is the sentence. Anybody who can publish can have a document refused, so it
+// does not leave open what runs.
+func (a *Agent) said(l *last) string {
+	text := "version " + strconv.FormatInt(l.Version, 10) // 0: it has none
+	if _, signer, is := strings.Cut(l.By, ":"); is {
+		text += ", signed by " + signer
+	}
+	text += ": " + strings.ReplaceAll(string(l.State), "_", " ")
+	if l.Code != "" {
+		text += " (" + string(l.Code) + ")"
+	}
+	runs := &a.kept.Last
+	switch {
+	case l.State == Confirmed:
+		return text
+	case l.State == Rejected:
+		text += "; what runs has stayed, by "
+	default:
+		text += "; what runs is by "
+	}
+	if text += a.settings.Origin; runs != l && runs.State == Confirmed {
+		text += ", version " + strconv.FormatInt(runs.Version, 10)
+	}
+	return text
 }

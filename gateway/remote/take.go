@@ -62,6 +62,7 @@ func (a *Agent) next(ctx context.Context) (do func()) {
 	if signer != "" {
 		by += ":" + signer
 	}
+	d.by = by
 	switch {
 	case err != nil:
 		return a.refuse(d, Invalid, err)
@@ -70,10 +71,10 @@ func (a *Agent) next(ctx context.Context) (do func()) {
 	case d.Version == a.kept.Last.Version && d.SHA256 == a.kept.Last.SHA256:
 		return nil // what became of it stands in the report
 	case d.Version <= a.kept.Version:
-		return a.refuse(d, Old, fmt.Errorf("version %d is not higher than %d, the last one that was taken", d.Version, a.kept.Version))
+		return a.tooOld(d)
 	}
 	if need := a.missing(d, document); len(need) > 0 {
-		a.refused = &last{Version: d.Version, SHA256: d.SHA256, State: Waiting, need: need}
+		a.refused = &last{Version: d.Version, By: by, SHA256: d.SHA256, State: Waiting, need: need}
 		return nil
 	}
 	return a.put(ctx, d, by)
@@ -127,11 +128,15 @@ func (a *Agent) Part(sum string, n int, data []byte) {
 func (a *Agent) refuse(d *Desired, code Code, why error) func() {
 	a.opts.Log.Warn("a configuration from afar was refused", "version", d.Version, "code", code, "error", why)
 	a.opts.Event("config_refused", string(code)+": "+why.Error())
-	a.refused = &last{Version: d.Version, State: Rejected, Code: code, Problems: []string{"config/desired: " + why.Error()}}
+	a.refused = &last{Version: d.Version, By: d.by, State: Rejected, Code: code, Problems: []string{"config/desired: " + why.Error()}}
 	if isSum(d.SHA256) {
 		a.refused.SHA256 = d.SHA256
 	}
 	return nil
+}
+
+func (a *Agent) tooOld(d *Desired) func() {
+	return a.refuse(d, Old, fmt.Errorf("version %d is not higher than %d, the last one that was taken", d.Version, a.kept.Version))
 }
 
 // begin notes on disk what is about to be done, so that it is done once.
@@ -150,7 +155,7 @@ func (a *Agent) begin(d *Desired, l last) error {
 
 // put puts a configuration in place.
 func (a *Agent) put(ctx context.Context, d *Desired, by string) (do func()) {
-	l := last{Version: d.Version, SHA256: d.SHA256, State: Applying}
+	l := last{Version: d.Version, By: by, SHA256: d.SHA256, State: Applying}
 	if d.Base != "" && d.Base != a.settings.Running {
 		l.State, l.Code = Rejected, Conflict
 		l.Problems = []string{"config/desired: base is not what runs: the configuration was changed meanwhile; make it again from that"}
@@ -222,7 +227,7 @@ func (a *Agent) rollBack(ctx context.Context, d *Desired, by string) (do func())
 	case d.Version == 0 && !a.busy, d.Version != 0 && d.Version == a.kept.Rollback:
 		return nil // it is the broker's replay of one that was carried out
 	case d.Version != 0 && d.Version <= a.kept.Version:
-		return a.refuse(d, Old, fmt.Errorf("version %d is not higher than %d, the last one that was taken", d.Version, a.kept.Version))
+		return a.tooOld(d)
 	}
 	if a.busy {
 		if d.Version != 0 {
@@ -236,7 +241,7 @@ func (a *Agent) rollBack(ctx context.Context, d *Desired, by string) (do func())
 			}
 		}
 	}
-	if err := a.begin(d, last{Version: d.Version, State: Applying, Ran: a.settings.Running}); err != nil {
+	if err := a.begin(d, last{Version: d.Version, By: by, State: Applying, Ran: a.settings.Running}); err != nil {
 		return a.refuse(d, Storage, fmt.Errorf("it cannot be noted: %w", err))
 	}
 	a.busy = true
