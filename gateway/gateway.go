@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fieldferry/buffer"
@@ -100,6 +101,7 @@ type Gateway struct {
 	parts    published
 	commands commands
 	report   configReport
+	replaced atomic.Bool
 }
 
 // Open opens the buffer and prepares every source; nothing runs yet. The
@@ -254,9 +256,13 @@ func (g *Gateway) Run(ctx context.Context) error {
 	sources.Go(func() { g.observe(ctx) })
 	<-ctx.Done()
 	g.log.Info("stopping")
-	late := await(&commands, commandsTime)
+	stuck := await(&commands, commandsTime)
+	if g.replaced.Load() {
+		stopUplink()
+		_ = group.Wait() // asked again below
+	}
 	stopBuses()
-	stuck := errors.Join(late, await(&sources, sourcesTime))
+	stuck = errors.Join(stuck, await(&sources, sourcesTime))
 	g.drain(uplinkCtx)
 	stopUplink()
 	err := errors.Join(stuck, group.Wait())
@@ -264,6 +270,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 	alarms.Wait()
 	return errors.Join(err, g.buffer.Close())
 }
+
+// Replaced says that another gateway opens the same buffer as soon as Run has
+// ended: what is left is for that one to deliver, and the buses are read until the
+// uplink has taken its leave. It is called before the context of Run ends.
+func (g *Gateway) Replaced() { g.replaced.Store(true) }
 
 // await waits for the end of the group, but no longer than limit.
 func await(group *sync.WaitGroup, limit time.Duration) error {

@@ -341,6 +341,9 @@ func (d *Daemon) serve(ctx context.Context, hangup <-chan os.Signal) (next *chan
 			over, next = d.judge()
 		}
 		if next = d.released(ctx, next); next != nil {
+			if next.cfg.Buffer.Dir == d.now.cfg.Buffer.Dir {
+				d.gateway.Replaced()
+			}
 			stop()
 		}
 	}
