@@ -40,6 +40,8 @@ var errChunk = errors.New("not a valid chunk")
 
 // row is one record without its data and offset.
 type row struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	t         int64
 	seq       uint64
 	lost      uint64 // not 0: a loss of so many records, without data

@@ -258,6 +258,8 @@ func output(name, proof, program string, args ...string) bundle.Part {
 
 // proving passes on what is written, and looks for a text in it.
 type proving struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	w     io.Writer
 	proof string
 	is    bool

@@ -120,6 +120,8 @@ func writeTraffic(w io.Writer, i *link.Info) {
 }
 
 type linkJSON struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Interface  string          `json:"interface"`
 	Kind       string          `json:"kind"`
 	Up         bool            `json:"up"`

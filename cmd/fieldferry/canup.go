@@ -9,6 +9,8 @@ import (
 )
 
 type canUpOptions struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	bitrate, dbitrate, queue                                    uint32
 	samplePoint, dsamplePoint                                   float64
 	restartMs                                                   uint32

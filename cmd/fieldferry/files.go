@@ -33,6 +33,8 @@ type interruptible struct {
 }
 
 type chunk struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	r   io.ReadCloser
 	n   int
 	err error

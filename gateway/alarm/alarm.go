@@ -89,6 +89,8 @@ func worse(a, b *Alarm) bool {
 
 // Count is what there was of one condition since the start.
 type Count struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Code   string
 	Raised uint64 // how often it was raised, or happened
 	Active int    // alarms raised now

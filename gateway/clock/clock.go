@@ -29,6 +29,8 @@ import (
 
 // Sample is one look at the clocks of a machine.
 type Sample struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Wall   int64 // the time of day, ns since 1970
 	Boot   int64 // the time since boot at the same moment, ns
 	Steady int64 // as of [Machine].Now, at the same moment
@@ -62,6 +64,8 @@ const (
 
 // Config says when a clock is trusted.
 type Config struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	// Trusted is set where the clock is right although the kernel does not
 	// know: a virtual machine whose host sets it, a GPS receiver.
 	Trusted bool
@@ -88,6 +92,8 @@ const maxStates = 64
 
 // state is a time during which neither zero nor trust has changed.
 type state struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	number uint64 // counts states
 	begin  int64  // boot time
 	zero   int64

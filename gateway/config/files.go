@@ -12,6 +12,8 @@ import (
 
 // File is a file or directory that a configuration names.
 type File struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Key  string // where it is named, as in [Problem].Path; empty: it is the configuration itself, or of its folder
 	Path string
 	Kind FileKind

@@ -10,6 +10,8 @@ const presetAWS = "aws-iot"
 
 // preset is what a broker of some provider is known to allow.
 type preset struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	name        string
 	tells       bool  // it ends the connection of who may not publish
 	inFlight    int64 // messages not acknowledged

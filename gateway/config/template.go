@@ -25,6 +25,8 @@ var templateName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 // Template is a device template that can be named in a configuration.
 type Template struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Name        string
 	Description string
 	Source      string // the document it was written from

@@ -75,6 +75,8 @@ func Elements(data []byte) int {
 
 // Head is what every record says of itself.
 type Head struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Seq    uint64    `json:"seq"`
 	Time   time.Time `json:"ts"`
 	Type   string    `json:"type"`

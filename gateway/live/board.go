@@ -207,6 +207,8 @@ type Note struct {
 
 // Disconnect is a connection to the broker that ended, or an attempt that failed.
 type Disconnect struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Time   time.Time `json:"time"`
 	Server string    `json:"server"`
 	Reason string    `json:"reason,omitempty"`

@@ -61,6 +61,8 @@ type Announced struct {
 
 // Message is a retained message.
 type Message struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Topic   string    `json:"topic"`
 	Payload string    `json:"payload"` // its beginning, if it is long
 	Bytes   int       `json:"bytes"`   // of the whole

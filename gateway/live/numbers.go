@@ -12,6 +12,8 @@ import (
 
 // Number is the last value of a register or signal, as a number.
 type Number struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Name  string // that was asked for
 	SA    *uint8 // of a signal of a J1939 message: who sent it
 	Value float64

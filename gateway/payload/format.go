@@ -34,6 +34,8 @@ type Item struct {
 
 // Head is what the records of one message share.
 type Head struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Session uint64
 	Source  string
 	Seq     uint64 // of the first record

@@ -12,6 +12,8 @@ const PerSecond = 20
 
 // Quota counts. The zero value is ready, and may be used from any goroutine.
 type Quota struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	mu     sync.Mutex
 	since  time.Time
 	passed int
