@@ -11,7 +11,6 @@ import (
 	"fieldferry/gateway/record"
 	"fieldferry/gateway/source"
 	"fieldferry/gateway/statedir"
-	"fieldferry/uplink"
 )
 
 const (
@@ -71,8 +70,8 @@ func (g *Gateway) known(name, subject string) bool {
 type health struct {
 	g      *Gateway
 	begun  bool
-	high   bool
-	narrow bool
+	high   level
+	narrow level
 	losses []*losses
 }
 
@@ -94,7 +93,7 @@ type losses struct {
 }
 
 func (g *Gateway) newHealth() *health {
-	h := &health{g: g}
+	h := &health{g: g, high: level{code: alarm.BufferHigh}, narrow: level{code: alarm.DiskCrowded}}
 	for reason, code := range lossAlarms {
 		if code != "" {
 			h.losses = append(h.losses, &losses{feed: g.self, code: code, count: func(st *buffer.Stats) uint64 { return st.LostBy[reason] }})
@@ -133,8 +132,7 @@ func (h *health) look(now time.Time) {
 	} else {
 		g.self.clear(alarm.DiskFault, nil)
 	}
-	up := g.uplink.Stats()
-	h.unanswered(&up)
+	h.unanswered(g.uplink.Unanswered())
 	h.filling(&st)
 	h.crowding(&st)
 	for _, l := range h.losses {
@@ -151,12 +149,12 @@ func (h *health) look(now time.Time) {
 }
 
 // unanswered looks at whether the broker acknowledges anything.
-func (h *health) unanswered(st *uplink.Stats) {
+func (h *health) unanswered(d time.Duration, server string) {
 	switch {
-	case st.Unanswered < live.Unanswering:
+	case d < live.Unanswering:
 		h.g.self.clear(alarm.UplinkMute, nil)
-	case st.Connected:
-		h.g.self.raise(alarm.UplinkMute, map[string]any{"server": st.Server, "in_flight": st.InFlight})
+	case server != "":
+		h.g.self.raise(alarm.UplinkMute, map[string]any{"server": server})
 	}
 }
 
@@ -166,28 +164,32 @@ func (h *health) filling(st *buffer.Stats) {
 	if st.Full { // what is left is too little for a commit
 		percent = 100
 	}
-	switch {
-	case percent >= bufferHigh, h.high && percent >= bufferLow:
-		h.high = true
-		h.g.self.raise(alarm.BufferHigh, map[string]any{"percent": percent})
-	case percent >= bufferLow: // neither yet nor again
-	case h.high:
-		h.high = false
-		h.g.self.clear(alarm.BufferHigh, map[string]any{"percent": percent})
-	default:
-		h.g.self.clear(alarm.BufferHigh, nil)
-	}
+	h.high.look(h.g.self, percent >= bufferHigh, percent >= bufferLow, func() map[string]any { return map[string]any{"percent": percent} })
 }
 
 // crowding looks at what others leave of the buffer's disk.
 func (h *health) crowding(st *buffer.Stats) {
 	percent := st.Limit * 100 / max(st.Size, 1)
-	h.narrow = percent < diskCrowded || h.narrow && percent < diskRoomy
-	detail := map[string]any{"bytes": st.Limit, "percent": percent}
-	if h.narrow {
-		h.g.self.raise(alarm.DiskCrowded, detail)
-	} else {
-		h.g.self.clear(alarm.DiskCrowded, detail)
+	h.narrow.look(h.g.self, percent < diskCrowded, percent < diskRoomy, func() map[string]any { return map[string]any{"bytes": st.Limit, "percent": percent} })
+}
+
+// level is a condition with two bounds: it begins at one and ends at the other.
+type level struct {
+	code string
+	on   bool
+}
+
+func (l *level) look(self *feed, begins, lasts bool, detail func() map[string]any) {
+	switch {
+	case begins || l.on && lasts:
+		l.on = true
+		self.raise(l.code, detail())
+	case lasts: // neither yet nor again
+	case l.on:
+		l.on = false
+		self.clear(l.code, detail())
+	default:
+		self.clear(l.code, nil)
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"fieldferry/uplink"
 )
 
 // A broker that acknowledges nothing has an alarm from 15 s on, which lasts while
@@ -14,17 +12,18 @@ func TestMuteAlarm(t *testing.T) {
 	withBench(t, "", func(b *bench) {
 		var want []string
 		for _, s := range []struct {
-			uplink.Stats
-			events []string
+			unanswered time.Duration
+			server     string
+			events     []string
 		}{
-			{uplink.Stats{Connected: true, Unanswered: 14 * time.Second}, nil},
-			{uplink.Stats{Connected: false, Unanswered: 20 * time.Second}, nil},
-			{uplink.Stats{Connected: true, Unanswered: 15 * time.Second}, []string{"gateway uplink_mute raised"}},
-			{uplink.Stats{Connected: false, Unanswered: 60 * time.Second}, nil},
-			{uplink.Stats{Connected: true, Unanswered: 61 * time.Second}, nil},
-			{uplink.Stats{Connected: true, Unanswered: time.Second}, []string{"gateway uplink_mute cleared"}},
+			{14 * time.Second, "mqtt://a", nil},
+			{20 * time.Second, "", nil},
+			{15 * time.Second, "mqtt://a", []string{"gateway uplink_mute raised"}},
+			{60 * time.Second, "", nil},
+			{61 * time.Second, "mqtt://a", nil},
+			{time.Second, "mqtt://a", []string{"gateway uplink_mute cleared"}},
 		} {
-			b.h.unanswered(&s.Stats)
+			b.h.unanswered(s.unanswered, s.server)
 			synctest.Wait()
 			want = append(want, s.events...)
 			wantEvents(t, b.buffer, want...)

@@ -198,6 +198,14 @@ func (r *reporter) works(server string, now time.Time) {
 	clear(r.seen)
 }
 
+// Unanswered is that of [Stats], with the connected server, if any. It costs next
+// to nothing.
+func (u *Uplink) Unanswered() (d time.Duration, server string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.silence(), u.server
+}
+
 // waits says that a message of the queue waits for its answer.
 func (u *Uplink) waits() {
 	if before := u.unanswered.Load(); before <= 0 {
