@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"fieldferry/bus/can"
 )
 
 // Two files mean the same when only their form differs; what counts is the
@@ -47,6 +49,47 @@ uplink: {servers: ["mqtt://h"], username: u, password: "${P}"}
 		dbc(c.length)
 		if now := load(c.text, c.password); now.Same(old) != c.same || old.Same(now) != c.same {
 			t.Errorf("%s has changed: same %v, want %v", name, now.Same(old), c.same)
+		}
+	}
+}
+
+// A configuration is the same as itself read again, whatever it says, also when
+// a gateway has used the one: else every reload would be a restart.
+func TestTheSameReadTwice(t *testing.T) {
+	paths, err := filepath.Glob("testdata/good/*.yaml")
+	if err != nil || len(paths) == 0 {
+		t.Fatal(paths, err)
+	}
+	for _, path := range paths {
+		used, again := load(t, path, surroundings()), load(t, path, surroundings())
+		for i := range used.CAN {
+			use(t, &used.CAN[i])
+		}
+		if !used.Same(again) || !again.Same(used) {
+			t.Errorf("%s is another when it is read again", path)
+		}
+	}
+}
+
+// use asks every limit of a bus about frames of every message.
+func use(t *testing.T, c *CAN) {
+	if _, err := can.New(c.Bus, nil); err != nil {
+		t.Fatal(err)
+	}
+	if c.DBC == nil {
+		return
+	}
+	for _, m := range c.DBC.Messages() {
+		last := can.Frame{ID: m.ID, Len: 8}
+		if m.Extended {
+			last.Flags = can.Extended
+		}
+		now := last
+		now.Data[0], now.Data[4] = 1, 9
+		for _, l := range append([]can.MessageLimit{{Limit: c.Bus.Limit}}, c.Bus.Limits...) {
+			if l.Limit.Change != nil {
+				l.Limit.Change.Changed(&last, &now)
+			}
 		}
 	}
 }

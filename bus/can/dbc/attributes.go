@@ -164,14 +164,14 @@ func (p *parser) applyAttributes() {
 	p.file.Protocol = a.defaults[attrProtocol].text
 	cycle, _ := parseNumber([]byte(a.defaults[attrCycleTime].text))
 	format, formatted := a.defaults[attrFrameFormat]
-	start, started := parseNumber([]byte(a.defaults[attrStartValue].text))
+	start, started := startValue(a.defaults[attrStartValue].text)
 	for _, m := range p.messages {
 		m.CycleTime = milliseconds(cycle.float)
 		if formatted {
 			m.frame = a.enumName(attrFrameFormat, format)
 		}
 		for i := range m.signals {
-			m.signals[i].Initial, m.signals[i].HasInitial = start.float, started
+			m.signals[i].Initial, m.signals[i].HasInitial = start, started
 		}
 	}
 	for i := range a.values {
@@ -226,10 +226,18 @@ func (s *rawSignal) attribute(a *attributeRef) {
 			s.Name = a.value.text
 		}
 	case attrStartValue:
-		if n, isNumber := parseNumber([]byte(a.value.text)); isNumber {
-			s.Initial, s.HasInitial = n.float, true
+		if start, ok := startValue(a.value.text); ok {
+			s.Initial, s.HasInitial = start, true
 		}
 	}
+}
+
+func startValue(text string) (float64, bool) {
+	n, ok := parseNumber([]byte(text))
+	if !ok || math.IsNaN(n.float) {
+		return 0, false
+	}
+	return n.float, true
 }
 
 // enumName returns the name of an enumeration's value, which files give by

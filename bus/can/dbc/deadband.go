@@ -25,18 +25,17 @@ type Band struct {
 //   - any other data, of a frame the database does not describe
 //
 // Bits that no signal describes are not looked at. A Deadband allocates nothing
-// once it has seen the largest message, and belongs to one goroutine.
+// and is not changed by its use: two that were made alike are deeply equal.
 type Deadband struct {
-	db        *Database
-	every     Band
-	named     map[*Message][]Band // of messages that have such a signal: a band for each of their signals
-	last, now []Value
+	db    *Database
+	every Band
+	named map[messageKey][]Band // of messages that have such a signal: a band for each of their signals
 }
 
 // NewDeadband makes a deadband of the messages of db. named are the bands of
 // signals by name, in these messages; the others have the band every.
 func NewDeadband(db *Database, every Band, named map[string]Band, messages []*Message) *Deadband {
-	d := &Deadband{db: db, every: every, named: make(map[*Message][]Band)}
+	d := &Deadband{db: db, every: every, named: make(map[messageKey][]Band)}
 	for _, m := range messages {
 		var bands []Band
 		for i := range m.Signals {
@@ -49,7 +48,7 @@ func NewDeadband(db *Database, every Band, named map[string]Band, messages []*Me
 				for j := range bands {
 					bands[j] = every
 				}
-				d.named[m] = bands
+				d.named[messageKey{m.ID, m.Extended}] = bands
 			}
 			bands[i] = band
 		}
@@ -63,31 +62,45 @@ func (d *Deadband) Changed(last, now *can.Frame) bool {
 	if m == nil {
 		return last.Len != now.Len || last.Data != now.Data
 	}
-	d.last = m.Decode(last.Payload(), d.last[:0])
-	d.now = m.Decode(now.Payload(), d.now[:0])
-	if len(d.last) != len(d.now) {
-		return true
-	}
-	bands := d.named[m]
-	at := 0 // in m.Signals, whose order the values have
-	for i := range d.now {
-		v, w := &d.now[i], &d.last[i]
-		if v.Signal != w.Signal {
+	p, bands := &m.plan, d.named[messageKey{m.ID, m.Extended}]
+	was, is := last.Payload(), now.Payload()
+	before, after := load(was), load(is)
+	for i := range p.ops {
+		o := &p.ops[i]
+		has := p.hold(o, is, after)
+		if has != p.hold(o, was, before) {
 			return true
 		}
-		if v.Raw == w.Raw {
+		if !has {
+			continue
+		}
+		raw, old := o.read(is, after), o.read(was, before)
+		if raw == old {
 			continue
 		}
 		band := d.every
 		if bands != nil {
-			for v.Signal != &m.Signals[at] {
-				at++
-			}
-			band = bands[at]
+			band = bands[i]
 		}
-		if v.beyond(w, band) {
+		v, w := o.value(raw), o.value(old)
+		if v.beyond(&w, band) {
 			return true
 		}
+	}
+	return false
+}
+
+// hold reports whether data hold a signal.
+func (pl *plan) hold(o *op, data []byte, w words) bool {
+	for int(o.end) <= len(data) {
+		if o.mux < 0 {
+			return true
+		}
+		mux := &pl.ops[pl.muxes[o.mux]]
+		if int(mux.end) > len(data) || !inRanges(o.when, mux.read(data, w)) {
+			return false
+		}
+		o = mux
 	}
 	return false
 }

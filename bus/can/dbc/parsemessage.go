@@ -220,7 +220,10 @@ func (p *parser) limits(s *rawSignal) bool {
 	sep := p.mark('|')
 	upper, ok2 := p.number()
 	if ok1 && sep && ok2 && p.mark(']') {
-		if s.Min, s.Max = lower.float, upper.float; s.Min > s.Max {
+		switch s.Min, s.Max = lower.float, upper.float; {
+		case math.IsNaN(s.Min) || math.IsNaN(s.Max): // none; as they are, a file would differ from itself
+			s.Min, s.Max = 0, 0
+		case s.Min > s.Max:
 			p.add(start, Warning, "write the lower limit first", "signal %s: its lower limit is above the upper one: they are not used", s.Symbol)
 		}
 		return true
