@@ -48,7 +48,7 @@ func TestVerbsDecodeAlike(t *testing.T) {
 	if got := lines(stdout); !slices.Equal(got, want) {
 		t.Errorf("can dump --json differs from decode:\n%s\n%s", stdout, decoded)
 	}
-	const long = ":: DM1(Lamp: 1, FarAway: 4884, Beyond: 5139)\n"
+	const long = ":: DM1(Lamp: 1, FarAway: 4884, Beyond: 4625)\n"
 	text, _, _ := verb("can", "dump", replay, "--dbc", db, "-t", "a")
 	if strings.Count(text, "\t(0000000001.150000) replay  1CFECA10  20 bytes joined  "+long) != 1 || strings.Count(text, long) != 2 ||
 		strings.Count(text, ":: J1939 transport TP.CM\n")+strings.Count(text, ":: J1939 transport TP.DT\n") != strings.Count(text, "  1CE") {

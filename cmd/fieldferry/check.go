@@ -53,7 +53,7 @@ would start, be it with the configuration that last ran.`,
 	opts.addFlags(c)
 	opts.details = true
 	c.Flags().StringVar(&opts.base, "base", "", "`DIR` where the file will be: relative paths begin there; default: where it is")
-	c.Flags().BoolVar(&opts.strict, "strict", false, "refuse DBC files with a faulty statement")
+	c.Flags().BoolVar(&opts.strict, "strict", false, "refuse DBC files with a faulty statement; what is only odd stays a warning")
 	c.Flags().BoolVarP(&opts.quiet, "quiet", "q", false, "print problems only")
 	c.Flags().BoolVar(&opts.asJSON, "json", false, "print problems and poll plans as JSON")
 	c.Flags().BoolVar(&opts.live, "live", false, "look whether interfaces, ports and brokers are there")

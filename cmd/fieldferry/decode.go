@@ -34,7 +34,9 @@ that the limits of the signal exclude are null, with the reason in "errors";
 --keep-reserved prints their numbers. Other values outside of the limits are
 printed, and named in "out_of_range".
 
-Faults in a DBC file are reported and left out; --strict refuses the file.
+Faults in a DBC file are reported and left out; signals that overlap are read as
+they are. --strict refuses such a file, and messages that two files describe
+differently; what is only odd stays a warning.
 The exit code is 1 when the log has lines and none of them is a frame.`,
 		Example: `  fieldferry decode --dbc engine.dbc drive.log
   candump -L can0 | fieldferry decode --dbc engine.dbc --dbc body.dbc
@@ -143,6 +145,9 @@ func (a *app) loadDBC(paths []string, match dbc.Match, strict bool) (*dbc.Databa
 	db, conflicts := dbc.NewDatabase(match, files...)
 	for _, d := range conflicts {
 		a.warn("%v", d)
+	}
+	if dbc.Err(conflicts, strict) != nil {
+		return nil, usageError("the DBC files are refused for the reasons above")
 	}
 	return db, nil
 }

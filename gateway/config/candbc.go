@@ -64,7 +64,7 @@ func (v value) dbcFile() *dbc.File {
 // checks, else as one line.
 func (v value) dbcDiagnostics(path string, diagnostics []dbc.Diagnostic) {
 	if n := v.dbcDetails(diagnostics); n > 0 {
-		v.warn(fmt.Sprintf("%d statements of the DBC file %s cannot be used", n, shown(path)), "fieldferry check lists them")
+		v.warn(fmt.Sprintf("%d statements of the DBC file %s are faulty", n, shown(path)), "fieldferry check lists them")
 	}
 }
 

@@ -14,7 +14,7 @@ type Severity uint8
 // The severities.
 const (
 	Warning Severity = iota // odd, and understood
-	Error                   // a statement was left out, or its meaning was guessed
+	Error                   // a statement was left out, its meaning was guessed, or it contradicts another
 	Fatal                   // the file is of no use
 )
 

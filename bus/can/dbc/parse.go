@@ -39,6 +39,7 @@ type parser struct {
 	current  *rawMessage // of the SG_ statements to come; nil before any
 	signals  int
 	details  int
+	pairs    int // of signals compared by overlaps
 
 	byID      map[messageKey]*rawMessage
 	names     map[string]string // texts that repeat, kept once

@@ -118,7 +118,7 @@ func makeMessage(t *testing.T, size int, layouts []layout) *Message {
 		b.WriteString(layouts[i].statement())
 	}
 	file, diagnostics := Parse("random.dbc", []byte(b.String()), Options{})
-	if len(diagnostics) > 0 {
+	if diagnostics = withoutOverlaps(diagnostics); len(diagnostics) > 0 {
 		t.Fatalf("%v\n%s", diagnostics, &b)
 	}
 	return file.Messages[0]

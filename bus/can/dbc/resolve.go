@@ -23,7 +23,7 @@ func (p *parser) resolve() {
 			continue
 		}
 		if old := names[m.Name]; old != nil {
-			p.add(m.pos, Warning, "", "message %s: message %X has this name too", m.Name, old.ID)
+			p.add(m.pos, Error, "give each message its own name", "message %s: message %X has this name too", m.Name, old.ID)
 		}
 		names[m.Name] = m
 		p.finish(m)
@@ -144,6 +144,7 @@ func (p *parser) finish(m *rawMessage) {
 	p.assignPages(m)
 	p.linkMultiplexers(m)
 	p.uniqueSignals(m)
+	p.overlaps(m)
 	m.quoted, m.Name = quote(m.Name)
 	m.Sender = p.nodeName(m.Sender)
 	m.J1939 = p.isJ1939(m)
