@@ -133,6 +133,8 @@ type Config struct {
 	// under its Mask.
 	Limit  Limit
 	Limits []MessageLimit
+	// Pages says which messages are multiplexed; nil: none.
+	Pages Multiplexing
 }
 
 // Timestamps is a source of times.

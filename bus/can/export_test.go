@@ -120,6 +120,7 @@ func (f Filter) Match(id uint32) bool { return f.match(id) }
 const (
 	SizeofMmsghdr = unsafe.Sizeof(mmsghdr{})
 	BatchLen      = batchLen
+	MaxPages      = maxPages
 )
 
 // EngineFrames returns the first n frames of sim:engine with their due times

@@ -14,6 +14,10 @@ import (
 // The first frame passes. After that one passes when every condition that is
 // set agrees, or when MaxInterval has gone by. A frame is never repeated: with
 // a bus that is silent nothing passes, whatever MaxInterval says.
+//
+// Of a message of several pages ([Config].Pages) all of this holds for each page
+// by itself: pages that come in turns always differ, and one of n in step with
+// every nth frame would be the only one that passes.
 type Limit struct {
 	OnChange    bool          // pass when data, length or flags differ from those that passed last
 	Change      Change        // says which differences of data and length count; nil: all
@@ -38,6 +42,28 @@ type MessageLimit struct {
 	Only     IDs // of the ids that match, those it has; nil: all
 	Limit    Limit
 }
+
+// Multiplexing tells which messages have pages: contents that differ by the value
+// of a multiplexer.
+type Multiplexing interface {
+	// Pages returns what tells the pages of frames like f apart, of its id and
+	// flags, or nil: it has only one. It is asked once of each id.
+	Pages(f *Frame) Pages
+}
+
+// Pages tells the pages of one message apart.
+type Pages interface {
+	// Page numbers the page of data. It should not allocate, nor keep data.
+	Page(data []byte) uint64
+}
+
+// maxPages is how many pages of a message are kept account of, and maxBusPages of
+// all messages that are limited: about 500 kB. Frames of further ones pass, as
+// those of further ids do.
+const (
+	maxPages    = 256
+	maxBusPages = 4096
+)
 
 // IDs is a set of ids, such as those of one message.
 type IDs interface {
@@ -77,32 +103,79 @@ func (l Limit) check() error {
 // limited is the state of a limit for one id.
 type limited struct {
 	limit      Limit
-	begun      bool   // a frame has passed
-	seen       uint32 // since the last that passed
 	suppressed uint32
-	last       Frame // that passed
+	pages      Pages    // nil: there is one page
+	passed     []passed // of each page
+	at         int      // the page of the frame before
+}
+
+// passed is what passed last of a page.
+type passed struct {
+	page  uint64
+	begun bool   // a frame has passed
+	seen  uint32 // since the last that passed
+	last  Frame  // that passed
+}
+
+// newLimited begins the account of an id whose first frame is f.
+func newLimited(l Limit, m Multiplexing, f *Frame) *limited {
+	s := &limited{limit: l}
+	if m != nil {
+		s.pages = m.Pages(f)
+	}
+	if s.pages == nil {
+		s.passed = make([]passed, 1)
+	}
+	return s
+}
+
+// page finds the account of a frame's page, or nil: there are too many. all are
+// those of the bus.
+func (s *limited) page(f *Frame, all *int) *passed {
+	if s.pages == nil {
+		return &s.passed[0]
+	}
+	page := s.pages.Page(f.Payload())
+	for range s.passed { // they come in turns
+		if s.at++; s.at >= len(s.passed) {
+			s.at = 0
+		}
+		if s.passed[s.at].page == page {
+			return &s.passed[s.at]
+		}
+	}
+	if len(s.passed) == maxPages || *all == maxBusPages {
+		return nil
+	}
+	*all++
+	s.at = len(s.passed)
+	s.passed = append(s.passed, passed{page: page})
+	return &s.passed[s.at]
 }
 
 // pass reports whether f passes, and counts if it does not.
-func (s *limited) pass(f *Frame) bool {
-	if s.seen < 1<<32-1 {
-		s.seen++
-	}
-	if s.begun && !s.due(f) {
-		if s.suppressed < 1<<32-1 {
-			s.suppressed++
+func (s *limited) pass(f *Frame, all *int) bool {
+	p := s.page(f, all)
+	if p != nil {
+		if p.seen < 1<<32-1 {
+			p.seen++
 		}
-		return false
+		if p.begun && !p.due(&s.limit, f) {
+			if s.suppressed < 1<<32-1 {
+				s.suppressed++
+			}
+			return false
+		}
 	}
-	f.Suppressed = s.suppressed
-	s.begun, s.seen, s.suppressed = true, 0, 0
-	s.last = *f
+	f.Suppressed, s.suppressed = s.suppressed, 0
+	if p != nil {
+		p.begun, p.seen, p.last = true, 0, *f
+	}
 	return true
 }
 
-func (s *limited) due(f *Frame) bool {
-	l := &s.limit
-	since := time.Duration(f.Time - s.last.Time)
+func (p *passed) due(l *Limit, f *Frame) bool {
+	since := time.Duration(f.Time - p.last.Time)
 	if since < 0 { // the clock was set back: nothing is known about the interval
 		return true
 	}
@@ -111,22 +184,22 @@ func (s *limited) due(f *Frame) bool {
 		return true
 	case l.MinInterval > 0 && since < l.MinInterval:
 		return false
-	case l.EveryNth > 1 && s.seen < l.EveryNth:
+	case l.EveryNth > 1 && p.seen < l.EveryNth:
 		return false
 	}
-	return !l.OnChange || s.changed(f)
+	return !l.OnChange || p.changed(l.Change, f)
 }
 
 // changed compares with the frame that passed last, not with the one before:
 // a value that creeps would never pass.
-func (s *limited) changed(f *Frame) bool {
+func (p *passed) changed(by Change, f *Frame) bool {
 	switch {
-	case s.last.Flags != f.Flags:
+	case p.last.Flags != f.Flags:
 		return true
-	case s.last.Len == f.Len && s.last.Data == f.Data:
+	case p.last.Len == f.Len && p.last.Data == f.Data:
 		return false
-	case s.limit.Change == nil || f.Flags&Remote != 0: // a remote frame has no data, only a length
+	case by == nil || f.Flags&Remote != 0: // a remote frame has no data, only a length
 		return true
 	}
-	return s.limit.Change.Changed(&s.last, f)
+	return by.Changed(&p.last, f)
 }

@@ -78,6 +78,7 @@ type traffic struct {
 	byKey         map[uint32]*perID
 	last          *perID // of the frame before: frames of one id come in rows
 	other         perID
+	pages         int    // of multiplexed messages that are limited
 	nominal, data window // bits at the two bit rates
 	frames        window
 	configured    rates
@@ -123,10 +124,10 @@ func (t *traffic) take(batch []Frame) []Frame {
 		n, d := FrameBits(f)
 		nominal += uint64(n)
 		data += uint64(d)
-		id := t.of(f.key())
+		id := t.of(f)
 		id.frames++
 		id.rate.add(slot, 1)
-		if id.limit != nil && !id.limit.pass(f) {
+		if id.limit != nil && !id.limit.pass(f, &t.pages) {
 			id.suppressed++
 			continue
 		}
@@ -141,7 +142,9 @@ func (t *traffic) take(batch []Frame) []Frame {
 	return batch[:kept]
 }
 
-func (t *traffic) of(key uint32) *perID {
+// of returns the account of a frame's id.
+func (t *traffic) of(f *Frame) *perID {
+	key := f.key()
 	if t.last != nil && t.last.key == key {
 		return t.last
 	}
@@ -153,7 +156,7 @@ func (t *traffic) of(key uint32) *perID {
 		id = &perID{key: key}
 		if t.limited {
 			if l := t.cfg.limitOf(key &^ unix.CAN_RTR_FLAG); l != (Limit{}) {
-				id.limit = &limited{limit: l}
+				id.limit = newLimited(l, t.cfg.Pages, f)
 			}
 		}
 		t.byKey[key] = id

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"fieldferry/bus/can"
+	"fieldferry/bus/can/cantest"
 	"fieldferry/bus/can/dbc"
 	"fieldferry/bus/can/link"
 
@@ -209,5 +212,55 @@ func TestDeadbands(t *testing.T) {
 	}
 	if l := byID(0x123); !l.OnChange || l.Change != nil {
 		t.Errorf("without a deadband: %+v", l)
+	}
+}
+
+// TestLimitsOfPages: two pages of a message that come in turns are limited each by
+// itself, however the limit is written, and as before where nothing says that
+// there are pages.
+func TestLimitsOfPages(t *testing.T) {
+	var log strings.Builder
+	for i := range 40 {
+		fmt.Fprintf(&log, "(%d.%d00000) can0 104#%02X05000000\n", 1700000000+i/10, i%10, i%2)
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "pages.log")
+	if err := os.WriteFile(path, []byte(log.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		keys string
+		want [2]int // of 20 each
+	}{
+		"on change":         {"dbc: DBC, limit: {on_change: true}", [2]int{1, 1}},
+		"deadband":          {"dbc: DBC, limit: {deadband: 5}", [2]int{1, 1}},
+		"every other frame": {"dbc: DBC, limit: {every_nth: 2}", [2]int{10, 10}},
+		"min interval":      {"dbc: DBC, limit: {min_interval: 400ms}", [2]int{10, 10}},
+		"max interval":      {"dbc: DBC, limit: {on_change: true, max_interval: 1s}", [2]int{4, 4}},
+		"by name":           {"dbc: DBC, messages: {Pages: {limit: {every_nth: 2}}}", [2]int{10, 10}},
+		"by id":             {`dbc: DBC, messages: {"104": {limit: {every_nth: 2}}}`, [2]int{10, 10}},
+		"without DBC":       {"limit: {on_change: true}", [2]int{20, 20}},
+		"not described":     {"dbc: testdata/good/canlimit.dbc, limit: {every_nth: 2}", [2]int{20, 0}},
+	} {
+		text := "can: [{interface: \"replay:" + path + "?speed=max&time=log\", " + strings.Replace(c.keys, "DBC", "testdata/good/deadband.dbc", 1) + "}]\nuplink: {servers: [mqtt://h]}\n"
+		cfg, problems := Parse("f.yaml", []byte(text), surroundings())
+		if cfg == nil {
+			t.Fatal(name, problems)
+		}
+		bus, err := can.New(cfg.CAN[0].Bus, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rec cantest.Recorder
+		if err := bus.Run(t.Context(), &rec); !errors.Is(err, can.ErrEnd) {
+			t.Fatal(err)
+		}
+		var got [2]int
+		for _, f := range rec.All() {
+			got[f.Data[0]]++
+		}
+		if got != c.want {
+			t.Errorf("%s: %v of the pages pass, want %v", name, got, c.want)
+		}
 	}
 }

@@ -111,6 +111,7 @@ func (f fields) canLimits(c *CAN) {
 	var all []*dbc.Message
 	if c.DBC != nil {
 		all = c.DBC.Messages()
+		c.Bus.Pages = c.DBC
 	}
 	c.Bus.Limit = f.at("limit").canLimit(c.DBC, all)
 	if c.DBC != nil && c.DBC.J1939() && (c.Bus.Limit != can.Limit{} || len(c.Bus.Limits) > 0) {

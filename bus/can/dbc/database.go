@@ -151,6 +151,19 @@ func (d *Database) Find(id uint32, flags can.Flags) *Message {
 	return m
 }
 
+// Pages implements [can.Multiplexing].
+func (d *Database) Pages(f *can.Frame) can.Pages {
+	m := d.Find(f.ID, f.Flags)
+	if m == nil || !m.Multiplexed() {
+		return nil
+	}
+	return &m.plan
+}
+
+// Page numbers the values of the multiplexers in data, of any length: a frame that
+// came shorter says something else of the same page.
+func (pl *plan) Page(data []byte) uint64 { return pl.page(fnvOffset, data) }
+
 // maxClassic is the most data that a frame of classical CAN has.
 const maxClassic = 8
 

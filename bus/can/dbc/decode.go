@@ -248,15 +248,20 @@ func (m *Message) Multiplexed() bool { return len(m.plan.muxes) > 0 }
 // Page numbers what data of the message hold: of two with the same page, Decode
 // finds the same signals. It allocates nothing.
 func (m *Message) Page(data []byte) uint64 {
-	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1, by words
-	page := offset ^ uint64(len(data))
-	if len(m.plan.muxes) == 0 {
+	return m.plan.page(fnvOffset^uint64(len(data)), data)
+}
+
+// The numbers of a page are those of FNV-1, by words.
+const fnvOffset, fnvPrime = 14695981039346656037, 1099511628211
+
+func (pl *plan) page(page uint64, data []byte) uint64 {
+	if len(pl.muxes) == 0 {
 		return page
 	}
 	var values [maxMultiplexers]uint64
-	present := m.plan.multiplexers(data, load(data), &values)
-	for n := range m.plan.muxes {
-		page *= prime
+	present := pl.multiplexers(data, load(data), &values)
+	for n := range pl.muxes {
+		page *= fnvPrime
 		if present>>n&1 != 0 {
 			page ^= values[n] + 1 // 0 is not a multiplexer that is missing
 		}
