@@ -7,6 +7,9 @@
 #
 # DESTDIR=DIRECTORY only copies the files, for an image.
 set -eu
+# Everybody may read what is installed, whatever root's umask is: the service is
+# another user. dpkg sees to that by itself.
+umask 022
 cd "$(dirname "$0")"
 dest=${DESTDIR:-}
 
@@ -26,7 +29,10 @@ install)
     files | while read -r file; do
         mkdir -p "$dest$(dirname "$file")"
         # A running program cannot be written to; it can be replaced.
-        cp -P "root$file" "$dest$file.new" && mv -f "$dest$file.new" "$dest$file"
+        cp -P "root$file" "$dest$file.new"
+        # What was unpacked may have lost its modes to the umask of who did it.
+        [ -L "$dest$file.new" ] || chmod u=rwX,go=rX "$dest$file.new"
+        mv -f "$dest$file.new" "$dest$file"
     done
     if [ -z "$dest" ]; then
         ./setup configure

@@ -110,14 +110,7 @@ func TestPackagesAreReproducible(t *testing.T) {
 }
 
 func TestArchiveInstalls(t *testing.T) {
-	dir, dest := t.TempDir(), filepath.Join(t.TempDir(), "image")
-	output(t, "./archive", "test", os.Args[0], dir)
-	match, err := filepath.Glob(filepath.Join(dir, "fieldferry-*-linux-test.tar.gz"))
-	if err != nil || len(match) != 1 {
-		t.Fatalf("%q, error %v", match, err)
-	}
-	output(t, "tar", "-C", dir, "-xzf", match[0])
-	top := strings.TrimSuffix(match[0], ".tar.gz")
+	top, dest := unpack(t, "022", archive(t)), filepath.Join(t.TempDir(), "image")
 	checkNotices(t, os.Args[0], filepath.Join(top, "THIRD_PARTY.txt"))
 	if text, err := os.ReadFile(filepath.Join(top, "VERSION")); err != nil || filepath.Base(top) != "fieldferry-"+strings.TrimSpace(string(text))+"-linux-test" {
 		t.Errorf("VERSION of %s says %q; error %v", filepath.Base(top), text, err)
