@@ -134,24 +134,35 @@ func address(r *http.Request) string {
 
 // login is POST /api/v1/login {"name","password"}.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
-	from, now := address(r), time.Now()
-	if wait := s.limiter.wait(from, now); wait > 0 {
-		tooMany(w, wait, "locked", "Too many wrong passwords.")
+	var in struct{ Name, Password string }
+	from := address(r)
+	if !readJSON(w, r, &in) || s.locked(w, from, in.Name, "passwords") {
 		return
 	}
-	var in struct{ Name, Password string }
-	if !readJSON(w, r, &in) {
+	s.limiter.one.Lock()
+	defer s.limiter.one.Unlock()
+	if s.locked(w, from, in.Name, "passwords") { // by those that were tried before it
 		return
 	}
 	c, ok := s.accounts.check(in.Name, in.Password)
+	now := time.Now()
 	if !ok {
-		s.limiter.failed(from, now)
+		s.limiter.failed(from, in.Name, now)
 		s.opts.Audit(Audit{Time: now, Action: "login_refused", From: from})
 		problem(w, http.StatusUnauthorized, "password", "Name or password is wrong.")
 		return
 	}
-	s.limiter.passed(from)
+	s.limiter.passed(from, in.Name)
 	s.enter(w, c, from, "login")
+}
+
+// locked answers if an address has to wait before it may try an account.
+func (s *Server) locked(w http.ResponseWriter, from, name, what string) bool {
+	wait := s.limiter.wait(from, name, time.Now())
+	if wait > 0 {
+		tooMany(w, wait, "locked", "Too many wrong "+what+".")
+	}
+	return wait > 0
 }
 
 // enter starts a session.
@@ -181,8 +192,7 @@ func (s *Server) first(w http.ResponseWriter, r *http.Request) {
 		problem(w, http.StatusConflict, "done", "The gateway has accounts already.")
 		return
 	}
-	if wait := s.limiter.wait(from, now); wait > 0 {
-		tooMany(w, wait, "locked", "Too many wrong codes.")
+	if s.locked(w, from, "", "codes") {
 		return
 	}
 	var in struct{ Code, Name, Password string }
@@ -194,7 +204,7 @@ func (s *Server) first(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !s.setup.use(strings.TrimSpace(in.Code), now) {
-		s.limiter.failed(from, now)
+		s.limiter.failed(from, "", now)
 		problem(w, http.StatusForbidden, "code", "The code is wrong or has expired. A restart of the gateway writes a new one to its log.")
 		return
 	}

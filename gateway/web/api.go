@@ -118,19 +118,38 @@ func orNull(v float32) *jsonFloat {
 // none of the daemon: a supervisor must not restart it for that.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 	snap := s.opts.View.Snapshot()
-	if snap == nil || time.Since(snap.Taken) > time.Minute && snap.Clock.Trusted {
+	if unseen(snap) {
 		problem(w, http.StatusServiceUnavailable, "stuck", "The gateway does not look after its parts.")
 		return
 	}
 	writeJSON(w, map[string]any{"ok": true, "state": snap.State})
 }
 
-// readyz is GET /readyz: whether the buffer is open and the sources run.
-func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+// unseen says that nobody has looked for so long that the picture says nothing.
+func unseen(snap *live.Snapshot) bool {
+	return snap == nil || time.Since(snap.Taken) > time.Minute && snap.Clock.Trusted
+}
+
+// readyz is GET /readyz: whether records are taken to disk. What is on its way to
+// the broker is another question.
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	snap := s.opts.View.Snapshot()
-	if snap == nil || snap.Session == 0 {
-		problem(w, http.StatusServiceUnavailable, "starting", "The buffer is not open yet.")
-		return
+	switch {
+	case unseen(snap):
+		s.healthz(w, r)
+	case snap.Session == 0:
+		notReady(w, "The buffer is not open", snap)
+	case snap.Buffer.Fault != "":
+		notReady(w, "The buffer takes no records to disk", snap)
+	default:
+		writeJSON(w, map[string]any{"ok": true})
 	}
-	writeJSON(w, map[string]any{"ok": true})
+}
+
+func notReady(w http.ResponseWriter, what string, snap *live.Snapshot) {
+	why := "."
+	if f := snap.Buffer.Fault; f != "" {
+		why = ": " + f
+	}
+	problem(w, http.StatusServiceUnavailable, "buffer", what+why)
 }

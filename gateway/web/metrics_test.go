@@ -149,10 +149,28 @@ func TestHealthDoesNotAskTheBroker(t *testing.T) {
 			t.Errorf("%s in an outage: %s", path, r.Status)
 		}
 	}
-	s = everything()
-	s.Taken, s.Session = time.Now(), 0
-	b.view.Publish(s)
-	if r := b.ask("GET", "/readyz", ""); r.StatusCode != 503 {
-		t.Errorf("/readyz without a buffer: %s", r.Status)
+}
+
+// Ready means that what is read now would be on disk: whatever keeps it from
+// there is named.
+func TestReadyIsWhatTheDiskTakes(t *testing.T) {
+	for what, c := range map[string]struct {
+		change func(*live.Snapshot)
+		says   string
+	}{
+		"nobody looks":        {func(s *live.Snapshot) { s.Taken = time.Now().Add(-time.Hour) }, "does not look"},
+		"a disk not there":    {func(s *live.Snapshot) { s.Session, s.Buffer.Fault = 0, "no such disk" }, "buffer is not open: no such disk"},
+		"not open yet":        {func(s *live.Snapshot) { s.Session = 0 }, "buffer is not open."},
+		"a disk that is full": {func(s *live.Snapshot) { s.Buffer.Fault = "no space left" }, "no records to disk: no space left"},
+	} {
+		b := newBench(t, Config{})
+		s := everything()
+		s.Taken, s.Clock.Trusted = time.Now(), true
+		c.change(s)
+		b.view.Publish(s)
+		r := b.ask("GET", "/readyz", "")
+		if detail, _ := decode(t, r.Body)["detail"].(string); r.StatusCode != 503 || !strings.Contains(detail, c.says) {
+			t.Errorf("%s: %s, %q", what, r.Status, detail)
+		}
 	}
 }

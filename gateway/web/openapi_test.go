@@ -42,7 +42,7 @@ var descriptions = map[string]described{
 		OK    bool       `json:"ok"`
 		State live.State `json:"state"`
 	}{}},
-	"GET /readyz": {summary: "Whether the buffer is open and the sources run", reply: struct {
+	"GET /readyz": {summary: "Whether the buffer is open and takes records to disk; an outage of the broker does not count", reply: struct {
 		OK bool `json:"ok"`
 	}{}},
 	"GET /metrics": {summary: "Metrics in the text format of Prometheus; web.metrics.open may open it to this machine", other: "text/plain"},

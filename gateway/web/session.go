@@ -85,18 +85,22 @@ func (s *sessions) end(cookie string) {
 	delete(s.list, digest(cookie))
 }
 
-// limiter slows down whoever guesses passwords: five failures of an address
-// within a minute lock it out for a quarter of an hour, and no more than twenty
-// a minute are tried of all.
+// limiter slows down whoever guesses passwords. Five failures of an account at an
+// address within a minute lock it there for a quarter of an hour: behind a proxy all
+// come from one address, and who mistypes must not keep out the others. Those that
+// try many accounts wait for a minute after ten of an address, and after twenty of all.
 type limiter struct {
-	mu     sync.Mutex
-	byAddr map[string]*failures
-	all    failures
+	one sync.Mutex // a password is tried at a time: whoever tries many at once gains nothing
+
+	mu   sync.Mutex
+	list map[string]*failures // by address, and by address and account
+	all  failures
 }
 
 const (
 	failWindow = time.Minute
 	failMost   = 5
+	failAddr   = 10
 	failAll    = 20
 	lockTime   = 15 * time.Minute
 	maxAddrs   = 1024
@@ -117,47 +121,64 @@ func (f *failures) fail(now time.Time, most int, lock time.Duration) {
 	}
 }
 
-// wait is how long an address has to wait before it may try again; 0: not at all.
-func (l *limiter) wait(addr string, now time.Time) time.Duration {
+// pair is an account at an address. What cannot be the name of one is none.
+func pair(addr, name string) string {
+	if !AccountName.MatchString(name) {
+		name = ""
+	}
+	return addr + " " + name
+}
+
+// wait is how long an address has to wait before it may try an account again; 0:
+// not at all.
+func (l *limiter) wait(addr, name string, now time.Time) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	until := l.all.locked
-	if f := l.byAddr[addr]; f != nil && f.locked.After(until) {
-		until = f.locked
+	for _, key := range [...]string{addr, pair(addr, name)} {
+		if f := l.list[key]; f != nil && f.locked.After(until) {
+			until = f.locked
+		}
 	}
 	return max(until.Sub(now), 0)
 }
 
-// failed notes a wrong password of an address.
-func (l *limiter) failed(addr string, now time.Time) {
+// failed notes a wrong password of an account at an address.
+func (l *limiter) failed(addr, name string, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.byAddr == nil {
-		l.byAddr = map[string]*failures{}
+	if l.list == nil {
+		l.list = map[string]*failures{}
 	}
-	if len(l.byAddr) >= maxAddrs {
-		for a, f := range l.byAddr { // what is over; if all hold, the whole world is guessing
+	if len(l.list) >= maxAddrs-1 {
+		for key, f := range l.list { // what is over; if all hold, the whole world is guessing
 			if now.After(f.locked) && now.Sub(f.since) > failWindow {
-				delete(l.byAddr, a)
+				delete(l.list, key)
 			}
 		}
 	}
-	f := l.byAddr[addr]
-	if f == nil && len(l.byAddr) < maxAddrs {
-		f = &failures{}
-		l.byAddr[addr] = f
-	}
-	if f != nil {
-		f.fail(now, failMost, lockTime)
-	}
+	l.note(addr, failAddr, failWindow, now)
+	l.note(pair(addr, name), failMost, lockTime, now)
 	l.all.fail(now, failAll, failWindow)
 }
 
-// passed forgets an address that knew the password.
-func (l *limiter) passed(addr string) {
+func (l *limiter) note(key string, most int, lock time.Duration, now time.Time) {
+	f := l.list[key]
+	if f == nil && len(l.list) < maxAddrs {
+		f = &failures{}
+		l.list[key] = f
+	}
+	if f != nil {
+		f.fail(now, most, lock)
+	}
+}
+
+// passed forgets the failures of an account whose password was right. Those of the
+// address stay: a login of one's own must not make room for guesses at others.
+func (l *limiter) passed(addr, name string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.byAddr, addr)
+	delete(l.list, pair(addr, name))
 }
 
 // setup is the code by which the first account is made in a browser: whoever
