@@ -86,9 +86,9 @@ func TestUnreachable(t *testing.T) {
 		{"nobody listens, TLS", "mqtts://" + refuses, ReasonConnRefused, nil},
 		{"nobody listens, WebSocket", "ws://" + refuses, ReasonConnRefused, nil},
 		{"black hole", "mqtt://" + silent, ReasonNoConnack, short},
-		{"black hole, TLS", "mqtts://" + silent, ReasonConnectTimeout, short},
-		{"black hole, WebSocket", "ws://" + silent, ReasonConnectTimeout, short},
-		{"black hole, TLS and WebSocket", "wss://" + silent, ReasonConnectTimeout, short},
+		{"black hole, TLS", "mqtts://" + silent, ReasonNoConnack, short},
+		{"black hole, WebSocket", "ws://" + silent, ReasonNoConnack, short},
+		{"black hole, TLS and WebSocket", "wss://" + silent, ReasonNoConnack, short},
 		{"no such host", "mqtt://no-such-host.invalid", ReasonNoSuchHost, nil}, // RFC 6761
 	}
 	for _, tt := range tests {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 	"time"
 
 	"fieldferry/bus/can"
@@ -14,6 +16,7 @@ import (
 	"fieldferry/gateway"
 	"fieldferry/gateway/config"
 	"fieldferry/gateway/control"
+	"fieldferry/gateway/live"
 )
 
 // liveTime bounds what check asks of the surroundings, all in all.
@@ -31,14 +34,18 @@ func (a *app) liveProblems(ctx context.Context, cfg *config.Config) []config.Pro
 			add(fmt.Sprintf("can[%d].interface", i), what, fix)
 		}
 	}
-	if a.daemonRuns(ctx, cfg) {
-		fmt.Fprintln(a.stderr, "the daemon runs and has the Modbus ports: fieldferry status says how they fare")
-	} else {
-		for i := range cfg.Modbus {
-			if what, fix := portTrouble(ctx, &cfg.Modbus[i]); what != "" {
-				add(lineKey(i), what, fix)
-			}
+	has := a.daemonHas(ctx, cfg)
+	var held []string
+	for i := range cfg.Modbus {
+		port := cfg.Modbus[i].Port
+		if has(port) {
+			held = append(held, printable(port))
+		} else if what, fix := portTrouble(ctx, &cfg.Modbus[i]); what != "" {
+			add(lineKey(i), what, fix)
 		}
+	}
+	if held != nil {
+		fmt.Fprintf(a.stderr, "the daemon runs and has %s: fieldferry status says how it fares\n", strings.Join(held, ", "))
 	}
 	results, err := gateway.ProbeBrokers(ctx, &cfg.Uplink)
 	if err != nil {
@@ -84,12 +91,18 @@ func portTrouble(ctx context.Context, c *modbus.LineConfig) (what, fix string) {
 	return fmt.Sprintf("%s cannot be opened: %v", c.Port, err), "check address, cable and power"
 }
 
-// daemonRuns says whether a daemon with this buffer answers.
-func (a *app) daemonRuns(ctx context.Context, cfg *config.Config) bool {
+// daemonHas says which ports a running daemon with this buffer has. One that does
+// not say may have them all.
+func (a *app) daemonHas(ctx context.Context, cfg *config.Config) func(port string) bool {
 	path, err := a.controlSocket(cfg.Buffer.Dir)
-	if err != nil {
-		return false
+	if err != nil || len(cfg.Modbus) == 0 {
+		return func(string) bool { return false }
 	}
-	_, err = control.Ask(ctx, path, control.Request{Verb: control.Status})
-	return err == nil || errors.Is(err, fs.ErrPermission)
+	reply, err := control.Ask(ctx, path, control.Request{Verb: control.Status})
+	return func(port string) bool {
+		if reply.Status == nil {
+			return err == nil || errors.Is(err, fs.ErrPermission)
+		}
+		return slices.ContainsFunc(reply.Status.Sources, func(s live.Source) bool { return s.Where == port })
+	}
 }

@@ -2,6 +2,11 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
+	"fieldferry/buffer"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +86,56 @@ func TestDurationsInTheLog(t *testing.T) {
 		newLogger(&b, form, false).Info("x", "valid", 15*time.Minute)
 		if !strings.Contains(b.String(), "15m0s") || strings.Contains(b.String(), "900000000000") {
 			t.Errorf("%s: %s", format, &b)
+		}
+	}
+}
+
+// Where the log is to be JSON each line of stderr is, whatever ends the daemon and
+// whatever is wrong with its configuration, as far as its log section is known.
+func TestEveryLineOfAJSONLogIsJSON(t *testing.T) {
+	good := runConfigWithDBC(t)
+	const section = "log: {format: json}\n"
+	busy, err := os.MkdirTemp("", "ferry")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(busy) })
+	held, err := buffer.Open(buffer.Config{Dir: filepath.Join(busy, "buffer")}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { held.Close() })
+	for what, c := range map[string]struct {
+		text string
+		args []string
+		mode os.FileMode
+		code int
+		says string
+	}{
+		"a warning":                {good + section, nil, 0o644, 0, "warning: "},
+		"an unknown key":           {good + section + "nonsense: 1\n", nil, 0o600, exitUsage, "nonsense"},
+		"a value":                  {section + strings.Replace(good, "50ms", "many", 1), nil, 0o600, exitUsage, "sync_interval"},
+		"no YAML, and the flag":    {"a: [", []string{"--log-format", "json"}, 0o600, exitUsage, "f.yaml"},
+		"a file that is not there": {"", []string{"--log-format", "json"}, 0o600, exitUsage, "does not exist"},
+		"a buffer in use":          {good + section, []string{"--set", "buffer.path=" + filepath.Join(busy, "buffer")}, 0o600, exitFailed, "ERROR"},
+	} {
+		file := filepath.Join(t.TempDir(), "f.yaml")
+		if err := os.WriteFile(file, []byte(c.text), c.mode); err != nil {
+			t.Fatal(err)
+		}
+		if c.text == "" {
+			os.Remove(file)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		stop() // as soon as it runs
+		r := fieldferry(ctx, nil, append([]string{"run", "-c", file}, c.args...)...)
+		if r.code != c.code || !strings.Contains(r.stderr, c.says) {
+			t.Errorf("%s: exit code %d, want %d and %q\n%s", what, r.code, c.code, c.says, r.stderr)
+		}
+		for line := range strings.Lines(r.stderr) {
+			if !json.Valid([]byte(line)) || line[0] != '{' {
+				t.Errorf("%s: %s", what, line)
+			}
 		}
 	}
 }

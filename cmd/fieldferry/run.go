@@ -145,11 +145,21 @@ func (a *app) run(ctx context.Context, opts runOptions, level, format string) er
 		return &exitError{code: exitUsage}
 	}
 	if err != nil {
-		return err
+		return told(err, form, log)
 	}
 	err = d.Run(ctx, hangup)
 	log.Info("stopped")
-	return err
+	return told(err, form, log)
+}
+
+// told puts the error that ends the daemon into its log, if that is JSON: who reads
+// it takes no other lines.
+func told(err error, form *logForm, log *slog.Logger) error {
+	if err == nil || !form.json.Load() {
+		return err
+	}
+	log.Error(errorText(err))
+	return &exitError{code: exitFailed}
 }
 
 func (a *app) daemonOptions(opts runOptions, log *slog.Logger, logs *live.Logs, form *logForm) daemon.Options {
@@ -172,7 +182,7 @@ func (a *app) daemonOptions(opts runOptions, log *slog.Logger, logs *live.Logs, 
 		Ping:    dog.ping,
 		Sparing: thriftily,
 		Logging: form.configure,
-		Print:   a.problemPrinter(log),
+		Print:   a.problemPrinter(log, form),
 		Bundle: func(ctx context.Context, w io.Writer, v web.View, o web.BundleOptions) error {
 			cfg, problems := a.loadQuietly(opts.configOptions)
 			parts := append(a.commonParts(opts.configOptions, cfg, problems), liveParts(v, logs, o.Data)...)
@@ -182,11 +192,12 @@ func (a *app) daemonOptions(opts runOptions, log *slog.Logger, logs *live.Logs, 
 }
 
 // problemPrinter says what is wrong with the configuration at the start: to the
-// person who has started the daemon, or under a service manager to the log.
-func (a *app) problemPrinter(log *slog.Logger) func(config.Problem) {
+// person who has started the daemon, or under a service manager, and where nothing
+// but JSON may be on stderr, to the log.
+func (a *app) problemPrinter(log *slog.Logger, form *logForm) func(config.Problem) {
 	return func(p config.Problem) {
 		switch {
-		case !a.managed():
+		case !a.managed() && !form.json.Load():
 			a.warn("%v", p)
 		case p.Warning:
 			log.Warn(p.Public().String())

@@ -184,8 +184,12 @@ func (d *Daemon) choices(wrong *[]string) (list []*change) {
 		load()
 	}
 	ours := len(list) > 0 // whatever is wrong with the file, it is not what is to run
-	cfg, problems := config.Load(d.opts.Path, d.opts.Config())
+	o := d.opts.Config()
+	// What is wrong with it is said in the form that it wants, as far as that is known.
+	o.Refused = func(c *config.Config) { d.opts.Logging(c.Log) }
+	cfg, problems := config.Load(d.opts.Path, o)
 	if cfg != nil {
+		d.opts.Logging(cfg.Log)
 		list = append(list, &change{cfg: cfg, by: ByFile})
 	}
 	if !ours && st.Confirmed != "" {

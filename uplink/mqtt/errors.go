@@ -23,7 +23,7 @@ const (
 	ReasonNoSuchHost             // DNS
 	ReasonUnreachable            // no route, no network
 	ReasonConnRefused            // nobody listens there
-	ReasonConnectTimeout         // no answer to TCP, TLS or the WebSocket handshake
+	ReasonConnectTimeout         // no answer to TCP
 	ReasonUnknownCA              // the certificate is not signed by a trusted CA
 	ReasonCertExpired            // the certificate's time is over
 	ReasonCertNotYetValid        // the certificate's time has not come, or the clock here is wrong
@@ -32,7 +32,7 @@ const (
 	ReasonTLS                    // any other failure of TLS
 	ReasonNotMQTT                // something else answered, for example a captive portal
 	ReasonProtocol               // the broker broke MQTT, or says that we did
-	ReasonNoConnack              // connected, but no answer to CONNECT
+	ReasonNoConnack              // connected, but no answer to TLS, the WebSocket handshake or CONNECT
 	ReasonVersion                // CONNACK 1; MQTT 5: 0x84
 	ReasonClientID               // CONNACK 2; 0x85
 	ReasonUnavailable            // CONNACK 3; 0x88, 0x89, 0x8B
@@ -74,7 +74,7 @@ var reasons = [...]struct{ word, text, hint string }{
 	ReasonTLS:             {"tls", "TLS failed", "check that the port is the broker's TLS port"},
 	ReasonNotMQTT:         {"not_mqtt", "what answers there is not an MQTT broker", "check the port and path, and whether a captive portal wants a login"},
 	ReasonProtocol:        {"protocol", "the broker broke the MQTT protocol", "check what listens there, and the broker's log"},
-	ReasonNoConnack:       {"no_connack", "the broker does not answer CONNECT", "check the broker's log, and whether the port expects TLS or WebSocket"},
+	ReasonNoConnack:       {"no_connack", "the host takes connections, and no MQTT broker answers there", "check the port, whether it expects TLS or WebSocket, and the broker's log"},
 	ReasonVersion:         {"refused_version", "the broker does not accept this version of MQTT", "set protocol to the one it speaks, 3.1.1 or 5"},
 	ReasonClientID:        {"refused_client_id", "the broker refused the client id", "choose another client id"},
 	ReasonUnavailable:     {"refused_unavailable", "the broker says that it is not available", "check the broker"},

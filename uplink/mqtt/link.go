@@ -138,6 +138,9 @@ func (d *Dialer) dial(ctx context.Context, s Server, config func() (*tls.Config,
 	}
 	if err != nil {
 		l.kill()
+		if e, ok := err.(*Error); ok && e.Reason == ReasonConnectTimeout { // it did connect
+			e.Reason = ReasonNoConnack
+		}
 		return nil, nil, l.note(err)
 	}
 	l.budget = -1
