@@ -87,12 +87,12 @@ func worse(a, b *Alarm) bool {
 	return a.weight > b.weight || a.weight == b.weight && a.ID < b.ID
 }
 
-// Count is what there was of one condition since the start.
+// Count is what there was of one condition since New.
 type Count struct {
 	_ [0]func() // nobody compares them: saves the code for it
 
 	Code   string
-	Raised uint64 // how often it was raised, or happened
+	Raised uint64 // how often it was raised, or happened; one of before that continues included
 	Active int    // alarms raised now
 	Hidden int    // conditions that hold, and are explained by others that do
 }

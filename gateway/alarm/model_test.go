@@ -163,6 +163,11 @@ func (m *model) settled() {
 			m.t.Fatalf("the consumer (simple: %v) believes %v, and raised are %v", c.simple, c.raised, raised)
 		}
 	}
+	for _, n := range m.l.Counts() {
+		if uint64(n.Active) > n.Raised {
+			m.t.Fatalf("of %s %d are raised now, and %d ever were", n.Code, n.Active, n.Raised)
+		}
+	}
 	believed := slices.Collect(maps.Values(raised))
 	for _, k := range m.keys {
 		explained := k.code == bus.SlaveOffline && m.holds[key{k.source, bus.PortLost, ""}] || k.code == UplinkDown && m.holds[key{k.source, UplinkDenied, ""}]

@@ -68,6 +68,7 @@ func (s *Set) restore(a *Alarm, x *entry, now time.Duration) {
 		s.entries[x.key] = x
 	}
 	x.id, x.began = a.ID, a.Since
+	s.counts[a.Code]++ // else it would be raised now, and never have been
 	x.times = max(x.times, 1)
 	x.hidden = false
 	delete(s.timed, x)

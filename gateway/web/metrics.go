@@ -113,7 +113,7 @@ func (m *exposition) gateway(s *live.Snapshot) {
 	}
 	m.one("process_cpu_seconds_total", "counter", "User and system time of the process.", s.Process.CPUSeconds)
 	m.one("process_resident_memory_bytes", "gauge", "Resident memory of the process.", float64(s.Process.Memory))
-	m.one("process_start_time_seconds", "gauge", "Start of the process, Unix time.", float64(s.Started.UnixMilli())/1000)
+	m.one("process_start_time_seconds", "gauge", "Start of the process, or the last reload that began a session; Unix time.", float64(s.Started.UnixMilli())/1000)
 	m.one("go_goroutines", "gauge", "Goroutines of the process.", float64(s.Process.Goroutines))
 }
 
@@ -278,7 +278,7 @@ func (m *exposition) alarms(s *live.Snapshot) {
 		value            func(live.AlarmCount) float64
 	}{
 		{prefix + "alarm_raised", "gauge", "Alarms raised now, by code.", func(c live.AlarmCount) float64 { return float64(c.Raised) }},
-		{prefix + "alarm_times_total", "counter", "How often an alarm was raised, or happened, since the start.", func(c live.AlarmCount) float64 { return float64(c.Times) }},
+		{prefix + "alarm_times_total", "counter", "How often an alarm was raised, or happened, in this session; one that continues from before counts once.", func(c live.AlarmCount) float64 { return float64(c.Times) }},
 	} {
 		counts := slices.DeleteFunc(slices.Clone(s.Counts), func(c live.AlarmCount) bool { return c.Times == 0 && c.Raised == 0 })
 		sort.SliceStable(counts, func(i, j int) bool {
