@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -42,21 +41,9 @@ func (s somebody) may(topic string) bool {
 // and lets none write what is another's, or its own configuration.
 func TestTheBrokerOfTheDocument(t *testing.T) {
 	t.Parallel()
-	rig.Need(t, "openssl", "openssl")
-	broker := startMosquitto(t, "127.0.0.1")
+	broker := brokerOfTheDocument(t)
 	dir := broker.dir
-	files, scripts := examples(t, "broker.md", ""), examples(t, "broker.md", "sh")
-	if len(files) != 2 || len(scripts) != 2 {
-		t.Fatalf("%d files, %d scripts", len(files), len(scripts))
-	}
-	certify := exec.Command("sh", "-ec", scripts[0])
-	certify.Dir = dir
-	if out, err := certify.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	conf := strings.NewReplacer("listener 8883", fmt.Sprintf("listener %d 127.0.0.1", broker.Port), "/etc/mosquitto", dir).Replace(files[0])
-	for name, text := range map[string]string{"acl": files[1], "mosquitto.conf": conf + "user root\nlog_type all\n" + rig.Persistent(dir) + "\n",
-		"fieldferry.yaml": fmt.Sprintf(`gateway: {id: gw-01, clock: trusted}
+	put(t, filepath.Join(dir, "fieldferry.yaml"), fmt.Sprintf(`gateway: {id: gw-01, clock: trusted}
 can: [{interface: "sim:ramp?rate=100", name: bus}]
 buffer: {path: buffer}
 remote_config: {mode: apply}
@@ -64,12 +51,7 @@ uplink:
   servers: ["mqtts://127.0.0.1:%d"]
   compress: zstd
   tls: {ca: ca.pem, cert: gw-01.pem, key: gw-01.key, server_name: broker.example}
-`, broker.Port)} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	broker.restart(t)
+`, broker.Port))
 	as := func(name string) somebody { return somebody{t, dir, broker.Port, name} }
 	daemon := startDaemon(t, filepath.Join(dir, "fieldferry.yaml"), "--config-store", filepath.Join(dir, "store"))
 	said := func(who, topic string) string {
