@@ -117,6 +117,8 @@ type pendingJSON struct {
 }
 
 type lossJSON struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Session uint64 `json:"session"`
 	Source  string `json:"source"`
 	From    uint64 `json:"from"`
@@ -137,7 +139,7 @@ func bufferReport(r *buffer.Report) bufferJSON {
 		out.Sources = append(out.Sources, pendingJSON{s.Session, s.Source, s.First, s.Last, s.Records, s.Lost})
 	}
 	for _, l := range r.Losses {
-		out.Losses = append(out.Losses, lossJSON{l.Session, l.Source, l.Seq, l.Seq + l.Lost - 1, l.Lost, l.Reason.String()})
+		out.Losses = append(out.Losses, lossJSON{Session: l.Session, Source: l.Source, From: l.Seq, To: l.Seq + l.Lost - 1, Count: l.Lost, Reason: l.Reason.String()})
 	}
 	return out
 }

@@ -125,6 +125,8 @@ type checkReport struct {
 }
 
 type problemJSON struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	File    string `json:"file"`
 	Line    int    `json:"line"`
 	Column  int    `json:"column"`
@@ -264,7 +266,7 @@ func (a *app) checkJSON(found *findings) error {
 func problemsJSON(problems []config.Problem) []problemJSON {
 	list := []problemJSON{}
 	for _, p := range problems {
-		list = append(list, problemJSON{p.File, p.Line, p.Col, p.Path, p.What, p.Fix, p.Warning})
+		list = append(list, problemJSON{File: p.File, Line: p.Line, Column: p.Col, Path: p.Path, What: p.What, Fix: p.Fix, Warning: p.Warning})
 	}
 	return list
 }
