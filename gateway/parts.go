@@ -212,7 +212,7 @@ func (alarmsMeta) with(l []alarmMeta) alarmsMeta { return l }
 
 func alarmTable() (list alarmsMeta) {
 	for _, c := range alarm.Table {
-		list = append(list, alarmMeta{c.Code, c.Severity.String(), c.Title, c.Text + " " + c.Help})
+		list = append(list, alarmMeta{Code: c.Code, Severity: c.Severity.String(), Title: c.Title, Text: c.Text + " " + c.Help})
 	}
 	return list
 }

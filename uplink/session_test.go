@@ -411,7 +411,9 @@ func TestUnanswered(t *testing.T) {
 				map[time.Duration]time.Duration{10 * time.Second: 10 * time.Second, 55 * time.Second: 54 * time.Second}},
 			"answers all but births": {func(int) *fakePublisher { return &fakePublisher{birthAckAfter: -1} }, // which come first
 				map[time.Duration]time.Duration{10 * time.Second: 10 * time.Second}},
-			"answers at last": {func(attempt int) *fakePublisher { return &fakePublisher{ackAfter: []time.Duration{-1, 0}[min(attempt, 1)]} },
+			"answers at last": {func(attempt int) *fakePublisher {
+				return &fakePublisher{ackAfter: []time.Duration{-1, 0}[min(attempt, 1)]}
+			},
 				map[time.Duration]time.Duration{19 * time.Second: 19 * time.Second, time.Minute: 0}},
 			"cannot be reached": {func(int) *fakePublisher {
 				return &fakePublisher{connectErr: mqtt.NewError(ReasonConnRefused, nil)}

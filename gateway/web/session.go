@@ -184,6 +184,8 @@ func (l *limiter) passed(addr, name string) {
 // setup is the code by which the first account is made in a browser: whoever
 // reads the journal of the machine is its administrator.
 type setup struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	mu    sync.Mutex
 	code  string
 	until time.Time
