@@ -46,7 +46,7 @@ func TestBusesAreReadUntilAReload(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- g.Run(ctx) }()
 			<-e.begun
-			for g.uplink.Stats().InFlight == 0 {
+			for st := g.uplink.Stats(); !st.Connected || st.InFlight == 0; st = g.uplink.Stats() {
 				time.Sleep(time.Millisecond) // until the broker has something to acknowledge
 			}
 			if replaced {
