@@ -249,7 +249,7 @@ func (a *attributes) enumName(attr string, v attributeValue) string {
 	}
 	names := a.enum[attr]
 	if len(names) == 0 && attr == attrFrameFormat {
-		names = []string{"StandardCAN", "ExtendedCAN", "reserved", frameJ1939}
+		names = []string{"StandardCAN", "ExtendedCAN", "reserved", frameJ1939, 14: "StandardCAN_FD", 15: frameFD}
 	}
 	if n >= uint64(len(names)) {
 		return ""
@@ -257,13 +257,29 @@ func (a *attributes) enumName(attr string, v attributeValue) string {
 	return names[n]
 }
 
-const frameJ1939 = "J1939PG"
+const (
+	frameJ1939 = "J1939PG"
+	frameFD    = "ExtendedCAN_FD"
+)
 
 // isJ1939 decides whether a message is matched by its parameter group: its own
 // VFrameFormat says it, else the network's ProtocolType, else the default of
 // VFrameFormat. Only extended ids have a parameter group.
+//
+// VFrameFormat has no value for a parameter group in a CAN FD frame. There the
+// network's ProtocolType counts where the id is one of any sender: no node sends
+// from the null address.
 func (p *parser) isJ1939(m *rawMessage) bool {
-	return m.Extended && (m.frame == frameJ1939 || !m.framed && p.file.Protocol == "J1939")
+	network := p.file.Protocol == "J1939"
+	switch anySender := network && SourceAddress(m.ID) == NullAddress; {
+	case !m.Extended:
+	case m.frame == frameJ1939, network && !m.framed, anySender && m.frame == frameFD:
+		return true
+	case anySender:
+		p.add(m.pos, Warning, "set VFrameFormat to "+frameJ1939, "message %s: VFrameFormat %s says that it is found by its exact id %08X, which no node sends in J1939",
+			m.Symbol, m.frame, m.ID)
+	}
+	return false
 }
 
 func milliseconds(ms float64) time.Duration {

@@ -47,6 +47,8 @@ const (
 	isJ    = "BA_ \"ProtocolType\" \"J1939\";\n"
 	pageM  = "BO_ 100 A: 8 N\n SG_ Page M : 0|8@1+ (1,0) [0|0] \"\" N\n"
 	pressM = pageM + " SG_ Press m0 : 8|8@1+ (1,0) [0|0] \"\" N\n"
+	frames = "BA_DEF_ BO_ \"VFrameFormat\" ENUM \"StandardCAN\",\"ExtendedCAN\",\"r\",\"J1939PG\",\"r\",\"r\",\"r\",\"r\",\"r\",\"r\",\"r\",\"r\",\"r\",\"r\",\"StandardCAN_FD\",\"ExtendedCAN_FD\";\n"
+	fd64   = "BO_ 2566849534 F: 64 N\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" N\n SG_ T : 8|8@1+ (1,0) [0|0] \"\" N\nBA_ \"VFrameFormat\" BO_ 2566849534 15;\n"
 	voltM  = pageM + " SG_ Volt m0 : 8|8@1+ (1,0) [0|0] \"\" N\n SG_ Volt m1 : 16|8@1+ (1,0) [0|0] \"\" N\n"
 )
 
@@ -139,6 +141,14 @@ func TestCases(t *testing.T) {
 		{"a message without signals", "BO_ 1 M: 1 N\n", "001#05 001#R", []string{`"data":"05","name":"M","signals":{}`, `"data":"","rtr":true`}, nil},
 		{"fast packets", isJ + "BO_ 2566848510 Fast: 43 N\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" N\n", "18FEFF07#002B0102030405 18FEFF08#01060708 18FEFF07##02B01",
 			[]string{`"data":"002B0102030405"`, `"data":"01060708"`, `"name":"Fast","pgn":65279,"sa":7,"signals":{"S":43},"fd":true`}, []string{"part of Fast"}},
+		{"CAN FD of any sender in J1939", isJ + frames + fd64, "18FF0307##102FF 18FF0308#0203 18FF03FE##102 1CEBFF07#01",
+			[]string{`"name":"F","pgn":65283,"sa":7,"signals":{"S":2,"T":255},"fd":true,"brs":true`, `"name":"F","pgn":65283,"sa":8,"signals":{"S":2,"T":3}`,
+				`"name":"F","pgn":65283,"sa":254,"signals":{"S":2},"fd":true,"brs":true`, `"data":"01"`}, nil},
+		{"CAN FD by numbers without names", isJ + "BA_DEF_ BO_ \"VFrameFormat\" INT 0 15;\n" + fd64, "18FF0307##102", []string{`"name":"F","pgn":65283,"sa":7,"signals":{"S":2},"fd":true,"brs":true`}, nil},
+		{"CAN FD of one sender in J1939", isJ + frames + strings.ReplaceAll(fd64, "2566849534", "2566849031"), "18FF0207##102 18FF0208##102", []string{`"name":"F","signals":{"S":2},"fd":true,"brs":true`, `"data":"02","fd":true,"brs":true`}, nil},
+		{"CAN FD of any sender, but not in J1939", frames + fd64, "18FF0307##102 18FF03FE##102", []string{`"data":"02","fd":true,"brs":true`, `"name":"F","signals":{"S":2},"fd":true,"brs":true`}, nil},
+		{"an exact id that no node of J1939 has", isJ + frames + strings.ReplaceAll(fd64, " 15", " 1"), "18FF0307#02", []string{`"data":"02"`},
+			[]string{"a.dbc:3:5: message F: VFrameFormat ExtendedCAN says that it is found by its exact id 18FF03FE, which no node sends in J1939; set VFrameFormat to J1939PG"}},
 		{"a long message that is not of J1939", "BO_ 2566848510 Long: 43 N\n SG_ S : 0|8@1+ (1,0) [0|0] \"\" N\n", "18FEFFFE#2B",
 			[]string{`"name":"Long","signals":{"S":43}`}, nil},
 	} {

@@ -169,9 +169,10 @@ const maxClassic = 8
 
 // IsPart reports whether a frame is only a part of its message: J1939 messages
 // longer than a frame are sent in packets, under other ids. Under their own
-// they are fast packets of NMEA 2000, whose first bytes number the parts.
+// they are fast packets of NMEA 2000, whose first bytes number the parts. None
+// are those of a message that the file says is one of CAN FD.
 func (d *Database) IsPart(m *Message, flags can.Flags) bool {
-	return m.Size > maxClassic && flags&can.FD == 0 && d.IsJ1939(m)
+	return m.Size > maxClassic && flags&can.FD == 0 && !m.fd && d.IsJ1939(m)
 }
 
 // IsJ1939 reports whether a message is one of J1939: by its file, or because

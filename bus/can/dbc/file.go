@@ -32,6 +32,7 @@ type Message struct {
 	CycleTime time.Duration // of GenMsgCycleTime; 0 if none
 	Signals   []Signal      // in the order of the file
 
+	fd     bool   // by VFrameFormat: it comes whole
 	file   string // for the naming of conflicts
 	line   int
 	quoted string // Name as JSON

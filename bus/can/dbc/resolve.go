@@ -3,6 +3,7 @@ package dbc
 import (
 	"cmp"
 	"sort"
+	"strings"
 )
 
 // resolve applies what refers to messages and signals, and makes the messages.
@@ -147,7 +148,7 @@ func (p *parser) finish(m *rawMessage) {
 	p.overlaps(m)
 	m.quoted, m.Name = quote(m.Name)
 	m.Sender = p.nodeName(m.Sender)
-	m.J1939 = p.isJ1939(m)
+	m.J1939, m.fd = p.isJ1939(m), strings.HasSuffix(m.frame, "_FD")
 	n := 0
 	for i := range m.signals {
 		if !m.signals[i].bad {
