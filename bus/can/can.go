@@ -214,4 +214,5 @@ type Stats struct {
 	// back or not. See [FrameBits] for stuff bits. -1: the bit rate is not known.
 	Load float64
 	Rate uint64 // frames in the last full second
+	IDs  int    // different arbitration ids seen, at most MaxIDs
 }

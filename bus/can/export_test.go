@@ -142,7 +142,7 @@ func (b *Bus) StatsAt(now int64) Stats {
 	return s
 }
 
-func (b *Bus) TrafficAt(now int64) []IDTraffic { return b.traffic.ids(now) }
+func (b *Bus) TrafficAt(now int64) []IDTraffic { return b.traffic.list(now) }
 
 // HardwareClock brings a controller's times onto the machine's clock.
 type HardwareClock struct{ c hardwareClock }

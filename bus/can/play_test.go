@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -94,6 +95,30 @@ func TestReplayTiming(t *testing.T) {
 	a, b, _ := play(t, can.Config{Interface: "replay:" + name + "?time=log"}, time.Hour)
 	if f := a.All()[3]; f.Time != 1436509112100000000 || b.Stats().Timestamps != "log" {
 		t.Errorf("with time=log frame 4 is stamped %d, counters %+v", f.Time, b.Stats())
+	}
+}
+
+// TestReplayIsCountedWhenItIsRead: rates and load are of the present second, also
+// where frames bear the times of the log.
+func TestReplayIsCountedWhenItIsRead(t *testing.T) {
+	var lines []string
+	for i := range 250 {
+		lines = append(lines, fmt.Sprintf("(1436509052.%06d) c 123#0011", i*4000))
+	}
+	name := writeLog(t, append(lines, "(1436509053.000000) c 123#R", "(1436509053.000000) c 00000123#")...)
+	for _, opt := range []string{"?loop", "?loop&time=log"} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBus(t, can.Config{Interface: "replay:" + name + opt, Bitrate: 250000})
+			ctx, cancel := context.WithTimeout(t.Context(), 8500*time.Millisecond)
+			defer cancel()
+			if err := b.Run(ctx, new(arrivals)); err != nil {
+				t.Fatal(err)
+			}
+			st, ids := b.Stats(), b.Traffic()
+			if st.Rate < 240 || st.Rate > 255 || st.Load < 5 || st.Load > 10 || st.IDs != 2 || ids[0].Rate < 240 {
+				t.Errorf("%s: %+v, %+v", opt, st, ids)
+			}
+		})
 	}
 }
 

@@ -77,6 +77,7 @@ func New(cfg Config, log *slog.Logger) (*Bus, error) {
 	b := &Bus{cfg: cfg, src: src, log: log.With("interface", cfg.Interface)}
 	b.links = links{link.Get, link.Up, link.Restart}
 	b.traffic.init(&b.cfg)
+	b.traffic.logTime = src.LogTime
 	return b, nil
 }
 
@@ -136,4 +137,4 @@ func (b *Bus) Stats() Stats {
 
 // Traffic returns what each id contributes to the traffic. It may be called
 // from any goroutine; it copies a table, so not for every frame.
-func (b *Bus) Traffic() []IDTraffic { return b.traffic.ids(time.Now().UnixNano()) }
+func (b *Bus) Traffic() []IDTraffic { return b.traffic.list(time.Now().UnixNano()) }

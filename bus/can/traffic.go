@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"sort"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -79,6 +80,8 @@ type traffic struct {
 	last          *perID // of the frame before: frames of one id come in rows
 	other         perID
 	pages         int    // of multiplexed messages that are limited
+	ids           int    // data and remote frames of an id are one
+	logTime       bool   // frames bear the times of a log: they count when they are read
 	nominal, data window // bits at the two bit rates
 	frames        window
 	configured    rates
@@ -113,7 +116,11 @@ func (t *traffic) setLink(r rates, state string, errors tecRec) {
 // take counts the frames of a batch, and returns those that the limits let
 // pass, at the beginning of batch.
 func (t *traffic) take(batch []Frame) []Frame {
-	second := batch[len(batch)-1].Time / 1e9 // one division for all: a batch is short
+	at := batch[len(batch)-1].Time
+	if t.logTime {
+		at = time.Now().UnixNano()
+	}
+	second := at / 1e9 // one division for all: a batch is short
 	slot := second / rateWindow
 	var nominal, data uint64
 	kept := 0
@@ -160,6 +167,9 @@ func (t *traffic) of(f *Frame) *perID {
 			}
 		}
 		t.byKey[key] = id
+		if t.byKey[key^unix.CAN_RTR_FLAG] == nil {
+			t.ids++
+		}
 	}
 	t.last = id
 	return id
@@ -173,7 +183,7 @@ func (t *traffic) stats(s *Stats, now int64) {
 	r := t.rates()
 	s.Bitrate, s.DataBitrate, s.State = r.nominal, r.data, t.state
 	s.CountersKnown, s.TxErrors, s.RxErrors = t.errors.known, t.errors.tx, t.errors.rx
-	s.Rate = t.frames.full(second)
+	s.Rate, s.IDs = t.frames.full(second), t.ids
 	s.Load = -1
 	if r.nominal == 0 {
 		return
@@ -192,7 +202,7 @@ func (t *traffic) rates() rates {
 	return t.configured
 }
 
-func (t *traffic) ids(now int64) []IDTraffic {
+func (t *traffic) list(now int64) []IDTraffic {
 	slot := now / 1e9 / rateWindow
 	t.mu.Lock()
 	list := make([]IDTraffic, 0, len(t.byKey)+1)

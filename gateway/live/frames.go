@@ -26,6 +26,8 @@ type Frames struct {
 	// DB says which signals a frame carries, so that each keeps the last that had
 	// it; nil: only the last frame of an id is known.
 	DB *dbc.Database
+	// LogTime says that frames bear the times of a log that is replayed.
+	LogTime bool
 
 	mu      sync.Mutex
 	index   idIndex
@@ -33,6 +35,7 @@ type Frames struct {
 	joined  []joined
 	others  uint64 // frames of ids without a row
 	noted   uint64 // all frames
+	newest  int64  // the time of the last of them
 	seconds int
 	roll    roll
 	kept    int // bytes of all pages
@@ -66,6 +69,9 @@ func (f *Frames) Note(batch []can.Frame) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.noted += uint64(len(batch))
+	if len(batch) > 0 {
+		f.newest = batch[len(batch)-1].Time
+	}
 	for i := range batch {
 		frame := &batch[i]
 		f.roll.add(frame)
@@ -164,11 +170,16 @@ func (r *row) tick(turn bool) {
 	}
 }
 
-// IDs is how many arbitration ids have been seen, at most [MaxIDs].
-func (f *Frames) IDs() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return len(f.rows)
+// from is the time of frames from since on: in a log that is replayed as long before
+// the newest frame.
+func (f *Frames) from(since time.Time) int64 {
+	at := since.UnixNano()
+	if f.LogTime {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		at += f.newest - time.Now().UnixNano()
+	}
+	return at
 }
 
 // Row is the last frame of one arbitration id, or the last long message.

@@ -104,9 +104,9 @@ type CAN struct {
 	Bitrate    uint32            `json:"bitrate,omitempty"`    // bit/s
 	Load       float64           `json:"load"`                 // percent of the bus; -1: not known
 	FrameRate  uint64            `json:"frame_rate"`           // frames in the last second, suppressed ones included
-	Frames     uint64            `json:"frames"`
-	Suppressed uint64            `json:"suppressed"`
-	Dropped    uint64            `json:"dropped"` // by the kernel, before they were read
+	Frames     uint64            `json:"frames"`               // read
+	Suppressed uint64            `json:"suppressed"`           // of these, by a limit
+	Dropped    uint64            `json:"dropped"`              // by the kernel, before they were read
 	Malformed  uint64            `json:"malformed"`
 	ErrorCount uint64            `json:"error_frames"`
 	Errors     map[string]uint64 `json:"errors,omitempty"` // error frames by class

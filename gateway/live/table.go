@@ -188,8 +188,9 @@ func (b Bus) Log(name string, since time.Time, yield func(line []byte) bool) {
 		return r
 	}, name)
 	var line []byte
+	from := b.Frames.from(since)
 	b.Frames.Newest(func(f *can.Frame) bool {
-		if f.Time < since.UnixNano() {
+		if f.Time < from {
 			return true
 		}
 		line = fmt.Appendf(line[:0], "(%d.%06d) %s ", f.Time/1e9, f.Time%1e9/1000, name)

@@ -39,6 +39,9 @@ func NewCAN(c *config.CAN, points *live.Frames, log *slog.Logger) (*CAN, error) 
 	}
 	played, err := can.ParseInterface(c.Bus.Interface)
 	s.foreignTime = err == nil && played.LogTime
+	if points != nil {
+		points.LogTime = s.foreignTime
+	}
 	return s, nil
 }
 
@@ -204,7 +207,7 @@ func (s *CAN) Look(out *live.Source) {
 	st := s.bus.Stats()
 	out.Where, out.Reads = s.cfg.Bus.Interface, st.Frames+st.Suppressed
 	out.CAN = &live.CAN{
-		Up: st.Up, Controller: st.State, Bitrate: st.Bitrate, Load: st.Load, FrameRate: st.Rate, Frames: st.Frames,
+		Up: st.Up, Controller: st.State, Bitrate: st.Bitrate, Load: st.Load, FrameRate: st.Rate, IDs: st.IDs, Frames: st.Frames + st.Suppressed,
 		Suppressed: st.Suppressed, Dropped: st.Lost, Malformed: st.Malformed, ErrorCount: st.ErrorFrames,
 		Errors: maps.Clone(st.Errors), Restarts: st.Restarts,
 	}

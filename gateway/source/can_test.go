@@ -137,6 +137,15 @@ func TestLimitsDoNotHideTheBus(t *testing.T) {
 	if st := s.bus.Stats(); to.appended != 2 || st.Frames != 2 || st.Suppressed != 98 {
 		t.Errorf("%d records, %+v", to.appended, st)
 	}
+	var out live.Source
+	if s.Look(&out); out.Reads != 100 || out.CAN.Frames != 100 || out.CAN.Suppressed != 98 || out.CAN.IDs != 1 {
+		t.Errorf("what is told is %+v", out.CAN)
+	}
+	lines := 0
+	(live.Bus{Frames: points}).Log("r", time.Now().Add(-time.Second), func([]byte) bool { lines++; return true })
+	if lines < 49 || lines > 51 { // a log of today would have all, one of 1970 none
+		t.Errorf("the last second of the log has %d frames", lines)
+	}
 }
 
 // TestMetaOfSignals: units and limits of every signal, and none where the file

@@ -191,7 +191,7 @@ func (m *exposition) can(list []live.Source) {
 	add := func(name, kind, help string, value func(*live.CAN) float64) {
 		each(m, list, func(s *live.Source) *live.CAN { return s.CAN }, prefix+"can_"+name, kind, help, value)
 	}
-	add("frames_total", "counter", "Frames received.", func(c *live.CAN) float64 { return float64(c.Frames) })
+	add("frames_total", "counter", "Frames received, also those held back by a limit.", func(c *live.CAN) float64 { return float64(c.Frames) })
 	add("rx_dropped_total", "counter", "Frames the kernel dropped before they were read.", func(c *live.CAN) float64 { return float64(c.Dropped) })
 	add("suppressed_total", "counter", "Frames held back by a limit.", func(c *live.CAN) float64 { return float64(c.Suppressed) })
 	add("error_frames_total", "counter", "Error frames of the controller.", func(c *live.CAN) float64 { return float64(c.ErrorCount) })
