@@ -167,6 +167,7 @@ type dumper struct {
 	dropped uint64
 	line   []byte
 	values []dbc.Value
+	parts  map[*dbc.Message]bool // of which something was said
 }
 
 // dumpedBus is one of the buses; it takes what is delivered.

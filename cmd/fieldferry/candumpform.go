@@ -30,8 +30,26 @@ func (d *dumper) decode(f *can.Frame) *dbc.Message {
 	m := d.db.Find(f.ID, f.Flags)
 	if m != nil {
 		d.values = m.Decode(f.Payload(), d.values[:0])
+	} else if d.err != nil {
+		d.part(f)
 	}
 	return m
+}
+
+// partText says of a log or a verb, a message and its PGN why it is not decoded.
+const partText = "%s: message %s (PGN %04X) is longer than a frame but arrives as single frames: they keep their data and are not decoded"
+
+// part says once of each message that a frame is only a part of it.
+func (d *dumper) part(f *can.Frame) {
+	m := d.db.Lookup(f.ID, f.Flags&can.Extended != 0)
+	if m == nil || f.Flags&(can.Remote|can.ErrorFrame) != 0 || d.parts[m] {
+		return
+	}
+	if d.parts == nil {
+		d.parts = map[*dbc.Message]bool{}
+	}
+	d.parts[m] = true
+	fmt.Fprintln(d.err, printable(fmt.Sprintf(partText, "can dump", m.Name, dbc.PGN(m.ID))))
 }
 
 // appendSignals appends the signals of a frame for a person, after its bytes:

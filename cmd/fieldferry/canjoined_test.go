@@ -10,6 +10,18 @@ import (
 	"fieldferry/gateway/ledger"
 )
 
+// Of a J1939 message longer than a frame that arrives as frames of its own id, decode
+// and can dump say once that they are only parts, as the daemon does.
+func TestVerbsNameParts(t *testing.T) {
+	log := write(t, "parts.log", "(1.0) can0 18FECA10#0102030405060708\n(1.1) can0 18FECA11#0102030405060708\n(1.2) can0 18FECA10#R\n")
+	const db = "../../bus/can/dbc/testdata/j1939.dbc"
+	for _, args := range [][]string{{"decode", "--dbc", db, log}, {"can", "dump", "replay:" + log + "?speed=max", "--dbc", db}, {"can", "dump", "replay:" + log + "?speed=max", "--dbc", db, "--json"}} {
+		if r := fieldferry(t.Context(), nil, args...); r.code != 0 || strings.Count(r.stderr, "message DM1 (PGN FECA) is longer than a frame but arrives as single frames") != 1 {
+			t.Errorf("%v: code %d\n%s", args, r.code, r.stderr)
+		}
+	}
+}
+
 // A log means the same to every verb that decodes it: each joins the long J1939
 // messages, and each says who sent a message.
 func TestVerbsDecodeAlike(t *testing.T) {

@@ -82,8 +82,7 @@ func (a *app) decode(ctx context.Context, o decodeOptions, log string) error {
 	var malformed malformedLines
 	d.Malformed = malformed.note
 	d.Part = func(m *dbc.Message) {
-		a.warn("%s: message %s (PGN %04X) is longer than a frame but arrives as single frames: they keep their data and are not decoded",
-			log, m.Name, dbc.PGN(m.ID))
+		a.warn(partText, log, m.Name, dbc.PGN(m.ID))
 	}
 	frames, _, err := logfile.NewReader(in)
 	if err != nil {
