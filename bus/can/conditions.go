@@ -50,6 +50,8 @@ func (c *conditions) of(code string) *condition {
 
 // cause is what a condition is raised or cleared by.
 type cause struct {
+	_ [0]func() // as in counters
+
 	at        int64 // ns since 1970
 	by        string
 	reason    string

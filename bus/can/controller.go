@@ -33,6 +33,8 @@ type links struct {
 // controller is what is known of the link of a device, and what was done to
 // it. It belongs to the goroutine in Run.
 type controller struct {
+	_ [0]func() // as in counters
+
 	set      *link.Info // as this process has set it
 	raisedAt time.Time  // when the link was last brought up, or that was tried
 	looked   time.Time

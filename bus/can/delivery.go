@@ -69,11 +69,11 @@ type delivery struct {
 	looks  Onlooker     // nil: the handler wants only what passes the limits
 	failed Frame        // the error frame at hand
 	n      int
-	batch  [batchLen]Frame
+	batch  []Frame // batchLen of them; as an array it would have code that compares
 }
 
 func newDelivery(b *Bus, h Handler) *delivery {
-	d := &delivery{b: b, h: h}
+	d := &delivery{b: b, h: h, batch: make([]Frame, batchLen)}
 	d.errors, _ = h.(ErrorHandler)
 	d.gaps, _ = h.(GapHandler)
 	d.looks, _ = h.(Onlooker)

@@ -30,6 +30,8 @@ const (
 
 // scale is factor and offset, ready for use: value = (raw*factor + offset) / 10^decimals.
 type scale struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	factor, offset           int64
 	floatFactor, floatOffset float64
 	factorRest, offsetRest   float64 // of scalePair, scaleFloat32 and scaleFloat64
