@@ -252,6 +252,8 @@ type point struct {
 	retry    time.Time // when a refused point is asked for again
 	rest     time.Duration
 	read     bool      // it could be read when it was last asked for
+	unread   int       // polls in a row that did not bring it, while the device answered
+	fault    string    // why the last of them did not
 	warned   time.Time // when its refusal was last logged
 	told     Value     // last published, for OnChange
 	toldFail bool

@@ -65,7 +65,9 @@ func (l *Line) poll(d *device, now time.Time) error {
 		d.partial++
 		d.suspect = d.suspect || d.partial >= offlineAfter
 	}
+	d.scale(due)
 	if err == nil {
+		d.countUnread(due)
 		l.judgeRefusals(d)
 		l.reportRefusals(d)
 	}
@@ -166,17 +168,12 @@ func (l *Line) readOne(d *device, b block) (refused bool, fatal error) {
 		d.noteStretch(err)
 		d.fail(b, errHeld)
 		return false, nil
-	case !l.isRefusal(d, err) && !(d.known(b) && isTimeout(err)):
+	case !l.isRefusal(d, b, err):
 		d.fail(b, err)
 		return false, nil
 	case len(b.members) == 1:
 		d.fail(b, err)
-		if isTimeout(err) {
-			d.silent = append(d.silent, b.members[0]) // until the device says something else
-		} else {
-			d.inVain++
-			l.refuse(d, b.members[0], err.Error())
-		}
+		l.refuseAlone(d, b.members[0], err)
 		return true, nil
 	case d.inVain >= mostInVain: // it seems to refuse everything
 		return true, l.sample(d, b, err)
@@ -240,7 +237,7 @@ func (l *Line) request(d *device, b block) ([]byte, error) {
 			code = exception.Code
 		}
 		switch {
-		case code == 5 && patience < mostPatience: // it works on it
+		case code == 5 && patience < mostPatience && !d.known(b): // it works on it
 			patience++
 			try--
 			if err := l.listen(acknowledged); err != nil {
@@ -376,7 +373,6 @@ func (d *device) fail(b block, err error) {
 
 // deliver hands the results of a poll over, without what is held back.
 func (l *Line) deliver(d *device, due []int) {
-	d.scale(due)
 	now := time.Now()
 	reading := Reading{Time: d.replied, Device: d.cfg.Name, Answered: d.seen.answered, Whole: d.refusals == 0}
 	if !d.seen.answered {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"fieldferry/bus"
@@ -23,6 +24,8 @@ const (
 	enoughRefused = 3
 	mostNamed     = 10 // registers in a report
 )
+
+const onlyThis = "timeout: the device answers, but not for this register"
 
 // bisect reads the halves of a block that was refused.
 func (l *Line) bisect(d *device, b block) error {
@@ -96,19 +99,32 @@ func (d *device) clean(b block) bool {
 	return true
 }
 
-// refuse remembers that a point cannot be read, so that it no longer spoils
-// the requests of its neighbours. It is tried again soon, then more rarely.
-func (l *Line) refuse(d *device, i int, why string) {
-	l.refuseFor(d, i, why, firstRefused)
+// refuseAlone notes that point i, asked for by itself, brought err.
+func (l *Line) refuseAlone(d *device, i int, err error) {
+	switch {
+	case isException(err):
+		d.inVain++
+		l.refuse(d, i, err.Error(), firstRefused)
+	case isTimeout(err) && d.seen.answered && d.points[i].unread >= offlineAfter:
+		l.refuse(d, i, onlyThis, longestRefused)
+	case isTimeout(err):
+		d.silent = append(d.silent, i) // until the device says something else
+	case d.seen.answered: // a try costs little: no timeout
+		l.refuse(d, i, err.Error(), firstRefused)
+	}
 }
 
-// refuseFor is refuse where another try is too dear to be made soon.
-func (l *Line) refuseFor(d *device, i int, why string, least time.Duration) {
+// refuse remembers that a point cannot be read, so that it no longer spoils
+// the requests of its neighbours. It is tried again after least, then more rarely.
+func (l *Line) refuse(d *device, i int, why string, least time.Duration) {
 	p, now := &d.points[i], time.Now()
 	if d.refusing == "" && (p.warned.IsZero() || now.Sub(p.warned) >= warnRefused) {
 		p.warned = now
-		l.log.Warn("device refuses a register", "device", d.cfg.Name, "register", p.reg.Name,
+		l.log.Warn("a register cannot be read", "device", d.cfg.Name, "register", p.reg.Name,
 			"table", p.reg.Table.String(), "address", p.reg.Address, "error", why)
+	}
+	if p.refused == "" { // what was left out until this was known says nothing of the load
+		l.pace.restart()
 	}
 	p.rest = min(max(2*p.rest, least, p.reg.Interval), max(longestRefused, p.reg.Interval))
 	p.refused, p.read, p.retry = why, false, now.Add(p.rest)
@@ -189,8 +205,22 @@ func (l *Line) judgeRefusals(d *device) {
 	l.log.Warn("device refuses all its registers; one is tried at each poll", "device", d.cfg.Name, "error", d.refusing)
 }
 
-// reportRefusals says of a device that has answered whether it refuses what it is
-// configured to be asked for: such values never come, and nothing else is wrong.
+// countUnread counts for each point that was due how often it did not come, in
+// whatever way it failed. What the device says of a value has come.
+func (d *device) countUnread(due []int) {
+	for _, i := range due {
+		switch r := &d.results[i]; {
+		case r.fail == "" || r.none:
+			d.points[i].unread = 0
+		case d.seen.answered && r.fail != d.points[i].refused: // it was asked for
+			d.points[i].unread++
+			d.points[i].fault = r.fail
+		}
+	}
+}
+
+// reportRefusals says of a device that has answered whether something that it is
+// configured to be asked for never comes, while nothing else is wrong.
 func (l *Line) reportRefusals(d *device) {
 	refused, why, tried := d.refusedNow()
 	n := len(refused)
@@ -214,14 +244,16 @@ func (l *Line) reportRefusals(d *device) {
 	}
 }
 
-// refusedNow lists the registers that the device refuses, and why it refuses the
-// first. tried says that there is none it was not asked for yet.
+// refusedNow lists the registers that never come, and why the first does not.
+// tried says that there is none the device was not asked for yet.
 func (d *device) refusedNow() (refused []*Register, why string, tried bool) {
 	tried, why = true, d.refusing
 	for i := range d.points {
 		switch p := &d.points[i]; {
 		case d.refusing != "", p.refused != "":
 			refused, why = append(refused, p.reg), cmp.Or(why, p.refused)
+		case p.unread > offlineAfter: // the neighbours of such a point have been tried without it
+			refused, why = append(refused, p.reg), cmp.Or(why, p.fault)
 		case !p.read:
 			tried = false
 		}
@@ -266,13 +298,32 @@ func (d *device) worthTelling(due []int) []int {
 
 // isRefusal reports whether err says that the device does not have what was
 // asked for: exceptions 1 to 4, which devices use for one another, and for a
-// device that comes and goes a timeout.
-func (l *Line) isRefusal(d *device, err error) bool {
+// device that comes and goes a timeout. What has failed in the same polls that
+// brought something else is taken for that whatever the failure is.
+func (l *Line) isRefusal(d *device, b block, err error) bool {
 	var exception *rtu.ExceptionError
-	if errors.As(err, &exception) {
-		return !exception.Doubtful && exception.Code >= 1 && exception.Code <= 4
+	switch known := d.known(b) && isTimeout(err); {
+	case isException(err), known:
+		return true
+	case errors.As(err, &exception) && (exception.Doubtful || exception.Code == 6): // it wants to be left alone
+		return false
+	case d.inRow > suspectMisses:
+		return false
+	case d.suspect && isTimeout(err):
+		return true
 	}
-	return d.suspect && d.inRow <= suspectMisses && isTimeout(err)
+	enough := offlineAfter
+	if len(b.members) == 1 { // which is not asked for a while then
+		enough *= 2
+	}
+	return slices.ContainsFunc(b.members, func(i int) bool { return d.points[i].unread >= enough })
+}
+
+// isException reports whether err is a refusal by the exceptions 1 to 4, and
+// nobody else's.
+func isException(err error) bool {
+	var exception *rtu.ExceptionError
+	return errors.As(err, &exception) && !exception.Doubtful && exception.Code >= 1 && exception.Code <= 4
 }
 
 // isTimeout reports whether the device has not answered.

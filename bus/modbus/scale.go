@@ -222,6 +222,6 @@ func (d *device) scale(due []int) {
 		default:
 			r.value, r.fail = p.scaled.value(r.raw[:2*p.width])
 		}
-		r.none = r.fail != ""
+		r.none = r.agreed && r.fail != ""
 	}
 }

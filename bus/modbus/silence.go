@@ -15,7 +15,7 @@ func (l *Line) answered(d *device) {
 	d.seen.answered = true
 	d.failures, d.inRow, d.fault = 0, 0, ""
 	for _, i := range d.silent {
-		l.refuseFor(d, i, "timeout: the device answers, but not for this register", longestRefused)
+		l.refuse(d, i, onlyThis, longestRefused)
 	}
 	d.silent = d.silent[:0]
 	if !d.offline {
