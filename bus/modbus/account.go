@@ -68,8 +68,8 @@ type unitAccount struct {
 }
 
 // note takes one exchange. A line has one at a time; who looks is kept out by
-// the line's lock.
-func (a *account) note(request, reply []byte, err error, at time.Time, took time.Duration) {
+// the line's lock. That a probe is refused says nothing of what is configured.
+func (a *account) note(request, reply []byte, err error, at time.Time, took time.Duration, probe bool) {
 	if len(request) == 0 {
 		return
 	}
@@ -91,6 +91,9 @@ func (a *account) note(request, reply []byte, err error, at time.Time, took time
 		u.answered(took)
 	case errors.As(err, &exception):
 		u.answered(took)
+		if probe || exception.Doubtful { // which may be a probe's
+			break
+		}
 		if u.Exceptions == nil {
 			u.Exceptions = map[uint8]uint64{}
 		}

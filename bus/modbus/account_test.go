@@ -13,7 +13,7 @@ func TestAccount(t *testing.T) {
 	l := &Line{devices: []*device{{cfg: &Device{Name: "meter", UnitID: 1}}, {cfg: &Device{Name: "tank", UnitID: 12}}, {cfg: &Device{Name: "new", UnitID: 3}}}}
 	at := time.Unix(100, 0)
 	ask := func(unit byte, reply []byte, err error, took time.Duration) {
-		l.account.note([]byte{unit, 3, 0, 0, 0, 1, 9, 9}, reply, err, at, took)
+		l.account.note([]byte{unit, 3, 0, 0, 0, 1, 9, 9}, reply, err, at, took, false)
 		at = at.Add(time.Second)
 	}
 	for n := range 100 {

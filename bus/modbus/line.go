@@ -45,6 +45,7 @@ type Line struct {
 	ctx     context.Context
 	handler Handler
 	again   bool // the request in progress is a retry
+	probing bool // the request in progress is a stretched one
 	lost    bool // the port-lost alarm is raised
 	pace    pace
 
@@ -96,14 +97,14 @@ type device struct {
 	partial  int  // polls that brought some answers but not all
 	suspect  bool // a timeout may be its way to refuse a block
 	turn     int  // which request goes first
-	seen     struct{ answered, missed bool }
+	seen     struct{ answered, missed, held bool }
 	replied  time.Time
 	silent   []int  // points that timed out alone, until something answers
 	fault    string // the first since it last answered: why it is offline
 
 	// as far as learned, until it is forgotten: see forget
 	holes []bool // holes[i]: refuses points i and i+1 together
-	exact bool   // refuses requests stretched by unused registers
+	exact bool   // refuses stretched requests
 	// stretches is how many of those were refused, by what it looks like.
 	stretches int
 	most      int // registers it gives at once; 0: no less than configured

@@ -201,7 +201,7 @@ func (l *Line) transmit(request []byte, send func(context.Context, []byte) ([]by
 	begin := time.Now()
 	reply, err := send(l.ctx, request)
 	l.mu.Lock()
-	l.account.note(request, reply, err, begin, time.Since(begin))
+	l.account.note(request, reply, err, begin, time.Since(begin), l.probing)
 	l.mu.Unlock()
 	if !l.link.network || l.closed(err) || l.ctx.Err() != nil {
 		return reply, err

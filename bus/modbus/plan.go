@@ -119,7 +119,7 @@ type block struct {
 	table        Table
 	first, count int
 	members      []int
-	stretched    bool // reads more than its members ask for
+	stretched    bool // reads something else than its members ask for: see distinguish
 }
 
 // merge parts points (indices in address order) into the blocks that take the

@@ -36,7 +36,7 @@ func (l *Line) poll(d *device, now time.Time) error {
 	l.count(func(s *Stats) { s.Polls++; s.Overruns += overruns })
 	l.keepPace(overruns, now)
 	clear(d.results)
-	d.seen.answered, d.seen.missed = false, false
+	d.seen.answered, d.seen.missed, d.seen.held = false, false, false
 	err := l.readAll(d, d.wanted(due, now))
 	if err == nil {
 		err = l.agree(d, due)
@@ -52,7 +52,10 @@ func (l *Line) poll(d *device, now time.Time) error {
 		}
 	}
 	switch {
-	case err != nil || d.seen.answered:
+	case err != nil:
+	case d.seen.answered && d.seen.held: // so that each goes before what holds it back in time
+		d.turn++
+	case d.seen.answered:
 	case d.seen.missed:
 		l.silence(d, now)
 	case d.offline: // nothing could be asked yet
@@ -146,8 +149,11 @@ func (l *Line) readLearning(d *device, b block) (refused bool, fatal error) {
 	}
 	b, rest := l.distinguish(d, b)
 	refused, fatal = l.readOne(d, b)
-	if rest == nil || fatal != nil {
+	switch {
+	case rest == nil || fatal != nil:
 		return refused, fatal
+	case b.members == nil: // it has shown that nothing is owed any more, or not
+		return l.readOne(d, *rest)
 	}
 	also, fatal := l.readLearning(d, *rest)
 	return refused || also, fatal
@@ -182,9 +188,9 @@ func (l *Line) readOne(d *device, b block) (refused bool, fatal error) {
 }
 
 // distinguish changes a request whose reply would look like one the device
-// still owes: it takes fewer values, or one register more where the
-// configuration allows reading unused ones. The right reply to that also shows
-// that nothing more is owed.
+// still owes: it takes fewer values, or more where the configuration reads them
+// together. Else another request goes before it: the right reply to one of
+// another shape shows that nothing more is owed.
 func (l *Line) distinguish(d *device, b block) (block, *block) {
 	if l.hold(d, b) <= 0 {
 		return b, nil
@@ -195,22 +201,46 @@ func (l *Line) distinguish(d *device, b block) (block, *block) {
 			return left, &right
 		}
 	}
-	step := 1
-	if b.table.Bits() {
-		step = 8
+	if d.exact {
+		return b, nil
 	}
-	for more := step; more <= d.cfg.MaxGap && !d.exact; more += step {
-		wider := b
-		wider.count += more
-		wider.stretched = true
-		if wider.count > d.limit(b.table) || wider.first+wider.count > 1<<16 {
-			break
-		}
-		if l.hold(d, wider) <= 0 {
-			return wider, nil
+	probe := l.another(d, b)
+	for n := 1; probe.count == 0 && n < d.points[b.members[0]].width; n++ { // a part of a value
+		if part := (block{table: b.table, first: b.first, count: n, stretched: true}); l.hold(d, part) <= 0 {
+			probe = part
 		}
 	}
-	return b, nil
+	switch {
+	case probe.count == 0:
+		return b, nil
+	case probe.members != nil:
+		return probe, nil
+	}
+	return probe, &b
+}
+
+// another is a request that the configuration leads to, of a shape that is not
+// owed: with all of b, or else any. Its count is 0 if there is none.
+func (l *Line) another(d *device, b block) (found block) {
+	all := make([]int, len(d.points))
+	for i := range all {
+		all[i] = i
+	}
+	for i := range all {
+		for n := range d.joinable(all[i:]) {
+			run := d.sub(all[i : i+n+1])
+			run.members, run.stretched = nil, true
+			switch {
+			case d.points[i].refused != "" || run.count > d.limit(run.table) || l.hold(d, run) > 0:
+			case run.table == b.table && run.first <= b.first && run.first+run.count >= b.first+b.count:
+				run.members = b.members
+				return run
+			case found.count == 0:
+				found = run
+			}
+		}
+	}
+	return found
 }
 
 func (l *Line) hold(d *device, b block) time.Duration {
@@ -221,6 +251,7 @@ func (l *Line) hold(d *device, b block) time.Duration {
 // before is not asked again: that would cost the others time.
 func (l *Line) request(d *device, b block) ([]byte, error) {
 	if l.hold(d, b) > 0 {
+		d.seen.held = true
 		return nil, errHeld
 	}
 	tries := 1 + l.cfg.Retries
@@ -230,7 +261,9 @@ func (l *Line) request(d *device, b block) ([]byte, error) {
 	for try, patience := 1, 0; ; try++ {
 		l.again = try > 1 || patience > 0
 		l.wire.SetTimeout(l.timeoutOf(d)) // an order may have changed it
+		l.probing = b.stretched
 		data, err := d.ask(b)
+		l.probing = false
 		var exception *rtu.ExceptionError
 		code := byte(0)
 		if errors.As(err, &exception) {
