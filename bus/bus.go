@@ -52,5 +52,5 @@ const (
 	SlaveOffline = "slave_offline"     // a Modbus device does not answer
 	PollOverrun  = "poll_overrun"      // the line cannot keep the configured intervals
 
-	RegisterRefused = "register_refused" // a Modbus device refuses registers that are configured
+	RegisterRefused = "register_refused" // a Modbus device answers, but not for registers that are configured
 )

@@ -73,7 +73,7 @@ type Stats struct {
 	Writes   uint64 // requests of [Line.Write] that write
 	Overruns uint64 // polls that were left out because the line was busy
 	Offline  int    // devices that do not answer at present
-	Refused  int    // registers that their devices refuse at present
+	Refused  int    // registers that are not read at present although their devices answer
 	PortLost bool
 	Lent     bool // polls are paused, see [Line.Find]
 }
@@ -112,7 +112,7 @@ type device struct {
 	trust     time.Duration
 	refusing  string // why it refuses all it is asked; empty if it does not
 	inVain    int    // points of this poll that were refused, while none was read
-	refusals  int    // points that are refused, as last reported; -1: nothing was yet
+	refusals  int    // points that are not read, as last reported; -1: nothing was yet
 
 	busyUntil time.Time // it asked for patience
 	busyFor   time.Duration

@@ -121,6 +121,7 @@ type Register struct {
 	Name      string
 	Table     Table
 	Address   uint16 // 0-based, as on the wire
+	Base      int    // what the configuration counts from, such as 1 or 40001, to name the register as it does
 	Type      Type
 	ByteOrder ByteOrder
 	Scale     float64 // published = raw*Scale + Offset; 0 means 1

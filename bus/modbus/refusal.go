@@ -121,7 +121,7 @@ func (l *Line) refuse(d *device, i int, why string, least time.Duration) {
 	if d.refusing == "" && (p.warned.IsZero() || now.Sub(p.warned) >= warnRefused) {
 		p.warned = now
 		l.log.Warn("a register cannot be read", "device", d.cfg.Name, "register", p.reg.Name,
-			"table", p.reg.Table.String(), "address", p.reg.Address, "error", why)
+			"table", p.reg.Table.String(), "address", p.reg.Address, "as_written", int(p.reg.Address)+p.reg.Base, "error", why)
 	}
 	if p.refused == "" { // what was left out until this was known says nothing of the load
 		l.pace.restart()
@@ -236,11 +236,19 @@ func (l *Line) reportRefusals(d *device) {
 		l.event(bus.RegisterRefused, d.cfg.Name, bus.Cleared, map[string]any{"unit_id": int(d.cfg.UnitID)})
 	default: // said again when they are others: what is shown is what holds
 		var names, addresses []string // these as fieldferry modbus read takes them
+		var written []int             // and as the configuration has them
 		for _, r := range refused[:min(n, mostNamed)] {
 			names, addresses = append(names, r.Name), append(addresses, fmt.Sprintf("%v:%d", r.Table, r.Address))
+			if r.Base != 0 {
+				written = append(written, int(r.Address)+r.Base)
+			}
 		}
-		l.event(bus.RegisterRefused, d.cfg.Name, bus.Raised, map[string]any{"unit_id": int(d.cfg.UnitID),
-			"registers": names, "addresses": addresses, "refused": n, "of": len(d.points), "error": why})
+		detail := map[string]any{"unit_id": int(d.cfg.UnitID),
+			"registers": names, "addresses": addresses, "refused": n, "of": len(d.points), "error": why}
+		if written != nil {
+			detail["as_written"] = written
+		}
+		l.event(bus.RegisterRefused, d.cfg.Name, bus.Raised, detail)
 	}
 }
 

@@ -35,7 +35,7 @@ func (d *device) addScaleRegisters() {
 		}
 		known[key] = true
 		p := newPoint(&Register{
-			Name: "(scale factor)", Table: r.Table, Address: r.ScaleRegister, Type: Int16, ByteOrder: r.ByteOrder,
+			Name: "(scale factor)", Table: r.Table, Address: r.ScaleRegister, Base: r.Base, Type: Int16, ByteOrder: r.ByteOrder,
 			Interval: r.Interval, Invalid: Invalid{Bits: []uint64{0x8000}},
 		})
 		p.hidden = true

@@ -131,3 +131,22 @@ func TestWhatNeverComesIsNoOverload(t *testing.T) {
 		})
 	}
 }
+
+// The alarm and the log name a register also as the configuration does.
+func TestRefusedRegistersAreNamedAsWritten(t *testing.T) {
+	for base, want := range map[int]string{0: "<nil>", 1: "[110]", 40001: "[40110]"} {
+		synctest.Test(t, func(t *testing.T) {
+			list := registers(0, 109)
+			list[0].Base, list[1].Base = base, base
+			_, events := scriptedLine(t, 20*time.Second, LineConfig{Devices: []Device{{Name: "d1", UnitID: 1, Registers: list}}}, func(_ int, q []byte) []modbustest.Step {
+				if q[3] == 109 {
+					return soon(modbustest.Exception(q, 2))
+				}
+				return soon(holds(q))
+			})
+			if len(events) != 1 || fmt.Sprint(events[0].Detail["addresses"]) != "[holding:109]" || fmt.Sprint(events[0].Detail["as_written"]) != want {
+				t.Errorf("base %d: %v", base, events)
+			}
+		})
+	}
+}

@@ -319,7 +319,7 @@ func detailOf(s *live.Source) string {
 	case s.Modbus != nil:
 		text := fmt.Sprintf("%s, %d timeouts, %d CRC errors", s.Where, s.Modbus.Timeouts, s.Modbus.CRC)
 		if n := s.Modbus.Refused; n > 0 {
-			text += fmt.Sprintf(", registers refused: %d", n)
+			text += fmt.Sprintf(", registers not read: %d", n)
 		}
 		return text
 	}

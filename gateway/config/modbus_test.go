@@ -128,3 +128,29 @@ func TestBaudRates(t *testing.T) {
 		}
 	}
 }
+
+// A register can be named as the file has it, whatever that counts from, and so can
+// one that a repetition has made.
+func TestAddressesAsWritten(t *testing.T) {
+	for format, want := range map[string]string{
+		"{name: m, unit_id: 1, registers: [{name: x, address: 109}]}":                                                                   "109+0",
+		"{name: m, unit_id: 1, address_base: 1, registers: [{name: x, address: 110}]}":                                                  "109+1",
+		"{name: m, unit_id: 1, address_format: modicon, registers: [{name: x, address: 40110}]}":                                        "109+40001",
+		"{name: m, unit_id: 1, registers: [{name: x, address: 400110, address_format: modicon}]}":                                       "109+400001",
+		"{name: m, unit_id: 1, address_format: modicon, registers: [{name: \"x{n}\", address: 30110, repeat: {count: 2, stride: 10}}]}": "109+30001 119+30001",
+	} {
+		text := "uplink: {servers: [mqtts://h]}\nmodbus:\n  - port: /dev/null\n    devices: [" + format + "]\n"
+		cfg, problems := Parse("f.yaml", []byte(text), surroundings())
+		if len(problems) > 0 {
+			t.Errorf("%s: %s", format, lines(problems))
+			continue
+		}
+		var got []string
+		for _, r := range cfg.Modbus[0].Devices[0].Registers {
+			got = append(got, fmt.Sprintf("%d+%d", r.Address, r.Base))
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %v, want %s", format, got, want)
+		}
+	}
+}

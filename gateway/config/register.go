@@ -71,6 +71,11 @@ func (l *loader) register(v value, in inherited) placed {
 	p.setRepeat(f.at("repeat"))
 	var addressOK, typeOK bool
 	p.Table, p.Address, addressOK = f.address(in)
+	p.Base = int(in.addressBase)
+	if in.modicon && addressOK {
+		n, _ := strconv.Atoi(p.at.n.text)
+		p.Base = n - int(p.Address)
+	}
 	typeOK = p.setType(f)
 	p.ByteOrder, p.Interval = in.byteOrder, in.interval
 	p.Unit = f.at("unit").label("")

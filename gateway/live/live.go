@@ -128,7 +128,7 @@ type Modbus struct {
 	Stale    uint64  `json:"late_replies"`
 	Stray    uint64  `json:"stray_bytes"`
 	Overruns uint64  `json:"overruns"`
-	Refused  int     `json:"refused_registers"` // that their devices refuse now
+	Refused  int     `json:"refused_registers"` // that are not read now although their devices answer
 	Units    []Unit  `json:"units"`
 }
 

@@ -135,6 +135,8 @@ func (s *Modbus) Look(out *live.Source) {
 		out.State, out.Word = live.Down, "no device answers"
 	case st.Offline > 0:
 		out.State, out.Word = live.Partial, fmt.Sprintf("%d of %d devices answer", devices-st.Offline, devices)
+	case st.Refused > 0:
+		out.Word = "some registers are not read"
 	}
 }
 

@@ -57,7 +57,7 @@ export default function (ctx) {
       put(top, 
         lede(x.where, '. ', m.paused ? [h('b', {}, 'Polls are paused'), ': somebody looks for the settings of the line.'] : silent.length ? [h('b', {}, silent.map((u) => u.name).slice(0, 3).join(', ') + (silent.length === 1 ? ' does' : ' do') + ' not answer'), ': ' + why(silent[0]) + '.'] : 'Polls wait for the line, never for the uplink.'),
         figs(
-          fig('Line', m.paused ? st('wait', 'Not polled') : st(m.port_lost ? 'err' : up === m.units.length ? 'ok' : up ? 'warn' : 'err', m.port_lost ? 'Port lost' : `${up} of ${m.units.length} units answer`), '', m.units.filter((u) => u.offline).map((u) => u.name).join(', ') + (up < m.units.length ? ' offline' : ' '), true),
+          fig('Line', m.paused ? st('wait', 'Not polled') : st(m.port_lost ? 'err' : up === m.units.length && !m.refused_registers ? 'ok' : up ? 'warn' : 'err', m.port_lost ? 'Port lost' : `${up} of ${m.units.length} units answer`), '', m.units.filter((u) => u.offline).map((u) => u.name).join(', ') + (up < m.units.length ? ' offline' : m.refused_registers ? m.refused_registers + ' registers are not read' : ' '), true),
           fig('Line busy', m.busy < 0 ? '–' : (m.busy * 100).toFixed(1), m.busy < 0 ? '' : '%', m.busy < 0 ? '' : [bar(m.busy)]),
           fig('Requests', int(m.requests), '', int(m.overruns) + ' polls left out'),
           fig('Answered', asked ? (100 * got / asked).toFixed(1) : '–', asked ? '%' : '', 'since the start'),
