@@ -19,8 +19,8 @@ const (
 	longestTrust   = 24 * time.Hour
 	warnRefused    = time.Hour // a register's refusal is logged this often at most
 	mostInVain     = 4         // registers refused one by one while none is read
-	// enoughRefused stretched requests show that a device does not have
-	// unused registers, although each refusal may be another request's.
+	// enoughRefused stretched requests show that a device does not take such,
+	// although each refusal may be another request's.
 	enoughRefused = 3
 	mostNamed     = 10 // registers in a report
 )
