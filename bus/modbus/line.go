@@ -132,7 +132,7 @@ func NewLine(cfg LineConfig, log *slog.Logger) (*Line, error) {
 	if err != nil {
 		return nil, fmt.Errorf("modbus line %s: %w", cfg.Name, err)
 	}
-	port := rtu.PortConfig{RS485: rtu.RS485(cfg.RS485), Mode: cfg.withDefaults().mode()}
+	port := rtu.PortConfig{RS485: cfg.RS485, Mode: cfg.withDefaults().mode()}
 	l, err := newLine(cfg, endpoint, log, func(ctx context.Context) (rtu.Port, error) {
 		p, err := endpoint.Open(ctx, port)
 		if err != nil {
@@ -164,7 +164,7 @@ func Probe(ctx context.Context, cfg LineConfig) error {
 	if err != nil {
 		return err
 	}
-	port, err := endpoint.Open(ctx, rtu.PortConfig{RS485: rtu.RS485(cfg.RS485), Mode: cfg.withDefaults().mode()})
+	port, err := endpoint.Open(ctx, rtu.PortConfig{RS485: cfg.RS485, Mode: cfg.withDefaults().mode()})
 	if err != nil {
 		return err
 	}

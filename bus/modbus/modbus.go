@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"fieldferry/bus"
+	"fieldferry/bus/modbus/rtu"
 )
 
 // Table is one of the four address spaces of a Modbus device.
@@ -97,14 +98,8 @@ type LineConfig struct {
 	AnyReplyUnit, AnyTransactionID bool
 }
 
-// RS485 is the direction control of a half-duplex line by RTS: by the kernel's
-// UART driver (TIOCSRS485) or, where that cannot, by the application.
-type RS485 struct {
-	Enabled                           bool
-	DelayBeforeSend, DelayAfterSend   time.Duration
-	RTSHighDuringSend, ReceiveOwnEcho bool
-	ByApplication                     bool // do not ask the driver
-}
+// RS485 is the direction control of a half-duplex line.
+type RS485 = rtu.RS485
 
 // Device is one unit on a line.
 type Device struct {
@@ -191,6 +186,10 @@ const (
 
 // Failure is a register that could not be read, and why.
 type Failure struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Name string
 	Err  string // "timeout", "exception 2: illegal data address", ...
 }

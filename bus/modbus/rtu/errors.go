@@ -15,6 +15,8 @@ var ErrRequest = errors.New("not a request this line can send")
 
 // TimeoutError says that no usable reply came within the deadline.
 type TimeoutError struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Unit     byte
 	Timeout  time.Duration
 	Received int  // bytes of a reply that was cut short
@@ -42,6 +44,8 @@ func (e *CRCError) Error() string {
 
 // MismatchError says that something came which is not the reply to the request.
 type MismatchError struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Unit   byte
 	Bytes  int    // bytes received
 	Reason string // what they were instead, for people
@@ -51,6 +55,8 @@ func (e *MismatchError) Error() string { return "wrong reply: " + e.Reason }
 
 // BusyError says that the line did not become quiet, so nothing was sent.
 type BusyError struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Waited time.Duration
 	Bytes  int // bytes that were heard meanwhile
 	// OtherMaster means that requests of another master were heard which the
@@ -121,6 +127,8 @@ func ExceptionText(code byte) string {
 // PortLostError says that the port is gone or unusable: it must be closed and
 // opened again.
 type PortLostError struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Op  string // "read", "write" or "open"
 	Err error
 	// Connection means that the port is a network connection.

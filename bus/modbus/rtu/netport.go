@@ -21,6 +21,8 @@ const (
 
 // NetPort is a TCP connection in the place of a serial port.
 type NetPort struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	*net.TCPConn
 	raw rawConn
 }

@@ -229,6 +229,8 @@ func (t *Transporter) overhear(p []byte, now time.Time) {
 
 // tap finds the read requests of other masters in what is heard.
 type tap struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	own [requestLen]byte // our last request, which may come back
 	buf [requestLen - 1 + MaxADU]byte
 	n   int
