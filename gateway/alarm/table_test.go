@@ -160,7 +160,7 @@ func (s *source) reports() bool {
 // Code of a bus.Event, and whatever is given to a function for its string
 // parameter "code".
 func (s *source) codesIn(found func(e ast.Expr)) {
-	params := map[string]int{}
+	params, others := map[string]int{}, map[string]bool{}
 	each := func(visit func(ast.Node)) {
 		for _, f := range s.files {
 			ast.Inspect(f, func(n ast.Node) bool { visit(n); return true })
@@ -171,16 +171,22 @@ func (s *source) codesIn(found func(e ast.Expr)) {
 		if !ok {
 			return
 		}
-		i := 0
+		i, takes := 0, false
 		for _, field := range f.Type.Params.List {
 			for _, name := range field.Names {
 				if id, ok := field.Type.(*ast.Ident); ok && id.Name == "string" && name.Name == "code" {
-					params[f.Name.Name] = i
+					params[f.Name.Name], takes = i, true
 				}
 				i++
 			}
 		}
+		others[f.Name.Name] = others[f.Name.Name] || !takes
 	})
+	for name, other := range others {
+		if other { // which of them is called cannot be told
+			delete(params, name)
+		}
+	}
 	each(func(n ast.Node) {
 		switch n := n.(type) {
 		case *ast.CompositeLit:
