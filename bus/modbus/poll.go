@@ -227,9 +227,9 @@ func (l *Line) another(d *device, b block) (found block) {
 		all[i] = i
 	}
 	for i := range all {
+		run := block{table: d.points[i].reg.Table, first: d.points[i].first, stretched: true}
 		for n := range d.joinable(all[i:]) {
-			run := d.sub(all[i : i+n+1])
-			run.members, run.stretched = nil, true
+			run.count = max(run.count, d.points[i+n].first+d.points[i+n].width-run.first)
 			switch {
 			case d.points[i].refused != "" || run.count > d.limit(run.table) || l.hold(d, run) > 0:
 			case run.table == b.table && run.first <= b.first && run.first+run.count >= b.first+b.count:
