@@ -20,6 +20,8 @@ type Source struct {
 // missed are records that found no room and are not yet in the stream as a
 // loss record.
 type missed struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	t      int64
 	seq, n uint64
 	reason Reason

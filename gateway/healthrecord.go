@@ -13,6 +13,8 @@ import (
 // healthRecord is what a source says of itself in its own stream. Counters count
 // from the start of the session.
 type healthRecord struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Interval float64      `json:"interval_s"`
 	State    string       `json:"state"`
 	Records  uint64       `json:"records"`

@@ -188,8 +188,6 @@ const (
 type Failure struct {
 	_ [0]func() // nobody compares them: saves the code for it
 
-	_ [0]func() // nobody compares them: saves the code for it
-
 	Name string
 	Err  string // "timeout", "exception 2: illegal data address", ...
 }

@@ -28,13 +28,15 @@ configuration or a running daemon. Only send and replay write to a bus.`,
 // adviseLink adds what to do to an error of a link.
 func adviseLink(err error) error {
 	if isPermission(err) {
-		return &exitError{exitFailed, adviceError{err, "run it as root"}}
+		return &exitError{exitFailed, adviceError{error: err, advice: "run it as root"}}
 	}
 	return err
 }
 
 // adviceError is an error with what to do about it.
 type adviceError struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	error
 	advice string
 }

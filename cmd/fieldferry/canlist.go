@@ -153,6 +153,8 @@ type controllerJSON struct {
 }
 
 type timingJSON struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Bitrate     uint32  `json:"bitrate"`
 	SamplePoint float64 `json:"sample_point"`
 	TimeQuantum uint32  `json:"tq"`
@@ -214,5 +216,6 @@ func timingToJSON(t link.BitTiming) *timingJSON {
 	if t.Bitrate == 0 {
 		return nil
 	}
-	return &timingJSON{t.Bitrate, float64(t.SamplePoint) / 1000, t.TimeQuantum, t.PropSeg, t.PhaseSeg1, t.PhaseSeg2, t.SJW, t.Prescaler}
+	return &timingJSON{Bitrate: t.Bitrate, SamplePoint: float64(t.SamplePoint) / 1000, TimeQuantum: t.TimeQuantum, PropSeg: t.PropSeg,
+		PhaseSeg1: t.PhaseSeg1, PhaseSeg2: t.PhaseSeg2, SJW: t.SJW, Prescaler: t.Prescaler}
 }

@@ -297,7 +297,7 @@ func adviseManual(item commission.Item, err error) error {
 	r := commission.Result{Err: err}
 	if code, ok := r.Exception(); ok && code == illegalAddress {
 		if advice := item.Manual(); advice != "" {
-			return adviceError{err, advice}
+			return adviceError{error: err, advice: advice}
 		}
 	}
 	return err

@@ -160,9 +160,9 @@ func (a *app) simulateOnTCP(ctx context.Context, slave *modbustest.Slave, scheme
 	l, err := net.Listen("tcp", address)
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return adviceError{err, "choose another port, or :0 for a free one"}
+		return adviceError{error: err, advice: "choose another port, or :0 for a free one"}
 	case errors.Is(err, syscall.EACCES):
-		return adviceError{err, "choose a port from 1024 on, or use sudo"}
+		return adviceError{error: err, advice: "choose a port from 1024 on, or use sudo"}
 	case err != nil:
 		return err
 	}

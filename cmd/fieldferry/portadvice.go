@@ -17,10 +17,10 @@ import (
 // daemon says so of one that the daemon has.
 func advisePort(port, daemon string, err error) error {
 	if advice := portAdvice(port, err); advice != "" {
-		return adviceError{err, advice}
+		return adviceError{error: err, advice: advice}
 	}
 	if errors.Is(err, rtu.ErrInUse) {
-		return adviceError{err, "if that is the daemon, " + daemon}
+		return adviceError{error: err, advice: "if that is the daemon, " + daemon}
 	}
 	return err
 }

@@ -8,6 +8,8 @@ import (
 
 // repetition is how often a register is there, and how far apart.
 type repetition struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	at            value
 	count, stride int
 	first         int // number of the first one

@@ -35,6 +35,8 @@ type node struct {
 }
 
 type field struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	key   string
 	at    place
 	set   bool

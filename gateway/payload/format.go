@@ -27,6 +27,8 @@ type Format interface {
 
 // Item is one record to be encoded.
 type Item struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	*buffer.Record
 	Lost string // why it does not come, and those up to Seq+Record.Lost-1; empty: it does
 	Late bool   // records taken after it may have been sent before

@@ -3,6 +3,8 @@ package record
 // Command is the account of one command: what somebody asked of a bus, and what
 // became of it.
 type Command struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	By, Who   string // the door (mqtt, web, cli, fallback) and the actor it vouches for
 	ID, Point string
 	Value     string // JSON; empty: there was none

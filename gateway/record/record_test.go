@@ -75,7 +75,7 @@ func TestEventComesBack(t *testing.T) {
 func TestCommandComesBack(t *testing.T) {
 	want := Command{By: "mqtt", Who: "alice", ID: "a1", Point: "boiler.setpoint", Value: "62.5", Old: "60", Read: "62.5",
 		State: "done", Code: "ok", Reason: "ticket 4711", Signer: "ops", Exception: 2, TookMS: math.MaxUint64, More: 7}
-	if got, err := ParseCommand(AppendCommand(nil, &want)); got != want || err != nil {
+	if got, err := ParseCommand(AppendCommand(nil, &want)); cmp.Diff(got, want) != "" || err != nil {
 		t.Errorf("%+v, %v", got, err)
 	}
 }

@@ -33,6 +33,8 @@ type find struct {
 
 // settled is a setting in which a unit has answered, or sent what cannot be read.
 type settled struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Try
 	Took   float64 `json:"took_ms"`
 	Answer string  `json:"answer"`
@@ -110,7 +112,7 @@ func (s *Server) find(ctx context.Context, line string, job *find, tries []Try) 
 		case err != nil:
 			return
 		}
-		job.Found = append(job.Found, settled{t, float64(took.Microseconds()) / 1000, answer})
+		job.Found = append(job.Found, settled{Try: t, Took: float64(took.Microseconds()) / 1000, Answer: answer})
 	})
 }
 

@@ -13,6 +13,8 @@ type rolled struct {
 // rollFeed is the topic of the newest frames of a bus. What a busy bus sends
 // within a beat beyond the newest 500 frames is left out, which the numbers show.
 type rollFeed struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	view   View
 	source string
 	next   uint64

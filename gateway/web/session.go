@@ -22,6 +22,8 @@ type sessions struct {
 }
 
 type session struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	name       string
 	proof      string    // the account's hash at the login: another password ends it
 	began, use time.Time // with a monotonic reading
@@ -45,7 +47,7 @@ func (s *sessions) start(c Account, now time.Time) string {
 		delete(s.list, oldest)
 	}
 	cookie := secret()
-	s.list[digest(cookie)] = &session{c.Name, c.Password, now, now}
+	s.list[digest(cookie)] = &session{name: c.Name, proof: c.Password, began: now, use: now}
 	return cookie
 }
 

@@ -36,6 +36,8 @@ type client struct {
 }
 
 type subscription struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	name   string
 	topic  *topic
 	behind bool // it needs the state whole
@@ -183,7 +185,7 @@ func newOutput(conn net.Conn) (output, error) {
 			return nil, errors.New("not a connection of the system")
 		}
 		raw, err := socket.SyscallConn()
-		return &rawOutput{conn, raw}, err
+		return &rawOutput{conn: conn, raw: raw}, err
 	}
 	o := &slowOutput{conn: secure, todo: make(chan []byte, 1), gone: make(chan struct{})}
 	go o.run()
@@ -192,6 +194,8 @@ func newOutput(conn net.Conn) (output, error) {
 
 // rawOutput writes to the socket as far as the kernel takes it.
 type rawOutput struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	conn net.Conn
 	raw  syscall.RawConn
 }
@@ -215,6 +219,8 @@ func (o *rawOutput) close() { o.conn.Close() }
 // slowOutput is a connection over TLS, which is broken by a write that was cut
 // short: a goroutine writes, one piece at a time.
 type slowOutput struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	conn *tls.Conn
 	todo chan []byte
 	once sync.Once

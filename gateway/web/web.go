@@ -69,6 +69,8 @@ type Metrics struct {
 
 // Problem is something about a configuration that cannot work.
 type Problem struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Key  string // of the configuration file, below web
 	What string // what is wrong
 	Fix  string // what to do
@@ -79,7 +81,7 @@ func (c *Config) Validate() (list []Problem) {
 	if c.Listen == "" {
 		return nil
 	}
-	wrong := func(key, what, fix string) { list = append(list, Problem{key, what, fix}) }
+	wrong := func(key, what, fix string) { list = append(list, Problem{Key: key, What: what, Fix: fix}) }
 	if c.socket() != "" {
 		c.validateSocket(wrong)
 	} else {
@@ -169,6 +171,8 @@ type Try struct {
 
 // Query is one request by hand.
 type Query struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Unit     uint8  `json:"unit"`
 	Register string `json:"register"` // holding, input, coil or discrete
 	Address  uint16 `json:"address"`  // 0-based, as on the wire

@@ -22,6 +22,8 @@ type RS485 struct {
 
 // PortConfig says which serial device to open and how.
 type PortConfig struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Path  string
 	Mode  Mode
 	RS485 RS485
