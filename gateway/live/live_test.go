@@ -344,10 +344,14 @@ func TestSentence(t *testing.T) {
 		}, Attention, "Everything that was kept is delivered. The buffer was full, and records were lost until 20 s ago."},
 		{func(s *Snapshot) {
 			s.Alarms = []Alarm{{Code: "config_rejected", Severity: "warning"}, {Code: "x", Severity: "error", Title: "Stored records were damaged", Source: "gateway"}}
-		}, Attention, "Everything that is read is delivered; stored records were damaged."},
+		}, Attention, "Everything that is read is delivered; stored records were damaged and 1 more alarm."},
 		{func(s *Snapshot) {
 			s.Alarms = []Alarm{{Code: "config_rejected", Severity: "warning", Title: "New configuration not taken", Source: "gateway"}}
 		}, OK, "Everything works: all 2 sources are read, and the broker acknowledges every record. Warning: new configuration not taken."},
+		{func(s *Snapshot) { // what lasts must not hide what is new
+			s.Alarms = []Alarm{{Severity: "warning", Title: "A fallback value is in force", Source: "gateway", Subject: "relay1", Since: now.Add(-time.Hour)},
+				{Severity: "warning", Title: "New configuration not taken", Source: "gateway", Since: now}, {Severity: "warning", Since: now.Add(-time.Minute)}, {Severity: "info"}}
+		}, OK, "Everything works: all 2 sources are read, and the broker acknowledges every record. Warning: new configuration not taken and 2 more warnings."},
 	} {
 		s := base()
 		c.change(&s)

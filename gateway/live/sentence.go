@@ -37,7 +37,7 @@ func (s *Snapshot) judge() (State, string) {
 	}
 	for _, a := range s.Alarms {
 		if a.Severity == "error" || a.Severity == "critical" {
-			return Attention, "Everything that is read is delivered; " + s.tell(a) + "."
+			return Attention, "Everything that is read is delivered; " + s.tell(a) + andMore(len(s.Alarms), "alarm") + "."
 		}
 	}
 	if len(s.buses()) == 0 {
@@ -73,15 +73,33 @@ func (s *Snapshot) denied() string {
 	return list[0]
 }
 
-// warning names the first of the alarms that do not keep records from being
-// delivered; empty: there is none.
+// warning names the newest of the alarms that do not keep records from being
+// delivered, which an older one would hide, and says how many more there are;
+// empty: there is none.
 func (s *Snapshot) warning() string {
-	for _, a := range s.Alarms {
-		if a.Severity == "warning" {
-			return " Warning: " + lower(a.Title) + of(a) + "."
+	var newest *Alarm
+	n := 0
+	for i := range s.Alarms {
+		a := &s.Alarms[i]
+		if a.Severity != "warning" {
+			continue
+		}
+		if n++; newest == nil || a.Since.After(newest.Since) {
+			newest = a
 		}
 	}
-	return ""
+	if newest == nil {
+		return ""
+	}
+	return " Warning: " + lower(newest.Title) + of(*newest) + andMore(n, "warning") + "."
+}
+
+// andMore says that one of n is named.
+func andMore(n int, noun string) string {
+	if n < 2 {
+		return ""
+	}
+	return " and " + counted(uint64(n-1), "more "+noun)
 }
 
 // inMemory says, beside an outage, that the disk is of no help.
