@@ -73,4 +73,13 @@ func TestPublicProblem(t *testing.T) {
 	if !found {
 		t.Errorf("no problem quotes the file: %v", problems)
 	}
+	for what, want := range map[string]string{
+		`another register on line 15 of this device has the name "hunter2"`: `another register on line 15 of this device has the name "..."`,
+		`"hunter\"2" is not a whole number`:                                 `"..." is not a whole number`,
+		`begins like VERSION "" ... BO_ 100 "hunter" ""`:                    `begins like VERSION "" ... BO_ 100 "..." ""`,
+	} {
+		if got := (Problem{What: what}).Public().What; got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
 }

@@ -232,11 +232,15 @@ func (l *loader) device(v value, in inherited, names map[string]value, units map
 }
 
 func (v value) unitID(tcp bool) uint8 {
-	n := v.integer(0, math.MaxInt32, -1)
+	fix := "write the device's unit id, 1 to 247"
+	if tcp {
+		fix = "write the device's unit id, 0 to 255"
+	}
+	v.boundedInteger(0, math.MaxInt32)
+	n := v.wholeSuch(0, math.MaxInt32, -1, fix)
 	if tcp && n >= 0 && n <= 255 {
 		return uint8(n)
 	}
-	const fix = "write the device's unit id, 1 to 247"
 	switch {
 	case n < 0: // absent, or reported
 		return 0

@@ -154,3 +154,15 @@ func TestAddressesAsWritten(t *testing.T) {
 		}
 	}
 }
+
+// A unit id that cannot be says which there are on that line.
+func TestUnitIDSaysWhatThereIs(t *testing.T) {
+	for port, want := range map[string]string{"/dev/ttyS1": "1 to 247", "tcp://127.0.0.1:1": "0 to 255"} {
+		for _, id := range []string{"three", "300", "-1", "99999999999"} {
+			_, problems := Parse("f.yaml", []byte("gateway: {id: g}\nuplink: {servers: [mqtts://h]}\nmodbus: [{name: a, port: \""+port+"\", devices: [{name: m, unit_id: "+id+", registers: [{name: x, address: 0}]}]}]\n"), Options{})
+			if len(problems) == 0 || problems[0].Fix != "write the device's unit id, "+want {
+				t.Errorf("%s on %s: %v", id, port, problems)
+			}
+		}
+	}
+}

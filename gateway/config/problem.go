@@ -50,11 +50,19 @@ func (p Problem) String() string {
 var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 
 // Public returns the problem without what it quotes of the file: a value in
-// the wrong place may be a secret.
+// the wrong place may be a secret. The quotation marks stay, so that it is a
+// sentence wherever the value stood in it.
 func (p Problem) Public() Problem {
-	p.What = quoted.ReplaceAllLiteralString(p.What, "the value")
-	p.Fix = quoted.ReplaceAllLiteralString(p.Fix, "the value")
+	p.What = quoted.ReplaceAllStringFunc(p.What, elide)
+	p.Fix = quoted.ReplaceAllStringFunc(p.Fix, elide)
 	return p
+}
+
+func elide(text string) string {
+	if text == `""` {
+		return text
+	}
+	return `"..."`
 }
 
 // HasErrors says whether any of the problems keeps the daemon from running.

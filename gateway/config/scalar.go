@@ -85,6 +85,11 @@ func (v value) integer(low, high, def int64) int64 {
 
 // whole is integer for a value that has said its bounds.
 func (v value) whole(low, high, def int64) int64 {
+	return v.wholeSuch(low, high, def, fmt.Sprintf("write a number from %d to %d", low, high))
+}
+
+// wholeSuch is whole with words of one's own on what is taken.
+func (v value) wholeSuch(low, high, def int64, such string) int64 {
 	if v.usual() {
 		v.l.usual[v.path] = strconv.FormatInt(def, 10)
 	}
@@ -93,18 +98,17 @@ func (v value) whole(low, high, def int64) int64 {
 	if !ok {
 		return def
 	}
-	span := fmt.Sprintf("write a number from %d to %d", low, high)
 	switch {
 	case leadingZero.MatchString(text):
 		v.fail(text+" begins with zero and could be octal", "write "+trimZeros(text))
 		return def
 	case !wholeNumber.MatchString(text):
-		v.fail(shown(text)+" is not a whole number", span)
+		v.fail(shown(text)+" is not a whole number", such)
 		return def
 	}
 	n, err := strconv.ParseInt(text, 0, 64)
 	if err != nil || n < low || n > high {
-		v.fail(fmt.Sprintf("%s is out of range", text), span)
+		v.fail(fmt.Sprintf("%s is out of range", text), such)
 		return def
 	}
 	return n

@@ -169,26 +169,29 @@ var synonyms = words{
 
 // fields checks that v is a map with no other keys than these, none twice.
 // It returns an empty one when it is no map.
-func (v value) fields(keys ...string) fields {
+func (v value) fields(keys ...string) fields { return v.fieldsTold(keys, keys) }
+
+// fieldsTold is fields where not all keys are told to who has written another.
+func (v value) fieldsTold(keys, told []string) fields {
 	f := fields{value: v, found: map[string]value{}}
 	if !v.is(object) {
 		return f
 	}
 	v.l.places[v.path] = v.n.at
 	for _, fd := range v.n.fields {
-		v.l.field(f, fd, keys)
+		v.l.field(f, fd, keys, told)
 	}
 	return f
 }
 
-func (l *loader) field(f fields, fd field, keys []string) {
+func (l *loader) field(f fields, fd field, keys, told []string) {
 	name := fd.key
 	if ours := synonyms.of(name); ours != "" && contains(keys, ours) {
 		name = ours
 	}
 	path := join(f.path, fd.key)
 	if !contains(keys, name) {
-		l.stranger(f, fd, keys)
+		l.stranger(f, fd, told)
 		return
 	}
 	if first, ok := f.found[name]; ok {
