@@ -152,7 +152,7 @@ func receive(_ mqtt.Client, m mqtt.Message) {
 func main() {
 	// The broker keeps what comes while this program is away.
 	o := mqtt.NewClientOptions().AddBroker("tcp://" + os.Args[1] + ":" + os.Args[2]).SetClientID("consumer-1").SetCleanSession(false)
-	o.SetConnectRetry(true).SetConnectRetryInterval(2 * time.Second)
+	o.SetConnectRetry(true).SetConnectRetryInterval(2 * time.Second).SetMaxReconnectInterval(10 * time.Second)
 	o.SetDefaultPublishHandler(receive) // what the broker kept comes before the subscription is confirmed
 	mqtt.ERROR = log.Default()
 	o.OnConnect = func(c mqtt.Client) { c.Subscribe("fieldferry/#", 1, receive) }

@@ -52,5 +52,6 @@ for (number,) in run("SELECT number FROM unread"):  # something may have been in
 client = mqtt.Client("postgres-1", clean_session=False)  # the broker keeps what comes while this program is away
 client.on_connect, client.on_message = on_connect, on_message
 client.on_connect_fail = lambda *_: print("the broker does not answer; trying again", file=sys.stderr, flush=True)
+client.reconnect_delay_set(1, 10)  # paho's own delay grows to two minutes
 client.connect_async(sys.argv[1], int(sys.argv[2]))
 client.loop_forever(retry_first_connection=True)

@@ -39,20 +39,23 @@ CREATE OR REPLACE FUNCTION take(message jsonb) RETURNS void LANGUAGE sql AS $$
 $$;
 
 -- value has a row for each value of a register and each signal of a frame. A
--- value with words counts as its number; number is NULL for a text, for a value
--- that could not be read, and where no double can be so large or small. sa is
--- the source address of a J1939 message: two senders are two series. stamp is
--- ts with its nanoseconds.
+-- value with words counts as its number, and label has its word, or its flags;
+-- number is NULL for a text, such as an integer beyond 2^53, for a value that
+-- could not be read, of which error says why, and where no double can be so
+-- large or small. sa is the source address of a J1939 message: two senders are
+-- two series. stamp is ts with its nanoseconds.
 CREATE OR REPLACE VIEW value AS
 SELECT gateway, source, coalesce(body->>'device', body->>'name') AS device, name, ts,
   CASE jsonb_typeof(plain)
     WHEN 'number' THEN CASE WHEN plain::numeric = 0 OR abs(plain::numeric) BETWEEN 1e-307 AND 1e308 THEN plain::text::double precision END
     WHEN 'boolean' THEN (plain::text::boolean)::int END AS number,
-  plain #>> '{}' AS text, v->>'label' AS label, body->>'sa' AS sa, body->>'ts' AS stamp
+  plain #>> '{}' AS text, coalesce(v->>'label', v->>'flags') AS label, body->>'sa' AS sa, body->>'ts' AS stamp, body->'errors'->>name AS error
 FROM record,
   LATERAL (SELECT coalesce(body->'values', body->'signals') AS all_values) AS a,
-  LATERAL jsonb_each(CASE jsonb_typeof(all_values) WHEN 'object' THEN all_values END) AS each (name, v),
-  LATERAL (SELECT CASE jsonb_typeof(v) WHEN 'object' THEN v->'value' ELSE v END AS plain) AS p;
+  LATERAL (SELECT jsonb_object_agg(e, NULL) AS failed FROM jsonb_object_keys(CASE jsonb_typeof(body->'errors') WHEN 'object' THEN body->'errors' END) AS e) AS f,
+  LATERAL jsonb_each(coalesce(failed, '{}') || CASE jsonb_typeof(all_values) WHEN 'object' THEN all_values ELSE '{}' END) AS each (name, v),
+  LATERAL (SELECT CASE jsonb_typeof(v) WHEN 'object' THEN v->'value' ELSE v END AS plain) AS p
+WHERE type IN ('can', 'modbus');
 
 -- missing has the numbers that neither came nor were reported lost. A hole is
 -- filled when the backlog of an outage has arrived. The account of a session

@@ -22,11 +22,12 @@ import (
 // What a gateway with values sends, beside the messages about itself.
 var withValues = []string{
 	`{"v":1,"gateway":"gw","session":9,"source":"line1","seq":1,"count":2,"records":[` +
-		`{"seq":1,"ts":"2026-11-25T20:30:00.041000001Z","type":"modbus","device":"main meter","values":{"u":230.25,"on":true,"mode":{"value":1,"label":"auto"},"energy":"28147931469447271","power":null,"say":"a \"b\" \\ c"},"errors":{"power":"not a number"}},` +
-		`{"seq":2,"ts":"2026-11-25T20:30:01.041Z","type":"modbus","device":"main meter","values":{"u":231}}]}`,
+		`{"seq":1,"ts":"2026-11-25T20:30:00.041000001Z","type":"modbus","device":"main meter","values":{"u":230.25,"on":true,"mode":{"value":1,"label":"auto"},"energy":"28147931469447271","power":null,"say":"a \"b\" \\ c"},"errors":{"power":"not a number","current":"exception 2"}},` +
+		`{"seq":2,"ts":"2026-11-25T20:30:01.041Z","type":"modbus","device":"main meter","values":{"u":231,"state":{"value":5,"flags":["run","fault"]}}}]}`,
 	`{"v":1,"gateway":"gw","session":9,"source":"bus","seq":1,"count":2,"records":[` +
 		`{"seq":1,"ts":"2026-11-25T20:30:00.500000000Z","type":"can","id":"0CF00400","ext":true,"name":"EEC1","data":"00","pgn":61444,"sa":0,"signals":{"EngineSpeed":8032}},` +
 		`{"seq":2,"ts":"2026-11-25T20:30:00.500000000Z","type":"can","id":"0CF00403","ext":true,"name":"EEC1","data":"00","pgn":61444,"sa":3,"signals":{"EngineSpeed":700}}]}`,
+	`{"v":1,"gateway":"gw","session":9,"source":"raw","seq":1,"count":1,"records":[{"seq":1,"ts":"2026-11-25T20:30:00.500000000Z","type":"can","id":"123","data":"0011FF"}]}`,
 }
 
 // Messages of a hostile client, which are in nobody's way: one that no database
@@ -50,8 +51,8 @@ func noise() string {
 }
 
 const oddValues = `{"v":1,"gateway":"gw","session":9,"source":"odd","seq":1,"count":2,"records":[` +
-	`{"seq":1,"ts":"2026-11-25T20:30:00.5Z","type":"modbus","values":7},` +
-	`{"seq":2,"ts":"2026-11-25T20:30:00.5Z","type":"modbus","sa":{},"values":{"large":1e400,"small":1e-400,"list":[1]}}]}`
+	`{"seq":1,"ts":"2026-11-25T20:30:00.5Z","type":"modbus","values":7,"errors":7},` +
+	`{"seq":2,"ts":"2026-11-25T20:30:00.5Z","type":"modbus","sa":{},"errors":[1],"values":{"large":1e400,"small":1e-400,"list":[1]}}]}`
 
 func publish(t *testing.T, m *rig.Mosquitto, topic, message string) {
 	t.Helper()
@@ -185,13 +186,15 @@ func TestPostgreSQL(t *testing.T) {
 	})
 
 	for statement, want := range map[string]string{
-		"SELECT count(*) FROM record WHERE source = 'gateway'":                                     "13",
-		"SELECT count(*) FROM unread":                                                              strconv.Itoa(len(hostile)),
-		"SELECT name, number, text FROM value WHERE source = 'odd' ORDER BY 1":                     "large||1" + strings.Repeat("0", 400) + "\nlist||[1]\nsmall||0." + strings.Repeat("0", 399) + "1",
-		"SELECT first, last, reason FROM loss":                                                     "8|10|evicted",
-		"SELECT session, source, first, last FROM missing":                                         "7|gateway|4|4",
-		"SELECT device, name, number, text, label FROM value WHERE source = 'line1' ORDER BY 2, 3": strings.Join([]string{"main meter|energy||28147931469447271|", "main meter|mode|1|1|auto", "main meter|on|1|true|", "main meter|power|||", `main meter|say||a "b" \ c|`, "main meter|u|230.25|230.25|", "main meter|u|231|231|"}, "\n"),
-		"SELECT device, sa, name, number, stamp FROM value WHERE source = 'bus' ORDER BY sa":       "EEC1|0|EngineSpeed|8032|2026-11-25T20:30:00.500000000Z\nEEC1|3|EngineSpeed|700|2026-11-25T20:30:00.500000000Z",
+		"SELECT count(*) FROM record WHERE source = 'gateway'":                 "13",
+		"SELECT count(*) FROM unread":                                          strconv.Itoa(len(hostile)),
+		"SELECT name, number, text FROM value WHERE source = 'odd' ORDER BY 1": "large||1" + strings.Repeat("0", 400) + "\nlist||[1]\nsmall||0." + strings.Repeat("0", 399) + "1",
+		"SELECT first, last, reason FROM loss":                                 "8|10|evicted",
+		"SELECT session, source, first, last FROM missing":                     "7|gateway|4|4",
+		"SELECT device, name, number, text, label, error FROM value WHERE source = 'line1' ORDER BY 2, 3": strings.Join([]string{
+			"main meter|current||||exception 2", "main meter|energy||28147931469447271||", "main meter|mode|1|1|auto|", "main meter|on|1|true||", "main meter|power||||not a number",
+			`main meter|say||a "b" \ c||`, `main meter|state|5|5|["run", "fault"]|`, "main meter|u|230.25|230.25||", "main meter|u|231|231||"}, "\n"),
+		"SELECT device, sa, name, number, stamp FROM value WHERE source = 'bus' ORDER BY sa": "EEC1|0|EngineSpeed|8032|2026-11-25T20:30:00.500000000Z\nEEC1|3|EngineSpeed|700|2026-11-25T20:30:00.500000000Z",
 	} {
 		if got := db.sql(statement); got != want {
 			t.Errorf("%s is\n%s, want\n%s", statement, got, want)
@@ -227,7 +230,7 @@ func csvFiles(t *testing.T, db *postgres) {
 		t.Fatal(err)
 	}
 	copies := regexp.MustCompile(`psql -d plant -c "(\\copy .* TO '(\w+\.csv)' CSV HEADER)"`).FindAllStringSubmatch(string(text), -1)
-	if len(copies) != 2 {
+	if len(copies) != 3 {
 		t.Fatalf("the document has %d exports", len(copies))
 	}
 	dir := t.TempDir()
@@ -235,9 +238,21 @@ func csvFiles(t *testing.T, db *postgres) {
 		db.sql(strings.ReplaceAll(c[1], c[2], dir+"/"+c[2]))
 	}
 	value, err := os.ReadFile(dir + "/value.csv")
-	if err != nil || !strings.HasPrefix(string(value), "ts,gateway,source,device,sa,name,number\n") ||
-		!strings.Contains(string(value), "\n2026-11-25T20:30:00.500000000Z,gw,bus,EEC1,3,EngineSpeed,700\n") {
+	if err != nil || !strings.HasPrefix(string(value), "ts,gateway,source,device,sa,name,number,text,label,error\n") {
 		t.Errorf("%v\n%s", err, value)
+	}
+	for _, line := range []string{"00.500000000Z,gw,bus,EEC1,3,EngineSpeed,700,700,,", "00.041000001Z,gw,line1,main meter,,energy,,28147931469447271,,",
+		"00.041000001Z,gw,line1,main meter,,mode,1,1,auto,", "00.041000001Z,gw,line1,main meter,,current,,,,exception 2"} {
+		if !strings.Contains(string(value), "\n2026-11-25T20:30:"+line+"\n") {
+			t.Errorf("%s is not in\n%s", line, value)
+		}
+	}
+	if frames, err := os.ReadFile(dir + "/frame.csv"); err != nil || !strings.Contains(string(frames), "\n2026-11-25T20:30:00.500000000Z,gw,raw,123,0011FF\n") {
+		t.Errorf("%v\n%s", err, frames)
+	}
+	query := regexp.MustCompile(`psql -d plant -c "(SELECT body->>'ts' .*)"`).FindStringSubmatch(string(text))
+	if query == nil || !strings.Contains(db.sql(query[1]), "|gw|raw|123|0011FF") {
+		t.Errorf("the query of frames: %q", query)
 	}
 	// The lines of pandas are Python; they run where it is there.
 	lines := regexp.MustCompile("(?s)```python\n(.*?)```").FindStringSubmatch(string(text))
@@ -412,6 +427,9 @@ func TestTheProgramsUnpackInTheSameWay(t *testing.T) {
 			t.Fatal(err)
 		}
 		all = append(all, function.FindString(string(text)))
+		if !strings.Contains(string(text), "client.reconnect_delay_set(1, 10)") {
+			t.Errorf("%s waits up to two minutes for a broker that is back", name)
+		}
 	}
 	if all[0] == "" || all[1] != all[0] || all[2] != all[0] {
 		t.Errorf("%q", all)
