@@ -56,7 +56,7 @@ func (g *Gateway) addCommands() error {
 // target is a point on its bus.
 func (g *Gateway) target(p *config.Point) (command.Target, error) {
 	if p.Register != nil {
-		return p.Register.On(p.Source, g.lines[p.Source])
+		return p.OnLine(g.lines[p.Source])
 	}
 	log := g.log.With("part", "commands", "point", p.Name)
 	point, err := p.Frame.On(func(err error) { log.Warn("a frame that is to be repeated could not be sent", "error", err) })
@@ -333,7 +333,10 @@ func pictureOfPoint(p *config.Point) live.CommandPoint {
 	c := live.CommandPoint{Name: p.Name, Source: p.Source, Allow: p.Allow, What: p.What()}
 	if r := p.Register; r != nil {
 		c.Unit, c.Min, c.Max, c.Step, c.Readable = r.Register.Unit, r.Limits.Min, r.Limits.Max, r.Limits.Step, true
-		c.Switch = r.Switch()
+		c.Switch, c.Rounding = r.Switch(), p.Rounding
+		if o := p.OnlyIf; o != nil {
+			c.OnlyIf = o.Register.Name + " is " + o.Value
+		}
 	}
 	if f := p.Frame; f != nil && len(f.Signals) == 1 {
 		s := &f.Signals[0].Limits

@@ -95,18 +95,26 @@ func (c *Codec) checkLimits() error {
 		return err
 	}
 	ends := map[string]*big.Rat{"min": c.limits.Min, "max": c.limits.Max}
-	if c.limits.Step != nil && c.limits.Min.Cmp(c.limits.Max) < 0 {
+	words := c.words
+	if c.limits.Round {
+		words = c.rounded
+	} else if c.limits.Step != nil && c.limits.Min.Cmp(c.limits.Max) < 0 {
 		ends["step"] = new(big.Rat).Add(c.limits.Min, c.limits.Step)
 	}
+	var faults []error
 	for _, key := range []string{"min", "max", "step"} {
-		if ends[key] == nil {
+		if ends[key] == nil || key == "step" && faults != nil { // a step of what is wrong already
 			continue
 		}
-		if _, err := c.words(ends[key], nil); err != nil {
-			return &scalar.Fault{Key: key, What: err.Error(), Fix: "correct it, or the register"}
+		if _, err := words(ends[key], nil); err != nil {
+			fix := "correct it, or the register"
+			if !c.limits.Round && c.between(ends[key]) {
+				fix += ", or add " + rounding
+			}
+			faults = append(faults, &scalar.Fault{Key: key, What: err.Error(), Fix: fix})
 		}
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
 // Partial reports whether the value is a part of its register, so that what the
@@ -173,7 +181,14 @@ func (c *Codec) Encode(value string, held []uint16) ([]uint16, error) {
 	if err := c.limits.Check(n); err != nil {
 		return nil, err
 	}
-	return c.words(n, held)
+	if c.limits.Round {
+		return c.rounded(n, held)
+	}
+	words, err := c.words(n, held)
+	if err != nil && c.between(n) {
+		err = scalar.Refuse(scalar.CodeType, "%v; write one of them, or add %s to the point", err, rounding)
+	}
+	return words, err
 }
 
 // physical is the value of a label, which stands for a raw integer.
@@ -246,7 +261,9 @@ func (c *Codec) raw(n *big.Rat) (uint64, error) {
 		return uint64(toHalf(f)), nil
 	}
 	if !raw.IsInt() {
-		return 0, scalar.Refuse(scalar.CodeType, "%s is not a whole number of %s, as the register counts", scalar.Decimal(n), scalar.Decimal(c.scale))
+		low, high := c.around(n)
+		return 0, scalar.Refuse(scalar.CodeType, "%s is not a whole number of %s, as the register counts: the nearest are %s and %s",
+			scalar.Decimal(n), scalar.Decimal(c.scale), scalar.Decimal(low), scalar.Decimal(high))
 	}
 	i := raw.Num()
 	switch {
@@ -363,7 +380,11 @@ func (c *Codec) Within(words []uint16) error {
 	if err != nil || v.Kind != scalar.Number {
 		return err
 	}
-	return c.limits.Check(v.Number)
+	l := c.limits
+	if l.Round {
+		l.Step = nil // that is of what was asked for
+	}
+	return l.Check(v.Number)
 }
 
 // decode is [conversion.value] without rounding.

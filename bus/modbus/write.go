@@ -18,6 +18,7 @@ type Order struct {
 	// Words makes what is written of what the registers hold, which is nil
 	// unless Before. It is called once, when the line is free for the write.
 	Words  func(held []uint16) ([]uint16, error)
+	Guard  *Guard        // what has to hold; nil: nothing
 	Before bool          // read the registers first
 	After  bool          // read them back
 	Delay  time.Duration // before reading back; polls go meanwhile
@@ -81,8 +82,9 @@ func (a *allowance) take(d time.Duration) { a.left = max(a.left-d, -orderBurst) 
 type stage uint8
 
 const (
-	waiting stage = iota
-	reading       // before the write
+	waiting  stage = iota
+	guarding       // reading what has to hold
+	reading        // before the write
 	writing
 	checking // reading back
 )
@@ -111,7 +113,7 @@ type order struct {
 // as such: then 15 or 16 does, from then on. Several are always written in one
 // request.
 //
-// The error is [permit.ErrNotPermitted], that of Words, [ErrNotOpen],
+// The error is [permit.ErrNotPermitted], that of Words or Guard, [ErrNotOpen],
 // [ErrQueueFull], [ErrOffline] or that of reading before, and nothing was
 // written; a *[rtu.ExceptionError], by which the device refuses; or an
 // *[UncertainError]. If ctx ends, an order that waits is not begun, and one in
@@ -227,27 +229,6 @@ func (l *Line) nextOrder(now time.Time, due bool) (o *order, at time.Time) {
 	return nil, at
 }
 
-// holdOf is how long an order's next request must wait for late replies that
-// could be taken for its own.
-func (l *Line) holdOf(o *order) (wait time.Duration) {
-	s := &o.scope
-	read := func() time.Duration { return l.wire.Hold(s.Unit, tableOf(s).Function(), s.Address, uint16(s.Count)) }
-	if o.stage < checking {
-		wait = l.wire.Hold(s.Unit, l.functionFor(s), s.Address, uint16(s.Count))
-	}
-	if (o.stage == checking || o.stage < writing && o.Before) && o.tries == 0 {
-		wait = max(wait, read())
-	}
-	return wait
-}
-
-func tableOf(s *permit.RegisterScope) Table {
-	if s.Coil {
-		return Coil
-	}
-	return Holding
-}
-
 // functionFor is the function that writes what the scope names.
 func (l *Line) functionFor(s *permit.RegisterScope) byte {
 	single := s.Count == 1 && !l.several[severalKey{s.Unit, s.Coil}]
@@ -289,8 +270,8 @@ func (l *Line) serve(o *order) (fatal error) {
 		l.mu.Unlock()
 	}()
 	if o.stage == waiting {
-		if o.stage = writing; o.Before {
-			o.stage = reading
+		if o.stage = guarding; o.Guard == nil {
+			o.held()
 		}
 	}
 	for {
@@ -301,7 +282,7 @@ func (l *Line) serve(o *order) (fatal error) {
 		}
 		var next bool // without a pause
 		switch o.stage {
-		case reading:
+		case guarding, reading:
 			next, fatal = l.readHeld(o)
 		case writing:
 			next, fatal = l.writeNow(o)
@@ -332,25 +313,6 @@ func (o *order) end(err error) {
 	close(o.done)
 }
 
-// readHeld reads what the registers hold before the write.
-func (l *Line) readHeld(o *order) (next bool, fatal error) {
-	if k := l.deviceOf(o.scope.Unit); k >= 0 && l.devices[k].offline {
-		o.end(ErrOffline)
-		return false, nil
-	}
-	words, wait, again, err := l.look(o, l.cfg.Retries)
-	switch {
-	case again:
-		l.putBack(o, wait)
-		return false, nil
-	case err != nil:
-		o.end(fmt.Errorf("not written, since reading before failed: %w", err))
-		return false, ifLost(err)
-	}
-	o.got.Held, o.stage, o.tries, o.patience = words, writing, 0, 0
-	return true, nil
-}
-
 // readBack reads what the registers hold after the write.
 func (l *Line) readBack(o *order) (fatal error) {
 	words, wait, again, err := l.look(o, max(l.cfg.Retries, readBacks-1))
@@ -368,26 +330,6 @@ func ifLost(err error) error {
 		return err
 	}
 	return nil
-}
-
-// look asks for the registers of an order once. again says that it is worth
-// another try, after wait.
-func (l *Line) look(o *order, retries int) (words []uint16, wait time.Duration, again bool, err error) {
-	s := &o.scope
-	q := Query{Unit: s.Unit, Table: tableOf(s), Address: s.Address, Count: s.Count}
-	words, err = l.ask(q, o.tries > 0)
-	var exception *rtu.ExceptionError
-	refused := errors.As(err, &exception)
-	switch {
-	case err == nil, isPortLost(err):
-	case refused && exception.Code == 5 && o.patience < mostPatience:
-		o.patience++
-		return nil, acknowledged, true, err
-	case (!refused || exception.Doubtful) && o.tries < retries:
-		o.tries++
-		return nil, 0, true, err
-	}
-	return words, 0, false, err
 }
 
 // writeNow sends the request that writes. What the device refuses as such for a
@@ -419,7 +361,7 @@ func (l *Line) writeNow(o *order) (next bool, fatal error) {
 		return true, nil // it has not happened
 	case refused && exception.Code == 1:
 		delete(l.several, severalKey{s.Unit, s.Coil})
-	case !sent && err != nil && o.tries < l.cfg.Retries && !isPortLost(err) && !errors.Is(err, permit.ErrNotPermitted):
+	case !sent && err != nil && o.Guard == nil && o.tries < l.cfg.Retries && !isPortLost(err) && !errors.Is(err, permit.ErrNotPermitted):
 		o.tries++ // the line was not quiet
 		l.putBack(o, 0)
 		return false, nil

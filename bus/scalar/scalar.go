@@ -32,6 +32,8 @@ const (
 
 // Refusal says why a value cannot be taken.
 type Refusal struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Code string // CodeType, CodeRange or CodeStep
 	Text string
 }
@@ -40,7 +42,7 @@ func (r *Refusal) Error() string { return r.Text }
 
 // Refuse makes a *[Refusal].
 func Refuse(code, format string, args ...any) error {
-	return &Refusal{code, fmt.Sprintf(format, args...)}
+	return &Refusal{Code: code, Text: fmt.Sprintf(format, args...)}
 }
 
 // Kind is the sort of a [Value].
@@ -55,6 +57,8 @@ const (
 
 // Value is a JSON scalar. Kind says which field counts.
 type Value struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Kind   Kind
 	Bool   bool
 	Number *big.Rat
@@ -173,7 +177,12 @@ func Decimal(n *big.Rat) string {
 }
 
 // Limits are what a number may be. Min is the first of the steps.
-type Limits struct{ Min, Max, Step *big.Rat }
+type Limits struct {
+	Min, Max, Step *big.Rat
+	// Round says that of a number within the limits the nearest may be written
+	// that the bus has, if that is within Min and Max too.
+	Round bool
+}
 
 // NewLimits reads limits as decimal numbers; an empty step is none.
 func NewLimits(low, high, step string) (l Limits, err error) {
@@ -192,7 +201,11 @@ func NewLimits(low, high, step string) (l Limits, err error) {
 }
 
 // Fault says which of the limits is wrong.
-type Fault struct{ Key, What, Fix string }
+type Fault struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
+	Key, What, Fix string
+}
 
 func (f *Fault) Error() string { return f.Key + ": " + f.What + "; " + f.Fix }
 
@@ -204,20 +217,20 @@ func (l Limits) Validate() error {
 	case l.Max == nil:
 		return Missing("max")
 	case l.Min.Cmp(l.Max) > 0:
-		return &Fault{"min", Decimal(l.Min) + " is more than max, " + Decimal(l.Max), "exchange them"}
+		return &Fault{Key: "min", What: Decimal(l.Min) + " is more than max, " + Decimal(l.Max), Fix: "exchange them"}
 	case l.Step == nil:
 		return nil
 	case l.Step.Sign() <= 0:
-		return &Fault{"step", "must be more than 0", "write a number such as 0.5"}
+		return &Fault{Key: "step", What: "must be more than 0", Fix: "write a number such as 0.5"}
 	case l.onStep(l.Max) != nil:
-		return &Fault{"step", "max, " + Decimal(l.Max) + ", is not a whole number of steps of " + Decimal(l.Step) + " above min, " + Decimal(l.Min), "correct one of them"}
+		return &Fault{Key: "step", What: "max, " + Decimal(l.Max) + ", is not a whole number of steps of " + Decimal(l.Step) + " above min, " + Decimal(l.Min), Fix: "correct one of them"}
 	}
 	return nil
 }
 
 // Missing is the fault of a limit that is not there.
 func Missing(key string) error {
-	return &Fault{key, "is missing: nobody could say which numbers are safe", "write min and max, in the unit of the value"}
+	return &Fault{Key: key, What: "is missing: nobody could say which numbers are safe", Fix: "write min and max, in the unit of the value"}
 }
 
 // Check says why a number is not within the limits, in a *[Refusal].

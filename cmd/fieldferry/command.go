@@ -126,6 +126,8 @@ func resultText(r *command.Reply, read bool) string {
 	switch {
 	case read && r.State == command.Done:
 		fmt.Fprintf(&text, ", %s", printable(string(r.Value)))
+	case len(r.Read) == 0 && len(r.Written) > 0:
+		fmt.Fprintf(&text, ", written is %s", printable(string(r.Written)))
 	case len(r.Read) > 0 && len(r.Old) > 0:
 		fmt.Fprintf(&text, ", was %s, is %s", printable(string(r.Old)), printable(string(r.Read)))
 	case len(r.Read) > 0:
@@ -243,6 +245,9 @@ func rangeText(p *live.CommandPoint) string {
 	}
 	if p.Step != "" {
 		text += " by " + p.Step
+	}
+	if p.Rounding {
+		text += ", rounded"
 	}
 	return printable(text)
 }

@@ -41,6 +41,8 @@ const (
 
 // Actor is who asks. The door vouches for the name.
 type Actor struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Who string
 	By  Door
 }
@@ -139,6 +141,7 @@ type Reply struct {
 	Status    int             `json:"status"`
 	Point     string          `json:"point,omitempty"`
 	Value     json.RawMessage `json:"value,omitempty"`     // as it was asked for
+	Written   json.RawMessage `json:"written,omitempty"`   // what was written, where that is another value
 	Read      json.RawMessage `json:"read,omitempty"`      // what is there, read afterwards
 	Old       json.RawMessage `json:"old,omitempty"`       // what was there, if it was read
 	Exception int             `json:"exception,omitempty"` // of the device
@@ -172,8 +175,17 @@ type Target interface {
 	Write(ctx context.Context, value string, until time.Time) Outcome
 }
 
+// Rounder is a [Target] that may write another value than the one that was asked
+// for.
+type Rounder interface {
+	// Rounded is what is written of a value that Check has passed.
+	Rounded(value string) string
+}
+
 // Outcome is what is known after a write.
 type Outcome struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Sent     bool   // something may have reached the bus
 	Read     string // the value read back, as JSON; empty: none
 	Verified bool   // Read is what was written
@@ -182,6 +194,8 @@ type Outcome struct {
 
 // Refusal is an error that carries its code.
 type Refusal struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Code      Code
 	Exception int // of the device
 	Err       error

@@ -128,8 +128,8 @@ func TestWhoMayAndHowOften(t *testing.T) {
 		p.Allow, p.MaxChange, p.MinInterval = []string{"alice", "scada"}, "10", 10*time.Second
 		s.start()
 		epoch := s.engine.Epoch()
-		s.send(Actor{"bob", ByMQTT}, `{"id":"b1","point":"setpoint","value":62,"epoch":%q}`, epoch)
-		s.send(Actor{"bo\nb", ByMQTT}, `{"id":"b2","point":"setpoint","value":62,"epoch":%q}`, epoch)
+		s.send(Actor{Who: "bob", By: ByMQTT}, `{"id":"b1","point":"setpoint","value":62,"epoch":%q}`, epoch)
+		s.send(Actor{Who: "bo\nb", By: ByMQTT}, `{"id":"b2","point":"setpoint","value":62,"epoch":%q}`, epoch)
 		s.write("far", "71")
 		synctest.Wait()
 		s.want("b1", Rejected, NotAllowed)
@@ -294,7 +294,7 @@ func TestFloods(t *testing.T) {
 func TestPauseOutlivesAStart(t *testing.T) {
 	bubble(t, func(t *testing.T, s *site) {
 		s.start()
-		if err := s.engine.Pause(Actor{"root", ByCLI}); err != nil {
+		if err := s.engine.Pause(Actor{Who: "root", By: ByCLI}); err != nil {
 			t.Fatal(err)
 		}
 		s.write("a", "50")
@@ -314,7 +314,7 @@ func TestPauseOutlivesAStart(t *testing.T) {
 				t.Errorf("%s", r.Message)
 			}
 		}
-		if err := s.engine.Resume(Actor{"root", ByCLI}); err != nil {
+		if err := s.engine.Resume(Actor{Who: "root", By: ByCLI}); err != nil {
 			t.Fatal(err)
 		}
 		s.write("c", "50")
@@ -368,7 +368,7 @@ func TestSignatures(t *testing.T) {
 		s.write("plain", "50")
 		s.send(alice, "%s", request("changed", "51", "", "50"))
 		s.send(alice, "%s", request("expects", "50", `,"expect":60`, "50"))
-		s.send(Actor{"bob", ByMQTT}, "%s", request("other", "50", "", "50"))
+		s.send(Actor{Who: "bob", By: ByMQTT}, "%s", request("other", "50", "", "50"))
 		s.send(alice, "%s", strings.Replace(request("who", "50", "", "50"), "ops:", "nobody:", 1))
 		s.send(alice, "%s", request("right", "50", "", "50"))
 		synctest.Wait()
@@ -393,7 +393,7 @@ func TestReadOnDemand(t *testing.T) {
 		e := s.engine.Epoch()
 		s.send(alice, `{"id":"a","read":"meter.voltage","epoch":%q}`, e)
 		s.send(alice, `{"id":"b","read":"setpoint","epoch":%q}`, e)
-		s.send(Actor{"scada", ByMQTT}, `{"id":"c","read":"setpoint","epoch":%q}`, e)
+		s.send(Actor{Who: "scada", By: ByMQTT}, `{"id":"c","read":"setpoint","epoch":%q}`, e)
 		s.send(alice, `{"id":"d","read":"meter.current","epoch":%q}`, e)
 		synctest.Wait()
 		if r := s.want("a", Done, OK); string(r.Value) != "230.1" {

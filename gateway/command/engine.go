@@ -289,7 +289,7 @@ func (e *Engine) finish(h *held, r Reply) {
 
 // account gives the account of a request that was taken and has ended.
 func (e *Engine) account(h *held, again bool) {
-	e.audit(Audit{Actor: Actor{h.Who, h.By}, Source: h.Source, Signer: h.Signer, Reason: h.Reason, Reply: *h.reply, Again: again})
+	e.audit(Audit{Actor: Actor{Who: h.Who, By: h.By}, Source: h.Source, Signer: h.Signer, Reason: h.Reason, Reply: *h.reply, Again: again})
 }
 
 // note writes to the journal and remembers whether that works. With it goes

@@ -44,7 +44,7 @@ func (e *Engine) execute(ctx context.Context, h *held) {
 	writing, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
 	defer cancel()
 	out := p.Target.Write(writing, string(h.Value), time.Now().Add(h.Deadline-e.now()))
-	r := e.became(h, &out)
+	r := e.became(p, h, &out)
 	r.Old = old
 	e.rearm(p, h, &out, former)
 	e.finish(h, r)
@@ -61,7 +61,7 @@ func (e *Engine) late(h *held, p *point) *Refusal {
 	if now >= h.Deadline {
 		return refuse(Expired, "its time was over before the bus was free")
 	}
-	return e.able(Actor{h.Who, h.By}, p, now)
+	return e.able(Actor{Who: h.Who, By: h.By}, p, now)
 }
 
 // before reads the present value if the request or the point depends on it. A
@@ -81,9 +81,9 @@ func (e *Engine) before(ctx context.Context, h *held, p *point) (json.RawMessage
 		r = e.reply(h, stateOf(no.Code), no.Code, "the present value cannot be read, so nothing was written: "+no.Error())
 		r.Exception = no.Exception
 		return nil, &r
-	case len(h.Expect) > 0 && !equal(string(h.Expect), text):
+	case len(h.Expect) > 0 && !equal(string(h.Expect), text) && !equal(p.rounded(string(h.Expect)), text):
 		r = e.reply(h, Rejected, Conflict, "the value is not what expect says")
-	case p.MaxChange != "" && change(text, string(h.Value), p.MaxChange):
+	case p.MaxChange != "" && change(text, p.rounded(string(h.Value)), p.MaxChange):
 		r = e.reply(h, Rejected, Range, "it is further from the present value than max_change, "+p.MaxChange)
 	default:
 		return old, nil
@@ -101,8 +101,16 @@ func stateOf(c Code) State {
 	return Rejected
 }
 
+// rounded is what is written of a value.
+func (p *point) rounded(value string) string {
+	if r, ok := p.Target.(Rounder); ok {
+		return r.Rounded(value)
+	}
+	return value
+}
+
 // became says what became of a write.
-func (e *Engine) became(h *held, out *Outcome) Reply {
+func (e *Engine) became(p *point, h *held, out *Outcome) Reply {
 	var r Reply
 	switch {
 	case out.Err != nil:
@@ -119,6 +127,9 @@ func (e *Engine) became(h *held, out *Outcome) Reply {
 		r = e.reply(h, Failed, Mismatch, "the device took the value, and holds another one")
 	default:
 		r = e.reply(h, Done, OK, "")
+	}
+	if w := p.rounded(string(h.Value)); out.Sent && w != string(h.Value) {
+		r.Written = json.RawMessage(w)
 	}
 	if out.Read != "" {
 		r.Read = json.RawMessage(out.Read)

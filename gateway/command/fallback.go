@@ -142,7 +142,7 @@ func (e *Engine) writeFallback(ctx context.Context, a *armed) (*held, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
 	defer cancel()
 	out := p.Target.Write(urgent(ctx), a.Value, time.Now().Add(a.After))
-	r := e.became(h, &out)
+	r := e.became(p, h, &out)
 	e.fellBack(h, r)
 	if r.State != Done {
 		return h, fmt.Errorf("%s: %s", r.Code, r.Message)

@@ -16,6 +16,8 @@ type epoch struct {
 
 // epochs are the present one and the one before it.
 type epochs struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	life time.Duration
 	list [2]epoch
 }

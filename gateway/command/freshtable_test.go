@@ -79,7 +79,7 @@ func took(t *testing.T, s *site, by Door, members, epochAge, issued string, trus
 		text += fmt.Sprintf(`,"issued":%q`, at.UTC().Format(time.RFC3339Nano))
 	}
 	var r Reply
-	s.engine.Take(Actor{"alice", by}, []byte(text+"}"), Transport{}, func(reply Reply) { r = reply })
+	s.engine.Take(Actor{Who: "alice", By: by}, []byte(text+"}"), Transport{}, func(reply Reply) { r = reply })
 	synctest.Wait()
 	if by == ByMQTT && r.Code == "" {
 		r = s.last("x")

@@ -254,7 +254,7 @@ func (s *site) kill() {
 	s.start()
 }
 
-var alice = Actor{"alice", ByMQTT}
+var alice = Actor{Who: "alice", By: ByMQTT}
 
 func (s *site) send(a Actor, format string, args ...any) {
 	s.engine.Take(a, fmt.Appendf(nil, format, args...), Transport{Return: Return{Topic: "back"}}, nil)

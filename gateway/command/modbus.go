@@ -27,6 +27,35 @@ type ModbusPoint struct {
 	ReadBack  bool          // after each write
 	Tolerance *big.Rat      // how far what is read back may be away; nil: not at all
 	Delay     time.Duration // before reading back
+	OnlyIf    *Condition    // nil: none
+}
+
+// Condition is what a register of the device has to hold so that a point is
+// written.
+type Condition struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
+	Name  string // of the register
+	Codec *modbus.Codec
+	Value string // JSON
+}
+
+// guard is the condition for a line.
+func (c *Condition) guard(unit uint8) *modbus.Guard {
+	if c == nil {
+		return nil
+	}
+	q := modbus.Query{Unit: unit, Table: c.Codec.Table(), Address: c.Codec.Address(), Count: c.Codec.Count()}
+	return &modbus.Guard{Query: q, Holds: func(words []uint16) error {
+		is, err := c.Codec.Decode(words)
+		switch {
+		case err != nil:
+			return refuse(Conflict, "not written, since %s, which only_if names, has no value: %w", c.Name, err)
+		case !equal(is, c.Value):
+			return refuse(Conflict, "not written, since %s is %s, and only_if wants %s", c.Name, is, c.Value)
+		}
+		return nil
+	}}
 }
 
 // Check implements [Target].
@@ -35,6 +64,22 @@ func (m *ModbusPoint) Check(value string) error {
 		return scalarRefusal(err)
 	}
 	return nil
+}
+
+// Rounded implements [Rounder].
+func (m *ModbusPoint) Rounded(value string) string {
+	if !m.Codec.Rounds() {
+		return value
+	}
+	words, err := m.Codec.Encode(value, nil)
+	if err != nil {
+		return value
+	}
+	text, err := m.Codec.Decode(words)
+	if err != nil || equal(text, value) {
+		return value
+	}
+	return text
 }
 
 func scalarRefusal(err error) error {
@@ -64,7 +109,7 @@ func urgent(ctx context.Context) context.Context { return context.WithValue(ctx,
 // the point is: that says what is there, not that it was this write.
 func (m *ModbusPoint) Write(ctx context.Context, value string, _ time.Time) Outcome {
 	got, err := m.Line.Write(ctx, modbus.Order{
-		Permit: m.Permit, Before: m.Codec.Partial(), After: m.ReadBack, Delay: m.Delay, Urgent: ctx.Value(urgentKey{}) != nil,
+		Permit: m.Permit, Guard: m.OnlyIf.guard(m.Permit.Scope().Unit), Before: m.Codec.Partial(), After: m.ReadBack, Delay: m.Delay, Urgent: ctx.Value(urgentKey{}) != nil,
 		Words: func(held []uint16) ([]uint16, error) { return m.Codec.Encode(value, held) },
 	})
 	out := Outcome{Sent: got.Sent}
@@ -109,8 +154,11 @@ func modbusRefusal(err error) error {
 		uncertain *modbus.UncertainError
 		noise     *rtu.BusyError
 		no        *scalar.Refusal
+		own       *Refusal
 	)
 	switch {
+	case errors.As(err, &own):
+		return own
 	case errors.Is(err, modbus.ErrOffline), errors.Is(err, modbus.ErrNotOpen):
 		return &Refusal{Code: Offline, Err: err}
 	case errors.Is(err, modbus.ErrQueueFull):
@@ -133,6 +181,8 @@ func modbusRefusal(err error) error {
 
 // ModbusRegister is a register of a device as a [Register], for reading only.
 type ModbusRegister struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Line  ModbusLine
 	Unit  uint8
 	Codec *modbus.Codec

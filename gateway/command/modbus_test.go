@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fieldferry/bus/modbus"
@@ -22,6 +24,7 @@ type fakeLine struct {
 	err    error    // of the write
 	unread error
 	sent   bool // with err
+	guard  uint16
 	wrote  [][]uint16
 	order  modbus.Order
 }
@@ -29,6 +32,11 @@ type fakeLine struct {
 func (f *fakeLine) Write(_ context.Context, o modbus.Order) (modbus.Written, error) {
 	f.order = o
 	var got modbus.Written
+	if o.Guard != nil {
+		if err := o.Guard.Holds([]uint16{f.guard}); err != nil {
+			return got, err
+		}
+	}
 	if o.Before {
 		got.Held = f.held
 	}
@@ -165,5 +173,77 @@ func TestModbusRegisterWithScale(t *testing.T) {
 		if value, err := r.Read(t.Context()); value != want || (err == nil) != (want != "") {
 			t.Errorf("%d changes: %s, %v", changes, value, err)
 		}
+	}
+}
+
+// What is really written is what the answer says, what max_change is of, and
+// what expect finds; a value that was not rounded is not told twice.
+func TestRoundedValueIsTold(t *testing.T) {
+	bubble(t, func(t *testing.T, s *site) {
+		l, err := scalar.NewLimits("20", "90", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.Round = true
+		codec, err := modbus.NewCodec(modbus.Register{Name: "r", Type: modbus.Int16, Scale: 0.006103515625}, l)
+		if err != nil {
+			t.Fatal(err)
+		}
+		allowed, err := permit.ForRegister(codec.Scope("line1", 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		line := &fakeLine{held: []uint16{8192}} // 50
+		p := &s.cfg.Points[0]
+		p.Target, p.MaxChange = &ModbusPoint{Line: line, Codec: codec, Permit: allowed, ReadBack: true}, "4.999"
+		defer s.start().stop()
+		say := func(id, value, expect string, state State, code Code) string {
+			s.send(alice, `{"id":%q,"point":"setpoint","value":%s%s,"epoch":%q}`, id, value, expect, s.engine.Epoch())
+			synctest.Wait()
+			r := s.want(id, state, code)
+			return fmt.Sprintf("%s %s %s %s", r.Value, r.Written, r.Read, r.Old)
+		}
+		for n, c := range []struct {
+			value, expect string
+			state         State
+			code          Code
+			want          string
+		}{
+			{"55", "", Done, OK, "55 54.998779296875 54.998779296875 50"},
+			{"60.002", `,"expect":55`, Rejected, Range, "60.002   54.998779296875"},
+			{"50", `,"expect":55`, Done, OK, "50  50 54.998779296875"},
+			{"50", `,"expect":50.001`, Done, OK, "50  50 50"},
+			{"50", `,"expect":50.01`, Rejected, Conflict, "50   50"},
+			{"19.999", "", Rejected, Range, "19.999   "},
+		} {
+			if got := say(fmt.Sprint("r", n), c.value, c.expect, c.state, c.code); got != c.want {
+				t.Errorf("%s%s: %s, want %s", c.value, c.expect, got, c.want)
+			}
+		}
+		if len(line.wrote) != 3 {
+			t.Errorf("written %v", line.wrote)
+		}
+	})
+}
+
+// A point whose condition does not hold is not written, and the answer says what
+// is, with the code of what somebody else has decided.
+func TestOnlyIf(t *testing.T) {
+	for guard, want := range map[uint16]string{1 << 9: "", 0: "remote is false, and only_if wants true", 1 << 8: "remote is false, and only_if wants true"} {
+		line := &fakeLine{guard: guard}
+		m := setpoint(t, line, modbus.Register{Type: modbus.Int16, Scale: 0.5})
+		m.OnlyIf = &Condition{Name: "remote", Codec: modbus.NewDecoder(modbus.Register{Table: modbus.Input, Address: 7, Type: modbus.Bit, BitLow: 9}), Value: "true"}
+		out := m.Write(t.Context(), "62.5", time.Time{})
+		if q := line.order.Guard.Query; q != (modbus.Query{Unit: 1, Table: modbus.Input, Address: 7, Count: 1}) {
+			t.Errorf("asked %+v", q)
+		}
+		no := &Refusal{}
+		errors.As(out.Err, &no)
+		if want == "" && (out.Err != nil || len(line.wrote) != 1) || want != "" && (out.Sent || len(line.wrote) != 0 || no.Code != Conflict || !strings.Contains(no.Error(), want)) {
+			t.Errorf("%x: %+v, written %v", guard, out, line.wrote)
+		}
+	}
+	if m := setpoint(t, &fakeLine{}, modbus.Register{Type: modbus.Int16, Scale: 0.5}); m.Write(t.Context(), "62.5", time.Time{}).Err != nil || m.Line.(*fakeLine).order.Guard != nil {
+		t.Error("without a condition there is a guard")
 	}
 }

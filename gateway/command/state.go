@@ -17,6 +17,8 @@ type View struct {
 
 // PointView is how a point fares.
 type PointView struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Trial bool          // it waits until the configuration is confirmed
 	Last  *Reply        // the last final reply in this life
 	Due   time.Duration // since boot: when an armed fallback is written; 0: not armed

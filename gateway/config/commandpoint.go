@@ -15,9 +15,8 @@ import (
 
 // registerPoint finds the register of a point. Faults elsewhere in the file may
 // have left it out; then nothing is said about it here.
-func (f fields) registerPoint(line value, cfg *Config) *RegisterPoint {
+func (f fields) registerPoint(line value, cfg *Config, point *Point) {
 	p := &RegisterPoint{
-		Limits:    f.limits(),
 		ReadBack:  f.at("readback").choice("exact", "none") == "exact",
 		Tolerance: f.at("tolerance").decimal(),
 		Delay:     f.at("delay").duration(readBackDelay, 0),
@@ -26,7 +25,7 @@ func (f fields) registerPoint(line value, cfg *Config) *RegisterPoint {
 	k := slices.IndexFunc(cfg.Modbus, func(c modbus.LineConfig) bool { return c.Name == name })
 	if k < 0 {
 		line.unknownOf("Modbus line", name, listOf(cfg.Modbus, func(c modbus.LineConfig) string { return c.Name }))
-		return nil
+		return
 	}
 	devices := cfg.Modbus[k].Devices
 	device := f.need("device", "write the name of a device of this line")
@@ -34,18 +33,59 @@ func (f fields) registerPoint(line value, cfg *Config) *RegisterPoint {
 	d := slices.IndexFunc(devices, func(d modbus.Device) bool { return d.Name == deviceName })
 	if d < 0 {
 		device.unknownOf("device of line "+name, deviceName, listOf(devices, func(d modbus.Device) string { return d.Name }))
-		return nil
+		return
 	}
 	register := f.need("register", "write the name of a register of this device")
-	registerName := register.text("")
-	r := slices.IndexFunc(devices[d].Registers, func(r modbus.Register) bool { return r.Name == registerName })
-	if r < 0 {
-		register.unknownOf("register of "+deviceName, registerName, listOf(devices[d].Registers, func(r modbus.Register) string { return r.Name }))
+	r := register.registerOf(&devices[d])
+	point.OnlyIf = f.at("only_if").onlyIf(&devices[d])
+	if r == nil {
+		return
+	}
+	p.Device, p.Unit, p.Register = deviceName, devices[d].UnitID, *r
+	before := len(f.l.problems)
+	p.Limits = f.limits()
+	f.checkRegister(register, p)
+	point.Register = p
+	f.checkPermit(point, before)
+}
+
+// registerOf finds a register of a device by its name; nil: there is none.
+func (v value) registerOf(d *modbus.Device) *modbus.Register {
+	name := v.text("")
+	for i := range d.Registers {
+		if r := &d.Registers[i]; r.Name == name {
+			return r
+		}
+	}
+	v.unknownOf("register of "+d.Name, name, listOf(d.Registers, func(r modbus.Register) string { return r.Name }))
+	return nil
+}
+
+// onlyIf reads what has to be so that the point is written.
+func (v value) onlyIf(d *modbus.Device) *OnlyIf {
+	if !v.has {
 		return nil
 	}
-	p.Device, p.Unit, p.Register = deviceName, devices[d].UnitID, devices[d].Registers[r]
-	f.checkRegister(register, p)
-	return p
+	f := v.fields("register", "value")
+	name, want := f.need("register", "write the name of a register of this device"), f.need("value", "write value: true")
+	c := &OnlyIf{Value: want.jsonValue()}
+	r := name.registerOf(d)
+	if r == nil {
+		return c
+	}
+	c.Register = *r
+	isBool := r.Table == modbus.Coil || r.Table == modbus.Discrete || r.Type == modbus.Bool || r.Type == modbus.Bit
+	_, number := decimal.ParseNumber(c.Value)
+	switch {
+	case r.HasScaleRegister:
+		name.fail(shown(r.Name)+" has a scale in another register, which may change meanwhile", "choose another register")
+	case c.Value == "" || r.Type == modbus.String:
+	case isBool:
+		want.boolean(false)
+	case !number:
+		want.fail(shown(r.Name)+" is a number", "write one, also for what enum names")
+	}
+	return c
 }
 
 // checkRegister says what cannot be written.
@@ -62,6 +102,9 @@ func (f fields) checkRegister(at value, p *RegisterPoint) {
 				f.limitFault(decimal.Missing(key))
 			}
 		}
+	}
+	if round := f.at("rounding"); round.has && (p.Switch() || p.Register.Type == modbus.String) {
+		round.fail("is of a number, and this is not one", "remove the key")
 	}
 	if p.Tolerance != "" && !p.ReadBack {
 		f.at("tolerance").fail("nothing is read back", "remove it, or readback: none")
@@ -102,12 +145,12 @@ func listOf[T any](list []T, name func(T) string) []string {
 }
 
 // framePoint finds the message of a point.
-func (f fields) framePoint(bus value, cfg *Config) *FramePoint {
+func (f fields) framePoint(bus value, cfg *Config, point *Point) {
 	name := bus.text("")
 	k := slices.IndexFunc(cfg.CAN, func(c CAN) bool { return c.Name == name })
 	if k < 0 {
 		bus.unknownOf("CAN source", name, listOf(cfg.CAN, func(c CAN) string { return c.Name }))
-		return nil
+		return
 	}
 	c := &cfg.CAN[k]
 	switch src, err := can.ParseInterface(c.Bus.Interface); {
@@ -118,6 +161,7 @@ func (f fields) framePoint(bus value, cfg *Config) *FramePoint {
 		bus.fail(shown(name)+" is listen-only, so nothing can be sent", "write listen_only: false at the interface, if it may take part in the bus")
 	}
 	p := &FramePoint{Interface: c.Bus.Interface, FD: c.Bus.FD, BRS: c.Bus.DataBitrate > 0, Repeat: f.at("repeat").duration(repeatEvery, 0)}
+	before := len(f.l.problems)
 	switch message, id := f.at("message"), f.at("id"); {
 	case message.has && id.has:
 		id.fail("there is a message too", "remove one of them")
@@ -130,7 +174,8 @@ func (f fields) framePoint(bus value, cfg *Config) *FramePoint {
 	default:
 		f.fail("says no frame", "write message: NAME of a DBC file, or id: 0x123 and length: 8")
 	}
-	return p
+	point.Frame = p
+	f.checkPermit(point, before)
 }
 
 // maxStandardID is the highest arbitration id of 11 bits.

@@ -45,8 +45,16 @@ type Point struct {
 	MaxChange   string // a number; empty: any
 	MinInterval time.Duration
 	Fallback    *command.Fallback
+	Rounding    bool           // a register may get the nearest value that it can hold
+	OnlyIf      *OnlyIf        // nil: whatever else is so
 	Register    *RegisterPoint // or
 	Frame       *FramePoint
+}
+
+// OnlyIf is a register of the device that has to hold a value.
+type OnlyIf struct {
+	Register modbus.Register
+	Value    string // JSON
 }
 
 // Limits are the values that may be written; numbers as they stand in the file.
@@ -199,18 +207,39 @@ func publicKey(text []byte) (ed25519.PublicKey, error) {
 	return ed25519.PublicKey(raw), nil
 }
 
+// pointKeys are those of every point, then those of a register, then those of a
+// frame, and at last one that asks for what nobody gets.
 var pointKeys = []string{
-	"name", "allow", "min_interval", "max_change", "fallback", "min", "max", "step",
-	"line", "device", "register", "readback", "tolerance", "delay", "retries",
+	"name", "allow", "min_interval", "fallback", "min", "max", "step",
+	"line", "device", "register", "max_change", "rounding", "only_if", "readback", "tolerance", "delay",
 	"can", "message", "signals", "id", "length", "repeat",
+	"retries",
+}
+
+const keysOfRegister, keysOfFrame, keysEnd = 7, 16, 22 // where they begin
+
+// told are the keys that a point of that kind may have, for who has written
+// another one.
+func (v value) told() []string {
+	var line, can bool
+	for i := range v.n.fields {
+		line, can = line || v.n.fields[i].key == "line", can || v.n.fields[i].key == "can"
+	}
+	switch {
+	case line && !can:
+		return pointKeys[:keysOfFrame]
+	case can && !line:
+		return append(pointKeys[:keysOfRegister:keysOfRegister], pointKeys[keysOfFrame:keysEnd]...)
+	}
+	return pointKeys[:keysEnd]
 }
 
 func (l *loader) point(v value, cfg *Config, names map[string]value) (p Point, ok bool) {
 	before := len(l.problems)
-	f := v.fields(pointKeys...)
 	if !v.is(object) {
 		return p, false
 	}
+	f := v.fieldsTold(pointKeys, v.told())
 	v.located()
 	name := f.need("name", "write name: boiler.setpoint")
 	p = Point{
@@ -218,38 +247,37 @@ func (l *loader) point(v value, cfg *Config, names map[string]value) (p Point, o
 		Allow:       f.at("allow").who(),
 		MinInterval: f.at("min_interval").duration(minInterval, 0),
 		MaxChange:   f.at("max_change").decimal(),
+		Rounding:    f.at("rounding").choice("none", "nearest") == "nearest",
 	}
 	if first, twice := names[p.Name]; twice && p.Name != "" {
 		name.fail(fmt.Sprintf("another point %s has the name %s", first.where(), shown(p.Name)), "give it a name of its own")
 	}
 	names[p.Name] = name
+	p.Fallback = f.at("fallback").fallback()
 	switch line, can := f.at("line"), f.at("can"); {
 	case line.has && can.has:
 		can.fail("there is a line too; a point is on one bus", "remove one of them")
 	case line.has:
-		f.refuse([]string{"message", "signals", "id", "length", "repeat"}, "is of a CAN frame, and this is a register", "remove the key")
-		p.Register = f.registerPoint(line, cfg)
+		f.refuse(pointKeys[keysOfFrame+1:keysEnd], "is of a CAN frame, and this is a register", "remove the key")
+		f.registerPoint(line, cfg, &p)
 		p.Source = line.text("")
 	case can.has:
-		f.refuse([]string{"device", "register", "readback", "tolerance", "delay", "max_change"}, "is of a register, and this is a CAN frame, which cannot be read back", "remove the key")
-		p.Frame = f.framePoint(can, cfg)
+		f.refuse(pointKeys[keysOfRegister+1:keysOfFrame], "is of a register, and this is a CAN frame, which cannot be read back", "remove the key")
+		f.framePoint(can, cfg, &p)
 		p.Source = can.text("")
 	default:
 		v.fail("says no bus", "write line: NAME, device: NAME and register: NAME; or can: NAME and message: NAME")
 	}
 	f.at("retries").noRetries()
-	p.Fallback = f.at("fallback").fallback()
-	if (p.Register != nil || p.Frame != nil) && !HasErrors(l.problems[before:]) {
-		f.checkPermit(&p)
-	}
 	return p, len(l.problems) == before || !HasErrors(l.problems[before:])
 }
 
 // noRetries takes 0 alone: a write may have happened although nothing came back.
 func (v value) noRetries() {
 	v.boundedInteger(0, 0)
-	if v.whole(0, math.MaxInt32, 0) != 0 {
-		v.fail("a write is not tried again by itself: it may have happened", "remove the key, or write 0; whoever asked decides")
+	const fix = "remove the key, or write 0; whoever asked decides"
+	if v.wholeSuch(0, math.MaxInt32, 0, fix) != 0 {
+		v.fail("a write is not tried again by itself: it may have happened", fix)
 	}
 }
 
@@ -315,12 +343,19 @@ func (f fields) limits() Limits {
 	return c
 }
 
-// limitFault reports which limit is wrong.
-func (f fields) limitFault(err error) {
+// limitFault reports which limits are wrong, if that is what err is about.
+func (f fields) limitFault(err error) (is bool) {
+	if list, several := err.(interface{ Unwrap() []error }); several {
+		for _, err := range list.Unwrap() {
+			is = f.limitFault(err) || is
+		}
+		return is
+	}
 	var no *decimal.Fault
-	if errors.As(err, &no) {
+	if is = errors.As(err, &no); is {
 		f.at(no.Key).fail(no.What, no.Fix)
 	}
+	return is
 }
 
 // Identity is all that says what a write of the point does: a point with
@@ -328,6 +363,12 @@ func (f fields) limitFault(err error) {
 func (p *Point) Identity() string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q\n%+v\n", p.Source, p.Fallback)
+	if p.Rounding { // without it a point is what it was before there was the key
+		h.Write([]byte("rounding"))
+	}
+	if p.OnlyIf != nil {
+		fmt.Fprintf(h, "%+v\n", *p.OnlyIf)
+	}
 	if p.Register != nil {
 		fmt.Fprintf(h, "%+v\n", *p.Register)
 	}

@@ -133,6 +133,29 @@ func TestCommands(t *testing.T) {
 	if f := c.Points[3].Frame; f.ID != 0x18FEF100 || !f.Extended || f.Length != 8 {
 		t.Errorf("%+v", f)
 	}
+	// A point that rounds is another point, and its limits need not be on the raster.
+	rounds, problems := plantFile(t, `commands:
+  enabled: true
+  points:
+    - {name: boiler.setpoint, line: line1, device: boiler, register: setpoint, min: 40.1, max: 75.1, step: 1, rounding: nearest, fallback: {value: 50.1, after: 5m},
+       only_if: {register: measured, value: 3}}
+`)
+	if rounds == nil {
+		t.Fatal(problems)
+	}
+	if r := &rounds.Commands.Points[0]; !r.Rounding {
+		t.Errorf("%+v", r)
+	} else {
+		all := map[string]bool{r.Identity(): true}
+		r.OnlyIf.Value = "4"
+		all[r.Identity()] = true
+		r.OnlyIf = nil
+		all[r.Identity()] = true
+		r.Rounding = false
+		if all[r.Identity()] = true; len(all) != 4 {
+			t.Errorf("%d points of four", len(all))
+		}
+	}
 	same, _ := plantFile(t, "commands: {}\n")
 	if same == nil || same.Commands.Enabled || same.Commands.MaxTTL != time.Minute {
 		t.Errorf("an empty block: %+v", same)
@@ -142,24 +165,35 @@ func TestCommands(t *testing.T) {
 func TestCommandsThatCannotBe(t *testing.T) {
 	point := func(text string) string { return "commands: {points: [" + text + "]}\n" }
 	for text, want := range map[string]string{
-		point("{name: a, line: line1, device: boiler, register: setpoint}"):                             "points[0].min: is missing",
-		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1}"):                     "points[0].max: is missing",
-		point("{name: a, line: line1, device: boiler, register: setpoint, min: 9, max: 1}"):             "9 is more than max, 1",
-		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1, max: 9, step: 0}"):    "step: must be more than 0",
-		point("{name: a, line: line1, device: boiler, register: setpoint, min: .nan, max: 9}"):          "is not a plain decimal number",
-		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1e3, max: 9}"):           "is not a plain decimal number",
-		point("{name: a, line: line1, device: boiler, register: setpoint, min: 0, max: 20000}"):         "points[0].max: 20000 is beyond what int16 with this scale and offset holds, -16384 to 16383.5",
-		point("{name: a, line: line1, device: boiler, register: setpoint, min: -20000, max: 9}"):        "points[0].min: -20000 is beyond what int16 with this scale and offset holds, -16384 to 16383.5",
-		point("{name: a, line: line1, device: boiler, register: setpoint, min: 0, max: 9.2}"):           "points[0].max: 9.2 is not a whole number of 0.5",
-		point("{name: a, line: line1, device: boiler, register: setpoint, min: 0, max: 9, step: 0.3}"):  "points[0].step: 0.3 is not a whole number of 0.5",
-		point("{name: a, can: can0, message: FanCmd, signals: [Speed], min: 0, max: 40000}"):            "points[0].max: 16 bits cannot hold 40000, only 0 to 32767.5",
-		point("{name: a, line: line1, device: boiler, register: measured, min: 1, max: 9}"):             "read-only",
-		point("{name: a, line: line1, device: boiler, register: scaled, min: 1, max: 9}"):               "scale in another register",
-		point("{name: a, line: line1, device: boiler, register: setpiont, min: 1, max: 9}"):             "did you mean setpoint?",
-		point("{name: a, line: line1, device: boilr, register: setpoint, min: 1, max: 9}"):              "did you mean boiler?",
-		point("{name: a, line: line2, device: boiler, register: setpoint, min: 1, max: 9}"):             `there is no Modbus line with the name "line2"`,
-		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1, max: 9, repeat: 1s}"): "is of a CAN frame",
-		point("{name: a, line: line1, device: boiler, register: pump, can: can0}"):                      "a point is on one bus",
+		point("{name: a, line: line1, device: boiler, register: setpoint}"):                                         "points[0].min: is missing",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1}"):                                 "points[0].max: is missing",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 9, max: 1}"):                         "9 is more than max, 1",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1, max: 9, step: 0}"):                "step: must be more than 0",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: .nan, max: 9}"):                      "is not a plain decimal number",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1e3, max: 9}"):                       "is not a plain decimal number",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 0, max: 20000}"):                     "points[0].max: 20000 is beyond what int16 with this scale and offset holds, -16384 to 16383.5",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: -20000, max: 9}"):                    "points[0].min: -20000 is beyond what int16 with this scale and offset holds, -16384 to 16383.5",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 0, max: 9.2}"):                       "points[0].max: 9.2 is not a whole number of 0.5, as the register counts: the nearest are 9 and 9.5; correct it, or the register, or add rounding: nearest",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 9.1, max: 9.2, rounding: nearest}"):  "points[0].min: 9.1 would be written as 9, which is not within 9.1 to 9.2",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 0, max: 20000, rounding: nearest}"):  "points[0].max: 20000 is beyond what int16 with this scale and offset holds, -16384 to 16383.5; correct it, or the register\n",
+		point("{name: a, line: line1, device: boiler, register: pump, rounding: nearest}"):                          "points[0].rounding: is of a number",
+		point("{name: a, line: line1, device: boiler, register: pump, only_if: {register: pmup, value: true}}"):     "points[0].only_if.register: there is no register of boiler with the name",
+		point("{name: a, line: line1, device: boiler, register: pump, only_if: {register: pump, value: 2}}"):        "points[0].only_if.value: \"2\" is neither true nor false",
+		point("{name: a, line: line1, device: boiler, register: pump, only_if: {register: measured, value: auto}}"): "points[0].only_if.value: \"measured\" is a number",
+		point("{name: a, line: line1, device: boiler, register: pump, only_if: {register: scaled, value: 1}}"):      "points[0].only_if.register: \"scaled\" has a scale in another register",
+		point("{name: a, line: line1, device: boiler, register: pump, only_if: {register: pump}}"):                  "points[0].only_if.value: is missing",
+		point("{name: a, can: can0, id: 0x123, length: 8, only_if: {register: pump, value: true}}"):                 "points[0].only_if: is of a register",
+		point("{name: a, can: can0, id: 0x123, length: 8, rounding: nearest}"):                                      "points[0].rounding: is of a register",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1, max: 9, rounding: up}"):           "write none or nearest",
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 0, max: 9, step: 0.3}"):              "points[0].step: 0.3 is not a whole number of 0.5",
+		point("{name: a, can: can0, message: FanCmd, signals: [Speed], min: 0, max: 40000}"):                        "points[0].max: 16 bits cannot hold 40000, only 0 to 32767.5",
+		point("{name: a, line: line1, device: boiler, register: measured, min: 1, max: 9}"):                         "read-only",
+		point("{name: a, line: line1, device: boiler, register: scaled, min: 1, max: 9}"):                           "scale in another register",
+		point("{name: a, line: line1, device: boiler, register: setpiont, min: 1, max: 9}"):                         "did you mean setpoint?",
+		point("{name: a, line: line1, device: boilr, register: setpoint, min: 1, max: 9}"):                          "did you mean boiler?",
+		point("{name: a, line: line2, device: boiler, register: setpoint, min: 1, max: 9}"):                         `there is no Modbus line with the name "line2"`,
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 1, max: 9, repeat: 1s}"):             "is of a CAN frame",
+		point("{name: a, line: line1, device: boiler, register: pump, can: can0}"):                                  "a point is on one bus",
 		point("{name: a}"): "says no bus",
 		point("{name: a, line: line1, device: boiler, register: pump}, {name: a, line: line1, device: boiler, register: pump}"): "has the name",
 		point("{name: a, line: line1, device: boiler, register: pump, allow: []}"):                                              "nobody may",
@@ -177,21 +211,28 @@ func TestCommandsThatCannotBe(t *testing.T) {
 		point("{name: a, can: can0, message: FanCmd, signals: [Sped]}"):                                                         "did you mean Speed?",
 		point("{name: a, can: can0, message: Fan, signals: [Speed]}"):                                                           "there is no message",
 		point("{name: a, can: can0, message: FanCmd, signals: [Speed], max_change: 1}"):                                         "cannot be read back",
-		"commands: {max_ttl: 11m}\n":                                                                                            "max_ttl: 11m",
-		"commands: {max_per_minute: 0}\n":                                                                                       "max_per_minute: 0 is out of range",
-		"commands: {signers: {ops: bad.pub}}\n":                                                                                 "holds no public key of Ed25519",
-		"commands: {signers: {ops: none.pub}}\n":                                                                                "none.pub",
-		"commands: {signers: {}}\n":                                                                                             "names no signer",
-		"commands: {signers: {\"a:b\": ops.pub}}\n":                                                                             "the name of a signer",
-		"commands: {read: {allow: []}}\n":                                                                                       "nobody may",
-		"commands: {point: []}\n":                                                                                               "did you mean points?",
+		// All of them at once, each with the keys that a point of its kind may have.
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 0.1, max: 9.2, delay: 1h, zzqq: 1}"): `points[0].min: 0.1 is not a whole number of 0.5`,
+		point("{name: a, line: line1, device: boiler, register: setpoint, min: 0.2, max: 9.2, allow: [], zzqq: 1}"): `points[0].max: 9.2 is not a whole number of 0.5`,
+		point("{name: a, can: can0, message: FanCmd, signals: [Speed], min: 0, max: 40000, repeat: 1h, zzqq: 1}"):   "16 bits cannot hold 40000",
+		point("{name: a, line: line1, zzqq: 1}"):                                        "zzqq: unknown key; the keys here are name, allow, min_interval, fallback, min, max, step, line, device, register, max_change, rounding, only_if, readback, tolerance, delay\n",
+		point("{name: a, can: can0, zzqq: 1}"):                                          "zzqq: unknown key; the keys here are name, allow, min_interval, fallback, min, max, step, can, message, signals, id, length, repeat\n",
+		point("{name: a, line: line1, device: boiler, register: pump, retries: three}"): `retries: "three" is not a whole number; remove the key`,
+		"commands: {max_ttl: 11m}\n":                                                    "max_ttl: 11m",
+		"commands: {max_per_minute: 0}\n":                                               "max_per_minute: 0 is out of range",
+		"commands: {signers: {ops: bad.pub}}\n":                                         "holds no public key of Ed25519",
+		"commands: {signers: {ops: none.pub}}\n":                                        "none.pub",
+		"commands: {signers: {}}\n":                                                     "names no signer",
+		"commands: {signers: {\"a:b\": ops.pub}}\n":                                     "the name of a signer",
+		"commands: {read: {allow: []}}\n":                                               "nobody may",
+		"commands: {point: []}\n":                                                       "did you mean points?",
 	} {
 		cfg, problems := plantFile(t, text)
 		var all []string
 		for _, p := range problems {
 			all = append(all, p.String())
 		}
-		if got := strings.Join(all, "\n"); cfg != nil || !strings.Contains(got, want) {
+		if got := strings.Join(all, "\n") + "\n"; cfg != nil || !strings.Contains(got, want) {
 			t.Errorf("%s: %s\nwant %q", text, got, want)
 		}
 	}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 
 	"fieldferry/bus/can/dbc"
@@ -11,8 +10,9 @@ import (
 	"fieldferry/gateway/command"
 )
 
-// codec makes the values of the register, within its limits.
-func (r *RegisterPoint) codec() (*modbus.Codec, error) {
+// codec makes the values of the register, within its limits; round says that
+// they may be rounded.
+func (r *RegisterPoint) codec(round bool) (*modbus.Codec, error) {
 	var limits decimal.Limits
 	if r.Limits != (Limits{}) {
 		var err error
@@ -20,22 +20,28 @@ func (r *RegisterPoint) codec() (*modbus.Codec, error) {
 			return nil, err
 		}
 	}
+	limits.Round = round
 	return modbus.NewCodec(r.Register, limits)
 }
 
-// On is the register on its line, with the permit to write it: the only place
-// where one is made.
-func (r *RegisterPoint) On(name string, line command.ModbusLine) (command.Target, error) {
-	codec, err := r.codec()
+// OnLine is the register of a point on its line, with the permit to write it: the
+// only place where one is made.
+func (p *Point) OnLine(line command.ModbusLine) (command.Target, error) {
+	r := p.Register
+	codec, err := r.codec(p.Rounding)
 	if err != nil {
 		return nil, err
 	}
-	p, err := permit.ForRegister(codec.Scope(name, r.Unit))
+	permitted, err := permit.ForRegister(codec.Scope(p.Source, r.Unit))
 	if err != nil {
 		return nil, err
 	}
 	tolerance, _ := decimal.ParseNumber(r.Tolerance)
-	return &command.ModbusPoint{Line: line, Codec: codec, Permit: p, ReadBack: r.ReadBack, Tolerance: tolerance, Delay: r.Delay}, nil
+	m := &command.ModbusPoint{Line: line, Codec: codec, Permit: permitted, ReadBack: r.ReadBack, Tolerance: tolerance, Delay: r.Delay}
+	if c := p.OnlyIf; c != nil {
+		m.OnlyIf = &command.Condition{Name: c.Register.Name, Codec: modbus.NewDecoder(c.Register), Value: c.Value}
+	}
+	return m, nil
 }
 
 // codec makes the data of the frame, within its limits. What the point does not
@@ -122,17 +128,20 @@ func (c *Config) Readable(on func(line string) command.ModbusLine) command.Reads
 type checker interface{ Check(value string) error }
 
 // checkPermit says what of a point cannot be: a range that its type and scale
-// cannot hold, a fallback outside of it.
-func (f fields) checkPermit(p *Point) {
+// cannot hold, a fallback outside of it. before is how many problems there were
+// when its limits were not read yet: with one of them there is nothing to judge.
+func (f fields) checkPermit(p *Point, before int) {
+	if HasErrors(f.l.problems[before:]) {
+		return
+	}
 	var codec checker
 	var err error
 	if p.Register != nil {
-		codec, err = p.Register.codec()
+		codec, err = p.Register.codec(p.Rounding)
 	} else {
 		codec, err = p.Frame.codec()
 	}
-	if no := (*decimal.Fault)(nil); errors.As(err, &no) && f.at(no.Key).has {
-		f.limitFault(err)
+	if f.limitFault(err) {
 		return
 	}
 	if err != nil {

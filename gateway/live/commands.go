@@ -23,8 +23,10 @@ type CommandPoint struct {
 	Min      string   `json:"min,omitempty"` // numbers, as they are configured
 	Max      string   `json:"max,omitempty"`
 	Step     string   `json:"step,omitempty"`
-	Switch   bool     `json:"switch"`   // on or off
-	Readable bool     `json:"readable"` // its present value can be read
+	Rounding bool     `json:"rounding"`          // the nearest value that the register holds is written
+	OnlyIf   string   `json:"only_if,omitempty"` // what has to hold, for a person
+	Switch   bool     `json:"switch"`            // on or off
+	Readable bool     `json:"readable"`          // its present value can be read
 	Allow    []string `json:"allow,omitempty"`
 	Trial    bool     `json:"trial,omitempty"` // it waits until the configuration is confirmed
 

@@ -214,6 +214,7 @@ func testCommands(t *testing.T, b context.Context, s *site) {
 	p := open(t, b, s, 360, 740, "light", true)
 	p.visit("#/commands")
 	p.sees("0 to 100 %, in steps of 0.5")
+	p.until(`/It is [0-9.]+ %, read .* ago/.test(document.querySelector('main').innerText)`) // before anything was written
 	write := func(value, says string) {
 		t.Helper()
 		p.do(chromedp.SetValue(`main form input`, value, chromedp.ByQuery))
