@@ -34,6 +34,8 @@ type loser interface{ Lost() uint64 }
 
 // stream is a source and its way into the buffer.
 type stream struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Source
 	kind string // "can" or "modbus"
 	feed *feed

@@ -184,7 +184,7 @@ func (g *Gateway) addCAN(c *config.CAN) error {
 	if err != nil {
 		return err
 	}
-	g.sources = append(g.sources, &stream{s, "can", g.newFeed(c.Name)})
+	g.sources = append(g.sources, &stream{Source: s, kind: "can", feed: g.newFeed(c.Name)})
 	return nil
 }
 
@@ -199,7 +199,7 @@ func (g *Gateway) addModbus(c *modbus.LineConfig) error {
 		s.Note(line.Values)
 		g.look.Lines[c.Name] = line
 	}
-	g.sources = append(g.sources, &stream{s, "modbus", g.newFeed(c.Name)})
+	g.sources = append(g.sources, &stream{Source: s, kind: "modbus", feed: g.newFeed(c.Name)})
 	return nil
 }
 
@@ -340,6 +340,8 @@ type Stats struct {
 
 // SourceStats are the counters of one source in this session.
 type SourceStats struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	Name string
 	Kind string // "can", "modbus" or "gateway"
 	Last uint64 // last sequence number given out
@@ -350,8 +352,8 @@ type SourceStats struct {
 func (g *Gateway) Stats() Stats {
 	st := Stats{Buffer: g.buffer.Stats(), Uplink: g.uplink.Stats(), Alarms: g.alarms.Raised(), Counts: g.alarms.Counts()}
 	for _, s := range g.sources {
-		st.Sources = append(st.Sources, SourceStats{s.Name(), s.kind, s.feed.src.Last()})
+		st.Sources = append(st.Sources, SourceStats{Name: s.Name(), Kind: s.kind, Last: s.feed.src.Last()})
 	}
-	st.Sources = append(st.Sources, SourceStats{g.self.name, "gateway", g.self.src.Last()})
+	st.Sources = append(st.Sources, SourceStats{Name: g.self.name, Kind: "gateway", Last: g.self.src.Last()})
 	return st
 }

@@ -38,7 +38,7 @@ func (g *Gateway) alarmConfig() alarm.Config {
 		},
 		Known:   g.known,
 		Changed: func() { g.uplink.Announce(g.announceStatus) },
-		Files:   ownFiles{statedir.In(g.cfg.Buffer.Dir), g.cfg.Buffer.Dir},
+		Files:   ownFiles{Dir: statedir.In(g.cfg.Buffer.Dir), earlier: g.cfg.Buffer.Dir},
 		Durable: g.cfg.Buffer.SyncInterval,
 		Log:     g.log.With("part", "alarms"),
 	}

@@ -73,6 +73,8 @@ func secretFiles(u *config.Uplink) (files []string) {
 type stamps []stamp
 
 type stamp struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
 	info os.FileInfo
 	size int64
 	at   time.Time
@@ -82,7 +84,7 @@ func stampsOf(files []string) stamps {
 	out := make(stamps, len(files))
 	for i, f := range files {
 		if info, err := os.Stat(f); err == nil {
-			out[i] = stamp{info, info.Size(), info.ModTime()}
+			out[i] = stamp{info: info, size: info.Size(), at: info.ModTime()}
 		}
 	}
 	return out

@@ -214,7 +214,11 @@ func ExpiresSoon(c *x509.Certificate, now time.Time) bool {
 }
 
 // pemError is what is wrong with a file of certificates or keys.
-type pemError struct{ key, what, fix string }
+type pemError struct {
+	_ [0]func() // nobody compares them: saves the code for it
+
+	key, what, fix string
+}
 
 // Error returns what is wrong and what to do about it.
 func (e *pemError) Error() string { return e.what + "; " + e.fix }
@@ -224,7 +228,7 @@ func readCerts(path string) ([]*x509.Certificate, []byte, *pemError) {
 	data, _, err := readPEM(path)
 	if err != nil {
 		what, fix := fileTrouble(path, err)
-		return nil, nil, &pemError{"cert", what, fix}
+		return nil, nil, &pemError{key: "cert", what: what, fix: fix}
 	}
 	var certs []*x509.Certificate
 	isKey := false
@@ -239,19 +243,19 @@ func readCerts(path string) ([]*x509.Certificate, []byte, *pemError) {
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, nil, &pemError{"cert", fmt.Sprintf("%s holds a damaged certificate: %v", path, err), "copy it again"}
+			return nil, nil, &pemError{key: "cert", what: fmt.Sprintf("%s holds a damaged certificate: %v", path, err), fix: "copy it again"}
 		}
 		certs = append(certs, cert)
 	}
 	// package pem passes over what it cannot read.
 	if begun := bytes.Count(data, []byte("-----BEGIN CERTIFICATE-----")); begun > len(certs) && len(certs) > 0 {
-		return nil, nil, &pemError{"cert", fmt.Sprintf("%s holds %d certificates, of which %d cannot be read", path, begun, begun-len(certs)), "copy it again"}
+		return nil, nil, &pemError{key: "cert", what: fmt.Sprintf("%s holds %d certificates, of which %d cannot be read", path, begun, begun-len(certs)), fix: "copy it again"}
 	}
 	switch {
 	case len(certs) == 0 && isKey:
-		return nil, nil, &pemError{"cert", path + " is a private key, not a certificate", "name the certificate here and the key under key"}
+		return nil, nil, &pemError{key: "cert", what: path + " is a private key, not a certificate", fix: "name the certificate here and the key under key"}
 	case len(certs) == 0:
-		return nil, nil, &pemError{"cert", path + " holds no PEM certificate", "name a file that has BEGIN CERTIFICATE in it"}
+		return nil, nil, &pemError{key: "cert", what: path + " holds no PEM certificate", fix: "name a file that has BEGIN CERTIFICATE in it"}
 	}
 	return certs, data, nil
 }
@@ -275,7 +279,7 @@ func ReadPair(certPath, keyPath string) (tls.Certificate, error) {
 // readPair returns a certificate with its key.
 func readPair(certPath, keyPath string) (tls.Certificate, []*x509.Certificate, fs.FileInfo, *pemError) {
 	fail := func(key, what, fix string) (tls.Certificate, []*x509.Certificate, fs.FileInfo, *pemError) {
-		return tls.Certificate{}, nil, nil, &pemError{key, what, fix}
+		return tls.Certificate{}, nil, nil, &pemError{key: key, what: what, fix: fix}
 	}
 	certs, certPEM, bad := readCerts(certPath)
 	if bad != nil {
