@@ -119,5 +119,5 @@ func (p *promises) check(dir string) error {
 }
 
 func (p *promises) summary() string {
-	return fmt.Sprintf("%d sessions, %d promises, %d records promised: all kept, %d of them accounted for as evicted", p.session, p.lines, p.checked, p.lost)
+	return fmt.Sprintf("up to session %d: %d promises, %d records promised: all kept, %d of them accounted for as evicted", p.session, p.lines, p.checked, p.lost)
 }
