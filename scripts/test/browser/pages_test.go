@@ -14,7 +14,7 @@ import (
 // pages, and a text that each has when it is complete.
 var pages = []struct{ name, says string }{
 	{"overview", "Records in"}, {"alarms", "Modbus device does not answer"}, {"sources", "voltage_l1"}, {"can", "EEC1"}, {"can?view=roll", "EEC1"}, {"modbus", "offline for"},
-	{"buffer", "Buffer"}, {"uplink", "Connected for"}, {"commands", "meter.limit"}, {"config", "sim:engine"}, {"commissioning", "Wiring"}, {"logs", "info"}, {"support", "Make the bundle"},
+	{"buffer", "Buffer"}, {"uplink", "Connected for"}, {"commands", "It is "}, {"config", "sim:engine"}, {"commissioning", "Wiring"}, {"logs", "info"}, {"support", "Make the bundle"},
 }
 
 var looks = []struct {

@@ -47,7 +47,9 @@ export default function (ctx) {
     ? [st('wait', 'armed'), ` Falls back to ${p.fallback} in ${span(p.fallback_in_s)} unless it is written again.`] : `Falls back to ${p.fallback} when nobody renews a value that was written.`);
   // What the line last read of each register, for the points on it.
   const values = new Map(c.points.filter((p) => p.readable).map((p) => [p.source, new Rows(() => show(ctx.snapshot))]));
+  const came = new Set();
   const present = (p) => {
+    if (values.has(p.source) && !came.has(p.source)) return st('wait', 'not known yet');
     const v = (values.get(p.source)?.list || []).find((x) => x.device + '.' + x.name === p.what), now = Date.parse(ctx.snapshot.taken);
     if (!v) return 'Its present value is not read by the configuration.';
     if (!v.at) return v.error ? st('err', v.error) : st('wait', 'not read yet');
@@ -62,7 +64,7 @@ export default function (ctx) {
   const pause = async (how) => { try { await post('commands/' + how); } catch (e) { put(top, msg('err', e.message)); } };
   return {
     view: [head('Commands', tools), lede('Each value is checked against the limits of the configuration, written once, read back, and recorded with your name.'), top, [...cards.values()].map((x) => x.box)],
-    topics: Object.fromEntries([...values].map(([n, rows]) => ['values:' + n, (d) => rows.take(d)])),
+    topics: Object.fromEntries([...values].map(([n, rows]) => ['values:' + n, (d) => { came.add(n); rows.take(d); }])),
     snapshot(s) {
       const now = s.commands;
       if (!now) return;
