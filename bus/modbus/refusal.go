@@ -114,6 +114,9 @@ func (l *Line) refuseAlone(d *device, i int, err error) {
 	}
 }
 
+// asWritten is the address as the configuration counts it.
+func (r *Register) asWritten() int { return int(r.Address) + r.Base }
+
 // refuse remembers that a point cannot be read, so that it no longer spoils
 // the requests of its neighbours. It is tried again after least, then more rarely.
 func (l *Line) refuse(d *device, i int, why string, least time.Duration) {
@@ -121,7 +124,7 @@ func (l *Line) refuse(d *device, i int, why string, least time.Duration) {
 	if d.refusing == "" && (p.warned.IsZero() || now.Sub(p.warned) >= warnRefused) {
 		p.warned = now
 		l.log.Warn("a register cannot be read", "device", d.cfg.Name, "register", p.reg.Name,
-			"table", p.reg.Table.String(), "address", p.reg.Address, "as_written", int(p.reg.Address)+p.reg.Base, "error", why)
+			"table", p.reg.Table.String(), "address", p.reg.Address, "as_written", p.reg.asWritten(), "error", why)
 	}
 	if p.refused == "" { // what was left out until this was known says nothing of the load
 		l.pace.restart()
@@ -240,7 +243,7 @@ func (l *Line) reportRefusals(d *device) {
 		for _, r := range refused[:min(n, mostNamed)] {
 			names, addresses = append(names, r.Name), append(addresses, fmt.Sprintf("%v:%d", r.Table, r.Address))
 			if r.Base != 0 {
-				written = append(written, int(r.Address)+r.Base)
+				written = append(written, r.asWritten())
 			}
 		}
 		detail := map[string]any{"unit_id": int(d.cfg.UnitID),

@@ -130,7 +130,7 @@ func (a *app) status(ctx context.Context, o statusOptions) error {
 // well reports whether nobody has to look at a gateway.
 func well(s *live.Snapshot) bool {
 	for i := range s.Alarms {
-		if s.Alarms[i].Severity == "error" || s.Alarms[i].Severity == "critical" {
+		if s.Alarms[i].IsError() {
 			return false
 		}
 	}

@@ -112,7 +112,7 @@ func fresh(before *live.Snapshot, alarms []live.Alarm) (wrong []string) {
 	for i := range alarms {
 		a := &alarms[i]
 		same := func(b live.Alarm) bool { return b.Code == a.Code && b.Source == a.Source && b.Subject == a.Subject }
-		if a.Severity != "error" && a.Severity != "critical" || slices.ContainsFunc(before.Alarms, same) || slices.ContainsFunc(before.Pending, same) {
+		if !a.IsError() || slices.ContainsFunc(before.Alarms, same) || slices.ContainsFunc(before.Pending, same) {
 			continue
 		}
 		wrong = append(wrong, strings.TrimSpace("the alarm "+a.Code+" is new: "+a.Source+" "+a.Subject))

@@ -239,6 +239,9 @@ type Alarm struct {
 	Detail map[string]any `json:"detail,omitempty"` // as its event has it; absent: none, or it was raised before the start
 }
 
+// IsError reports whether something does not work: severity error or critical.
+func (a *Alarm) IsError() bool { return a.Severity == "error" || a.Severity == "critical" }
+
 // AlarmCount counts one condition since the start.
 type AlarmCount struct {
 	_ [0]func() // nobody compares them: saves the code for it

@@ -36,7 +36,7 @@ func (s *Snapshot) judge() (State, string) {
 		return Attention, "Everything that was kept is delivered. The buffer was full, and records were lost until " + Span(s.whole.Seconds()) + " ago."
 	}
 	for _, a := range s.Alarms {
-		if a.Severity == "error" || a.Severity == "critical" {
+		if a.IsError() {
 			return Attention, "Everything that is read is delivered; " + s.tell(a) + andMore(len(s.Alarms), "alarm") + "."
 		}
 	}

@@ -1,5 +1,5 @@
 import { h, put, st, int, q, age, fig, figs, table, sec, head, kv, chart, bytes, span, rate, cnt, clock, day, pace } from '../ui.js';
-import { alarm, sourceState, courses, stateOf } from './parts.js';
+import { alarm, sourceState, courses, mute, stateOf } from './parts.js';
 
 export default function (ctx) {
   const top = h('div', {}), list = h('div', {}), alarms = h('div', {}), gateway = h('div', {});
@@ -19,7 +19,7 @@ export default function (ctx) {
           fig('Acknowledged', ...split(rate(s.uplink.rate)), s.uplink.in_flight + ' messages in flight'),
           fig('In the buffer', int(s.buffer.records), '', ['records, ', bytes(s.buffer.disk_bytes), ' on disk']),
           fig('If the uplink fails now', s.buffer.lasts_s > 0 ? span(s.buffer.lasts_s) : '–', '', 'until the buffer is full, about'),
-          fig('Uplink', s.uplink.connected && s.uplink.unanswered_s >= 15 ? st('err', 'No acknowledgement') : s.uplink.connected ? st('ok', 'Connected') : st('err', 'Not connected'), '', s.uplink.since ? 'since ' + clock(s.uplink.since) : '', true),
+          fig('Uplink', mute(s.uplink) ? st('err', 'No acknowledgement') : s.uplink.connected ? st('ok', 'Connected') : st('err', 'Not connected'), '', s.uplink.since ? 'since ' + clock(s.uplink.since) : '', true),
           fig('Clock', s.clock.trusted ? st('ok', 'Trusted') : st('warn', 'Not trusted'), '', s.clock.trusted ? 'synchronised' : (s.clock.why || '').replaceAll('_', ' '), true),
         ));
       put(list, buses.length === 0 ? h('p', { class: 'note' }, 'The configuration has no source.') : table(

@@ -8,6 +8,9 @@ export const kindOf = (s) => severity[s] || 'info';
 export const where = (a) => (a.subject ? a.source + ' / ' + a.subject : a.source);
 export const since = (t, now) => (t ? span((Date.parse(now) - Date.parse(t)) / 1000) : '');
 
+// mute says that the broker is connected and acknowledges nothing, from when on the state is an outage for it.
+export const mute = (u) => u.connected && u.unanswered_s >= 15;
+
 // stateOf is the state of the gateway as shape and words.
 const kinds = { ok: 'ok', catching_up: 'info', attention: 'warn', outage: 'err', losing: 'crit', starting: 'wait' };
 const words = { ok: 'everything works', catching_up: 'catching up', attention: 'needs attention', outage: 'nothing is delivered', losing: 'losing records', starting: 'starting' };

@@ -1,5 +1,5 @@
 import { h, put, st, b, sec, head, lede, table, fig, figs, bytes, int, rate, q, kv, day, clock, span, chart, pace } from '../ui.js';
-import { courses } from './parts.js';
+import { courses, mute } from './parts.js';
 import { get } from '../api.js';
 
 // ends says when a certificate ends, and how it looks.
@@ -41,7 +41,7 @@ export default function (ctx) {
     snapshot(s) {
       const u = s.uplink;
       put(top,
-        h('div', { class: 'state' }, u.denied ? st('err', 'The broker does not let the gateway publish') : u.connected && u.unanswered_s >= 15 ? st('err', 'The broker has acknowledged nothing for ' + span(u.unanswered_s)) : u.connected ? st('ok', 'Connected for ' + span((Date.parse(s.taken) - Date.parse(u.since)) / 1000)) : st('err', 'Not connected for ' + span((Date.parse(s.taken) - Date.parse(u.since)) / 1000))),
+        h('div', { class: 'state' }, u.denied ? st('err', 'The broker does not let the gateway publish') : mute(u) ? st('err', 'The broker has acknowledged nothing for ' + span(u.unanswered_s)) : u.connected ? st('ok', 'Connected for ' + span((Date.parse(s.taken) - Date.parse(u.since)) / 1000)) : st('err', 'Not connected for ' + span((Date.parse(s.taken) - Date.parse(u.since)) / 1000))),
         u.last_error ? lede(u.connected ? 'The last trouble was: ' : '', u.last_error) : '',
         figs(
           fig('Acknowledged', rate(u.rate)[0], '/s', int(u.messages_acked) + ' messages'),
